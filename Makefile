@@ -1,0 +1,78 @@
+# meterport: everything a developer runs. `make` or `make help` lists the targets.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+SHELL := /bin/sh
+
+PY := .venv/bin/python
+
+# make's own variables, each may be given on the command line
+ARGS ?=
+PYTEST_ARGS ?=
+PORT ?=
+CHIP ?=
+MICROPYTHON_BIN ?=
+UPGRADE ?=
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv:  ## .venv with every tool, from tools/requirements.lock (the other targets see to it)
+	@sh tools/bootstrap.sh
+
+.PHONY: sim
+sim: venv  ## the gateway and virtual meters on this machine; ARGS="--help" for more
+	@exec $(PY) -m tools.sim $(ARGS)
+
+.PHONY: test
+test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them
+	@exec $(PY) -m pytest $(PYTEST_ARGS)
+
+.PHONY: check check-style check-imports check-compile check-types
+check: check-style check-imports check-compile check-types  ## what needs no running; `make -k check` goes through all
+check-style: venv  ## ruff
+	@$(PY) -m ruff check --quiet .
+check-imports: venv  ## who may import whom (tools/check_imports.py)
+	@$(PY) -m tools.check_imports
+check-compile: venv  ## MicroPython's compiler over every device file
+	@$(PY) -m tools.build --check
+check-types: venv  ## mypy with the ports' stubs
+	@$(PY) -m tools.typecheck
+
+.PHONY: build
+build: venv  ## build/device, the tree as it goes on a board; ARGS="--source" for uncompiled modules
+	@exec $(PY) -m tools.build $(ARGS)
+
+.PHONY: flash
+flash: venv  ## MicroPython and the firmware onto a board: PORT=/dev/ttyUSB0 MICROPYTHON_BIN=file.bin [CHIP=esp32]
+	@exec $(PY) -m tools.device flash --port "$(PORT)" --micropython-bin "$(MICROPYTHON_BIN)" \
+	    $(if $(CHIP),--chip "$(CHIP)") $(ARGS)
+
+.PHONY: deploy
+deploy: venv  ## the firmware onto a board that has MicroPython: PORT=/dev/ttyUSB0
+	@exec $(PY) -m tools.device deploy --port "$(PORT)" $(ARGS)
+
+.PHONY: repl
+repl: venv  ## the board's prompt: PORT=/dev/ttyUSB0
+	@exec $(PY) -m tools.device repl --port "$(PORT)" $(ARGS)
+
+.PHONY: numbers
+numbers: venv  ## the numbers of the README, measured here
+	@exec $(PY) -m tools.numbers $(ARGS)
+
+.PHONY: lock
+lock:  ## renew the pinned requirements after a change in tools/*.in; UPGRADE=1 takes newer versions
+	@test -x build/lock/bin/python || python3 -m venv build/lock
+	@build/lock/bin/python -I -m pip install -qq --disable-pip-version-check 'uv>=0.9,<1'
+	@for name in requirements stubs-esp32 stubs-rp2; do \
+	    build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	        --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	        $(if $(UPGRADE),--upgrade) $${PIP_INDEX_URL:+--default-index "$$PIP_INDEX_URL"} \
+	        tools/$$name.in --output-file tools/$$name.lock > /dev/null && echo "tools/$$name.lock" || exit 1; \
+	done
+
+.PHONY: clean
+clean:  ## remove everything that these targets made
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis lib/umodbus
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,228 @@
+"""Builds the gateway from its configuration, runs it, and watches over its tasks.
+
+Services are imported only when they are enabled: code costs heap. Each gets what it uses as arguments. The supervisor
+is the only one here that makes tasks; it starts one again that has died, later each time, and says so.
+"""
+
+import asyncio
+import gc
+import sys
+
+import firmware
+from firmware.bus import Router
+from firmware.bus.bus import Bus
+from firmware.events import Events
+from firmware.net import link, seam
+from firmware.net.budget import SERVICES, Budget
+from firmware.net.clock import Clock
+from firmware.points import Meter, Points
+from firmware.readings import Readings
+
+_TICK_MS = 1000
+_RESTART_FIRST_S = 1
+_RESTART_LAST_S = 60
+BUILT = ("http", "modbus", "ntp")
+
+
+class App:
+    """The running gateway. Its parts are attributes; status methods are what services may ask."""
+
+    def __init__(self, board):
+        self.board = board
+        self.clock = Clock(board.set_clock)
+        self.events = Events(self.clock.uptime_s)
+        # Values only: an instance of a class of that module would keep all of it in the heap.
+        self.config, self.config_source, self._config_errors = _load_config()
+        config = self.config
+        for error in self._config_errors:
+            self.events.add("config", error)
+        if self._config_errors:
+            self.events.add("config", "running by the %s configuration" % self.config_source)
+        limit = min(config["sockets"]["limit"], board.sockets)
+        enabled = [name for name in SERVICES if config[name]["enabled"]]
+        self.budget = Budget(
+            limit, board.tcp, board.udp, enabled, config["http"]["max_connections"], self.clock.uptime_s, self.events
+        )
+        self.link = board.open_link(config["network"])
+        self.readings = Readings(self.clock.uptime_s)
+        self.points = _load_points(config["meters"])
+        _forget("config", "store", "profile_load")
+        self.buses = []
+        for number, bus in enumerate(config["buses"]):
+            meters = [meter for meter in self.points.meters if meter.bus == number]
+            self.buses.append(
+                Bus(number, bus, _opener(board, bus), meters, self.events, self.clock.uptime_s)
+            )
+        self.router = Router(self.buses, self.points)
+        self.restarts = 0
+        self.ntp = None
+        self.modbus = None
+        self.http = None
+        self._tasks = []
+        self._reset_at_s = None
+
+    # -- what services may ask
+
+    def name(self):
+        return self.config["name"]
+
+    def uptime_s(self):
+        return self.clock.uptime_s()
+
+    def unix_s(self):
+        return self.clock.unix_s()
+
+    def config_errors(self):
+        return self._config_errors
+
+    def reboot_due(self):
+        """Services whose switch in the configuration is no longer what they were booted with: none yet, for nothing
+        but a reboot reads the configuration."""
+        return ()
+
+    def service_state(self, name):
+        """"running", "reserved" (enabled, and not part of this firmware yet), "failed", "no_room" or "off"."""
+        if not self.config[name]["enabled"]:
+            return "off"
+        if name in self.budget.refused_services:
+            return "no_room"
+        if name not in BUILT:
+            return "reserved"
+        return "running" if getattr(self, name) is not None else "failed"
+
+    # -- running
+
+    def start(self):
+        """Opens the services and starts the tasks. A service that cannot start says so; the others do not suffer."""
+        config = self.config
+        if self.budget.service_slot("modbus"):
+            self._start("modbus", self._start_modbus)
+        if self.budget.service_slot("http"):
+            self._start("http", self._start_http)
+        if self.budget.service_slot("ntp"):
+            from firmware.services.ntp.client import Client
+
+            self.ntp = Client(config["ntp"], self.budget, self.events, self.clock, self.link.dns_servers)
+            self._supervise("ntp", self.ntp.run)
+        for bus in self.buses:
+            self._supervise("bus %d" % bus.number, bus.run)
+        self._supervise("link", self._keep_link)
+        self._supervise("tick", self._tick)
+
+    def _start(self, name, starter):
+        try:
+            starter()
+        except OSError as error:
+            self.events.add(name, "not started: port %d: %r" % (self.config[name]["port"], error))
+
+    def _start_modbus(self):
+        from firmware.services.modbus_tcp.server import Server
+        from firmware.services.modbus_tcp.unit255 import Unit255
+
+        gateway = Unit255(self, self.budget, self.points, self.readings, self.buses)
+        self.modbus = Server(self.config["modbus"], self.budget, self.events, self.router, gateway)
+        gateway.server_counters = self.modbus.counters
+
+    def _start_http(self):
+        from firmware.services.http.api import Api
+        from firmware.services.http.server import Server
+
+        self.http = Server(self.config["http"], self.budget, self.events, Api(self))
+
+    async def _keep_link(self):
+        await link.keep_up(self.link, self.events)
+
+    async def _tick(self):
+        """Once a second: the watchdog, and what must not wait for anybody to look."""
+        self.board.watchdog(self.config["system"]["watchdog_s"])
+        while True:
+            self.board.feed()
+            self.clock.uptime_s()
+            for service in (self.modbus, self.http):
+                if service is not None:
+                    service.sweep()
+            for bus in self.buses:
+                bus.expire()
+            await seam.sleep_ms(_TICK_MS)
+
+    def _supervise(self, name, run):
+        self._tasks.append(asyncio.create_task(self._keep_running(name, run)))
+
+    async def _keep_running(self, name, run):
+        """Runs a task that should never end, again and again."""
+        wait_s = _RESTART_FIRST_S
+        while True:
+            try:
+                await run()
+                self.events.add(name, "task ended")
+            except Exception as error:
+                self.events.add(name, "task died: %r" % error)
+                seam.print_exception(error)
+            self.restarts += 1
+            await seam.sleep_ms(1000 * wait_s)
+            wait_s = min(2 * wait_s, _RESTART_LAST_S)
+
+    async def main(self):
+        self.start()
+        self.events.add("app", "meterport runs on %s, %d sockets" % (self.board.name, self.budget.limit))
+        gc.collect()
+        while True:
+            await seam.sleep_ms(_TICK_MS * 60)
+
+    def close(self):
+        """Gives back every socket and line, so that the firmware can be started again at the REPL."""
+        for slot in self.budget.connections[:]:
+            slot.connection.close()
+        for service in (self.modbus, self.http):
+            if service is not None:
+                service.close()
+        for bus in self.buses:
+            bus.close()
+        self.board.release()
+
+
+def _load_config():
+    from firmware import config
+
+    loaded = config.load()
+    return loaded.config, loaded.source, loaded.errors
+
+
+def _load_points(configs):
+    """Meters with their profiles, one profile for all meters of a kind."""
+    from firmware import profile_load
+
+    profiles = {}
+    meters = []
+    for one in configs:
+        name = one["profile"]
+        if name not in profiles:
+            profiles[name] = profile_load.load(name)
+        meters.append(Meter(one, profiles[name]))
+    return Points(meters)
+
+
+def _forget(*names):
+    """Gives modules that are needed at boot only back to the heap: 10 of its 128 KiB. They can be imported again."""
+    for name in names:
+        sys.modules.pop("firmware." + name, None)
+        if hasattr(firmware, name):
+            delattr(firmware, name)
+    gc.collect()  # what follows is allocated for good, and should lie together
+
+
+def _opener(board, bus):
+    def open_line():
+        return board.open_line(bus)
+
+    return open_line
+
+
+def run(board):
+    """Runs the gateway on `board` until it is interrupted. KeyboardInterrupt and SystemExit are the caller's."""
+    seam.install()
+    app = App(board)
+    try:
+        seam.run(app.main())
+    finally:
+        app.close()

@@ -1,0 +1,38 @@
+"""Boards: the only files that know pins, UARTs, network interfaces, watchdog, clock and reset.
+
+A board module has a class Board with:
+    name                        "unix", "esp32", "rp2"
+    sockets, tcp, udp           sockets that this port's MicroPython offers in all; TCP connections without listeners;
+                                UDP sockets
+    open_line(bus_config)       a serial Line, or OSError
+    open_link(network_config)   a Link
+    set_clock(unix_s)           sets the clock of the port
+    watchdog(timeout_s)         starts it; 0 does nothing.  feed() feeds it.  release() keeps it from biting at the REPL
+    reset()                     restarts the device; does not return
+    crashed(error)              the firmware ended by an exception: a device says so, waits 10 s for Ctrl-C and restarts
+A Line is one RS-485 side:
+    stream                      what the loop polls for input
+    receive(buf, at) -> n       moves what has come to buf[at:], as far as it fits; OSError when the device is gone
+    discard() -> n              throws away what has come
+    send(buf, n)                turns the direction pin and starts sending buf[:n] (n <= 256, fits the driver's buffer)
+    finish()                    waits (a few character times at most) until the last bit is out, and turns back
+    jitter_ms                   how late this port may deliver a byte
+    close()
+A Link is the network interface:
+    up() -> bool                has an address.   address() -> text
+    connect()                   starts connecting; returns at once
+    dns_servers() -> list       addresses as text
+"""
+
+import sys
+
+
+def detect():
+    """The Board for the port that this runs on."""
+    if sys.platform == "esp32":
+        from firmware.board import esp32 as port
+    elif sys.platform == "rp2":
+        from firmware.board import rp2 as port
+    else:
+        from firmware.board import unix as port
+    return port.Board()

@@ -1,0 +1,90 @@
+"""ESP32 with MicroPython 1.25 or later.
+
+Sockets (platform.md 1, read from ESP-IDF and MicroPython): a stock build has 10 file descriptors for everything; a
+build of ours has 16, and its name says so. Time: the epoch is 2000. Waits have ticks of 10 ms in stock builds.
+"""
+
+import os
+import time
+
+import machine
+import network
+
+from firmware.board import chip
+
+_EPOCH_2000 = 946684800
+_STOCK_SOCKETS = 10  # CONFIG_LWIP_MAX_SOCKETS
+_REPL_WATCHDOG_MS = 24 * 3600 * 1000
+_PINS = {1: (10, 9), 2: (17, 16)}  # tx, rx of the classic ESP32; UART 1's lie on the flash, so set them
+_JITTER_MS = 25  # two ticks of FreeRTOS, and the driver's own 2 characters of silence
+
+
+class WiFi(chip.WiFi):
+    def tune(self, wlan):
+        # A gateway is asked at any time: power saving would add hundreds of ms to each answer.
+        wlan.config(pm=network.WLAN.PM_NONE)
+
+
+class Ethernet:
+    """The MAC of the ESP32 with a LAN8720, wired as on the common boards (WT32-ETH01)."""
+
+    def __init__(self):
+        self._lan = network.LAN(
+            mdc=machine.Pin(23), mdio=machine.Pin(18), power=machine.Pin(16), phy_type=network.PHY_LAN8720, phy_addr=1,
+            ref_clk=machine.Pin(0), ref_clk_mode=machine.Pin.IN,
+        )  # fmt: skip
+
+    def up(self):
+        return self._lan.isconnected()
+
+    def address(self):
+        return self._lan.ifconfig()[0]
+
+    def connect(self):
+        self._lan.active(True)
+
+    def dns_servers(self):
+        return [self._lan.ifconfig()[3]] if self.up() else []
+
+
+class Board:
+    name = "esp32"
+
+    def __init__(self):
+        built_for_16 = "meterport" in os.uname().machine
+        self.sockets = 16 if built_for_16 else _STOCK_SOCKETS
+        self.tcp = 16 if built_for_16 else 12
+        self.udp = self.sockets
+        self._watchdog = None
+
+    def open_line(self, config):
+        return chip.Line(config, _PINS, _JITTER_MS)
+
+    def open_link(self, config):
+        if config["link"] == "ethernet":
+            return Ethernet()
+        return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
+
+    def set_clock(self, unix_s):
+        now = time.gmtime(unix_s - _EPOCH_2000)
+        machine.RTC().datetime((now[0], now[1], now[2], now[6], now[3], now[4], now[5], 0))
+
+    def watchdog(self, timeout_s):
+        if timeout_s:
+            self._watchdog = machine.WDT(timeout=1000 * timeout_s)
+
+    def feed(self):
+        if self._watchdog is not None:
+            self._watchdog.feed()
+
+    def release(self):
+        """It cannot be stopped, but it can be given a day: long enough for whoever is at the REPL."""
+        if self._watchdog is not None:
+            machine.WDT(timeout=_REPL_WATCHDOG_MS).feed()
+            self._watchdog = None
+
+    def reset(self):
+        machine.reset()
+
+    def crashed(self, error):
+        chip.restart_after(error)

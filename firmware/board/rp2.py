@@ -1,0 +1,67 @@
+"""Raspberry Pi Pico W (RP2040) with MicroPython 1.25 or later.
+
+Sockets (platform.md 1 and 11, measured): lwIP has static pools. A stock build has 5 TCP connections in all and 3 UDP
+sockets for us, beside the listeners; a build of ours has 16, and its name says so.
+"""
+
+import os
+import time
+
+import machine
+
+from firmware.board import chip
+
+_STOCK_TCP = 5  # MEMP_NUM_TCP_PCB
+_WATCHDOG_MAX_MS = 8388
+_WATCHDOG_CTRL_CLEAR = 0x4005B000  # RP2040 datasheet 4.7.6: CTRL, through the atomic alias that clears bits (2.1.2)
+_WATCHDOG_ENABLE = 1 << 30
+_PM_NONE = 0xA11140  # CYW43: power saving off, or an idle Pico W stops answering
+_PINS = {0: (0, 1), 1: (4, 5)}  # tx, rx
+_JITTER_MS = 5  # the receiver's time-out interrupt comes after 32 bit times
+
+
+class WiFi(chip.WiFi):
+    def tune(self, wlan):
+        wlan.config(pm=_PM_NONE)
+
+
+class Board:
+    name = "rp2"
+
+    def __init__(self):
+        built_for_16 = "meterport" in os.uname().machine
+        self.sockets = 16  # no limit but those of the two pools
+        # One connection is kept free: a SYN that finds none is dropped without a word, and clients wait for nothing.
+        self.tcp = 16 if built_for_16 else _STOCK_TCP - 1
+        self.udp = 3
+        self._watching = None
+
+    def open_line(self, config):
+        return chip.Line(config, _PINS, _JITTER_MS)
+
+    def open_link(self, config):
+        return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
+
+    def set_clock(self, unix_s):
+        now = time.gmtime(unix_s)
+        machine.RTC().datetime((now[0], now[1], now[2], now[6], now[3], now[4], now[5], 0))
+
+    def watchdog(self, timeout_s):
+        if timeout_s:
+            self._watching = machine.WDT(timeout=min(1000 * timeout_s, _WATCHDOG_MAX_MS))
+
+    def feed(self):
+        if self._watching is not None:
+            self._watching.feed()
+
+    def release(self):
+        """MicroPython cannot stop it; the chip can."""
+        if self._watching is not None:
+            machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
+            self._watching = None
+
+    def reset(self):
+        machine.reset()
+
+    def crashed(self, error):
+        chip.restart_after(error)

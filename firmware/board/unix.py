@@ -1,0 +1,181 @@
+"""A development machine as a board: the serial line is a device or a pty, the network is the machine's own.
+
+Runs on the unix port of MicroPython and on CPython. `uart` in the configuration is a path (relative to the folder that
+stands for the device's file system), or a number n for /dev/ttyUSBn. reset() leaves with exit code 42: whoever started
+the firmware starts it again. The machine's own clock is never touched.
+"""
+
+import errno
+import os
+import sys
+import termios
+
+_MICROPYTHON = sys.implementation.name == "micropython"
+_REBOOT = 42
+
+# termios.h of Linux: MicroPython's module names only some of these
+_SPEEDS = {1200: 9, 2400: 11, 4800: 12, 9600: 13, 19200: 14, 38400: 15, 57600: 4097, 115200: 4098}
+_CS8 = 0o60
+_CSTOPB = 0o100
+_CREAD = 0o200
+_PARENB = 0o400
+_PARODD = 0o1000
+_CLOCAL = 0o4000
+_VTIME = 5
+_VMIN = 6
+_FRAMING = {"8N1": 0, "8E1": _PARENB, "8O1": _PARENB | _PARODD, "8N2": _CSTOPB}
+_O_RDWR = 2
+_O_NOCTTY = 0o400
+_O_NONBLOCK = 0o4000
+_F_SETFL = 4
+
+
+def _set_up(fd, baud, framing):
+    """Raw, no flow control, this speed and framing. A pty has neither and does not mind."""
+    attributes = termios.tcgetattr(fd)
+    control = attributes[6]
+    attributes[0] = attributes[1] = attributes[3] = 0
+    attributes[2] = _CS8 | _CREAD | _CLOCAL | _FRAMING[framing]
+    attributes[4] = attributes[5] = _SPEEDS[baud]
+    control[_VMIN] = control[_VTIME] = 0
+    termios.tcsetattr(fd, 0, attributes)
+
+
+if _MICROPYTHON:
+    import ffi
+
+    def _open(path, baud, framing):
+        stream = open(path, "r+b")
+        _set_up(stream.fileno(), baud, framing)
+        fcntl = ffi.open(None).func("i", "fcntl", "iii")
+        if fcntl(stream.fileno(), _F_SETFL, _O_RDWR | _O_NONBLOCK) < 0:
+            raise OSError(errno.EIO)
+        return stream
+
+else:
+
+    class _HostStream:
+        """A serial device with the stream methods of MicroPython's."""
+
+        def __init__(self, fd):
+            self._fd = fd
+
+        def fileno(self):
+            return self._fd
+
+        def readinto(self, buf):
+            try:
+                return os.readv(self._fd, [buf])
+            except BlockingIOError:
+                return None
+
+        def write(self, buf, n):
+            try:
+                return os.write(self._fd, memoryview(buf)[:n])
+            except BlockingIOError:
+                return None
+
+        def close(self):
+            os.close(self._fd)
+
+    def _open(path, baud, framing):
+        fd = os.open(path, _O_RDWR | _O_NOCTTY | _O_NONBLOCK)
+        try:
+            _set_up(fd, baud, framing)
+        except Exception:
+            os.close(fd)
+            raise
+        return _HostStream(fd)
+
+
+class Line:
+    # A USB adapter hands bytes over up to 16 ms late, which is the latency timer of the common chips.
+    jitter_ms = 20
+
+    def __init__(self, config):
+        uart = config["uart"]
+        path = uart if isinstance(uart, str) else "/dev/ttyUSB%d" % uart
+        self.stream = _open(path, config["baud"], config["framing"])
+        self._scratch = bytearray(64)
+
+    def receive(self, buf, at):
+        n = self.stream.readinto(memoryview(buf)[at:])
+        if n == 0:
+            raise OSError(errno.EIO)  # hung up: the device was unplugged, or the pty has no other end
+        return n or 0
+
+    def discard(self):
+        total = 0
+        while total < 4096:
+            n = self.stream.readinto(self._scratch)
+            if not n:
+                break
+            total += n
+        return total
+
+    def send(self, buf, n):
+        if self.stream.write(buf, n) != n:
+            raise OSError(errno.EIO)
+
+    def finish(self):
+        """The kernel has the frame; the adapter turns the direction by itself."""
+
+    def close(self):
+        self.stream.close()
+
+
+class Link:
+    """The machine is connected or it is not: nothing of ours."""
+
+    def up(self):
+        return True
+
+    def address(self):
+        return "127.0.0.1"
+
+    def connect(self):
+        """Nothing to start."""
+
+    def dns_servers(self):
+        servers = []
+        try:
+            with open("/etc/resolv.conf") as f:
+                for line in f:
+                    words = line.split()
+                    if len(words) > 1 and words[0] == "nameserver" and ":" not in words[1]:
+                        servers.append(words[1])
+        except OSError:
+            return []
+        return servers[:2]
+
+
+class Board:
+    name = "unix"
+    sockets = 16
+    tcp = 16
+    udp = 16
+
+    def open_line(self, config):
+        return Line(config)
+
+    def open_link(self, config):
+        return Link()
+
+    def set_clock(self, unix_s):
+        """The machine keeps its own time."""
+
+    def watchdog(self, timeout_s):
+        """None: whoever debugs wants to stop at a breakpoint."""
+
+    def feed(self):
+        """No watchdog."""
+
+    def release(self):
+        """No watchdog."""
+
+    def reset(self):
+        sys.exit(_REBOOT)
+
+    def crashed(self, error):
+        """Whoever started it sees the traceback and the exit code."""
+        raise error

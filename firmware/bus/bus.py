@@ -1,0 +1,311 @@
+"""One bus: the queue of requests, the meters' states, and the cache that reads are answered from.
+
+Order: clients first, in the order of their coming (each connection has one request under way, so this is round robin
+among them), then the poller. A read that is answered answers all equal reads that wait. Queue and retries are bounded;
+a full queue is exception 06 for the newcomer, a meter that does not answer 0B, a line that is gone 0A.
+
+A meter that stays silent is quarantined: clients get 0B at once, and the poller probes it at growing intervals, so
+that it costs the others nothing.
+"""
+
+from micropython import const
+
+from firmware import points
+from firmware.bus import OK, transaction
+from firmware.bus.poller import PROBE_FIRST_MS, Poller
+from firmware.net import seam
+from modbus import pdu, rtu
+
+_QUEUE_MAX = const(16)
+_QUARANTINE_AFTER = const(3)  # failed requests in a row
+_REOPEN_MS = const(1000)
+_TIMEOUT_MS = const(1000)  # for units that are not configured: Serial Line V1.02, 2.4.1, "1 s to several s at 9600"
+_IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
+
+
+class Bus:
+    """`open_line()` opens the serial line or raises OSError; `meters` are those on this bus."""
+
+    def __init__(self, number, config, open_line, meters, events, uptime_s):
+        self.number = number
+        self.config = config
+        self.meters = meters
+        self.by_unit = {meter.unit: meter for meter in meters}
+        self.counters = transaction.Counters()
+        self.poller = Poller(meters)
+        self.wire = None
+        self.line_error = None
+        self._open_line = open_line
+        self._events = events
+        self._uptime_s = uptime_s
+        self._queue = []
+        self._current = None
+        self._waker = seam.Waker()
+        self._frame = bytearray(8)  # the poller's request: every read of registers has 8 bytes
+
+    # -- for services
+
+    def submit(self, request):
+        """Takes a filled Request. 0 when its owner will be told the end, else the exception code that is the end."""
+        if self.wire is None and self.line_error is not None:
+            return pdu.GATEWAY_PATH_UNAVAILABLE
+        meter = self.by_unit.get(request.unit)
+        if meter is not None and meter.state == points.QUARANTINED:
+            return pdu.GATEWAY_TARGET_FAILED
+        if len(self._queue) >= _QUEUE_MAX:
+            return pdu.SERVER_DEVICE_BUSY
+        self._queue.append(request)
+        self._waker.wake()
+        return OK
+
+    def withdraw(self, request):
+        """The owner is gone: a waiting request is dropped, one on the wire ends without telling anybody."""
+        if self._current is request:
+            self._current = None
+        elif request in self._queue:
+            self._queue.remove(request)
+
+    def cached(self, unit, function, first, count):
+        """The block that may answer a read of count registers from `first`, or None. Allocates nothing."""
+        meter = self.by_unit.get(unit)
+        if meter is None:
+            return None
+        for block in meter.blocks:
+            if (
+                block.good
+                and block.function == function
+                and block.first <= first
+                and first + count <= block.end
+                and seam.ticks_diff(seam.ticks_ms(), block.read_ms) <= meter.max_age_ms
+            ):
+                return block
+        return None
+
+    def waiting(self):
+        return len(self._queue)
+
+    # -- the task
+
+    async def run(self):
+        """Serves the bus for ever."""
+        while True:
+            if self.wire is None and not self._open():
+                self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
+                await seam.sleep_ms(_REOPEN_MS)
+                continue
+            request, held_ms = self._next()
+            if request is not None:
+                await self._serve(request)
+                continue
+            one = self.poller.due()
+            wait_ms = _IDLE_MS if one is None else seam.ticks_diff(one.due_ms, seam.ticks_ms())
+            if wait_ms > 0:
+                await self._waker.wait_ms(min(wait_ms, held_ms))
+            else:
+                await self._poll(one)
+
+    def close(self):
+        if self.wire is not None:
+            self.wire.close()
+            self.wire = None
+
+    def expire(self):
+        """Once a second: what is too old may not answer any more. Ticks wrap, so this must not wait for a reader."""
+        now = seam.ticks_ms()
+        for meter in self.meters:
+            for block in meter.blocks:
+                if block.good and seam.ticks_diff(now, block.read_ms) > meter.max_age_ms:
+                    block.good = False
+
+    def _next(self):
+        """(the client's request that goes next or None, how long those that wait are held up). A request is held up
+        while a late answer could be taken for its own; others overtake it."""
+        held_ms = _IDLE_MS
+        for request in self._queue:
+            left_ms = self.wire.late_ms(request.frame, request.length)
+            if not left_ms:
+                self._queue.remove(request)
+                return request, 0
+            held_ms = min(held_ms, left_ms)
+        return None, held_ms
+
+    def _open(self):
+        try:
+            self.wire = transaction.Transaction(
+                self._open_line(), self.config["baud"], self.counters, self._events
+            )
+        except OSError as error:
+            if self.line_error is None:
+                self._events.add("bus", "bus %d: cannot open %s: %r" % (self.number, self.config["uart"], error))
+            self.line_error = error
+            return False
+        self.line_error = None
+        return True
+
+    def _lost(self):
+        """The line went away in the middle."""
+        self.line_error = self.wire.line_error
+        self._events.add("bus", "bus %d: line lost: %r" % (self.number, self.line_error))
+        self.wire = None
+        for meter in self.meters:
+            _purge(meter)
+
+    def _fail_all(self, code):
+        while self._queue:
+            _tell(self._queue.pop(0), code, b"", 0, 0)
+
+    async def _serve(self, request):
+        """A client's request: on the wire, and its end to whoever waits for it."""
+        meter = self.by_unit.get(request.unit)
+        if meter is not None and meter.state == points.QUARANTINED:
+            _tell(request, pdu.GATEWAY_TARGET_FAILED, b"", 0, 0)  # since it came, the meter has been given up
+            return
+        if not request.reads and meter is not None:
+            _drop_written(meter, request.frame, request.length)
+        timeout_ms = meter.timeout_ms if meter is not None else _TIMEOUT_MS
+        # Only reads are repeated: a write may have been carried out although its answer was lost.
+        retries = meter.retries if meter is not None and request.reads else 0
+        self._current = request
+        try:
+            result = await self._exchange(request.frame, request.length, timeout_ms, retries)
+        except Exception:  # a fault of ours: its owner must not wait for ever; the supervisor tells the rest
+            _tell(request, pdu.SERVER_DEVICE_FAILURE, b"", 0, 0)
+            raise
+        still_wanted = self._current is request
+        self._current = None
+        if meter is not None:
+            self._note(meter, result)
+        if result == transaction.ANSWERED:
+            code, buf, at, n = OK, self.wire.rx, self.wire.at, self.wire.n
+        else:
+            lost = result == transaction.LINE_DOWN
+            code, buf, at, n = pdu.GATEWAY_PATH_UNAVAILABLE if lost else pdu.GATEWAY_TARGET_FAILED, b"", 0, 0
+        # Those who asked the same while it was on the wire share its end.
+        if request.reads:
+            for other in self._queue[:]:
+                if other.reads and other.equals(request):
+                    self._queue.remove(other)
+                    _tell(other, code, buf, at, n)
+        if still_wanted:
+            _tell(request, code, buf, at, n)
+
+    async def _poll(self, one):
+        meter = one.meter
+        block = meter.blocks[one.index]
+        frame = self._frame
+        frame[0] = meter.unit
+        frame[1] = block.function
+        frame[2] = block.first >> 8
+        frame[3] = block.first & 0xFF
+        count = block.end - block.first
+        frame[4] = count >> 8
+        frame[5] = count & 0xFF
+        length = rtu.close(frame, 6)
+        held_ms = self.wire.late_ms(frame, length)
+        if held_ms:
+            self.poller.hold(one, held_ms)
+            return
+        # A probe is not repeated: the meter is most likely still silent, and others wait.
+        retries = 0 if meter.state == points.QUARANTINED else meter.retries
+        result = await self._exchange(frame, length, meter.timeout_ms, retries)
+        self._note(meter, result)
+        answered = result == transaction.ANSWERED
+        if answered:
+            self._take(meter, block)
+        else:
+            block.failed = True
+        self.poller.done(one, answered)
+
+    def _take(self, meter, block):
+        """The poller's answer into its block."""
+        wire = self.wire
+        if wire.rx[wire.at + 1] & 0x80:
+            code = wire.rx[wire.at + 2]
+            if code != block.refused:
+                self._events.add(
+                    "bus", "meter %s refuses registers %d to %d of function %d: exception %d"
+                    % (meter.name, block.first, block.end - 1, block.function, code)
+                )  # fmt: skip
+            block.refused = code
+            block.good = False
+            return
+        data = block.data
+        at = wire.at + 3
+        for i in range(len(data)):
+            data[i] = wire.rx[at + i]
+        block.refused = 0
+        block.seen = block.good = True
+        block.failed = False
+        block.read_ms = seam.ticks_ms()
+        block.read_s = self._uptime_s()
+
+    async def _exchange(self, frame, length, timeout_ms, retries):
+        while True:
+            result = await self.wire.exchange(frame, length, timeout_ms)
+            if result == transaction.LINE_DOWN:
+                self._lost()
+                return result
+            if result == transaction.ANSWERED or not retries:
+                return result
+            retries -= 1
+            self.counters.retries += 1
+
+    def _note(self, meter, result):
+        """What an exchange says of the meter's state. A line that is gone says nothing of it."""
+        if result == transaction.LINE_DOWN:
+            return
+        meter.requests += 1
+        if result == transaction.ANSWERED:
+            if self.wire.rx[self.wire.at + 1] & 0x80:
+                meter.exceptions += 1
+            meter.failures = 0
+            if meter.state != points.ONLINE:
+                self._events.add("bus", "meter %s (unit %d) answers" % (meter.name, meter.unit))
+                if meter.state == points.QUARANTINED:
+                    self.poller.hurry(meter, 0)
+                meter.state = points.ONLINE
+            return
+        if result == transaction.TIMED_OUT:
+            meter.timeouts += 1
+        elif result == transaction.WRONG:
+            meter.errors += 1
+        _purge(meter)
+        meter.failures += 1
+        if meter.failures >= _QUARANTINE_AFTER:
+            if meter.state != points.QUARANTINED:
+                self._events.add("bus", "meter %s (unit %d) is silent: quarantined" % (meter.name, meter.unit))
+                meter.state = points.QUARANTINED
+                self.poller.hurry(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
+        else:
+            meter.state = points.FAILING
+
+
+def _tell(request, code, buf, at, n):
+    """The end of a request to its owner. An owner that cannot take it closes; nobody else suffers."""
+    try:
+        request.owner.on_answer(code, buf, at, n)
+    except Exception as error:
+        request.owner.fail(error)
+
+
+def _purge(meter):
+    """After a failure nothing that this meter said before is passed on as if it were current."""
+    for block in meter.blocks:
+        block.good = False
+        block.failed = True
+
+
+def _drop_written(meter, frame, length):
+    """Takes what a write overlaps out of the cache; all of the meter's when it cannot be told what is written."""
+    function = frame[1]
+    first, count = 0, 0x10000
+    if function in (6, 22):
+        first, count = frame[2] << 8 | frame[3], 1
+    elif function == 16:
+        first, count = frame[2] << 8 | frame[3], frame[4] << 8 | frame[5]
+    elif function == 23:
+        first, count = frame[6] << 8 | frame[7], frame[8] << 8 | frame[9]
+    for block in meter.blocks:
+        # Input and holding registers are often the same cells: the function of the block does not protect it.
+        if first < block.end and block.first < first + count:
+            block.good = False

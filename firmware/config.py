@@ -1,0 +1,257 @@
+"""Configuration: one JSON file; every key has a type, a default and bounds; and how the device starts without it.
+
+data/config.json is what the user wrote. When it is right the device runs by it and keeps a copy as the last good one
+(firmware.store). When it is wrong in any place the device runs by the last good one, or by the defaults, and says what
+was wrong: `meters[2].unit: 300 is not 1 to 247`. The file itself is never changed behind the user's back.
+"""
+
+import json
+import os
+
+from firmware import profile_load, store
+from firmware.points import SLOTS
+
+PATH = "data/config.json"
+LAST_GOOD = "data/config.good"
+_ERRORS_MAX = 12
+_METERS_MAX = 64
+_FILE_MAX = 12288
+_ENOENT = 2
+_NO_FILE = object()
+
+# A key is (kind, default, allowed...): "bool"; "int", low, high; "text", shortest, longest; "choice", values;
+# "pin": GPIO number or null; "uart": number of a UART, or path of a serial device; "ip": dotted quad.
+# A section is a dict; a list is [schema of an item, most items].
+BUS = {
+    "uart": ("uart", 1),
+    "baud": ("choice", 9600, (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)),
+    "framing": ("choice", "8N1", ("8N1", "8E1", "8O1", "8N2")),
+    "tx": ("pin", None),
+    "rx": ("pin", None),
+    "direction": ("pin", None),
+}
+METER = {
+    "slot": ("int", None, 0, SLOTS - 1),
+    "name": ("text", None, 1, 32),
+    "unit": ("int", None, 1, 247),
+    "profile": ("text", None, 1, 40),
+    "bus": ("int", 0, 0, 1),
+    "interval_s": ("int", 5, 1, 3600),
+    "max_age_s": ("int", 10, 0, 3600),
+    "timeout_ms": ("int", 500, 20, 10000),
+    "retries": ("int", 1, 0, 5),
+}
+SCHEMA = {
+    "version": ("int", 1, 1, 1),
+    "name": ("text", "meterport", 1, 32),
+    "network": {
+        "link": ("choice", "wifi", ("wifi", "ethernet", "none")),
+        "ssid": ("text", "", 0, 32),
+        "password": ("text", "", 0, 63),
+        "country": ("text", "", 0, 2),
+    },
+    "sockets": {
+        "limit": ("int", 16, 4, 16),
+    },
+    "http": {
+        "enabled": ("bool", True),
+        "bind": ("ip", "0.0.0.0"),
+        "port": ("int", 80, 1, 65535),
+        "public_status": ("bool", False),
+        "max_connections": ("int", 4, 1, 8),
+        "idle_timeout_s": ("int", 15, 2, 300),
+    },
+    "modbus": {
+        "enabled": ("bool", True),
+        "bind": ("ip", "0.0.0.0"),
+        "port": ("int", 502, 1, 65535),
+        "allow_writes": ("bool", False),
+        "idle_timeout_s": ("int", 600, 10, 86400),
+    },
+    "bacnet": {"enabled": ("bool", True)},
+    "finder": {"enabled": ("bool", True)},
+    "ntp": {
+        "enabled": ("bool", True),
+        "server": ("text", "pool.ntp.org", 1, 64),
+        "port": ("int", 123, 1, 65535),
+        "interval_s": ("int", 3600, 64, 86400),
+    },
+    "posting": {"enabled": ("bool", True)},
+    "system": {"watchdog_s": ("int", 8, 0, 60)},
+    "buses": [BUS, 2],
+    "meters": [METER, _METERS_MAX],
+}
+
+
+class Loaded:
+    """What load() found: `config` is complete and valid, `source` one of "file", "last good", "default", and `errors`
+    says what is wrong with the file."""
+
+    def __init__(self, config, source, errors):
+        self.config = config
+        self.source = source
+        self.errors = errors
+
+
+def load():
+    """Reads the configuration, as far as it can be: never raises for what lies in the files."""
+    raw, errors = _read()
+    if raw is _NO_FILE:
+        return Loaded(default(), "default", errors)  # a new device
+    if not errors:
+        config, errors = validate(raw)
+        if not errors:
+            _remember(config, errors)
+            return Loaded(config, "file", errors)
+    kept = store.load(LAST_GOOD)
+    if kept is not None:
+        config, kept_errors = validate(json.loads(kept))
+        if not kept_errors:
+            return Loaded(config, "last good", errors)
+    return Loaded(default(), "default", errors)
+
+
+def _read():
+    """(parsed JSON, errors) of the user's file; (_NO_FILE, []) when there is none."""
+    try:
+        size = os.stat(PATH)[6]
+        if size > _FILE_MAX:
+            return None, ["%s: %d bytes are more than %d" % (PATH, size, _FILE_MAX)]
+        with open(PATH) as f:
+            return json.load(f), []
+    except OSError as error:
+        if error.errno == _ENOENT:
+            return _NO_FILE, []
+        return None, ["%s: cannot be read: %r" % (PATH, error)]
+    except (ValueError, RuntimeError, MemoryError) as error:  # the latter two: nested too deep, too much
+        return None, ["%s: not JSON: %s" % (PATH, error)]
+
+
+def _remember(config, errors):
+    try:
+        store.save(LAST_GOOD, json.dumps(config).encode())
+    except (OSError, ValueError) as error:
+        # The device runs all the same; it only could not fall back to this one later.
+        errors.append("%s: not kept as last good: %s" % (PATH, error))
+
+
+def default():
+    """The configuration of a new device: all six services, no meters."""
+    config, errors = validate({})
+    assert not errors
+    return config
+
+
+def validate(raw):
+    """(complete configuration, errors): defaults filled in, every wrong or unknown key named."""
+    errors = []
+    config = _section(raw, SCHEMA, "", errors)
+    if not errors:
+        _cross_check(config, errors)
+    return config, errors[:_ERRORS_MAX]
+
+
+def _section(raw, schema, path, errors):
+    config = {}
+    if not isinstance(raw, dict):
+        errors.append("%s: must be an object" % (path or "configuration"))
+        raw = {}
+    for key in raw:
+        if key not in schema:
+            errors.append("%s: unknown key; known are %s" % (_join(path, key), ", ".join(sorted(schema))))
+    for key, spec in schema.items():
+        where = _join(path, key)
+        if isinstance(spec, dict):
+            config[key] = _section(raw.get(key, {}), spec, where, errors)
+        elif isinstance(spec, list):
+            config[key] = _list(raw.get(key, []), spec[0], spec[1], where, errors)
+        elif key in raw:
+            wanted = _wrong(raw[key], spec)
+            if wanted:
+                errors.append("%s: %s is not %s" % (where, _short(raw[key]), wanted))
+            config[key] = raw[key]
+        else:
+            if spec[1] is None and spec[0] != "pin":
+                errors.append("%s: missing" % where)
+            config[key] = spec[1]
+    return config
+
+
+def _list(raw, schema, most, where, errors):
+    if not isinstance(raw, list) or len(raw) > most:
+        errors.append("%s: must be a list of at most %d" % (where, most))
+        return []
+    return [_section(item, schema, "%s[%d]" % (where, k), errors) for k, item in enumerate(raw)]
+
+
+def _join(path, key):
+    return "%s.%s" % (path, key) if path else str(key)
+
+
+def _short(value):
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _wrong(value, spec):
+    """What would be right, when `value` is not; else None."""
+    kind = spec[0]
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if kind == "bool":
+        return None if isinstance(value, bool) else "true or false"
+    if kind == "int":
+        return None if number and spec[2] <= value <= spec[3] else "%d to %d" % (spec[2], spec[3])
+    if kind == "text":
+        if isinstance(value, str) and spec[2] <= len(value) <= spec[3] and _printable(value):
+            return None
+        return "a text of %d to %d printable characters" % (spec[2], spec[3])
+    if kind == "choice":
+        good = isinstance(value, type(spec[2][0])) and value in spec[2]
+        return None if good else "one of %s" % ", ".join([str(choice) for choice in spec[2]])
+    if kind == "pin":
+        return None if value is None or (number and 0 <= value <= 48) else "a GPIO number (0 to 48) or null"
+    if kind == "ip":
+        return None if isinstance(value, str) and _is_ip(value) else 'an IPv4 address such as "0.0.0.0"'
+    good = (number and 0 <= value <= 2) or (isinstance(value, str) and 0 < len(value) <= 80)
+    return None if good else "a UART number (0 to 2) or the path of a serial device"
+
+
+def _printable(text):
+    return all([" " <= letter != "\x7f" for letter in text])
+
+
+def _is_ip(text):
+    parts = text.split(".")
+    digits = all([letter in "0123456789" for letter in "".join(parts)])
+    return digits and len(parts) == 4 and all([0 < len(part) < 4 and int(part) < 256 for part in parts])
+
+
+def _cross_check(config, errors):
+    """What one key cannot know of another."""
+    http = config["http"]
+    modbus = config["modbus"]
+    if http["enabled"] and modbus["enabled"] and http["port"] == modbus["port"]:
+        errors.append("modbus.port: %d is taken by http.port" % modbus["port"])
+    profiles = set()
+    slots = set()
+    units = set()
+    for k, meter in enumerate(config["meters"]):
+        where = "meters[%d]." % k
+        if meter["slot"] in slots:
+            errors.append(where + "slot: %d is used by another meter" % meter["slot"])
+        if meter["unit"] in units:
+            errors.append(where + "unit: %d is used by another meter" % meter["unit"])
+        slots.add(meter["slot"])
+        units.add(meter["unit"])
+        if meter["bus"] >= len(config["buses"]):
+            errors.append(where + "bus: %d is not one of the %d in buses" % (meter["bus"], len(config["buses"])))
+        name = meter["profile"]
+        if name not in profiles:
+            profiles.add(name)
+            if not all([letter.isalpha() or letter.isdigit() or letter in "-_." for letter in name]):
+                errors.append(where + "profile: %s: letters, digits, - _ . only" % _short(name))
+                continue
+            try:
+                profile_load.load(name)
+            except profile_load.ProfileError as error:
+                errors.append(where + "profile: %s" % error)

@@ -1,0 +1,177 @@
+"""The socket budget: at most 16 sockets in all, the ledger of who holds them, and who goes when a newcomer needs one.
+
+A service that is enabled at boot holds its slot from boot on, whether it is using it or not; what is left is general
+and goes to accepted connections. A slot's connection is closed by its own close(reason), at once and for good, before
+the newcomer is accepted: there is never one socket too many, not even for a moment.
+
+Order of victims (etport-sockets.txt: "automatically close the least recently used connection"):
+  1. connections that were never served a request, oldest first;
+  2. connections with nothing in flight, least recently used first;
+  3. only when every one has a request in flight: the least recently used of those.
+Browsers do not push pollers out: an HTTP newcomer takes the place of an HTTP connection, and HTTP holds no more than
+its quota. Only when no HTTP connection is open may one take the place of the least recently used idle connection of
+another kind, so that the page can always be reached.
+"""
+
+from micropython import const
+
+from firmware.net.seam import ticks_diff, ticks_ms
+
+LIMIT = const(16)
+SERVICES = ("http", "modbus", "bacnet", "finder", "ntp", "posting")
+_UDP = ("bacnet", "finder", "ntp")
+_TCP_CLIENTS = ("posting",)
+REASONS = ("unserved", "idle", "busy", "quota", "timeout")
+_USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32 bits
+
+
+class Slot:
+    """One row of the ledger. `kind` is the service that the socket belongs to; `role` is "service" for what a service
+    holds itself (listener or client) and "connection" for what it accepted."""
+
+    def __init__(self, kind, role, peer, opened_s, use):
+        self.kind = kind
+        self.role = role
+        self.peer = peer  # as accept gave it; seam.peer reads it
+        self.opened_s = opened_s
+        self.used_ms = ticks_ms()
+        self.use = use
+        self.requests = 0
+        self.received = 0  # bytes
+        self.sent = 0
+        self.busy = False  # a request is in flight
+        self.open = role != "service"  # a service's slot may be reserved without a socket
+        self.connection = None
+
+    def idle_ms(self):
+        return ticks_diff(ticks_ms(), self.used_ms)
+
+
+class Budget:
+    """`limit`: sockets in all; `tcp`: connections that the board can hold, listeners not counted; `udp`: UDP sockets;
+    `enabled`: services that hold a slot from boot on; `http_quota`: HTTP connections at most; `uptime_s`: function,
+    seconds since boot; `events`: the log. Services that do not fit are named in the log and in refused_services."""
+
+    def __init__(self, limit, tcp, udp, enabled, http_quota, uptime_s, events):
+        self.limit = min(limit, LIMIT)
+        self.http_quota = http_quota
+        self._uptime_s = uptime_s
+        self._events = events
+        self._use = 0
+        self.refused_services = []
+        self.services = []
+        self.connections = []
+        for kind in SERVICES:
+            if kind not in enabled:
+                continue
+            # One slot, and one connection, must stay for clients, or the services could never be used.
+            fits = len(self.services) < self.limit - 1
+            if kind in _UDP:
+                fits = fits and udp > 0
+                udp -= 1
+            elif kind in _TCP_CLIENTS:
+                fits = fits and tcp > 1
+                tcp -= 1
+            if fits:
+                self.services.append(Slot(kind, "service", None, 0, 0))
+            else:
+                self.refused_services.append(kind)
+                events.add("sockets", "%s is not started: this board has no socket for it" % kind)
+        self.general = min(self.limit - len(self.services), max(tcp, 1))
+        self.high_water = len(self.services)
+        self.accepted = 0
+        self.postponed = 0
+        self.failed_accepts = 0
+        self.evictions = [0] * len(REASONS)
+
+    def in_use(self):
+        return len(self.services) + len(self.connections)
+
+    def service_slot(self, kind):
+        """The slot that the service `kind` holds, or None when it is switched off or did not fit."""
+        for slot in self.services:
+            if slot.kind == kind:
+                return slot
+        return None
+
+    def admit(self, kind):
+        """Makes room for a newcomer of `kind`, closing one connection where needed.
+
+        True when there is room now. False when the newcomer has to wait in the backlog: an HTTP connection, while
+        every connection of the others has a request in flight. Call before the connection is accepted, or the limit
+        is passed.
+        """
+        held = 0
+        for slot in self.connections:
+            if slot.kind == kind:
+                held += 1
+        over_quota = kind == "http" and held >= self.http_quota
+        if not over_quota and len(self.connections) < self.general:
+            return True
+        victim = self._victim(kind if kind == "http" and held else None)
+        if victim is None or (kind == "http" and not held and victim.busy):
+            self.postponed += 1
+            return False
+        self.evict(victim, "quota" if over_quota else self.rank_name(victim))
+        return True
+
+    def _victim(self, kind):
+        """The connection that goes first, of `kind` only unless that is None."""
+        victim = None
+        for slot in self.connections:
+            if kind is not None and slot.kind != kind:
+                continue
+            if victim is None or self._before(slot, victim):
+                victim = slot
+        return victim
+
+    def _before(self, slot, other):
+        rank = self._rank(slot)
+        other_rank = self._rank(other)
+        if rank != other_rank:
+            return rank < other_rank
+        return (self._use - slot.use) & _USE_MASK > (self._use - other.use) & _USE_MASK
+
+    @staticmethod
+    def _rank(slot):
+        return 2 if slot.busy else 1 if slot.requests else 0
+
+    def rank_name(self, slot):
+        return REASONS[self._rank(slot)]
+
+    def evict(self, slot, reason):
+        """Closes a connection before its time; `reason` is one of REASONS."""
+        self.evictions[REASONS.index(reason)] += 1
+        self._events.add("sockets", "%s connection closed: %s" % (slot.kind, reason))
+        slot.connection.close()
+
+    def open(self, kind, peer):
+        """The ledger's row for a connection that was accepted after admit(kind) had said yes."""
+        self._use = (self._use + 1) & _USE_MASK
+        slot = Slot(kind, "connection", peer, self._uptime_s(), self._use)
+        self.connections.append(slot)
+        self.accepted += 1
+        if self.in_use() > self.high_water:
+            self.high_water = self.in_use()
+        return slot
+
+    def release(self, slot):
+        """The connection's socket is closed; its room is free."""
+        self.connections.remove(slot)
+
+    def served(self, slot):
+        """A whole request of this connection was answered: it is now the most recently used. Allocates nothing."""
+        self._use = use = (self._use + 1) & _USE_MASK
+        slot.use = use
+        slot.used_ms = ticks_ms()
+        slot.requests += 1
+
+    def evicted(self):
+        return sum(self.evictions)
+
+    def ledger(self):
+        """Every slot that is held, services first, then connections in the order of their opening."""
+        for slot in self.services:
+            yield slot
+        for slot in self.connections:
+            yield slot

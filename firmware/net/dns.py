@@ -1,0 +1,65 @@
+"""Names to IPv4 addresses without getaddrinfo, which stops the whole loop for seconds (platform.md 3).
+
+A query borrows the slot of the service that asks. An answer is kept for its time to live, within bounds, one name for
+each service: that is all a gateway needs.
+"""
+
+from micropython import const
+
+import dns
+from firmware.net.udp import Exchange
+
+_PORT = const(53)
+_TIMEOUT_MS = const(2000)
+_TRIES = const(2)  # of each server
+_TTL_MIN_S = const(60)
+_TTL_MAX_S = const(86400)
+
+
+class Resolver:
+    """`servers()` gives the addresses of the name servers, as the link knows them; `uptime_s()` the seconds since boot;
+    `random_bytes(n)` what nobody can guess (RFC 5452: ids of queries)."""
+
+    def __init__(self, slot, servers, uptime_s, random_bytes):
+        self._servers = servers
+        self._uptime_s = uptime_s
+        self._random_bytes = random_bytes
+        self._exchange = Exchange(slot)
+        self._name = None
+        self._address = None
+        self._until_s = 0
+
+    async def resolve(self, name):
+        """The IPv4 address of `name` as text. Raises OSError with the reason when no server gives one, ValueError for
+        what cannot be a name."""
+        if dns.is_ipv4(name):
+            return name
+        if name == self._name and self._uptime_s() < self._until_s:
+            return self._address
+        reason = "no name server"
+        buf = bytearray(512)
+        for server in self._servers():
+            for _ in range(_TRIES):
+                query_id = int.from_bytes(self._random_bytes(2), "big")
+                n = dns.query(buf, query_id, name)
+
+                def check(data, query_id=query_id):
+                    try:
+                        return dns.parse(data, len(data), query_id, name)
+                    except dns.DnsError as error:
+                        return None if error.foreign else error
+
+                try:
+                    found = await self._exchange.ask(server, _PORT, bytes(memoryview(buf)[:n]), check, _TIMEOUT_MS)
+                except OSError as error:
+                    reason = "%s: %r" % (server, error)
+                    break
+                if isinstance(found, tuple):
+                    self._name = name
+                    self._address = found[0]
+                    self._until_s = self._uptime_s() + max(_TTL_MIN_S, min(found[1], _TTL_MAX_S))
+                    return self._address
+                reason = "%s does not answer" % server if found is None else "%s: %s" % (server, found)
+                if found is not None:
+                    break
+        raise OSError("cannot resolve %s: %s" % (name, reason))

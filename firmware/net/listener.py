@@ -1,0 +1,192 @@
+"""TCP listeners and the connections they accept.
+
+A listener asks the budget before it accepts. A connection is one small object with buffers of fixed size, driven by
+readiness: no task, no stream object, nothing that another connection could wait for. What a service adds is
+on_input(): "there may be bytes to read".
+
+Output: send() writes at once and keeps what the socket does not take (at most one reply, copied), then asks for
+writability; while something is kept no further input is read, so a peer that does not read cannot make us buffer.
+A peer that takes nothing for `_OUTPUT_TIMEOUT_MS` is closed by the sweep.
+"""
+
+import errno
+
+from micropython import const
+
+from firmware.net import seam
+
+_OUTPUT_TIMEOUT_MS = const(10000)
+_BACKLOG = const(5)
+
+
+class Listener:
+    """Listens for the service `kind` and makes a `factory(stream, slot)` connection of each newcomer.
+
+    `unserved_ms` and `idle_ms` bound how long a connection may be idle that was never served a request, or was.
+    """
+
+    def __init__(self, budget, events, kind, bind, port, factory, unserved_ms, idle_ms):
+        """Raises OSError when the port cannot be had."""
+        self.kind = kind
+        self.port = port
+        self._budget = budget
+        self._events = events
+        self._factory = factory
+        self._unserved_ms = unserved_ms
+        self._idle_ms = idle_ms
+        self._paused = False
+        self._slot = budget.service_slot(kind)
+        self._stream = seam.tcp_listen(bind, port, _BACKLOG)
+        self._slot.open = True
+        seam.watch(self._stream, self, True)
+
+    def on_ready(self, events):
+        kind = self.kind
+        if not self._budget.admit(kind):
+            self._pause()
+            return
+        newcomer = seam.accept(self._stream)
+        if newcomer is None:
+            return
+        stream, peer = newcomer
+        slot = self._budget.open(kind, peer)
+        self._slot.requests += 1
+        try:
+            slot.connection = connection = self._factory(stream, slot)
+            seam.watch(stream, connection)
+        except Exception:  # no memory for its buffers: raised again below, and told by fail()
+            stream.close()
+            self._budget.release(slot)
+            raise
+
+    def fail(self, error):
+        """accept failed: this port is out of sockets or memory. Newcomers wait in the backlog until the next sweep,
+        for the listener stays ready and would be called again at once."""
+        self._budget.failed_accepts += 1
+        self._events.add(self.kind, "accept failed: %r" % error)
+        self._pause()
+
+    def _pause(self):
+        """Whoever wants to connect keeps its place in the backlog until the next sweep looks again."""
+        self._paused = True
+        seam.interest(self._stream, 0)
+
+    def sweep(self):
+        """Once a second: looks again at newcomers that had to wait, and closes connections that have been idle or
+        have not taken our output for too long. Those with a request in flight stay: the bus's time-outs bound them."""
+        if self._paused:
+            self._paused = False
+            seam.interest(self._stream, seam.READ)
+        budget = self._budget
+        for slot in budget.connections[:]:
+            if slot.kind != self.kind:
+                continue
+            if slot.connection.stalled():
+                budget.evict(slot, "timeout")
+            elif not slot.busy and slot.idle_ms() >= (self._idle_ms if slot.requests else self._unserved_ms):
+                budget.evict(slot, "timeout")
+
+    def close(self):
+        seam.unwatch(self._stream)
+        self._stream.close()
+        self._slot.open = False
+
+
+class Connection:
+    """Base of a service's connections. `budget` and `events` are attributes of the subclass's service."""
+
+    def __init__(self, stream, slot, budget, events):
+        self.stream = stream
+        self.slot = slot
+        self.budget = budget
+        self.events = events
+        self._kept = None  # output that the socket has not taken yet
+        self._taken_ms = 0  # when it last took some
+        self._closing = False
+
+    @property
+    def closed(self):
+        return self.stream is None
+
+    def on_ready(self, events):
+        if self._kept is not None:
+            self._flush()
+        elif self.slot.busy:
+            self.close()  # nothing is being read just now: only an error or a hang-up can have called
+        else:
+            self.on_input()
+
+    def on_input(self):
+        raise NotImplementedError
+
+    def on_sent(self):
+        """Everything that send() had kept is gone. Only called after a send() that returned False."""
+
+    def send(self, buf, n):
+        """Sends buf[:n]; the buffer is the caller's again at return. True when the socket took everything; else
+        the rest is kept and on_sent() follows, or the connection is closed."""
+        sent = self._write(buf, n)
+        if sent == n:
+            return True
+        if sent >= 0:
+            self._kept = bytes(memoryview(buf)[sent:n])
+            self._taken_ms = seam.ticks_ms()
+            seam.interest(self.stream, seam.WRITE)
+        return False
+
+    def _write(self, buf, n):
+        """Bytes taken, or -1 when the connection is gone."""
+        try:
+            sent = self.stream.write(buf, n) or 0
+        except OSError as error:
+            if error.errno != errno.ENOMEM:  # lwIP says so when its send queue is full (platform.md 11)
+                self.close()
+                return -1
+            sent = 0
+        self.slot.sent += sent
+        return sent
+
+    def _flush(self):
+        kept = self._kept
+        sent = self._write(kept, len(kept))
+        if sent < 0:
+            return
+        if sent < len(kept):
+            if sent:
+                self._kept = kept[sent:]
+                self._taken_ms = seam.ticks_ms()
+            return
+        self._kept = None
+        if self._closing:
+            self.close()
+            return
+        seam.interest(self.stream, seam.READ)
+        self.on_sent()
+
+    def finish(self):
+        """Closes once everything has been sent."""
+        if self._kept is None:
+            self.close()
+        else:
+            self._closing = True
+
+    def stalled(self):
+        """True when the peer has not taken our output for too long."""
+        return self._kept is not None and seam.ticks_diff(seam.ticks_ms(), self._taken_ms) >= _OUTPUT_TIMEOUT_MS
+
+    def fail(self, error):
+        """on_ready raised. A reset by the peer is its right; anything else is worth a line."""
+        if not isinstance(error, OSError):
+            self.events.add(self.slot.kind, "connection closed: %r" % error)
+        self.close()
+
+    def close(self):
+        """Closes the socket and gives the slot back. Safe to call twice."""
+        stream = self.stream
+        if stream is None:
+            return
+        self.stream = None
+        self._kept = None
+        seam.unwatch(stream)
+        stream.close()
+        self.budget.release(self.slot)

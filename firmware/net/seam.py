@@ -1,0 +1,29 @@
+"""The seam between the firmware and what runs it: event loop, clock and sockets.
+
+Everything above this file is the same on MicroPython and CPython; nothing above it asks which one it is.
+A stream (socket, serial line) offers what MicroPython's do:
+    readinto(buf) -> bytes read, 0 at the end of the stream, None when nothing has come yet
+    write(buf, n) -> bytes of buf[:n] taken, None when none could be
+    close()
+Names that the seam gives:
+    ticks_ms ticks_us ticks_diff ticks_add  as in MicroPython's time; differences hold for 6.2 days (2^29 ms) at most
+    spin_us(us)                          waits busily: only where a pin must turn within microseconds
+    sleep_ms(ms)                         awaitable
+    Waker                                wait_ms(timeout) in one task, wake() from anywhere
+    watch(stream, owner, listener)       calls owner.on_ready(events) whenever the stream is ready to be read;
+                                         listeners are served after all others, so that input goes before newcomers.
+                                         An exception out of on_ready is given to owner.fail(error)
+    interest(stream, events)             READ, WRITE, both or 0
+    unwatch(stream)
+    install(), run(coroutine)            the loop itself.   print_exception(error): where it came from, on the console
+    tcp_listen(bind, port, backlog), accept(listener) -> (stream, address) or None, udp(bind, port),
+    address(ip, port), peer(address) -> (ip, port)
+The price on MicroPython is three private names of asyncio.core: IOQueue, _io_queue, _task_queue.
+"""
+
+import sys
+
+if sys.implementation.name == "micropython":
+    from firmware.net.seam_micropython import *  # noqa: F403
+else:
+    from firmware.net.seam_cpython import *  # noqa: F403

@@ -1,0 +1,203 @@
+"""The seam on CPython (see seam.py): for host tests and for debugging with CPython's tools. Never on a device.
+
+Sockets are wrapped so that they offer MicroPython's stream methods; ticks wrap at 2^30 as on the chips, so that what
+forgets the wrap fails here too.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from traceback import print_exception
+
+READ = 1
+WRITE = 4
+_PERIOD = 1 << 30
+
+__all__ = (
+    "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
+    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "udp", "address",
+    "peer",
+)  # fmt: skip
+
+
+def ticks_ms():
+    return time.monotonic_ns() // 1_000_000 % _PERIOD
+
+
+def ticks_us():
+    return time.monotonic_ns() // 1000 % _PERIOD
+
+
+def ticks_add(ticks, delta):
+    return (ticks + delta) % _PERIOD
+
+
+def ticks_diff(end, start):
+    return ((end - start + _PERIOD // 2) % _PERIOD) - _PERIOD // 2
+
+
+def spin_us(us):
+    end = time.monotonic_ns() + 1000 * us
+    while time.monotonic_ns() < end:
+        pass
+
+
+async def sleep_ms(ms):
+    await asyncio.sleep(max(0, ms) / 1000)
+
+
+class Waker:
+    def __init__(self):
+        self._event = None
+        self._woken = False
+
+    def wake(self):
+        self._woken = True
+        if self._event is not None:
+            self._event.set()
+
+    def clear(self):
+        self._woken = False
+
+    async def wait_ms(self, timeout_ms):
+        if not self._woken:
+            self._event = asyncio.Event()
+            try:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._event.wait(), max(0, timeout_ms) / 1000)
+            finally:
+                self._event = None
+        woken = self._woken
+        self._woken = False
+        return woken
+
+
+class HostSocket:
+    """A socket with the stream methods of MicroPython's."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        sock.setblocking(False)
+        self.fileno = sock.fileno
+        self.recvfrom = sock.recvfrom
+        self.sendto = sock.sendto
+        self.close = sock.close
+
+    def readinto(self, buf):
+        try:
+            return self.sock.recv_into(buf)
+        except BlockingIOError:
+            return None
+
+    def write(self, buf, n=None):
+        try:
+            return self.sock.send(memoryview(buf)[: len(buf) if n is None else n])
+        except BlockingIOError:
+            return None
+
+
+_owners = {}  # stream -> [owner, listener, events]
+_loop = None
+
+
+def install():
+    _owners.clear()
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+def _call(stream, events):
+    entry = _owners.get(stream)
+    if entry is None:
+        return
+    try:
+        entry[0].on_ready(events)
+    except Exception as error:
+        entry[0].fail(error)
+
+
+def _accept_late(stream):
+    entry = _owners.get(stream)
+    if entry is not None and entry[2] & READ:
+        _call(stream, READ)
+        if _owners.get(stream) is entry and entry[2] & READ:
+            _loop.add_reader(stream.fileno(), _readable, stream)
+
+
+def _readable(stream):
+    if _owners[stream][1]:
+        # After the input of this turn; and once: until then nobody looks at the listener again.
+        _loop.remove_reader(stream.fileno())
+        _loop.call_soon(_accept_late, stream)
+    else:
+        _call(stream, READ)
+
+
+def watch(stream, owner, listener=False):
+    global _loop
+    _loop = asyncio.get_running_loop()
+    _owners[stream] = [owner, listener, 0]
+    interest(stream, READ)
+
+
+def interest(stream, events):
+    loop = _loop
+    entry = _owners[stream]
+    if loop.is_closed():  # the firmware has ended and is cleaning up
+        return
+    if events & READ and not entry[2] & READ:
+        loop.add_reader(stream.fileno(), _readable, stream)
+    elif entry[2] & READ and not events & READ:
+        loop.remove_reader(stream.fileno())
+    if events & WRITE and not entry[2] & WRITE:
+        loop.add_writer(stream.fileno(), _call, stream, WRITE)
+    elif entry[2] & WRITE and not events & WRITE:
+        loop.remove_writer(stream.fileno())
+    entry[2] = events
+
+
+def unwatch(stream):
+    interest(stream, 0)
+    del _owners[stream]
+
+
+def address(ip, port):
+    return (ip, port)
+
+
+def peer(where):
+    return where[0], where[1]
+
+
+def tcp_listen(bind, port, backlog):
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((bind, port))
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return HostSocket(listener)
+
+
+def accept(listener):
+    try:
+        sock, where = listener.sock.accept()
+    except BlockingIOError:
+        return None
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return HostSocket(sock), where
+
+
+def udp(bind, port):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((bind, port))
+    except OSError:
+        sock.close()
+        raise
+    return HostSocket(sock)

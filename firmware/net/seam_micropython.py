@@ -1,0 +1,213 @@
+"""The seam on MicroPython (see seam.py): asyncio's own poll loop, with owners called on readiness.
+
+Why not asyncio.Stream: it allocates 400 to 700 bytes a request, cannot refuse a connection before it is kept, and its
+server spins when accept fails. Here a ready stream costs one list search in C and one method call, and no allocation.
+"""
+
+import asyncio
+import errno
+import socket
+import sys
+from asyncio import core
+from time import sleep_us as spin_us
+from time import ticks_add, ticks_diff, ticks_ms, ticks_us
+
+from micropython import const
+
+sleep_ms = asyncio.sleep_ms
+print_exception = sys.print_exception
+READ = const(1)
+WRITE = const(4)
+
+__all__ = (
+    "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
+    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "udp", "address",
+    "peer",
+)  # fmt: skip
+
+
+class _Reactor(core.IOQueue):
+    """asyncio's queue of waiting streams, with owners beside the waiting tasks (which still work: aiorepl needs them).
+
+    `streams` and `owners` run in parallel; the first `listeners` entries are the listeners.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.streams = []
+        self.owners = []
+        self.listeners = 0
+        self.changed = False
+
+    def wait_io_event(self, dt):
+        streams = self.streams
+        self.changed = False
+        accepting = 0
+        for stream, events in self.poller.ipoll(dt):
+            if self.map and id(stream) in self.map:
+                self._wake_task(stream, events)
+                continue
+            i = streams.index(stream)
+            if i < self.listeners:
+                accepting |= 1 << i
+                continue
+            self._call(i, events)
+            if self.changed:
+                break  # the set under the iterator has changed; what is left is still ready in the next turn
+        # No newcomer before the others' input: while owners come and go this waits for the next turn.
+        if accepting and not self.changed:
+            for i in range(self.listeners):
+                if accepting >> i & 1:
+                    self._call(i, READ)
+
+    def _call(self, i, events):
+        owner = self.owners[i]
+        try:
+            owner.on_ready(events)
+        except Exception as error:
+            owner.fail(error)
+
+    def _wake_task(self, stream, events):
+        waiting = self.map[id(stream)]
+        if events & ~WRITE and waiting[0] is not None:
+            core._task_queue.push(waiting[0])
+            waiting[0] = None
+        if events & ~READ and waiting[1] is not None:
+            core._task_queue.push(waiting[1])
+            waiting[1] = None
+        if waiting[0] is None and waiting[1] is None:
+            self._dequeue(stream)
+        else:
+            self.poller.modify(stream, WRITE if waiting[0] is None else READ)
+
+
+class Waker:
+    """Lets one task wait with a time-out until something calls wake(). Allocates nothing per wait."""
+
+    def __init__(self):
+        self._task = None
+        self._woken = False
+
+    def wake(self):
+        """Ends the wait that is under way, or else the next one before it begins."""
+        self._woken = True
+        task = self._task
+        if task is not None:
+            self._task = None
+            # As asyncio's own Task.cancel does: out of its place in time, and in again for now.
+            core._task_queue.remove(task)
+            core._task_queue.push(task)
+
+    def clear(self):
+        self._woken = False
+
+    async def wait_ms(self, timeout_ms):
+        """True when woken, False when `timeout_ms` went by first."""
+        if not self._woken:
+            self._task = core.cur_task
+            try:
+                await sleep_ms(timeout_ms)
+            finally:
+                self._task = None
+        woken = self._woken
+        self._woken = False
+        return woken
+
+
+_reactor = None
+
+
+def install():
+    """Starts with a fresh loop: tasks and streams of an earlier run (Ctrl-C at the REPL) are forgotten."""
+    global _reactor
+    asyncio.new_event_loop()
+    _reactor = core._io_queue = _Reactor()
+
+
+def run(coroutine):
+    """Runs until the coroutine ends; its result or exception is the caller's."""
+    return asyncio.run(coroutine)
+
+
+def watch(stream, owner, listener=False):
+    reactor = _reactor
+    reactor.changed = True
+    if listener:
+        reactor.streams.insert(0, stream)
+        reactor.owners.insert(0, owner)
+        reactor.listeners += 1
+    else:
+        reactor.streams.append(stream)
+        reactor.owners.append(owner)
+    reactor.poller.register(stream, READ)
+
+
+def interest(stream, events):
+    _reactor.poller.modify(stream, events)
+
+
+def unwatch(stream):
+    reactor = _reactor
+    reactor.changed = True
+    i = reactor.streams.index(stream)
+    reactor.streams.pop(i)
+    reactor.owners.pop(i)
+    if i < reactor.listeners:
+        reactor.listeners -= 1
+    reactor.poller.unregister(stream)
+
+
+def address(ip, port):
+    """What connect, bind and sendto want for a numeric address: looks nothing up, so it does not block."""
+    return socket.getaddrinfo(ip, port)[0][-1]
+
+
+def peer(where):
+    """(ip, port) of an address that accept or recvfrom gave: a tuple on the chips, bytes on the unix port."""
+    if isinstance(where, tuple):
+        return where[0], where[1]
+    parts = socket.sockaddr(where)
+    return socket.inet_ntop(parts[0], parts[1]), parts[2]
+
+
+def tcp_listen(bind, port, backlog):
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address(bind, port))
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def accept(listener):
+    """The next connection as (stream, address), or None when there is none after all. Raises OSError when the port
+    has no room for it (ESP32: ENFILE, ECONNABORTED). Small replies must not wait for an acknowledgement of the one
+    before, hence TCP_NODELAY."""
+    try:
+        stream, where = listener.accept()
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            return None
+        raise
+    try:
+        stream.setblocking(False)
+        stream.setsockopt(6, 1, 1)  # IPPROTO_TCP, TCP_NODELAY: the same numbers in Linux and lwIP
+    except OSError:
+        stream.close()
+        raise
+    return stream, where
+
+
+def udp(bind, port):
+    stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        stream.bind(address(bind, port))
+        stream.setblocking(False)
+    except OSError:
+        stream.close()
+        raise
+    return stream

@@ -1,0 +1,1 @@
+"""The web server: server.py (connections and routes), api.py (JSON), page.html (the one page)."""

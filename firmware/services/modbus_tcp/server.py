@@ -1,0 +1,208 @@
+"""Modbus TCP server (MODBUS Messaging on TCP/IP Implementation Guide V1.0b).
+
+In: bytes of a connection, in any pieces. Out: one reply for each request, in the order of the requests.
+Units 1-247 are the meters; 255 and 0 are the gateway itself (unit255.py). A read that lies inside a fresh polled block
+is answered from memory, anything else goes to the bus. While a request is on the bus its connection is not read: TCP
+itself holds a client back that sends more, and a connection never has more than one request in any queue.
+
+Buffers: each connection owns one of 260 bytes for input; replies are built in one that all connections share, for it
+is either sent or copied before the next is built.
+"""
+
+from micropython import const
+
+from firmware.bus import OK, Request
+from firmware.net import seam
+from firmware.net.listener import Connection, Listener
+from modbus import pdu, tcp
+
+_UNSERVED_MS = const(60000)  # a client that has connected and asks nothing
+
+
+class Counters:
+    """Of the whole server, since boot."""
+
+    def __init__(self):
+        self.requests = 0
+        self.cached = 0  # answered from memory
+        self.passed = 0  # given to a bus
+        self.exceptions = 0
+        self.discarded = 0  # ADUs of another protocol (protocol id not 0)
+        self.malformed = 0  # connections closed for an impossible length
+
+
+class Server:
+    """`gateway` is the unit 255: answer(buf, at, n, out, start) -> length of its PDU."""
+
+    def __init__(self, config, budget, events, router, gateway):
+        self.budget = budget
+        self.events = events
+        self.router = router
+        self.gateway = gateway
+        self.allow_writes = config["allow_writes"]
+        self.counters = Counters()
+        self.out = bytearray(tcp.ADU_MAX)
+        self.listener = Listener(
+            budget, events, "modbus", config["bind"], config["port"], self._connection,
+            _UNSERVED_MS, 1000 * config["idle_timeout_s"],
+        )  # fmt: skip
+
+    def _connection(self, stream, slot):
+        return ModbusConnection(self, stream, slot)
+
+    def sweep(self):
+        self.listener.sweep()
+
+    def close(self):
+        self.listener.close()
+
+
+class ModbusConnection(Connection):
+    """One client."""
+
+    def __init__(self, server, stream, slot):
+        super().__init__(stream, slot, server.budget, server.events)
+        self.server = server
+        self.rx = bytearray(tcp.ADU_MAX)
+        self.have = 0
+        self.request = None  # made with the first request that goes to a bus
+        self.bus = None  # where the request under way is
+
+    def on_input(self):
+        rx = self.rx
+        have = self.have
+        got = self.stream.readinto(memoryview(rx)[have:] if have else rx)
+        if got is None:
+            return
+        if not got:
+            self.close()
+            return
+        self.slot.received += got
+        self.have = have + got
+        self._serve()
+
+    def on_sent(self):
+        self._serve()
+
+    def _serve(self):
+        """Answers the whole ADUs in the buffer until one has to wait, and moves what is left to its front."""
+        rx = self.rx
+        at = 0
+        have = self.have
+        while at < have:
+            n = tcp.adu_length(rx, at, have)
+            if n <= 0:
+                if n < 0:
+                    self._malformed(at)
+                    return
+                break
+            if tcp.protocol_id(rx, at):
+                self.server.counters.discarded += 1
+                self.events.add("modbus", "ADU with protocol id %d discarded" % tcp.protocol_id(rx, at))
+                at += n
+                continue
+            if not self._answer(at, n):
+                if self.closed:
+                    return
+                if self.slot.busy:
+                    # The ADU stays at the front: its header is needed for the reply.
+                    break
+                at += n
+                break
+            at += n
+        if at:
+            rx[: have - at] = rx[at:have]
+            self.have = have - at
+
+    def _answer(self, at, n):
+        """Answers the request in rx[at:at+n], or gives it to a bus. True when the next may be looked at: the reply
+        has left; False when it waits for the bus (slot.busy) or for the client to take the reply."""
+        rx = self.rx
+        server = self.server
+        counters = server.counters
+        counters.requests += 1
+        unit = rx[at + 6]
+        function = rx[at + 7]
+        start = at + 7
+        length = n - 7
+        out = server.out
+        if unit == 255 or unit == 0:
+            return self._reply(at, server.gateway.answer(rx, start, length, out, 7))
+        code = pdu.check_request(rx, start, length)
+        if code:
+            return self._exception(at, function, code)
+        bus = server.router.bus_of(unit)
+        if bus is None:
+            return self._exception(at, function, pdu.GATEWAY_PATH_UNAVAILABLE)
+        if function == 3 or function == 4:
+            first = rx[at + 8] << 8 | rx[at + 9]
+            count = rx[at + 10] << 8 | rx[at + 11]
+            block = bus.cached(unit, function, first, count)
+            if block is not None:
+                counters.cached += 1
+                skip = 2 * (first - block.first)
+                size = 2 * count
+                out[7] = function
+                out[8] = size
+                out[9 : 9 + size] = block.view[skip : skip + size]
+                return self._reply(at, 2 + size)
+        elif not server.allow_writes and not pdu.is_read(rx, start, length):
+            return self._exception(at, function, pdu.ILLEGAL_FUNCTION)
+        if self.request is None:
+            self.request = Request(self)
+        self.request.fill(unit, rx, start, length)
+        code = bus.submit(self.request)
+        if code != OK:
+            return self._exception(at, function, code)
+        counters.passed += 1
+        self.bus = bus
+        self.slot.busy = True
+        seam.interest(self.stream, 0)
+        return False
+
+    def _exception(self, at, function, code):
+        out = self.server.out
+        out[7] = function | 0x80
+        out[8] = code
+        return self._reply(at, 2)
+
+    def _reply(self, at, length):
+        """Sends the PDU of that length in out[7:] as the reply to the request at rx[at:]."""
+        server = self.server
+        if server.out[7] & 0x80:
+            server.counters.exceptions += 1
+        server.budget.served(self.slot)
+        return self.send(server.out, tcp.head(server.out, self.rx, at, length))
+
+    def on_answer(self, code, buf, at, n):
+        """The end of the request on the bus (firmware.bus.Request): its ADU is still at rx[0:]."""
+        self.bus = None
+        self.slot.busy = False
+        seam.interest(self.stream, seam.READ)
+        adu = tcp.adu_length(self.rx, 0, self.have)
+        if code:
+            sent = self._exception(0, self.rx[7], code)
+        else:
+            out = self.server.out
+            for i in range(n - 3):
+                out[7 + i] = buf[at + 1 + i]
+            sent = self._reply(0, n - 3)
+        if self.closed:
+            return
+        left = self.have - adu
+        self.rx[:left] = self.rx[adu : self.have]
+        self.have = left
+        if sent and left:
+            self._serve()
+
+    def _malformed(self, at):
+        rx = self.rx
+        self.server.counters.malformed += 1
+        self.events.add("modbus", "connection closed: impossible MBAP length %d" % (rx[at + 4] << 8 | rx[at + 5]))
+        self.close()
+
+    def close(self):
+        if self.bus is not None:
+            self.bus.withdraw(self.request)
+            self.bus = None
+        super().close()

@@ -1,0 +1,230 @@
+"""Unit 255 (and 0): the gateway itself as a Modbus device. The register map is in docs/contracts.md.
+
+Input registers (FC 04): point id x 4 is a point of a meter: float32 (2), age in seconds (1), quality (1).
+Holding registers (FC 03): identity, health, the socket ledger and counters.
+Device identification: FC 43/14 (Application Protocol V1.1b3, 6.21).
+"""
+
+import struct
+
+from micropython import const
+
+from firmware import VERSION
+from firmware.net import seam
+from modbus import pdu
+
+MAP_VERSION = const(1)
+LEDGER = const(200)
+LEDGER_ROWS = const(16)
+LEDGER_ROW = const(16)
+BUSES = const(600)
+BUS_ROW = const(32)
+_NO_POINT = const(255)  # quality of an address between two points
+_NO_AGE = const(0xFFFF)
+_FLOAT32_MAX = 3.4e38
+_NAN = b"\x7f\xc0\x00\x00"
+_KINDS = ("", "http", "modbus", "bacnet", "finder", "ntp", "posting")
+
+
+class Unit255:
+    """`status` gives name(), uptime_s(), unix_s(), reboot_due() and config_errors(); the others are the parts."""
+
+    def __init__(self, status, budget, points, readings, buses):
+        self._status = status
+        self._budget = budget
+        self._points = points
+        self._readings = readings
+        self._buses = buses
+        self.server_counters = None  # set by the application once the server exists
+
+    def answer(self, buf, at, n, out, start):
+        """Answers the PDU buf[at:at+n] in out[start:]; returns the length of the answer."""
+        function = buf[at]
+        if function not in (3, 4, 43):
+            return _exception(out, start, function, pdu.ILLEGAL_FUNCTION)
+        code = pdu.check_request(buf, at, n)
+        if code:
+            return _exception(out, start, function, code)
+        if function == 43:
+            return self._identification(buf, at, n, out, start)
+        first = buf[at + 1] << 8 | buf[at + 2]
+        count = buf[at + 3] << 8 | buf[at + 4]
+        if function == 4:
+            good = self._input(first, count, out, start + 2)
+        else:
+            good = self._holding(first, count, out, start + 2)
+        if not good:
+            return _exception(out, start, function, pdu.ILLEGAL_DATA_ADDRESS)
+        out[start] = function
+        out[start + 1] = 2 * count
+        return 2 + 2 * count
+
+    # -- input registers: the points
+
+    def _input(self, first, count, out, at):
+        row = bytearray(8)
+        address = first & ~3
+        while address < first + count:
+            if not self._point(address >> 2, row):
+                return False
+            for i in range(4):
+                if first <= address + i < first + count:
+                    to = at + 2 * (address + i - first)
+                    out[to] = row[2 * i]
+                    out[to + 1] = row[2 * i + 1]
+            address += 4
+        return True
+
+    def _point(self, point_id, row):
+        """The four registers of a point into `row`. False when no meter is configured in that slot."""
+        found = self._points.find(point_id)
+        if found is None:
+            return False
+        meter, i = found
+        row[:4] = _NAN
+        age = _NO_AGE
+        quality = _NO_POINT
+        if i >= 0:
+            value = self._readings.value(meter, i)
+            quality = self._readings.quality(meter, i, value)
+            if value is not None and -_FLOAT32_MAX <= value <= _FLOAT32_MAX:
+                struct.pack_into(">f", row, 0, value)
+                age = min(self._readings.age_s(meter, i), _NO_AGE)
+        row[4] = age >> 8
+        row[5] = age & 0xFF
+        row[6] = 0
+        row[7] = quality
+        return True
+
+    # -- holding registers: identity, ledger, counters
+
+    def _holding(self, first, count, out, at):
+        end = first + count
+        if end <= 100:
+            words = self._identity()
+            base = 0
+        elif first >= 100 and end <= LEDGER:
+            words = self._sockets()
+            base = 100
+        elif first >= LEDGER and end <= LEDGER + LEDGER_ROWS * LEDGER_ROW:
+            words = self._ledger()
+            base = LEDGER
+        elif first >= BUSES:
+            words = self._bus_counters()
+            base = BUSES
+        else:
+            return False
+        if end > base + len(words):
+            return False
+        for i in range(count):
+            word = words[first - base + i]
+            out[at] = word >> 8
+            out[at + 1] = word & 0xFF
+            at += 2
+        return True
+
+    def _identity(self):
+        status = self._status
+        words = [0x4D50, MAP_VERSION, VERSION[0] << 8 | VERSION[1], VERSION[2]]
+        _long(words, status.uptime_s())
+        _long(words, status.unix_s())
+        words.append(1 if status.reboot_due() else 0)
+        words.append(len(status.config_errors()))
+        words.append(len(self._points.meters))
+        words.append(len(self._points))
+        words.append(sum([1 for meter in self._points.meters if meter.state == 1]))
+        return words
+
+    def _sockets(self):
+        budget = self._budget
+        words = [budget.limit, len(budget.services), budget.general, len(budget.connections), budget.high_water]
+        words.append(len(budget.refused_services))
+        for count in (budget.accepted, budget.postponed, budget.failed_accepts):
+            _long(words, count)
+        for count in budget.evictions:
+            _long(words, count)
+        counters = self.server_counters
+        for name in ("requests", "cached", "passed", "exceptions", "discarded", "malformed"):
+            _long(words, getattr(counters, name))
+        return words
+
+    def _ledger(self):
+        words = []
+        now = self._status.uptime_s()
+        for slot in self._budget.ledger():
+            words.append(_KINDS.index(slot.kind) | (0x100 if slot.role == "connection" else 0))
+            words.append((1 if slot.open else 0) | (2 if slot.busy else 0))
+            ip, port = seam.peer(slot.peer) if slot.peer is not None else ("0.0.0.0", 0)
+            quad = [int(part) for part in ip.split(".")]
+            words.append(quad[0] << 8 | quad[1])
+            words.append(quad[2] << 8 | quad[3])
+            words.append(port)
+            words.append(min(slot.idle_ms() // 1000, 0xFFFF) if slot.role == "connection" else _NO_AGE)
+            _long(words, now - slot.opened_s)
+            _long(words, slot.requests)
+            _long(words, slot.received)
+            _long(words, slot.sent)
+            words.extend((0, 0))
+        words.extend([0] * (LEDGER_ROWS * LEDGER_ROW - len(words)))
+        return words
+
+    def _bus_counters(self):
+        words = []
+        for bus in self._buses:
+            begin = len(words)
+            counters = bus.counters
+            words.append(0 if bus.line_error else 1)
+            words.append(bus.waiting())
+            for name in _BUS_COUNTERS:
+                _long(words, getattr(counters, name))
+            words.extend([0] * (begin + BUS_ROW - len(words)))
+        return words
+
+    # -- device identification
+
+    def _identification(self, buf, at, n, out, start):
+        """6.21: stream access to the basic and regular objects, and individual access to each."""
+        if buf[at + 1] != 0x0E:
+            return _exception(out, start, 43, pdu.ILLEGAL_FUNCTION)
+        if n != 4 or not 1 <= buf[at + 2] <= 4:
+            return _exception(out, start, 43, pdu.ILLEGAL_DATA_VALUE)
+        code, wanted = buf[at + 2], buf[at + 3]
+        objects = (
+            b"meterport",
+            b"METERPORT",
+            b"%d.%d.%d" % VERSION,
+            b"",
+            b"meterport Modbus gateway",
+            b"",
+            self._status.name().encode(),
+        )
+        if code == 4:
+            if wanted >= len(objects):
+                return _exception(out, start, 43, pdu.ILLEGAL_DATA_ADDRESS)
+            first, end = wanted, wanted + 1
+        else:
+            end = 3 if code == 1 else len(objects)
+            first = wanted if wanted < end else 0  # an unknown object starts the stream over
+        # Seven objects of at most 32 bytes always fit into one answer: "more follows" is never needed.
+        answer = bytes((43, 0x0E, code, 0x82, 0, 0, end - first))
+        for k in range(first, end):
+            answer += bytes((k, len(objects[k]))) + objects[k]
+        out[start : start + len(answer)] = answer
+        return len(answer)
+
+
+_BUS_COUNTERS = (
+    "sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes", "stale_bytes", "busy_ms",
+)  # fmt: skip
+
+
+def _exception(out, start, function, code):
+    out[start] = function | 0x80
+    out[start + 1] = code
+    return 2
+
+
+def _long(words, number):
+    """Appends an unsigned 32-bit number, high word first; counters wrap as registers do."""
+    words.append(number >> 16 & 0xFFFF)
+    words.append(number & 0xFFFF)

@@ -1,0 +1,137 @@
+"""An application without tasks or sockets for test_contracts.py: every number in it is different."""
+
+import struct
+from types import SimpleNamespace
+
+from firmware import VERSION, points, profile_load
+from firmware.bus.bus import Bus
+from firmware.events import Events
+from firmware.net.budget import REASONS, SERVICES, Budget
+from firmware.readings import Readings
+from firmware.services.http.api import Api
+from firmware.services.modbus_tcp.server import Counters
+from firmware.services.modbus_tcp.unit255 import Unit255
+
+_UPTIME_S = 100_000
+_UNIX_S = 1_800_000_123
+_BUS = {"uart": "bus0", "baud": 9600, "framing": "8N1"}
+
+
+class _Wire:
+    """An open line."""
+
+
+def _distinct(thing, names, start):
+    """Gives each attribute a number of its own, above 16 bits so that the high word counts too."""
+    for k, name in enumerate(names):
+        setattr(thing, name, 0x10000 * (k + 1) + start + k)
+    return {name: getattr(thing, name) for name in names}
+
+
+def _meter():
+    config = {
+        "slot": 5, "name": "main", "unit": 17, "bus": 0, "profile": "eastron-sdm630", "interval_s": 5,
+        "max_age_s": 10, "timeout_ms": 500, "retries": 1,
+    }  # fmt: skip
+    meter = points.Meter(config, profile_load.load("eastron-sdm630"))
+    meter.state = points.ONLINE
+    for k, block in enumerate(meter.blocks):
+        for i in range(0, len(block.data), 4):
+            block.data[i : i + 4] = struct.pack(">f", 100 * k + i + 0.5)
+        block.seen = block.good = True
+        block.read_s = _UPTIME_S - 3
+    return meter
+
+
+def make():
+    """Call inside a running loop."""
+    meter = _meter()
+    table = points.Points([meter])
+    events = Events(lambda: _UPTIME_S, console=lambda line: None)
+    events.add("test", "one line")
+    budget = Budget(16, 16, 16, SERVICES, 4, lambda: _UPTIME_S, events)
+    budget.service_slot("http").open = True
+    slot = budget.open("modbus", ("192.168.7.9", 40123))
+    slot.busy = True
+    slot.opened_s = _UPTIME_S - 70_000
+    numbers = {"requests": 70_001, "received": 80_002, "sent": 90_003}
+    for name, value in numbers.items():
+        setattr(slot, name, value)
+
+    bus = Bus(0, _BUS, None, [meter], events, lambda: _UPTIME_S)
+    bus.wire = _Wire()
+    bus._queue = [None] * 3
+    server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed")
+    bus_names = ("sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes",
+                 "stale_bytes", "busy_ms")  # fmt: skip
+    counters = Counters()
+    requests = _distinct(counters, server_names, 200)
+    on_bus = _distinct(bus.counters, bus_names, 300)
+    sockets = _distinct(budget, ("accepted", "postponed", "failed_accepts"), 400)
+    budget.evictions = [0x10000 * (k + 1) + 500 + k for k in range(len(REASONS))]
+    budget.high_water = 9
+    budget.refused_services = ["posting", "ntp"]
+
+    readings = Readings(lambda: _UPTIME_S)
+    ntp = SimpleNamespace(
+        synchronised_s=_UPTIME_S - 9, stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer"
+    )
+    app = SimpleNamespace(
+        name=lambda: "contract",
+        uptime_s=lambda: _UPTIME_S,
+        unix_s=lambda: _UNIX_S,
+        reboot_due=lambda: ["bacnet"],
+        config_errors=lambda: ["a: 1 is not 2", "b: missing"],
+        service_state=lambda name: "running",
+        config_source="last good",
+        config={name: {"port": 80} for name in SERVICES},
+        board=SimpleNamespace(name="unix"),
+        restarts=0,
+        budget=budget,
+        points=table,
+        readings=readings,
+        buses=[bus],
+        events=events,
+        modbus=SimpleNamespace(counters=counters),
+        ntp=ntp,
+        meter=meter,
+    )
+    app.gateway = Unit255(app, budget, table, readings, [bus])
+    app.gateway.server_counters = counters
+    app.api = Api(app)
+    app.expected = {
+        "identity and health**": {
+            "magic": 0x4D50,
+            "map_version": 1,
+            "version": VERSION[0] << 8 | VERSION[1],
+            "patch": VERSION[2],
+            "uptime_s": _UPTIME_S,
+            "time_unix_s": _UNIX_S,
+            "reboot_due": 1,
+            "config_errors": 2,
+            "meters": 1,
+            "points": len(meter.profile),
+            "meters_online": 1,
+        },
+        "sockets and requests**": {
+            "limit": 16,
+            "services": 6,
+            "general": 10,
+            "connections": 1,
+            "high_water": 9,
+            "refused_services": 2,
+            **sockets,
+            **{f"evictions_{name}": budget.evictions[k] for k, name in enumerate(REASONS)},
+            **requests,
+        },
+        "the ledger**": {
+            "kind": 1, "flags": 1, "peer_ip": 0, "peer_port": 0, "idle_s": 0xFFFF, "age_s": _UPTIME_S,
+            "requests": 0, "received": 0, "sent": 0,
+        },  # fmt: skip
+        "the buses**": {"open": 1, "waiting": 3, **on_bus},
+    }
+    app.connection_row = {
+        "kind": 0x102, "flags": 3, "peer_ip": 192 << 24 | 168 << 16 | 7 << 8 | 9, "peer_port": 40123, "idle_s": 0,
+        "age_s": 70_000, **numbers,
+    }  # fmt: skip
+    return app

@@ -1,0 +1,158 @@
+"""tools/build.py: what goes on a board, what is compiled again, and how it fails."""
+
+import os
+
+import pytest
+
+from tools import build
+
+SOURCES = {
+    "boot.py": "",
+    "main.py": "from firmware import app\n",
+    "firmware/__init__.py": "",
+    "firmware/app.py": "def run():\n    assert 1\n    return 7\n",
+    "firmware/net/seam_cpython.py": "import contextlib\n",
+    "firmware/meters/a.json": "{}",
+    "firmware/services/http/page.html.gz": "not really",
+    "firmware/README.md": "for people",
+    "lib/modbus/crc.py": "X = 1\n",
+    "lib/umodbus/tcp.py": "X = 1\n",
+    "firmware/__pycache__/app.py": "never",
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, text in SOURCES.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path / "tree"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out" / "device"
+
+
+def made(out):
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+def run(out, root, **options):
+    return build.build(out, progress=lambda text: None, root=root, **options)
+
+
+def test_the_image_has_compiled_modules_source_starters_and_data(root, out):
+    report = run(out, root)
+
+    assert made(out) == {
+        "boot.py",
+        "main.py",
+        "firmware/__init__.mpy",
+        "firmware/app.mpy",
+        "firmware/meters/a.json",
+        "firmware/services/http/page.html.gz",
+        "lib/modbus/crc.mpy",
+    }
+    assert (report.files, report.compiled, report.copied) == (7, 3, 4)
+    assert report.bytes == sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    assert report.ignored == ("firmware/README.md",)
+
+
+def test_a_module_carries_format_6_and_its_name_in_the_repository(root, out):
+    run(out, root)
+
+    code = (out / "firmware/app.mpy").read_bytes()
+    assert code[:2] == b"M\x06"
+    assert b"firmware/app.py" in code
+
+
+def test_only_what_changed_is_compiled_again(root, out):
+    run(out, root)
+    before = (out / "lib/modbus/crc.mpy").stat().st_mtime_ns
+    (root / "firmware/app.py").write_text("def run():\n    return 8\n", encoding="utf-8")
+    os.utime(root / "lib/modbus/crc.py")  # touched, not changed
+
+    assert run(out, root).compiled == 1
+    assert (out / "lib/modbus/crc.mpy").stat().st_mtime_ns == before
+    assert run(out, root)[2:5] == (0, 0, 0)
+
+
+def test_what_has_no_source_any_more_vanishes(root, out):
+    run(out, root)
+    (root / "lib/modbus/crc.py").unlink()
+    (root / "firmware/meters/a.json").unlink()
+
+    assert run(out, root).removed == 2
+    assert not (out / "lib").exists()
+    assert not (out / "firmware/meters").exists()
+
+
+def test_what_was_deleted_from_the_image_comes_back(root, out):
+    run(out, root)
+    (out / "firmware/app.mpy").unlink()
+
+    assert run(out, root).compiled == 1
+    assert (out / "firmware/app.mpy").exists()
+
+
+def test_source_mode_copies_and_leaves_no_compiled_module(root, out):
+    run(out, root)
+    run(out, root, source=True)
+
+    assert (out / "firmware/app.py").read_text(encoding="utf-8") == SOURCES["firmware/app.py"]
+    assert not [name for name in made(out) if name.endswith(".mpy")]
+
+
+def test_umodbus_goes_along_only_when_asked_for(root, out):
+    run(out, root, with_umodbus=True)
+    assert "lib/umodbus/tcp.mpy" in made(out)
+
+    run(out, root)
+    assert not (out / "lib/umodbus").exists()
+
+
+def test_a_module_that_does_not_compile_is_named_with_its_line_and_the_next_build_mends_it(root, out):
+    run(out, root)
+    (root / "firmware/app.py").write_text("X = 1\ndef run(:\n", encoding="utf-8")
+
+    with pytest.raises(build.BuildError, match=r"^firmware/app\.py:2: SyntaxError"):
+        run(out, root)
+    assert not [name for name in made(out) if name.endswith(".part")]
+
+    (root / "firmware/app.py").write_text("X = 1\n", encoding="utf-8")
+    assert run(out, root).compiled == 1
+
+
+def test_check_compiles_starters_too_and_names_every_wrong_file(root, out):
+    assert build.check(root) == 5
+
+    for name in ("main.py", "lib/modbus/crc.py"):
+        (root / name).write_text("return return\n", encoding="utf-8")
+    with pytest.raises(build.BuildError) as caught:
+        build.check(root)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["main.py", "lib/modbus/crc.py"]
+
+
+def test_a_missing_main_is_an_error(root, out):
+    (root / "main.py").unlink()
+
+    with pytest.raises(build.BuildError, match=r"main\.py: missing"):
+        run(out, root)
+
+
+def test_a_directory_with_other_peoples_files_is_refused(root, out):
+    out.mkdir(parents=True)
+    (out / "letter.txt").write_text("mine", encoding="utf-8")
+
+    with pytest.raises(build.BuildError, match="did not make"):
+        run(out, root)
+    assert (out / "letter.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_manifest_cut_short_means_everything_is_made_anew(root, out):
+    run(out, root)
+    out.with_name("device.manifest.json").write_text('{"main', encoding="utf-8")
+
+    assert run(out, root).compiled == 3

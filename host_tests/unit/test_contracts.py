@@ -1,0 +1,273 @@
+"""docs/contracts.md and the code say the same: every table of the document is read and compared."""
+
+import asyncio
+import json
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from firmware import config, readings
+from firmware.bus import bus as bus_module
+from firmware.bus import poller
+from firmware.net import budget, listener
+from firmware.services.modbus_tcp import server as modbus_server
+from host_tests.unit import contract_app
+from tools import profiles
+
+_DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "contracts.md").read_text(encoding="utf-8")
+
+
+def tables(heading):
+    """The tables below a heading or a bold line, up to the next of either: lists of rows of stripped cells."""
+    begin = _DOCUMENT.index(heading) + len(heading)
+    end = re.compile(r"\n(#|\*\*)").search(_DOCUMENT, begin)
+    text = _DOCUMENT[begin : end.start() if end else None]
+    found, rows = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif rows:
+            found.append(rows[2:])
+            rows = []
+    return found
+
+
+def code(cell):
+    """The first `name` in a cell."""
+    return re.match(r"`([^`]+)`", cell).group(1)
+
+
+# -- points
+
+
+def numbered_names():
+    result = {}
+    for cell, names, unit in tables("## Points")[0]:
+        first, _, last = cell.partition("-")
+        first, last = int(first), int(last or first)
+        if first == 128:
+            result[128] = ("alarm", unit)
+            continue
+        listed = re.findall(r"`([^`]+)`", names)
+        if " .. " in names:
+            stem = listed[0][:-1]
+            listed = [f"{stem}{k + 1}" for k in range(last - first + 1)]
+        assert len(listed) == last - first + 1, names
+        result.update({first + k: (name, unit) for k, name in enumerate(listed)})
+    return result
+
+
+def test_point_numbers_and_names_are_those_of_the_profiles():
+    documented = numbered_names()
+    assert {number: name for number, (name, _) in documented.items()} == dict(profiles.NUMBERS) | {128: "alarm"}
+    seen = 0
+    for path in sorted((Path(config.__file__).parent / "meters").glob("*.json")):
+        for row in json.loads(path.read_text())["points"]:
+            number, name, unit = row[0], row[1], row[6]
+            if number < 128:
+                assert documented[number] == (name, unit), f"{path.name}: {row}"
+                seen += 1
+    assert seen > 70
+
+
+def test_qualities():
+    rows = tables("## Points")[1]
+    words = {int(row[0]): row[1].strip("`") for row in rows}
+    assert words.pop(255) == ""
+    assert words == dict(enumerate(readings.QUALITIES))
+
+
+# -- configuration
+
+
+def leaves(schema, path=""):
+    for key, spec in schema.items():
+        where = f"{path}{key}"
+        if isinstance(spec, dict):
+            yield from leaves(spec, where + ".")
+        elif isinstance(spec, list):
+            yield from leaves(spec[0], where + "[].")
+        else:
+            yield where, spec
+
+
+def allowed(spec):
+    kind = spec[0]
+    if kind == "int":
+        return f"{spec[2]} to {spec[3]}"
+    if kind == "text":
+        return f"{spec[2]} to {spec[3]} characters"
+    if kind == "choice":
+        return ", ".join(str(choice) for choice in spec[2])
+    return None  # said in words
+
+
+def default_text(where, spec):
+    value = spec[1]
+    required = value is None and spec[0] != "pin"
+    if required or value == "":
+        return ""
+    return f"`{value}`" if isinstance(value, str) else json.dumps(value)
+
+
+def test_every_configuration_key_with_type_default_and_bounds():
+    rows = {code(row[0]): row[1:] for row in tables("## Configuration")[0]}
+    assert list(rows) == [where for where, _ in leaves(config.SCHEMA)]
+    for where, spec in leaves(config.SCHEMA):
+        kind, default, bounds = rows[where]
+        assert kind == spec[0], where
+        assert default == default_text(where, spec), where
+        if allowed(spec) is not None:
+            assert bounds == allowed(spec), where
+
+
+def test_bounds_that_are_not_configured():
+    bounds = {row[0]: row[1] for row in tables("## Configuration")[1]}
+    assert bounds["requests waiting for a bus"].startswith(f"{bus_module._QUEUE_MAX},")
+    assert bounds["failed requests in a row until a meter is quarantined"] == str(bus_module._QUARANTINE_AFTER)
+    first, last = poller.PROBE_FIRST_MS // 1000, poller._PROBE_LAST_MS // 1000
+    assert bounds["probes of a quarantined meter"] == f"after {first} s, doubling up to {last} s"
+    assert bounds["answer of a meter that is not configured"].startswith(f"within {bus_module._TIMEOUT_MS} ms")
+    assert f"{modbus_server._UNSERVED_MS // 1000} s (Modbus)" in bounds["connection that never asks"]
+    assert bounds["peer that does not take our output"] == f"closed after {listener._OUTPUT_TIMEOUT_MS // 1000} s"
+    assert f"at most {config.SCHEMA['meters'][1]}" in _DOCUMENT
+    assert f"`buses` holds at most {config.SCHEMA['buses'][1]}" in _DOCUMENT
+
+
+# -- unit 255
+
+
+def read(app, function, first, count):
+    """Registers of unit 255, or the exception code."""
+    out = bytearray(260)
+    n = app.gateway.answer(struct.pack(">BHH", function, first, count), 0, 5, out, 7)
+    if out[7] & 0x80:
+        return out[8]
+    assert n == 2 + 2 * count
+    assert out[8] == 2 * count
+    return list(struct.unpack(f">{count}H", out[9 : 9 + 2 * count]))
+
+
+def number(words):
+    return words[0] if len(words) == 1 else words[0] << 16 | words[1]
+
+
+@pytest.fixture
+def app():
+    """An application with a value of its own in every field, so that a swapped pair shows."""
+
+    async def make():
+        return contract_app.make()
+
+    return asyncio.run(make())
+
+
+@pytest.mark.parametrize(
+    ("heading", "base"),
+    [
+        ("identity and health**", 0),
+        ("sockets and requests**", 0),
+        ("the ledger**", 200),
+        ("the buses**", 600),
+    ],
+)
+def test_holding_registers_hold_what_the_table_says(app, heading, base):
+    expected = app.expected[heading]
+    rows = tables(heading)[0]
+    names = []
+    for address, size, content in rows:
+        address, size = base + int(address), int(size)
+        words = read(app, 3, address, size)
+        if content == "0":
+            assert words == [0] * size
+            continue
+        name = code(content)
+        names.append(name)
+        assert number(words) == expected[name], name
+    assert names == list(expected)
+
+
+def test_the_ledger_row_of_a_connection(app):
+    base = 200 + 6 * 16  # behind the six services
+    for address, size, content in tables("the ledger**")[0]:
+        words = read(app, 3, base + int(address), int(size))
+        if content != "0":
+            assert number(words) == app.connection_row[code(content)], content
+    assert read(app, 3, base + 16, 16) == [0] * 16
+
+
+def test_what_is_in_no_table_is_refused(app):
+    for first, count in ((13, 1), (12, 2), (99, 1), (134, 1), (133, 2), (199, 2), (456, 1), (455, 2), (632, 1)):
+        assert read(app, 3, first, count) == 2, (first, count)
+    assert read(app, 3, 0, 13) != 2
+    assert read(app, 3, 100, 34) != 2
+    assert len(read(app, 3, 200, 125)) == 125
+
+
+def test_input_registers_of_points(app):
+    meter = app.meter
+    for i in range(len(meter.profile)):
+        address = 4 * meter.point_id(i)
+        words = read(app, 4, address, 4)
+        value = struct.unpack(">f", struct.pack(">HH", *words[:2]))[0]
+        assert value == pytest.approx(app.readings.value(meter, i), rel=1e-6)
+        assert words[2:] == [app.readings.age_s(meter, i), 0]
+    missing = 4 * (meter.slot << 8 | 200)
+    assert read(app, 4, missing, 4) == [0x7FC0, 0, 0xFFFF, 255]
+    assert read(app, 4, 4 * (meter.slot + 1 << 8), 1) == 2
+
+
+def test_identification_objects(app):
+    rows = tables("**Device identification (FC 43/14)**")[0]
+    for row in rows:
+        wanted = int(row[0])
+        out = bytearray(260)
+        n = app.gateway.answer(bytes((43, 14, 4, wanted)), 0, 4, out, 7)
+        body = bytes(out[7 : 7 + n])
+        assert body[:2] == b"\x2b\x0e"
+        assert body[7] == wanted
+        text = body[9:].decode()
+        assert len(text) == body[8]
+        said = row[1].partition(": ")[2]
+        if said.startswith("`") and "configuration" not in said:
+            assert text == said.strip("`")
+        elif said == "empty":
+            assert text == ""
+    assert len(rows) == 7
+
+
+# -- HTTP
+
+
+def fields(value, path=""):
+    """Paths of every scalar in a JSON document, as the tables write them."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from fields(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        if not value:
+            yield path + "[]"
+        for inner in value:
+            yield from fields(inner, path + "[]")
+    else:
+        yield path
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/api/readings", "/api/sockets"])
+def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, path):
+    documented = [code(row[0]) for row in tables(f"### GET {path}")[0]]
+    document = json.loads("".join(app.api.documents[path]()))
+    assert list(dict.fromkeys(fields(document))) == documented
+
+
+def test_all_documents_are_in_the_tables(app):
+    assert re.findall(r"### GET (\S+)", _DOCUMENT) == list(app.api.documents)
+
+
+def test_service_and_slot_kinds_are_numbered_in_the_order_of_the_services(app):
+    text = tables("the ledger**")[0][0][2]
+    assert re.findall(r"(\d) (\w+)", text)[: len(budget.SERVICES)] == [
+        (str(k + 1), name) for k, name in enumerate(budget.SERVICES)
+    ]

@@ -1,0 +1,167 @@
+"""The meter profiles of the tree, and what the validator says about wrong ones."""
+
+import json
+
+import pytest
+
+from tools import profiles
+
+
+@pytest.fixture
+def document():
+    """The PZEM's profile as a JSON object that a test may spoil."""
+    return json.loads((profiles.METERS_DIR / "pzem-004t-v3.json").read_text())
+
+
+def parse(document):
+    head = {key: value for key, value in document.items() if key != "points"}
+    rows = ",\n".join(json.dumps(row) for row in document["points"])
+    return profiles.parse(json.dumps(head)[:-1] + f', "points": [\n{rows}\n]}}', "spoilt")
+
+
+@pytest.mark.parametrize("profile_id", profiles.available())
+def test_every_profile_of_the_tree_is_valid(profile_id):
+    assert profiles.load(profile_id).points
+
+
+def test_the_three_meters_are_there():
+    assert set(profiles.available()) >= {"eastron-sdm630", "elkor-wattson-mk2", "pzem-004t-v3"}
+
+
+@pytest.mark.parametrize(
+    ("profile_id", "name", "function", "address", "number"),
+    [
+        ("eastron-sdm630", "voltage_l1", 4, 0x00, 1),
+        ("eastron-sdm630", "current_l3", 4, 0x0A, 11),
+        ("eastron-sdm630", "active_power", 4, 0x34, 16),
+        ("eastron-sdm630", "frequency", 4, 0x46, 15),
+        ("eastron-sdm630", "energy_export", 4, 0x4A, 36),
+        ("eastron-sdm630", "voltage_l3_l1", 4, 0xCC, 7),
+        ("eastron-sdm630", "energy_total", 4, 0x156, 40),
+        ("eastron-sdm630", "energy_export_l3", 4, 0x164, 39),
+        ("elkor-wattson-mk2", "active_power", 3, 0x200, 16),
+        ("elkor-wattson-mk2", "voltage_l1", 3, 0x220, 1),
+        ("elkor-wattson-mk2", "power_factor_l3", 3, 0x248, 31),
+        ("elkor-wattson-mk2", "energy_total", 3, 0x1100, 40),
+        ("pzem-004t-v3", "active_power", 4, 3, 16),
+        ("pzem-004t-v3", "alarm", 4, 9, 128),
+    ],
+)
+def test_a_point_lies_where_the_meters_map_has_it(profile_id, name, function, address, number):
+    point = profiles.load(profile_id).point(name)
+    assert (point.function, point.address, point.number) == (function, address, number)
+
+
+@pytest.mark.parametrize(
+    ("profile_id", "blocks"),
+    [
+        ("eastron-sdm630", [(4, 0, 36), (4, 48, 32), (4, 200, 6), (4, 224, 2), (4, 342, 16)]),
+        ("elkor-wattson-mk2", [(3, 0x200, 16), (3, 0x220, 42), (3, 0x1100, 2)]),
+        ("pzem-004t-v3", [(4, 0, 10)]),
+    ],
+)
+def test_points_join_into_few_blocks(profile_id, blocks):
+    profile = profiles.load(profile_id)
+    assert profile.blocks(profile.gap) == blocks
+    assert all(count <= profile.max_registers for _, _, count in blocks)
+
+
+def test_numbers_and_names_are_permanent():
+    """A changed number is another register and another BACnet object for everyone who reads it."""
+    n = profiles.NUMBERS
+    assert [n[i] for i in (1, 4, 5, 8, 9, 12, 13, 14, 15)] == [
+        "voltage_l1", "voltage_ln_average", "voltage_l1_l2", "voltage_ll_average", "current_l1",
+        "current_average", "current_neutral", "current_sum", "frequency",
+    ]  # fmt: skip
+    assert [n[i] for i in range(16, 56, 4)] == [
+        "active_power", "reactive_power", "apparent_power", "power_factor", "energy_import", "energy_export",
+        "energy_total", "reactive_energy_import", "reactive_energy_export", "reactive_energy_total",
+    ]  # fmt: skip
+    assert (n[19], n[35], n[56], n[128]) == (
+        "active_power_l3",
+        "energy_import_l3",
+        "apparent_energy",
+        "alarm",
+    )
+    assert len(n) == 57
+    assert len(set(n.values())) == 57
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "message"),
+    [
+        (0, 0, 0, "points[0].number: 0 is not one of 1..255"),
+        (0, 0, 57, "own points begin at 128"),
+        (0, 0, 2, "'voltage_l1' is not 'voltage_l2'"),
+        (1, 0, 1, "'current_l1' is not 'voltage_l1'"),
+        (0, 2, 5, "points[0].function: 5 is not 3 or 4"),
+        (0, 3, -1, "points[0].address: -1 is not one of 0..65535"),
+        (6, 3, 65536, "beyond 65536"),
+        (1, 3, 0, "overlaps"),
+        (0, 4, "uint24", "points[0].type: 'uint24' is not one of"),
+        (0, 5, 0, "scale: 0 must be above 0"),
+        (3, 5, 0.1, "must be a whole number"),
+        (0, 6, "kV", "'kV' is not 'V'"),
+        (3, 7, "instantaneous", "must be accumulating"),
+        (0, 7, "accumulating", "must not be accumulating"),
+    ],
+)
+def test_a_wrong_row_is_named_with_what_is_allowed(document, row, column, value, message):
+    document["points"][row][column] = value
+    with pytest.raises(profiles.ProfileError) as error:
+        parse(document)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("word_order", "middle", "word_order: 'middle' is not one of ('big', 'little')"),
+        ("max_registers", 126, "max_registers: 126 is not one of 1..125"),
+        ("max_registers", 1, "longer than max_registers"),
+        ("confidence", True, "confidence: True"),
+        ("columns", ["number"], "columns: must be"),
+        ("points", [], "at least one row"),
+        ("vendor", "x", "keys:"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_is_allowed(document, key, value, message):
+    document[key] = value
+    with pytest.raises(profiles.ProfileError) as error:
+        parse(document)
+    assert message in str(error.value)
+
+
+def test_the_same_number_cannot_be_used_twice(document):
+    document["points"].append([128, "alarm", 4, 10, "uint16", 1, "", "instantaneous"])
+    with pytest.raises(profiles.ProfileError, match="number 128 is used twice"):
+        parse(document)
+
+
+def test_two_points_in_one_line_of_the_file_are_refused(document):
+    with pytest.raises(profiles.ProfileError, match="one row a line"):
+        profiles.parse(json.dumps(document), "spoilt")
+
+
+def test_an_unknown_profile_says_which_there_are():
+    with pytest.raises(profiles.ProfileError, match="there are eastron-sdm630"):
+        profiles.load("eastron-sdm063")
+
+
+@pytest.mark.parametrize(
+    ("type_name", "raw", "order", "registers"),
+    [
+        ("uint16", 0xABCD, "little", [0xABCD]),
+        ("int16", -2, "big", [0xFFFE]),
+        ("uint32", 0x12345678, "big", [0x1234, 0x5678]),
+        ("uint32", 0x12345678, "little", [0x5678, 0x1234]),
+        ("int32", -1, "little", [0xFFFF, 0xFFFF]),
+        ("uint64", 0x0001000200030004, "big", [1, 2, 3, 4]),
+        ("int64", 0x0001000200030004, "little", [4, 3, 2, 1]),
+        ("float32", 230.5, "big", [0x4366, 0x8000]),
+        ("float32", 230.5, "little", [0x8000, 0x4366]),
+    ],
+)
+def test_values_and_registers_convert_both_ways(type_name, raw, order, registers):
+    assert profiles.encode(raw, type_name, order) == registers
+    assert profiles.decode(registers, type_name, order) == raw

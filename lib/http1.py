@@ -1,0 +1,358 @@
+"""HTTP/1.1 for a small server: request heads in, response heads out. No I/O, no clock, no routing.
+
+In:  the caller's buffer (bytes or bytearray) with n bytes received in it, the next request at index 0.
+     head_end() says where that request's head ends; parse() turns the head into a Request. The body is the
+     caller's: buf[end : end + request.content_length]; what follows it is the next (pipelined) request.
+Out: response_head(), CONTINUE, and chunk_head() / CHUNK_END / LAST_CHUNK around the pieces of a chunked body.
+The buffer stays the caller's and is never written to; a Request keeps no reference to it.
+
+RFC 9110 (semantics), RFC 9112 (syntax and framing), RFC 3986 (targets). Where they leave a choice, the strict
+one is taken: request smuggling (RFC 9112 11.2) lives on parsers that disagree about where a request ends.
+- A line ends with CR LF. RFC 9112 2.2 would allow a bare LF too; it is 400, as a bare CR must be.
+- Content-Length stands there once, in digits; repeated, even with the same value, it is 400 (RFC 9110 8.6).
+- Bodies come with Content-Length only; Transfer-Encoding is 411 or 501, or 400 where it contradicts the rest.
+- Folded lines, whitespace around a field name (RFC 9112 5.1, 5.2) and control characters except TAB are 400.
+- HTTP/1.0 and HTTP/1.1 only; anything else that looks like a version is 505.
+- A path with a ".." segment, plain or percent-encoded, is 400: no browser sends one, and no handler that
+  comes later has to think of it. "%2F" is decoded like the rest: routes match the decoded path.
+"""
+
+from micropython import const
+
+_TARGET_MAX = const(255)  # ours: the longest page address with its query is well below 200
+_EMPTY_LINES_MAX = const(4)  # RFC 9112 2.2 asks for at least one before the request line
+_LENGTH_DIGITS_MAX = const(9)  # keeps Content-Length far below 2**30, a small integer on the chips
+
+CHUNKED = const(-1)  # response_head(length=CHUNKED)
+CHUNK_END = b"\r\n"  # after each chunk's data
+LAST_CHUNK = b"0\r\n\r\n"  # RFC 9112 7.1: the last chunk and an empty trailer
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 10.1.1: owed when request.expect_continue
+
+_HEX = b"0123456789abcdef"
+# Numbers, not characters: chr() interns its result for good, and MicroPython's bytes take no integer with `in`.
+_TCHAR_MARKS = (33, 35, 36, 37, 38, 39, 42, 43, 45, 46, 94, 95, 96, 124, 126)  # !#$%&'*+-.^_`|~ RFC 9110 5.6.2
+_HOST_NEVER = (34, 35, 44, 47, 60, 62, 63, 64, 92)  # "#,/<>?@\ would make it a list or another part of a URI
+
+# One string instead of a table: a dict of as many strings would cost twice the heap.
+_PHRASES = (
+    "200 OK,204 No Content,304 Not Modified,400 Bad Request,401 Unauthorized,403 Forbidden,404 Not Found,"
+    "405 Method Not Allowed,408 Request Timeout,411 Length Required,413 Content Too Large,414 URI Too Long,"
+    "431 Request Header Fields Too Large,500 Internal Server Error,501 Not Implemented,"
+    "503 Service Unavailable,505 HTTP Version Not Supported,"
+)
+
+
+class HttpError(Exception):
+    """A request that is answered with `status`.
+
+    reason: text for the reply's body and the log. close: the connection must be closed after the reply, as it
+    must whenever the framing is in doubt.
+    """
+
+    def __init__(self, status, reason, close=True):
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.close = close
+
+
+class Request:
+    """One request head, as parse() filled it in.
+
+    method          str, as sent (methods are case-sensitive)
+    path            str, percent-decoded once; starts with "/", or is "*" for OPTIONS
+    query           str, what follows "?", still encoded ("" if nothing does); see unquote()
+    version         int, 10 or 11; a chunked reply may only go to 11 (RFC 9112 6.1)
+    host            str, lower case, with the port if one was sent; "" if none (RFC 9112 3.2)
+    headers         dict of the fields that parse() was asked to keep: lower-case name -> value
+    content_length  int, bytes of body that follow the head; 0 if there is none
+    expect_continue bool, the client waits for CONTINUE before it sends the body
+    keep_alive      bool, the client wants the connection to stay open (RFC 9112 9.3)
+    """
+
+    def __init__(self):
+        self.method = self.path = self.query = self.host = ""
+        self.version = 11
+        self.headers = {}
+        self.content_length = 0
+        self.expect_continue = self.keep_alive = False
+
+
+def head_end(buf, n, start=0, limit=None):
+    """Index behind the blank line that ends the request head in buf[:n], -1 while more must come.
+
+    start: n of the last call that gave -1 for this request (0 at first), so that no byte is searched twice.
+    limit: longest head accepted, by default the whole buffer.
+    Raises HttpError 400 as soon as this cannot become a request (TLS, bare LF), 414 or 431 at the limit.
+    """
+    if limit is None:
+        limit = len(buf)
+    first = _skip_empty_lines(buf, n)
+    # Registered methods start with a capital letter (RFC 9110 16.1.1); a lone CR may still become CR LF.
+    if first < n and not (65 <= buf[first] <= 90 or (buf[first] == 13 and first + 1 == n)):
+        raise HttpError(400, "not an HTTP request")
+    at = buf.find(b"\r\n\r\n", max(start - 3, first), n)
+    if 0 <= at <= limit - 4:
+        return at + 4
+    if at < 0 and buf.find(b"\n\n", max(start - 1, first), n) >= 0:
+        raise HttpError(400, "lines must end with CR LF")
+    if at >= 0 or n >= limit:
+        if buf.find(b"\r\n", first, min(n, limit)) < 0:
+            raise HttpError(414, "request line too long")
+        raise HttpError(431, "request head too long")
+    return -1
+
+
+def parse(buf, end, keep=(), body_max=0):
+    """The Request whose head is buf[:end], end as head_end() gave it.
+
+    keep: tuple of the lower-case names (str) of the fields wanted in request.headers; a field sent more than
+    once is joined with ", " (RFC 9110 5.3). body_max: longest body accepted, in bytes.
+    Raises HttpError with the status the request calls for.
+    """
+    first = _skip_empty_lines(buf, end)
+    head = bytes(memoryview(buf)[first : end - 2])  # every line that is left ends with CR LF
+    pos = head.find(b"\r\n") + 2
+    request = Request()
+    authority = _request_line(request, head[: pos - 2])
+
+    host = length = coding = None
+    connection = b""
+    while pos < len(head):
+        eol = head.find(b"\r\n", pos)
+        line = head[pos:eol]
+        pos = eol + 2
+        colon = line.find(b":")
+        if line[0] in (9, 32):
+            raise HttpError(400, "folded header line")  # RFC 9112 5.2, and 2.2 for the first one
+        raw = line[:colon]
+        if colon < 0 or not _is_token(raw):
+            raise HttpError(400, "header line is not 'name: value'")  # RFC 9112 5.1: no space before ":"
+        if min(line.replace(b"\t", b" ")) < 32:
+            raise HttpError(400, "control character in a header line")  # RFC 9110 5.5, RFC 9112 2.2
+        name = raw.lower().decode()
+
+        if name == "host":
+            if host is not None:
+                raise HttpError(400, "more than one Host")  # RFC 9112 3.2
+            host = _value(line, colon)
+        elif name == "content-length":
+            if length is not None:
+                raise HttpError(400, "more than one Content-Length")
+            length = _value(line, colon)
+            if not length.isdigit():
+                raise HttpError(400, "Content-Length is not a number")  # RFC 9112 6.3
+        elif name == "transfer-encoding":
+            coding = (coding + b"," if coding else b"") + _value(line, colon).lower()
+        elif name == "connection":
+            connection += b"," + _value(line, colon).lower()
+        elif name == "expect" and _value(line, colon).lower() == b"100-continue":
+            request.expect_continue = True
+
+        if name in keep:
+            value = _text(_value(line, colon))
+            old = request.headers.get(name)
+            request.headers[name] = value if old is None else old + ", " + value
+
+    if host is None:
+        if request.version == 11:
+            raise HttpError(400, "no Host")  # RFC 9112 3.2
+        host = b""
+    _check_host(host)
+    # RFC 9112 3.2.2: the target's authority replaces Host
+    request.host = (host if authority is None else authority).lower().decode()
+    request.content_length = _body_length(request.version, length, coding, body_max)
+    # RFC 9110 10.1.1: not from a 1.0 client, not without a body
+    request.expect_continue = request.expect_continue and request.version == 11 and request.content_length > 0
+    request.keep_alive = request.version == 11
+    if connection:
+        options = [option.strip(b" \t") for option in connection.split(b",")]
+        request.keep_alive = b"close" not in options and (request.keep_alive or b"keep-alive" in options)
+    return request
+
+
+def unquote(data, plus=False):
+    """str that percent-encoded `data` (str or bytes) stands for (RFC 3986 2.1), decoded once, read as UTF-8.
+
+    plus: "+" is a space, as in application/x-www-form-urlencoded. Raises HttpError 400 on a broken escape or
+    broken UTF-8. (MicroPython lets overlong forms pass, CPython does not: such text equals no route and no
+    key.)
+    """
+    if isinstance(data, str):
+        data = data.encode()
+    if plus:
+        data = data.replace(b"+", b" ")
+    if b"%" in data:
+        pieces = data.split(b"%")
+        data = bytearray(pieces[0])
+        for piece in pieces[1:]:
+            digits = piece[:2].lower()
+            # find() of an empty piece would be 0; int(.., 16) would take "+f" and "_"
+            high = _HEX.find(digits[:1]) if len(digits) == 2 else -1
+            low = _HEX.find(digits[1:])
+            if high < 0 or low < 0:
+                raise HttpError(400, "'%' is not followed by two hexadecimal digits")
+            data.append(high << 4 | low)
+            data.extend(piece[2:])
+    try:
+        return data.decode()
+    except UnicodeError:
+        raise HttpError(400, "percent-encoded text is not UTF-8") from None
+
+
+def response_head(status, content_type, length, keep_alive, extra=()):
+    """A whole response head as bytes, blank line included (RFC 9112 4, RFC 9110 8).
+
+    status: 200..599. content_type: str, or None to leave it out. length: bytes of body, CHUNKED (for HTTP/1.1
+    clients only), or None for a body that ends with the connection; 204 and 304 have no body and take 0 or
+    None. extra: pairs of str (name, value). "Cache-Control: no-store" is sent unless extra has a
+    Cache-Control. Raises ValueError for anything that would break the framing or inject a line.
+    """
+    if not 200 <= status <= 599:
+        raise ValueError("status %r: not 200..599" % status)
+    at = _PHRASES.find("%d " % status)
+    phrase = _PHRASES[at + 4 : _PHRASES.find(",", at)] if at >= 0 else ""  # RFC 9112 4: may be empty
+    lines = ["HTTP/1.1 %d %s" % (status, phrase), "X-Content-Type-Options: nosniff"]
+    lines.append("Connection: keep-alive" if keep_alive else "Connection: close")  # 1.0 needs the former
+    if status == 204 or status == 304:
+        if length:
+            raise ValueError("status %d has no body" % status)  # RFC 9112 6.3
+    else:
+        if content_type is not None:
+            lines.append("Content-Type: " + _checked(content_type))
+        if length is None:
+            if keep_alive:
+                raise ValueError("a body without length must end with the connection")  # RFC 9112 6.3
+        elif length == CHUNKED:
+            lines.append("Transfer-Encoding: chunked")
+        elif length >= 0:
+            lines.append("Content-Length: %d" % length)
+        else:
+            raise ValueError("length %d: negative" % length)
+    cache = "Cache-Control: no-store"
+    for name, value in extra:
+        lower = name.lower()
+        if not _is_token(name.encode()) or lower in ("connection", "content-length", "transfer-encoding"):
+            raise ValueError("header name %r" % name)
+        if lower == "cache-control":
+            cache = ""
+        lines.append(name + ": " + _checked(value))
+    if cache:
+        lines.append(cache)
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode()
+
+
+def chunk_head(n):
+    """bytes to send before the n > 0 bytes of one chunk, CHUNK_END goes behind them (RFC 9112 7.1)."""
+    if n <= 0:
+        raise ValueError("chunk of %d bytes" % n)
+    return b"%x\r\n" % n
+
+
+def _skip_empty_lines(buf, n):
+    """Index of the first byte behind the empty lines before a request (RFC 9112 2.2)."""
+    pos = 0
+    while pos + 1 < n and buf[pos] == 13 and buf[pos + 1] == 10:
+        pos += 2
+        if pos > 2 * _EMPTY_LINES_MAX:
+            raise HttpError(400, "too many empty lines before the request")
+    return pos
+
+
+def _request_line(request, line):
+    """Fills in method, version, path and query; returns the authority of an absolute-form target or None."""
+    parts = line.split(b" ")
+    if len(parts) != 3 or not _is_token(parts[0]):
+        raise HttpError(400, "request line is not 'method target version'")  # RFC 9112 3
+    method, target, version = parts
+    # RFC 9112 2.3: HTTP/DIGIT.DIGIT, upper case
+    digits = version[5:6] + version[7:]
+    if len(version) != 8 or version[:5] != b"HTTP/" or version[6] != 46 or not digits.isdigit():
+        raise HttpError(400, "request line does not end with an HTTP version")
+    if version != b"HTTP/1.1":
+        if version != b"HTTP/1.0":
+            raise HttpError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        request.version = 10
+    if len(target) > _TARGET_MAX:
+        raise HttpError(414, "request target longer than 255 bytes")
+    if not target or min(target) < 33 or max(target) > 126 or b"#" in target:
+        raise HttpError(400, "request target is not printable ASCII")  # RFC 3986 2
+    authority = None
+    if target[:7].lower() == b"http://":  # RFC 9112 3.2.2
+        query = (target + b"?").find(b"?")
+        slash = target.find(b"/", 7, query)
+        path = query if slash < 0 else slash
+        authority = target[7:path]
+        if not authority:
+            raise HttpError(400, "request target has no host")  # RFC 9110 4.2.1
+        _check_host(authority)
+        target = target[path:] if slash >= 0 else b"/" + target[path:]
+    if target[0] != 47 and not (target == b"*" and method == b"OPTIONS"):  # RFC 9112 3.2.1, 3.2.4
+        raise HttpError(400, "request target does not start with '/'")
+    query = target.find(b"?")
+    if query >= 0:
+        request.query = target[query + 1 :].decode()
+        target = target[:query]
+    request.method = method.decode()
+    request.path = path = unquote(target)
+    if min(path) < " " or "\x7f" in path:
+        raise HttpError(400, "control character in the path")
+    if "/../" in path + "/":
+        raise HttpError(400, "'..' in the path")
+    return authority
+
+
+def _body_length(version, length, coding, body_max):
+    """Bytes of body that follow; length (Content-Length) and coding (Transfer-Encoding) are None if absent."""
+    if coding is not None:
+        if length is not None or version == 10:
+            raise HttpError(400, "Transfer-Encoding beside Content-Length or in HTTP/1.0")  # RFC 9112 6.1
+        if coding == b"chunked":
+            raise HttpError(411, "a body needs a Content-Length")  # RFC 9112 6.3
+        raise HttpError(501, "transfer coding not implemented")  # RFC 9112 6.1
+    if length is None:
+        return 0
+    if len(length) > _LENGTH_DIGITS_MAX or int(length) > body_max:
+        raise HttpError(413, "body longer than %d bytes" % body_max)
+    return int(length)
+
+
+def _is_token(raw):
+    """Whether bytes `raw` are a token (RFC 9110 5.6.2)."""
+    if raw.replace(b"-", b"").isalpha():  # nearly every name: settled without a loop in Python
+        return True
+    for c in raw:
+        if not (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c in _TCHAR_MARKS):
+            return False
+    return len(raw) > 0
+
+
+def _value(line, colon):
+    """Field value of a header line, without the whitespace around it."""
+    return line[colon + 1 :].strip(b" \t")
+
+
+def _text(value):
+    """Field value as str, "?" for every byte that is not ASCII (opaque: RFC 9110 5.5).
+
+    Refusing it would lock out a browser that holds another application's cookie for the same address.
+    """
+    if value and max(value) > 126:
+        value = bytes([c if c < 127 else 63 for c in value])
+    return value.decode()
+
+
+def _check_host(host):
+    """HTTP 400 unless `host` can be a uri-host with an optional port (RFC 9110 7.2); empty is allowed."""
+    for c in host:
+        if c <= 32 or c >= 127 or c in _HOST_NEVER:
+            raise HttpError(400, "Host is not a host name")
+
+
+def _checked(value):
+    """`value` when it is printable ASCII: nothing in it can end the line."""
+    for c in value:
+        if not " " <= c <= "~":
+            raise ValueError("header value %r" % value)
+    return value

@@ -1,0 +1,1 @@
+"""Host tools of meterport; run them as `python -m tools.NAME` or through the Makefile."""

@@ -1,0 +1,161 @@
+"""Prints the numbers of the README, measured here and now: image size, heap, requests per second.
+
+The gateway runs on 32-bit MicroPython with a heap of 128 KiB and the sim's three virtual meters; the load comes from
+this process over loopback, one client with one request at a time. Absolute rates depend on the machine.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+if not __package__:  # run as a program: "tools" must be found, and tools/micropython.py must hide nothing
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools import build, micropython, sim
+from tools.gateway import Gateway, free_ports, write_config
+from tools.virtual_line import VirtualLine
+from tools.virtual_meters import default_meters
+
+_ROOT = Path(__file__).resolve().parent.parent
+_HEAP_SCRIPT = _ROOT / "host_tests" / "upy" / "heap_at_rest.py"
+_BAUD = 115200
+_ROUNDS = 5
+
+
+def _configuration():
+    http_port, modbus_port = free_ports(2)
+    return sim.merge(
+        sim.DEFAULT_CONFIG,
+        {
+            "http": {"port": http_port},
+            "modbus": {"port": modbus_port},
+            "buses": [{"uart": "bus0", "baud": _BAUD}],
+        },
+    )
+
+
+def heap(device):
+    """What the running firmware leaves of a heap of 128 KiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_config(Path(folder), _configuration())
+        with VirtualLine(default_meters(), _BAUD, link=str(Path(folder) / "bus0")):
+            done = subprocess.run(
+                [str(micropython.ensure()), "-X", "heapsize=128K", str(_HEAP_SCRIPT)],
+                cwd=folder,
+                env={**os.environ, "MICROPYPATH": f"{device}:{device}/lib:.frozen"},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+    return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+
+
+class Client:
+    """One Modbus TCP connection that asks the same over and over."""
+
+    def __init__(self, port, unit, function, address, count):
+        self._sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._request = struct.pack(">HHHBBHH", 7, 0, 6, unit, function, address, count)
+        self._size = 9 + 2 * count
+
+    def ask(self):
+        self._sock.sendall(self._request)
+        answer = b""
+        while len(answer) < self._size:
+            part = self._sock.recv(512)
+            if not part or (len(answer) == 0 and len(part) > 7 and part[7] & 0x80):
+                raise RuntimeError(f"no data in the answer: {part.hex()}")
+            answer += part
+
+    def rate(self, requests):
+        """Requests per second: the median of some rounds, and the slowest and fastest of them."""
+        rates = []
+        for _ in range(_ROUNDS):
+            begin = time.perf_counter()
+            for _ in range(requests):
+                self.ask()
+            rates.append(requests / (time.perf_counter() - begin))
+        return statistics.median(rates), min(rates), max(rates)
+
+
+def page_rate(port, requests=200):
+    """Status pages per second over one kept-alive connection, the same way."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    rates = []
+    for _ in range(_ROUNDS):
+        begin = time.perf_counter()
+        for _ in range(requests):
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        rates.append(requests / (time.perf_counter() - begin))
+    connection.close()
+    return statistics.median(rates), min(rates), max(rates)
+
+
+def _wait_online(gateway, port):
+    """Until the poller has read the first meter: unit 255 counts those that are online."""
+    client = Client(port, 255, 3, 12, 1)
+    for _ in range(200):
+        client._sock.sendall(client._request)
+        if client._sock.recv(64)[-1] == 3:
+            return
+        time.sleep(0.05)
+    raise RuntimeError("the meters do not come online:\n" + gateway.tail(20))
+
+
+def rates():
+    """(name, (median, slowest, fastest)) of each kind of request."""
+    config = _configuration()
+    config["meters"][2]["max_age_s"] = 0  # nothing of the third meter is answered from memory
+    with tempfile.TemporaryDirectory() as folder:
+        write_config(Path(folder), config)
+        with VirtualLine(default_meters(), _BAUD, link=str(Path(folder) / "bus0")), Gateway(folder) as gateway:
+            gateway.wait_ready()
+            port = config["modbus"]["port"]
+            _wait_online(gateway, port)
+            yield "Modbus read of 10 registers, from memory", Client(port, 1, 4, 0, 10).rate(2000)
+            yield "Modbus read of 40 registers, from memory", Client(port, 2, 3, 0x220, 40).rate(2000)
+            yield "Modbus read of 10 registers, over the bus (115200 baud)", Client(port, 3, 4, 0, 10).rate(30)
+            yield "status page, kept alive", page_rate(config["http"]["port"])
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", help="write the numbers there as well")
+    options = parser.parse_args(arguments)
+    device = _ROOT / "build" / "device"
+    report = build.build(device)
+    memory = heap(device)
+    numbers = {
+        "image_bytes": report.bytes,
+        "image_files": report.files,
+        "heap_bytes": memory["total"],
+        "heap_used_bytes": memory["running"],
+    }
+    print(f"image: {report.bytes} bytes in {report.files} files")
+    print(
+        f"heap of {memory['total']} bytes: {memory['running']} used with everything running and three meters polled, "
+        f"{memory['total'] - memory['running']} free"
+    )
+    for name, (median, slowest, fastest) in rates():
+        numbers[name] = median
+        print(f"{name}: {median:.0f}/s (of {_ROUNDS} rounds: {slowest:.0f} to {fastest:.0f})")
+    if options.json:
+        Path(options.json).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

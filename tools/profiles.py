@@ -1,0 +1,300 @@
+"""Meter profiles on the host: the common number table, a loader and a validator.
+
+In:  firmware/meters/*.json, one file for each kind of meter (read by the firmware on the device, too).
+Out: Profile and Point objects for the virtual meters and the tests; ProfileError names file, row and what is
+     allowed. `python tools/profiles.py [FILE...]` checks files and ends with 1 when one is wrong.
+
+A profile is one JSON object. Its rows are lists, not objects, because the device parses them in a small heap:
+
+    {"name": "Eastron SDM630", "confidence": 2, "max_registers": 80, "gap": 8, "word_order": "big",
+     "columns": ["number", "name", "function", "address", "type", "scale", "unit", "kind"],
+     "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
+
+name           as on the meter's front
+confidence     0 from memory, 1 one source, 2 two independent sources agree
+max_registers  the most registers that the meter gives in one reply (1..125)
+gap            up to this many unmapped registers may be read along to join two points into one request
+word_order     "big": the high word of a 32- or 64-bit value comes first; "little": the low word comes first
+points         ascending by function and address, one row a line; address is the zero-based PDU address
+"""
+
+import json
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+METERS_DIR = Path(__file__).resolve().parent.parent / "firmware" / "meters"
+
+COLUMNS = ("number", "name", "function", "address", "type", "scale", "unit", "kind")
+TYPES = {
+    "uint16": 1,
+    "int16": 1,
+    "uint32": 2,
+    "int32": 2,
+    "uint64": 4,
+    "int64": 4,
+    "float32": 2,
+}  # -> registers
+KINDS = ("instantaneous", "accumulating")
+WORD_ORDERS = ("big", "little")
+FIRST_SPECIFIC = 128  # numbers from here to 255 belong to the profile that uses them
+
+_PHASES = ("_l1", "_l2", "_l3")
+_LINES = ("_l1_l2", "_l2_l3", "_l3_l1")
+
+# First number, quantity, suffixes in number order, unit. Numbers are permanent: they are in the register
+# map of unit 255 and in the BACnet instances, so a row may be added but never moved.
+_GROUPS = (
+    (1, "voltage", _PHASES, "V"),  # line to neutral
+    (4, "voltage_ln_average", ("",), "V"),
+    (5, "voltage", _LINES, "V"),
+    (8, "voltage_ll_average", ("",), "V"),
+    (9, "current", (*_PHASES, "_average", "_neutral", "_sum"), "A"),
+    (15, "frequency", ("",), "Hz"),
+    (16, "active_power", ("", *_PHASES), "W"),
+    (20, "reactive_power", ("", *_PHASES), "var"),
+    (24, "apparent_power", ("", *_PHASES), "VA"),
+    (28, "power_factor", ("", *_PHASES), ""),
+    (32, "energy_import", ("", *_PHASES), "Wh"),
+    (36, "energy_export", ("", *_PHASES), "Wh"),
+    (40, "energy_total", ("", *_PHASES), "Wh"),
+    (44, "reactive_energy_import", ("", *_PHASES), "varh"),
+    (48, "reactive_energy_export", ("", *_PHASES), "varh"),
+    (52, "reactive_energy_total", ("", *_PHASES), "varh"),
+    (56, "apparent_energy", ("",), "VAh"),
+    (128, "alarm", ("",), ""),
+)
+NUMBERS = {
+    first + i: name + suffix for first, name, suffixes, _ in _GROUPS for i, suffix in enumerate(suffixes)
+}
+UNITS = {first + i: unit for first, _, suffixes, unit in _GROUPS for i in range(len(suffixes))}
+NAMES = {name: number for number, name in NUMBERS.items()}
+ACCUMULATING_UNITS = ("Wh", "varh", "VAh")
+
+
+class ProfileError(ValueError):
+    """A profile is wrong; the text says where, what is there and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of a profile; `address` is the zero-based PDU address of the first register."""
+
+    number: int
+    name: str
+    function: int
+    address: int
+    type: str
+    scale: float
+    unit: str
+    kind: str
+
+    @property
+    def size(self):
+        """Registers that the raw value takes (1, 2 or 4)."""
+        return TYPES[self.type]
+
+    @property
+    def accumulating(self):
+        """True for a counter of Wh, varh or VAh."""
+        return self.kind == "accumulating"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A validated profile; `id` is the file's name without .json, as the configuration names it."""
+
+    id: str
+    name: str
+    confidence: int
+    max_registers: int
+    gap: int
+    word_order: str
+    points: tuple
+
+    def point(self, number):
+        """The point with this number or this name. Raises KeyError."""
+        for point in self.points:
+            if number in (point.number, point.name):
+                return point
+        raise KeyError(number)
+
+    def blocks(self, gap):
+        """[(function, first address, count)] when points at most `gap` registers apart are joined."""
+        blocks = []
+        for point in self.points:
+            end = point.address + point.size
+            if blocks and blocks[-1][0] == point.function and point.address - sum(blocks[-1][1:]) <= gap:
+                blocks[-1][2] = end - blocks[-1][1]
+            else:
+                blocks.append([point.function, point.address, point.size])
+        return [tuple(block) for block in blocks]
+
+
+def available():
+    """Ids of the profiles in the tree, sorted."""
+    return sorted(path.stem for path in METERS_DIR.glob("*.json"))
+
+
+def load(profile):
+    """The Profile for an id ("eastron-sdm630") or a path of a .json file. Raises ProfileError."""
+    path = Path(profile) if str(profile).endswith(".json") else METERS_DIR / f"{profile}.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ProfileError(f"{profile}: no such profile; there are {', '.join(available())}") from None
+    return parse(text, path.stem)
+
+
+def parse(text, profile_id):
+    """The Profile in a JSON text. Raises ProfileError."""
+
+    def ensure(condition, where, message):
+        if not condition:
+            raise ProfileError(f"{profile_id}: {where}: {message}")
+
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ProfileError(f"{profile_id}: not JSON: {error}") from None
+    ensure(isinstance(data, dict), "profile", "must be a JSON object")
+    wanted = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
+    ensure(set(data) == wanted, "keys", f"{sorted(data)} must be {sorted(wanted)}")
+    ensure(
+        isinstance(data["name"], str) and 0 < len(data["name"]) <= 40,
+        "name",
+        "must be a text of 1..40 characters",
+    )
+    for key, low, high in (("confidence", 0, 2), ("max_registers", 1, 125), ("gap", 0, 125)):
+        ensure(
+            _is_int(data[key]) and low <= data[key] <= high, key, f"{data[key]!r} is not one of {low}..{high}"
+        )
+    ensure(
+        data["word_order"] in WORD_ORDERS, "word_order", f"{data['word_order']!r} is not one of {WORD_ORDERS}"
+    )
+    ensure(data["columns"] == list(COLUMNS), "columns", f"must be {list(COLUMNS)}")
+    ensure(
+        isinstance(data["points"], list) and data["points"], "points", "must be a list with at least one row"
+    )
+
+    points = []
+    for index, row in enumerate(data["points"]):
+        where = f"points[{index}]"
+        ensure(
+            isinstance(row, list) and len(row) == len(COLUMNS),
+            where,
+            f"must be a list of {len(COLUMNS)} values",
+        )
+        point = Point(*row)
+        _check_point(
+            point, lambda condition, column, message, w=where: ensure(condition, f"{w}.{column}", message)
+        )
+        ensure(point.size <= data["max_registers"], where, "is longer than max_registers")
+        for other in points:
+            ensure(other.number != point.number, where, f"number {point.number} is used twice")
+            ensure(other.name != point.name, where, f"name {point.name} is used twice")
+        if points:
+            last = points[-1]
+            ensure(
+                (last.function, last.address + last.size) <= (point.function, point.address),
+                where,
+                f"address {point.address} overlaps or precedes the row before it",
+            )
+        points.append(point)
+    # The reader of a diff and the device's line-wise tools see one point in each line.
+    for line in text.splitlines():
+        ensure(line.count('"instantaneous"') + line.count('"accumulating"') <= 1, "points", "one row a line")
+    head = {key: data[key] for key in ("name", "confidence", "max_registers", "gap", "word_order")}
+    return Profile(id=profile_id, points=tuple(points), **head)
+
+
+def _check_point(point, ensure):
+    number, name = point.number, point.name
+    ensure(_is_int(number) and 1 <= number <= 255, "number", f"{number!r} is not one of 1..255")
+    ensure(isinstance(name, str) and name, "name", "must be a text")
+    if number in NUMBERS:
+        ensure(
+            name == NUMBERS[number],
+            "name",
+            f"{name!r} is not {NUMBERS[number]!r}, the name of number {number}",
+        )
+        ensure(
+            point.unit == UNITS[number],
+            "unit",
+            f"{point.unit!r} is not {UNITS[number]!r}, the unit of {name}",
+        )
+    else:
+        ensure(
+            number >= FIRST_SPECIFIC,
+            "number",
+            f"{number} is in no table; own points begin at {FIRST_SPECIFIC}",
+        )
+        ensure(name not in NAMES, "name", f"{name!r} has the number {NAMES.get(name)}")
+        units = sorted(set(UNITS.values()))
+        ensure(point.unit in units, "unit", f"{point.unit!r} is not one of {units}")
+    ensure(point.function in (3, 4), "function", f"{point.function!r} is not 3 or 4")
+    ensure(point.type in TYPES, "type", f"{point.type!r} is not one of {sorted(TYPES)}")
+    ensure(
+        _is_int(point.address) and point.address >= 0, "address", f"{point.address!r} is not one of 0..65535"
+    )
+    ensure(
+        point.address + point.size <= 0x10000, "address", f"{point.address} + {point.size} is beyond 65536"
+    )
+    ensure(
+        isinstance(point.scale, (int, float)) and not isinstance(point.scale, bool),
+        "scale",
+        "must be a number",
+    )
+    ensure(point.scale > 0, "scale", f"{point.scale} must be above 0")
+    ensure(point.kind in KINDS, "kind", f"{point.kind!r} is not one of {KINDS}")
+    ensure(
+        point.accumulating == (point.unit in ACCUMULATING_UNITS),
+        "kind",
+        f"a point in {point.unit!r} must {'' if point.unit in ACCUMULATING_UNITS else 'not '}be accumulating",
+    )
+    if point.accumulating:  # such points end as integers on the device
+        ensure(
+            _is_int(point.scale), "scale", f"{point.scale} of an accumulating point must be a whole number"
+        )
+
+
+def _is_int(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# Raw values and registers. float32 is packed as the meter does it; integers are rounded and must fit.
+_FORMATS = {"uint16": ">H", "int16": ">h", "uint32": ">I", "int32": ">i", "uint64": ">Q", "int64": ">q",
+            "float32": ">f"}  # fmt: skip
+
+
+def encode(raw, type_name, word_order):
+    """Registers (a list of ints, in wire order) of a raw value. Raises struct.error when it does not fit."""
+    packed = struct.pack(_FORMATS[type_name], raw if type_name == "float32" else round(raw))
+    words = [int.from_bytes(packed[i : i + 2], "big") for i in range(0, len(packed), 2)]
+    return words if word_order == "big" else words[::-1]
+
+
+def decode(registers, type_name, word_order):
+    """The raw value in registers (wire order), the reverse of encode()."""
+    words = list(registers) if word_order == "big" else list(registers)[::-1]
+    return struct.unpack(_FORMATS[type_name], b"".join(word.to_bytes(2, "big") for word in words))[0]
+
+
+def main(arguments):
+    """Check the named files, or all profiles of the tree; 1 when one is wrong."""
+    failed = 0
+    for name in arguments or available():
+        try:
+            profile = load(name)
+        except ProfileError as error:
+            print(error, file=sys.stderr)
+            failed = 1
+        else:
+            requests = len(profile.blocks(profile.gap))
+            print(f"{profile.id}: {profile.name}, {len(profile.points)} points in {requests} register blocks")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
