@@ -232,6 +232,9 @@ def _cross_check(config, errors):
     modbus = config["modbus"]
     if http["enabled"] and modbus["enabled"] and http["port"] == modbus["port"]:
         errors.append("modbus.port: %d is taken by http.port" % modbus["port"])
+    server = config["ntp"]["server"]
+    if not server.strip("0123456789.") and not _is_ip(server):
+        errors.append('ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % _short(server))
     profiles = set()
     slots = set()
     units = set()

@@ -24,10 +24,7 @@ _CLOCAL = 0o4000
 _VTIME = 5
 _VMIN = 6
 _FRAMING = {"8N1": 0, "8E1": _PARENB, "8O1": _PARENB | _PARODD, "8N2": _CSTOPB}
-_O_RDWR = 2
-_O_NOCTTY = 0o400
-_O_NONBLOCK = 0o4000
-_F_SETFL = 4
+_FLAGS = 2 | 0o400 | 0o4000  # O_RDWR, O_NOCTTY, O_NONBLOCK
 
 
 def _set_up(fd, baud, framing):
@@ -44,12 +41,20 @@ def _set_up(fd, baud, framing):
 if _MICROPYTHON:
     import ffi
 
+    _c_open = ffi.open(None).func("i", "open", "si")
+
     def _open(path, baud, framing):
-        stream = open(path, "r+b")
-        _set_up(stream.fileno(), baud, framing)
-        fcntl = ffi.open(None).func("i", "fcntl", "iii")
-        if fcntl(stream.fileno(), _F_SETFL, _O_RDWR | _O_NONBLOCK) < 0:
-            raise OSError(errno.EIO)
+        # open() has no flags: without these two a read would wait for a full buffer, and a line that vanishes would
+        # take the firmware with it (SIGHUP of a controlling terminal).
+        fd = _c_open(path, _FLAGS)
+        if fd < 0:
+            raise OSError(os.errno())  # type: ignore[attr-defined]  # only the unix port has it
+        stream = open(fd, "r+b")
+        try:
+            _set_up(fd, baud, framing)
+        except Exception:
+            stream.close()
+            raise
         return stream
 
 else:
@@ -79,7 +84,7 @@ else:
             os.close(self._fd)
 
     def _open(path, baud, framing):
-        fd = os.open(path, _O_RDWR | _O_NOCTTY | _O_NONBLOCK)
+        fd = os.open(path, _FLAGS)
         try:
             _set_up(fd, baud, framing)
         except Exception:
