@@ -6,6 +6,8 @@ is the only one here that makes tasks; it starts one again that has died, later 
 
 import asyncio
 import gc
+import hashlib
+import os
 import sys
 
 import firmware
@@ -21,6 +23,9 @@ from firmware.readings import Readings
 _TICK_MS = 1000
 _RESTART_FIRST_S = 1
 _RESTART_LAST_S = 60
+_CONFIG = "data/config.json"
+_CONFIG_TICKS = 5
+_BOOT_MODULES = ("config", "store", "profile_load", "strict_json")
 BUILT = ("http", "modbus", "ntp")
 
 
@@ -32,6 +37,9 @@ class App:
         self.clock = Clock(board.set_clock)
         self.events = Events(self.clock.uptime_s)
         # Values only: an instance of a class of that module would keep all of it in the heap.
+        self._config_mark = _config_mark()
+        self._config_digest = _config_digest()
+        self._reboot_due = []
         self.config, self.config_source, self._config_errors = _load_config()
         config = self.config
         for error in self._config_errors:
@@ -46,7 +54,7 @@ class App:
         self.link = board.open_link(config["network"])
         self.readings = Readings(self.clock.uptime_s)
         self.points = _load_points(config["meters"])
-        _forget("config", "store", "profile_load")
+        _forget(*_BOOT_MODULES)
         self.buses = []
         for number, bus in enumerate(config["buses"]):
             meters = [meter for meter in self.points.meters if meter.bus == number]
@@ -76,9 +84,46 @@ class App:
         return self._config_errors
 
     def reboot_due(self):
-        """Services whose switch in the configuration is no longer what they were booted with: none yet, for nothing
-        but a reboot reads the configuration."""
-        return ()
+        """What waits for a reboot: services whose switch in the configuration is no longer what they were booted
+        with, and "configuration" when anything else in it has changed. Until then all stays as it is, slots too."""
+        return self._reboot_due
+
+    def advice(self):
+        """What would get more out of this device's sockets, as texts for the page."""
+        texts = []
+        if self.budget.refused_services:
+            names = ", ".join(self.budget.refused_services)
+            texts.append("not started for want of sockets: %s; switch off services that are not needed" % names)
+        if self.board.larger:
+            texts.append("a MicroPython build with room for all services and 10 connections: " + self.board.larger)
+        return texts
+
+    def look_at_config(self):
+        """Looks at the configuration's file again when it has changed, and says what waits for a reboot. It is
+        checked at the reboot only: the code for that is no longer in the heap."""
+        mark = _config_mark()
+        if mark == self._config_mark:
+            return
+        self._config_mark = mark
+        due = []
+        if _config_digest() != self._config_digest:
+            due = self._switches()
+            self.events.add("config", "a reboot is due for: " + ", ".join(due))
+        self._reboot_due = due
+
+    def _switches(self):
+        """Services that the file on its way to become the configuration switches on or off; if none, all of it."""
+        from firmware import strict_json
+
+        try:
+            raw = strict_json.load(_CONFIG)
+            due = [name for name in SERVICES if raw.get(name, {}).get("enabled", True) != self.config[name]["enabled"]]
+        except (OSError, ValueError, AttributeError) as error:
+            self.events.add("config", "the new file will not do: %s" % error)
+            due = []
+        finally:
+            _forget("strict_json")
+        return due or ["configuration"]
 
     def service_state(self, name):
         """"running", "reserved" (enabled, and not part of this firmware yet), "failed", "no_room" or "off"."""
@@ -135,6 +180,7 @@ class App:
     async def _tick(self):
         """Once a second: the watchdog, and what must not wait for anybody to look."""
         self.board.watchdog(self.config["system"]["watchdog_s"])
+        ticks = 0
         while True:
             self.board.feed()
             self.clock.uptime_s()
@@ -143,6 +189,9 @@ class App:
                     service.sweep()
             for bus in self.buses:
                 bus.expire()
+            ticks += 1
+            if ticks % _CONFIG_TICKS == 0:
+                self.look_at_config()
             await seam.sleep_ms(_TICK_MS)
 
     def _supervise(self, name, run):
@@ -179,6 +228,28 @@ class App:
         for bus in self.buses:
             bus.close()
         self.board.release()
+
+
+def _config_mark():
+    """Changes when the configuration file does."""
+    try:
+        status = os.stat(_CONFIG)
+    except OSError:
+        return None
+    return status[6], status[8]
+
+
+def _config_digest():
+    digest = hashlib.sha256()
+    try:
+        with open(_CONFIG, "rb") as f:
+            piece = f.read(256)
+            while piece:
+                digest.update(piece)
+                piece = f.read(256)
+    except OSError:
+        return b""
+    return digest.digest()
 
 
 def _load_config():

@@ -8,7 +8,7 @@ was wrong: `meters[2].unit: 300 is not 1 to 247`. The file itself is never chang
 import json
 import os
 
-from firmware import profile_load, store
+from firmware import profile_load, store, strict_json
 from firmware.points import SLOTS
 
 PATH = "data/config.json"
@@ -117,8 +117,7 @@ def _read():
         size = os.stat(PATH)[6]
         if size > _FILE_MAX:
             return None, ["%s: %d bytes are more than %d" % (PATH, size, _FILE_MAX)]
-        with open(PATH) as f:
-            return json.load(f), []
+        return strict_json.load(PATH), []
     except OSError as error:
         if error.errno == _ENOENT:
             return _NO_FILE, []
@@ -232,6 +231,9 @@ def _cross_check(config, errors):
     modbus = config["modbus"]
     if http["enabled"] and modbus["enabled"] and http["port"] == modbus["port"]:
         errors.append("modbus.port: %d is taken by http.port" % modbus["port"])
+    buses = config["buses"]
+    if len(buses) == 2 and buses[0]["uart"] == buses[1]["uart"]:
+        errors.append("buses[1].uart: %s is used by the other bus" % _short(buses[1]["uart"]))
     server = config["ntp"]["server"]
     if not server.strip("0123456789.") and not _is_ip(server):
         errors.append('ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % _short(server))

@@ -7,10 +7,9 @@ The plan: points are sorted by function and address and coalesced into as few bl
 two points are read over when that is cheaper than another request (`gap`), up to what the meter gives at once.
 """
 
-import json
-
 from micropython import const
 
+from firmware import strict_json
 from firmware.profile import REGISTERS, TYPES, UNITS, Profile
 
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
@@ -31,14 +30,11 @@ def load(name):
     firmware. Raises ProfileError."""
     for folder in (_ADDED, _BUILT_IN):
         try:
-            f = open(folder + name + ".json")
+            raw = strict_json.load(folder + name + ".json")
         except OSError:
             continue
-        with f:
-            try:
-                raw = json.load(f)
-            except ValueError:
-                raise ProfileError("profile %s: not JSON" % name) from None
+        except ValueError as error:
+            raise ProfileError("profile %s: not JSON: %s" % (name, error)) from None
         return parse(name, raw)
     raise ProfileError("profile %s: there is no %s%s.json and none came with the firmware" % (name, _ADDED, name))
 

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Each may import those before it: "downward".
 CODECS = ("ntp", "dns", "http1", "modbus", "bacnet")
-CORE = ("events", "store", "profile", "profile_load", "points", "readings", "config")
+CORE = ("events", "store", "strict_json", "profile", "profile_load", "points", "readings", "config")
 
 ANYWHERE = ("gc", "micropython")
 _CODECS = tuple(CODECS)

@@ -258,7 +258,7 @@ def _look(command, say):
 def check_image(path, chip):
     """(chip, flash offset) for a MicroPython image. Raises UsageError with what to do instead."""
     if not path:
-        raise UsageError("no image is given: --micropython-bin FILE, a .bin for your board (from MicroPython's downloads)")
+        raise UsageError("no image is given: --micropython-bin FILE, a .bin for your board")
     try:
         with open(path, "rb") as stream:
             header = stream.read(_HEADER_LENGTH)

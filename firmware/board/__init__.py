@@ -4,6 +4,7 @@ A board module has a class Board with:
     name                        "unix", "esp32", "rp2"
     sockets, tcp, udp           sockets that this port's MicroPython offers in all; TCP connections without listeners;
                                 UDP sockets
+    larger                      which MicroPython build offers more sockets than the one that runs, "" when none does
     open_line(bus_config)       a serial Line, or OSError
     open_link(network_config)   a Link
     set_clock(unix_s)           sets the clock of the port

@@ -55,6 +55,7 @@ class Board:
         self.sockets = 16 if built_for_16 else _STOCK_SOCKETS
         self.tcp = 16 if built_for_16 else 12
         self.udp = self.sockets
+        self.larger = "" if built_for_16 else "tools/boards/METERPORT_ESP32 (CONFIG_LWIP_MAX_SOCKETS=16)"
         self._watchdog = None
 
     def open_line(self, config):

@@ -159,6 +159,7 @@ class Board:
     sockets = 16
     tcp = 16
     udp = 16
+    larger = ""
 
     def open_line(self, config):
         return Line(config)

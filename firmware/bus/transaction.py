@@ -145,8 +145,9 @@ class Transaction:
             counters.busy_ms += seam.ticks_diff(seam.ticks_ms(), begin_ms)
         if result == ANSWERED:
             counters.answered += 1
-        # A damaged answer is an answer: nothing more will come.
+        # A damaged answer is an answer: nothing more will come. The request's own echo is none.
         damaged = result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]
+        damaged = damaged and not _same(self.rx[:length], request, length)
         if result != LINE_DOWN and not damaged:
             self._expect_late(request, length, max(_LATE_TIMEOUTS * timeout_ms, _LATE_MIN_MS), result == ANSWERED)
         return result

@@ -87,6 +87,7 @@ def make():
         config={name: {"port": 80} for name in SERVICES},
         board=SimpleNamespace(name="unix"),
         restarts=0,
+        advice=lambda: ["something"],
         budget=budget,
         points=table,
         readings=readings,

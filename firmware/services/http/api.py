@@ -52,8 +52,8 @@ class Api:
             budget.limit, len(budget.services), budget.general, budget.in_use(), budget.high_water, budget.accepted,
         )  # fmt: skip
         evictions = ",".join(['"%s":%d' % (REASONS[i], n) for i, n in enumerate(budget.evictions)])
-        yield '"postponed":%d,"failed_accepts":%d,"evictions":{%s},"slots":[' % (
-            budget.postponed, budget.failed_accepts, evictions,
+        yield '"postponed":%d,"failed_accepts":%d,"evictions":{%s},"advice":%s,"slots":[' % (
+            budget.postponed, budget.failed_accepts, evictions, json.dumps(self._app.advice()),
         )  # fmt: skip
         now = self._app.uptime_s()
         for k, slot in enumerate(list(budget.ledger())):

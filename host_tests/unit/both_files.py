@@ -1,0 +1,215 @@
+"""Numbers and files on CPython and on real MicroPython alike: plain functions, run by test_on_micropython.py.
+
+No pytest, nothing but the language and the firmware. Each function starts in an empty folder of its own.
+"""
+
+import json
+import os
+import struct
+
+from firmware import config, profile_load, store
+from firmware.profile import scaled_integer
+
+# -- numbers: 32 bits, and whatever floats this interpreter has
+
+
+def _exact(bits, scale):
+    """round(float32 * scale), halves away from zero, in integers only."""
+    exponent = bits >> 23 & 0xFF
+    mantissa = bits & 0x7FFFFF
+    if exponent == 255:
+        return None
+    if exponent:
+        mantissa += 1 << 23
+        exponent -= 1
+    numerator = mantissa * scale * (1 << exponent)
+    whole, rest = divmod(numerator, 1 << 149)
+    if 2 * rest >= 1 << 149:
+        whole += 1
+    return -whole if bits >> 31 else whole
+
+
+def test_scaled_integers_are_exact():
+    patterns = [0, 1, 0x7FFFFF, 0x800000, 0x3F000000, 0x3EFFFFFF, 0x3F7FFFFF, 0x4B7FFFFF, 0x4B800000, 0x7F7FFFFF,
+                0x7F800000, 0x7FC00000, 0x4640E6B7, 0x4640E6B8]  # fmt: skip
+    number = 12345
+    for _ in range(300):
+        number = (number * 1103515245 + 12345) & 0x7FFFFFFF
+        patterns.append(number)
+    for bits in patterns:
+        for sign in (0, 0x80000000):
+            raw = struct.pack(">I", bits | sign)
+            for scale in (1, 1000, 1000000):
+                wanted = _exact(bits | sign, scale)
+                got = scaled_integer(raw, scale)
+                assert got == wanted, (bits, sign, scale, got, wanted)
+
+
+def test_integers_of_every_size_are_decoded_without_loss():
+    rows = []
+    values = (65535, -32768, 0xFFFFFFFF, -0x80000000, 0xFFFFFFFFFFFFFFFF, -0x8000000000000000, 0x40000000, 0x3FFFFFFF)
+    kinds = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "uint32", "uint32")
+    address = 0
+    data = b""
+    for k, kind in enumerate(kinds):
+        rows.append([k + 1, f"p{k}", 4, address, kind, 1, "Wh", "accumulating"])
+        raw = struct.pack(
+            ">" + {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q"}[kind],
+            values[k],
+        )
+        address += len(raw) // 2
+        data += raw
+    profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
+    assert [profile.decode(i, bytearray(data)) for i in range(len(profile))] == list(values)
+
+
+def test_decimal_scales_print_as_the_meter_meant():
+    rows = [[1, "voltage", 4, 0, "uint16", 0.1, "V", "instantaneous"]]
+    profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
+    for raw, text in ((2301, "230.1"), (2303, "230.3"), (3, "0.3"), (65535, "6553.5")):
+        value = profile.decode(0, struct.pack(">H", raw))
+        assert f"{value:.7g}" == text
+
+
+def test_the_profiles_of_the_tree_load():
+    for name in ("eastron-sdm630", "elkor-wattson-mk2", "pzem-004t-v3"):
+        profile = profile_load.load(name)
+        assert len(profile.names()) == len(profile)
+        for i in range(len(profile)):
+            size = 2 * profile.plan[profile.blocks[i]][2]
+            assert profile.decode(i, bytearray(size)) == 0
+
+
+def test_malformed_rows_are_profile_errors():
+    good = [1, "a", 4, 0, "uint16", 1, "V", "instantaneous"]
+    wrong = [
+        (0, 0),
+        (0, "1"),
+        (1, ""),
+        (1, "a\nb"),
+        (2, 3.0),
+        (2, 5),
+        (3, -1),
+        (3, 65536),
+        (4, "float"),
+        (5, 0),
+        (5, "1"),
+        (5, True),
+        (6, "kV"),
+        (7, ""),
+    ]
+    for at, value in wrong:
+        row = list(good)
+        row[at] = value
+        try:
+            profile_load.parse("mine", {"columns": profile_load.COLUMNS, "points": [row]})
+        except profile_load.ProfileError as error:
+            said = str(error)
+        else:
+            raise AssertionError((at, value))
+        assert said.startswith("profile mine: points[0]."), said
+
+
+# -- files
+
+
+def _write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def test_saves_alternate_and_survive_damage():
+    for k in range(5):
+        store.save("data/thing", b"body %d" % k)
+        assert store.load("data/thing") == b"body %d" % k
+    with open("data/thing.a", "rb") as f:
+        good = f.read()
+    for k in range(len(good)):
+        bad = bytearray(good)
+        bad[k] ^= 1
+        _write("data/thing.a", bad)
+        assert store.load("data/thing") == b"body 3", k
+        _write("data/thing.a", good[:k])
+        assert store.load("data/thing") == b"body 3", k
+    os.rename("data/thing.b", "data/away")
+    assert store.load("data/thing") is None
+
+
+# (what it begins with, what is repeated, how often, how it ends)
+BROKEN = (
+    (b"",), (b"{",), (b'{"nmae": 1}',), (b'{"http": {"port": 70000}}',), (b"null",), (b"[]",), (b"\xff\xfe",),
+    (b"{}", b" ", 12300), (b'{"name": ', b"[", 6000), (b'{"name": ', b"[", 300, b"]" * 300 + b"}"),
+    (b'{"http": {"port": 1e999}}',), (b'{"http": {"port": 80.0}}',), (b'{"name": "\\u0000"}',),
+    (b'{"buses": {}, "meters": 5}',), (b"", b"[", 12000), (b"", b'{"a": ', 2000), (b'"', b"x", 12000, b'"'),
+    (b'{"meters": [', b'{"slot":1},', 1000, b'{}]}'), (b"{", b'"a":1,', 1500, b'"b":1}'),
+)  # fmt: skip
+
+
+def _break(begin, repeated=b"", times=0, end=b""):
+    with open("data/config.json", "wb") as f:
+        f.write(begin)
+        for _ in range(times):
+            f.write(repeated)
+        f.write(end)
+
+
+def test_whatever_the_file_says_the_device_starts_by_the_last_good_configuration():
+    os.mkdir("data")
+    _write("data/config.json", json.dumps({"name": "site 7", "http": {"port": 8080}}).encode())
+    loaded = config.load()
+    assert (loaded.source, loaded.errors) == ("file", [])
+    for parts in BROKEN:
+        _break(*parts)
+        loaded = config.load()
+        assert loaded.source == "last good", parts
+        assert loaded.config["name"] == "site 7", parts
+        assert loaded.errors, parts
+
+
+def test_a_file_that_was_cut_off_anywhere_does_not_run():
+    """An upload that was interrupted. MicroPython's own parser takes the end of the file for missing braces."""
+    whole = json.dumps({"name": 'si}te " 7', "http": {"port": 8080}, "buses": [{"uart": 1}], "meters": []}).encode()
+    os.mkdir("data")
+    _break(whole)
+    assert config.load().source == "file"
+    for n in range(len(whole)):
+        _break(whole[:n])
+        loaded = config.load()
+        assert (loaded.source, loaded.config["http"]["port"]) == ("last good", 8080), whole[:n]
+    for wrong in (whole + b"}", whole + b"x", whole.replace(b"[]", b"[}"), whole.replace(b"[]", b"[")):
+        _break(wrong)
+        assert config.load().source == "last good", wrong
+
+
+def test_a_profile_that_was_cut_off_is_a_profile_error():
+    rows = [[1, "a", 4, 0, "uint16", 1, "V", "instantaneous"], [2, "b", 4, 1, "uint16", 1, "V", "instantaneous"]]
+    whole = json.dumps({"columns": profile_load.COLUMNS, "points": rows})
+    os.mkdir("data")
+    os.mkdir("data/meters")
+    for n in range(len(whole)):
+        _write("data/meters/mine.json", whole[:n].encode())
+        try:
+            profile_load.load("mine")
+        except profile_load.ProfileError:
+            continue
+        raise AssertionError(whole[:n])
+    _write("data/meters/mine.json", whole.encode())
+    assert len(profile_load.load("mine")) == 2
+
+
+def test_whatever_the_file_says_the_device_starts_by_the_defaults():
+    os.mkdir("data")
+    for parts in BROKEN:
+        _break(*parts)
+        loaded = config.load()
+        assert loaded.source == "default", parts
+        assert loaded.errors, parts
+        assert loaded.config["http"]["port"] == 80
+
+
+def test_a_folder_in_place_of_the_file_is_an_error():
+    os.mkdir("data")
+    os.mkdir("data/config.json")
+    loaded = config.load()
+    assert loaded.source == "default"
+    assert loaded.errors

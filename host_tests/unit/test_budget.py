@@ -1,0 +1,386 @@
+"""The socket budget: how many there are, who goes when one is needed, and that there is never one too many."""
+
+import random
+
+import pytest
+
+from firmware.net import budget as budget_module
+from firmware.net.budget import SERVICES, Budget
+from host_tests.unit.fakes import TICKS_PERIOD, Uptime
+
+ALL = list(SERVICES)
+
+
+def make(events, limit=16, enabled=ALL, quota=4, tcp=16, udp=16, uptime=None):
+    return Budget(limit, tcp, udp, enabled, quota, uptime or Uptime(), events)
+
+
+class Held:
+    """A connection as the budget sees it."""
+
+    def __init__(self, budget, kind):
+        self.budget = budget
+        self.slot = budget.open(kind, ("192.0.2.1", 1000))
+        self.slot.connection = self
+        self.closed = False
+
+    def close(self):
+        assert not self.closed
+        self.closed = True
+        self.budget.release(self.slot)
+
+    def served(self, times=1):
+        for _ in range(times):
+            self.budget.served(self.slot)
+        return self
+
+    def busy(self, busy=True):
+        self.slot.busy = busy
+        return self
+
+
+def connect(budget, kind):
+    """What a listener does: asks, then accepts. None when the newcomer has to wait."""
+    return Held(budget, kind) if budget.admit(kind) else None
+
+
+def fill(budget, kind="modbus", served=True):
+    held = []
+    while budget.in_use() < budget.limit:
+        one = connect(budget, kind)
+        held.append(one.served() if served else one)
+    return held
+
+
+# -- how many
+
+
+@pytest.mark.parametrize(
+    ("off", "general"),
+    [
+        ((), 10),
+        (("bacnet",), 11),
+        (("bacnet", "posting"), 12),
+        (("bacnet", "posting", "ntp"), 13),
+        (("bacnet", "posting", "ntp", "finder", "http"), 15),
+    ],
+)
+def test_what_the_services_leave_is_general(events, off, general):
+    budget = make(events, enabled=[name for name in ALL if name not in off])
+    assert budget.general == general
+    assert budget.in_use() == 16 - general
+    assert len(fill(budget)) == general
+    assert budget.in_use() == 16
+
+
+def test_the_eleventh_client_evicts_the_least_recently_used(events):
+    budget = make(events)
+    ten = fill(budget)
+    ten[0].served()
+    eleventh = connect(budget, "modbus")
+    assert eleventh is not None
+    assert [one.closed for one in ten] == [False, True] + [False] * 8
+    assert budget.in_use() == 16
+
+
+def test_a_configured_limit_above_16_stays_16(events):
+    assert make(events, limit=99).limit == 16
+
+
+def test_services_hold_their_slots_from_boot_on(events):
+    budget = make(events, enabled=["http", "modbus", "ntp"])
+    assert [slot.kind for slot in budget.ledger()] == ["http", "modbus", "ntp"]
+    assert all(slot.role == "service" and not slot.open for slot in budget.ledger())
+    assert budget.service_slot("ntp").kind == "ntp"
+    assert budget.service_slot("bacnet") is None
+
+
+@pytest.mark.parametrize("limit", range(2, 17))
+def test_one_slot_always_stays_general_and_what_does_not_fit_is_named(events, limit):
+    budget = make(events, limit=limit)
+    fit = min(len(ALL), limit - 1)
+    assert [slot.kind for slot in budget.services] == ALL[:fit]
+    assert budget.refused_services == ALL[fit:]
+    assert budget.general == limit - fit >= 1
+    assert [text.split(" ")[0] for text in events.texts()] == ALL[fit:]
+    assert connect(budget, "modbus") is not None
+
+
+@pytest.mark.parametrize(
+    ("tcp", "udp", "refused", "general"),
+    [
+        (16, 3, [], 10),
+        (16, 2, ["ntp"], 11),
+        (16, 0, ["bacnet", "finder", "ntp"], 13),
+        (5, 16, [], 4),  # one of the five is for posting
+        (1, 16, ["posting"], 1),
+        (5, 2, ["ntp"], 4),  # a stock Pico W
+        (12, 16, [], 10),
+    ],
+)
+def test_a_board_with_fewer_connections_or_udp_sockets_offers_fewer(events, tcp, udp, refused, general):
+    budget = make(events, tcp=tcp, udp=udp)
+    assert budget.refused_services == refused
+    assert budget.general == general
+    held = [connect(budget, "modbus") for _ in range(general + 3)]
+    assert sum(not one.closed for one in held) == general, "never more than the board can hold"
+
+
+# -- who goes
+
+
+def test_a_newcomer_is_let_in_without_harm_while_there_is_room(events):
+    budget = make(events)
+    held = [connect(budget, "modbus") for _ in range(10)]
+    assert not any(one.closed for one in held)
+    assert budget.evicted() == 0
+
+
+def test_those_never_served_go_first_oldest_first(events):
+    budget = make(events)
+    held = fill(budget, served=False)
+    for k in (0, 1, 3):
+        held[k].served()
+    for expected in (2, 4, 5):
+        connect(budget, "modbus").served()
+        assert held[expected].closed
+        assert sum(one.closed for one in held) == (2, 4, 5).index(expected) + 1
+    assert budget.evictions[budget_module.REASONS.index("unserved")] == 3
+
+
+def test_then_those_with_nothing_in_flight_least_recently_used_first(events):
+    budget = make(events)
+    held = fill(budget)
+    order = [7, 3, 9, 0, 1, 2, 4, 5, 6, 8]
+    for k in order:
+        held[k].served()
+    held[7].busy()
+    for expected in (3, 9, 0):
+        connect(budget, "modbus").served()
+        assert held[expected].closed
+        assert not held[7].closed
+    assert budget.evictions[budget_module.REASONS.index("idle")] == 3
+
+
+def test_one_with_a_request_in_flight_goes_only_when_all_have_one(events):
+    budget = make(events)
+    held = [one.busy() for one in fill(budget)]
+    held[4].busy(False)
+    connect(budget, "modbus").served().busy()
+    assert [k for k, one in enumerate(held) if one.closed] == [4]
+    connect(budget, "modbus").served().busy()
+    assert [k for k, one in enumerate(held) if one.closed] == [0, 4]
+    assert budget.evictions[budget_module.REASONS.index("busy")] == 1
+
+
+def test_a_busy_one_that_was_never_served_is_busy(events):
+    budget = make(events)
+    held = fill(budget)
+    held[0].slot.requests = 0
+    held[0].busy()
+    connect(budget, "modbus")
+    assert not held[0].closed
+    assert held[1].closed
+
+
+def test_bytes_do_not_move_the_clock_only_served_requests_do(events, clock):
+    budget = make(events)
+    held = fill(budget)
+    clock.advance_ms(60_000)
+    held[0].slot.received += 1000
+    assert held[0].slot.idle_ms() == 60_000
+    connect(budget, "modbus")
+    assert held[0].closed
+    held[1].served()
+    assert held[1].slot.idle_ms() == 0
+
+
+# -- HTTP
+
+
+def test_http_holds_no_more_than_its_quota(events):
+    budget = make(events, quota=3)
+    browsers = [connect(budget, "http").served() for _ in range(3)]
+    fourth = connect(budget, "http")
+    assert fourth is not None
+    assert [one.closed for one in browsers] == [True, False, False]
+    assert budget.evictions[budget_module.REASONS.index("quota")] == 1
+    assert budget.in_use() == 6 + 3, "although seven slots are free"
+
+
+def test_a_browser_beside_pollers_evicts_its_own_connections_only(events):
+    budget = make(events)
+    pollers = [connect(budget, "modbus").served() for _ in range(9)]
+    for _ in range(20):
+        assert connect(budget, "http").served() is not None
+    assert not any(one.closed for one in pollers)
+    assert budget.in_use() == 16
+
+
+def test_even_busy_http_connections_go_before_an_idle_poller(events):
+    budget = make(events)
+    pollers = [connect(budget, "modbus").served() for _ in range(9)]
+    browser = connect(budget, "http").served().busy()
+    connect(budget, "http")
+    assert browser.closed
+    assert not any(one.closed for one in pollers)
+
+
+def test_with_no_browser_the_page_takes_the_place_of_the_least_recently_used_idle_poller(events):
+    budget = make(events)
+    pollers = fill(budget)
+    pollers[0].busy()
+    assert connect(budget, "http") is not None
+    assert [k for k, one in enumerate(pollers) if one.closed] == [1]
+
+
+def test_with_every_poller_busy_the_page_waits_and_nobody_is_hurt(events):
+    budget = make(events)
+    pollers = [one.busy() for one in fill(budget)]
+    for expected in (1, 2):
+        assert connect(budget, "http") is None
+        assert budget.postponed == expected
+    assert not any(one.closed for one in pollers)
+    assert budget.evicted() == 0
+    pollers[6].busy(False)
+    assert connect(budget, "http") is not None
+    assert pollers[6].closed
+
+
+def test_a_poller_may_take_the_place_of_a_browser(events):
+    budget = make(events)
+    browser = connect(budget, "http").served()
+    pollers = [connect(budget, "modbus").served() for _ in range(9)]
+    connect(budget, "modbus")
+    assert browser.closed
+    assert not any(one.closed for one in pollers)
+
+
+# -- the books
+
+
+def test_what_is_released_is_free_again(events):
+    budget = make(events)
+    held = fill(budget)
+    held[5].close()
+    assert budget.in_use() == 15
+    connect(budget, "modbus")
+    assert budget.evicted() == 0
+    assert sum(one.closed for one in held) == 1
+
+
+def test_high_water_and_accepted_are_counted(events):
+    budget = make(events)
+    assert budget.high_water == 6
+    held = [connect(budget, "modbus") for _ in range(4)]
+    for one in held:
+        one.close()
+    connect(budget, "modbus")
+    assert (budget.high_water, budget.accepted) == (10, 5)
+
+
+def test_every_eviction_is_counted_by_reason_and_logged(events):
+    budget = make(events)
+    fill(budget, served=False)
+    connect(budget, "modbus")
+    assert budget.evictions == [1, 0, 0, 0, 0]
+    assert events.texts() == ["modbus connection closed: unserved"]
+
+
+def test_the_ledger_names_services_first_then_connections_in_their_order(events):
+    uptime = Uptime(77)
+    budget = make(events, enabled=["http", "modbus"], uptime=uptime)
+    held = [connect(budget, kind) for kind in ("modbus", "http", "modbus")]
+    rows = list(budget.ledger())
+    assert [(row.kind, row.role) for row in rows] == [
+        ("http", "service"), ("modbus", "service"), ("modbus", "connection"), ("http", "connection"),
+        ("modbus", "connection"),
+    ]  # fmt: skip
+    assert rows[2:] == [one.slot for one in held]
+    assert {row.opened_s for row in rows[2:]} == {77}
+
+
+@pytest.mark.parametrize("start", [(1 << 30) - 1, (1 << 30) - 5, (1 << 30) - 12, 0])
+def test_the_order_of_use_survives_the_wrap_of_its_counter(events, start):
+    budget = make(events)
+    budget._use = start
+    held = fill(budget)
+    for k in (4, 2, 7):
+        held[k].served()
+    for expected in (0, 1, 3, 5, 6, 8, 9, 4, 2, 7):
+        connect(budget, "modbus").served()
+        assert held[expected].closed, "not in the order of use"
+        assert sum(one.closed for one in held) == (0, 1, 3, 5, 6, 8, 9, 4, 2, 7).index(expected) + 1
+    assert 0 <= budget._use < 1 << 30
+
+
+def test_idle_time_survives_a_wrap_of_the_ticks(events, clock):
+    clock.us = (TICKS_PERIOD - 100) * 1000
+    budget = make(events)
+    one = connect(budget, "modbus").served()
+    clock.advance_ms(5000)
+    assert one.slot.idle_ms() == 5000
+
+
+class Model:
+    """Who must go, said once more: a list sorted by the rules."""
+
+    def __init__(self, general, quota):
+        self.general = general
+        self.quota = quota
+        self.rows = []  # [held, kind, requests, busy, order of use]
+
+    def victim_for(self, kind):
+        """ "free", "wait" or the row that goes."""
+        mine = [row for row in self.rows if row[1] == kind]
+        over = kind == "http" and len(mine) >= self.quota
+        if len(self.rows) < self.general and not over:
+            return "free"
+        candidates = mine if kind == "http" and mine else self.rows
+        by_rule = sorted(candidates, key=lambda row: (2 if row[3] else 1 if row[2] else 0, row[4]))
+        if kind == "http" and not mine and by_rule[0][3]:
+            return "wait"
+        return by_rule[0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_long_random_life_follows_the_rules_and_never_passes_the_limit(events, seed):
+    luck = random.Random(seed)
+    quota = luck.randint(1, 8)
+    enabled = [name for name in ALL if name in ("http", "modbus") or luck.random() < 0.7]
+    budget = make(events, limit=luck.randint(4, 16), enabled=enabled, quota=quota)
+    budget._use = luck.choice([0, (1 << 30) - 300])
+    model = Model(budget.general, quota)
+    order = 0
+    for _ in range(1500):
+        what = luck.random()
+        if what < 0.4 or not model.rows:
+            kind = luck.choice(["modbus", "modbus", "http"])
+            expected = model.victim_for(kind)
+            new = connect(budget, kind)
+            assert (new is None) == (expected == "wait")
+            if isinstance(expected, list):
+                assert expected[0].closed
+                model.rows.remove(expected)
+            if new is not None:
+                order += 1
+                model.rows.append([new, kind, 0, False, order])
+        elif what < 0.75:
+            row = luck.choice(model.rows)
+            row[0].served()
+            order += 1
+            row[2] += 1
+            row[4] = order
+        elif what < 0.9:
+            row = luck.choice(model.rows)
+            row[3] = not row[3]
+            row[0].busy(row[3])
+        else:
+            row = luck.choice(model.rows)
+            row[0].close()
+            model.rows.remove(row)
+        assert [row[0].closed for row in model.rows] == [False] * len(model.rows)
+        assert {id(slot.connection) for slot in budget.connections} == {id(row[0]) for row in model.rows}
+        assert len(budget.connections) == len(model.rows)
+        assert budget.in_use() <= budget.limit <= 16
+        assert sum(slot.kind == "http" for slot in budget.connections) <= quota

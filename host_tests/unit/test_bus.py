@@ -1,0 +1,910 @@
+"""The bus: whose request comes next, what is shared, what the cache may answer, and what becomes of silent meters."""
+
+import asyncio
+import struct
+
+import pytest
+
+from firmware import points, profile_load
+from firmware.bus import OK, Request, Router
+from firmware.bus.bus import Bus
+from host_tests.unit import fakes
+from host_tests.unit.fakes import FakeLine, frame, registers
+
+CONFIG = {"uart": 1, "baud": 9600, "framing": "8N1", "tx": None, "rx": None, "direction": None}
+BUSY, NO_PATH, NO_ANSWER = 0x06, 0x0A, 0x0B
+
+
+def make_meter(slot, unit, blocks=((3, 0, 4),), **change):
+    """A meter with one uint16 point per register of its blocks."""
+    rows = [
+        [n + 1, f"p{n}", function, address, "uint16", 1, "", "instantaneous"]
+        for n, (function, address) in enumerate((f, first + k) for f, first, count in blocks for k in range(count))
+    ]
+    profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
+    assert profile.plan == list(blocks)
+    config = {
+        "slot": slot, "name": f"m{unit}", "unit": unit, "profile": "test", "bus": 0, "interval_s": 5, "max_age_s": 10,
+        "timeout_ms": 100, "retries": 0,
+    }  # fmt: skip
+    return points.Meter({**config, **change}, profile)
+
+
+class Client:
+    """The owner of a request."""
+
+    def __init__(self, bench, unit=1, pdu=b"\x03\x00\x64\x00\x01"):
+        self.bench = bench
+        self.ends = []  # (milliseconds, code, answer)
+        self.failed = []
+        self.request = Request(self)
+        self.request.fill(unit, pdu, 0, len(pdu))
+        self.event = asyncio.Event()
+
+    def submit(self):
+        return self.bench.bus.submit(self.request)
+
+    def on_answer(self, code, buf, at, n):
+        self.ends.append((self.bench.clock.ms, code, bytes(buf[at : at + n])))
+        self.event.set()
+
+    def fail(self, error):
+        self.failed.append(error)
+
+    async def end(self):
+        """(code, answer)."""
+        await asyncio.wait_for(self.event.wait(), 60)
+        assert len(self.ends) == 1
+        return self.ends[0][1:]
+
+    async def ask(self):
+        code = self.submit()
+        return (code, b"") if code != OK else await self.end()
+
+
+class Field:
+    """The meters on the line. `silent`: units that say nothing; `garble`: whose answers arrive damaged; `refuse`: unit
+    -> exception code."""
+
+    def __init__(self):
+        self.silent = set()
+        self.garble = set()
+        self.refuse = {}
+        self.latency_ms = 5
+        self.value = 0
+
+    def answer(self, request):
+        unit, function = request[0], request[1]
+        if unit in self.silent:
+            return None
+        if unit in self.refuse:
+            return frame(unit, function | 0x80, self.refuse[unit])
+        if function in (3, 4):
+            first, count = struct.unpack(">HH", request[2:6])
+            answer = registers(unit, function, *[(first + k + self.value) & 0xFFFF for k in range(count)])
+            return answer[:-1] + bytes((answer[-1] ^ 1,)) if unit in self.garble else answer
+        if function in (5, 6):
+            return bytes(request)
+        if function in (15, 16):
+            return frame(bytes(request[:6]))
+        return frame(unit, function | 0x80, 1)
+
+
+class Bench:
+    def __init__(self, monkeypatch, events, uptime, *meters):
+        self.clock = fakes.Clock()
+        self.uptime = uptime
+        fakes.fake_seam(monkeypatch, self.clock)
+        self.field = Field()
+        self.lines = []
+        self.open_error = None
+        self.opens = 0
+        self.meters = meters
+        self.events = events
+        self.bus = Bus(0, CONFIG, self._open, list(meters), events, lambda: self.clock.us // 1_000_000)
+        if not meters:
+            self.bus.poller.rounds = []
+
+    def _open(self):
+        self.opens += 1
+        if self.open_error:
+            raise self.open_error
+        line = FakeLine(self.clock)
+        line.on_send = lambda request: self._on_send(line, request)
+        self.lines.append(line)
+        return line
+
+    def _on_send(self, line, request):
+        answer = self.field.answer(request)
+        if answer:
+            line.deliver(answer, len(request) * 11 / 9.6 + self.field.latency_ms)
+
+    @property
+    def line(self):
+        return self.lines[-1]
+
+    def sent(self):
+        return [data for line in self.lines for data in line.frames()]
+
+    def sent_at(self, unit):
+        """Milliseconds at which requests to a unit began."""
+        return [at / 1000 for line in self.lines for at, data in line.sent if data[0] == unit]
+
+    def hold_polls(self, ms=10_000_000):
+        """No poll for a while."""
+        for one in self.bus.poller.rounds:
+            one.due_ms = (self.clock.ticks_ms() + ms) % fakes.TICKS_PERIOD
+
+    def run(self, test, limit_s=7200):
+        async def both():
+            task = asyncio.ensure_future(self.bus.run())
+            main = asyncio.ensure_future(test())
+            done, _ = await asyncio.wait({task, main}, return_when=asyncio.FIRST_COMPLETED)
+            if task in done:
+                main.cancel()
+                task.result()
+                raise AssertionError("the bus has ended")
+            task.cancel()
+            return main.result()
+
+        return fakes.run_virtual(self.clock, both(), limit_s)
+
+
+@pytest.fixture
+def make(monkeypatch, events, uptime):
+    return lambda *meters: Bench(monkeypatch, events, uptime, *meters)
+
+
+# -- requests and their ends
+
+
+def test_a_request_is_answered_with_the_meters_frame(make):
+    bench = make()
+
+    async def test():
+        assert await Client(bench).ask() == (OK, registers(1, 3, 100))
+
+    bench.run(test)
+    assert bench.sent() == [fakes.read_frame(1, 3, 100, 1)]
+
+
+def test_an_exception_of_the_meter_is_passed_on(make):
+    bench = make()
+    bench.field.refuse[1] = 2
+
+    async def test():
+        assert await Client(bench).ask() == (OK, frame(1, 0x83, 2))
+
+    bench.run(test)
+
+
+def test_no_answer_is_0b(make):
+    bench = make()
+    bench.field.silent.add(1)
+
+    async def test():
+        assert await Client(bench).ask() == (NO_ANSWER, b"")
+
+    bench.run(test)
+
+
+def test_requests_are_served_in_the_order_of_their_coming(make):
+    bench = make()
+
+    async def test():
+        clients = [Client(bench, unit) for unit in (5, 3, 9, 1)]
+        assert [client.submit() for client in clients] == [OK] * 4
+        for client in clients:
+            await client.end()
+
+    bench.run(test)
+    assert [data[0] for data in bench.sent()] == [5, 3, 9, 1]
+
+
+def test_a_full_queue_is_06_for_the_newcomer_only(make):
+    bench = make()
+
+    async def test():
+        first = Client(bench, 1)
+        assert first.submit() == OK
+        await asyncio.sleep(0.01)  # on the wire
+        waiting = [Client(bench, 2 + k) for k in range(16)]
+        assert [client.submit() for client in waiting] == [OK] * 16
+        assert Client(bench, 100).submit() == BUSY
+        for client in [first, *waiting]:
+            assert (await client.end())[0] == OK
+        assert await Client(bench, 100).ask() == (OK, registers(100, 3, 100))
+
+    bench.run(test)
+
+
+def test_equal_reads_share_one_transaction(make):
+    bench = make()
+
+    async def test():
+        clients = [Client(bench) for _ in range(5)] + [Client(bench, pdu=b"\x03\x00\x65\x00\x01")]
+        for client in clients:
+            client.submit()
+        ends = [await client.end() for client in clients]
+        assert ends == [(OK, registers(1, 3, 100))] * 5 + [(OK, registers(1, 3, 101))]
+
+    bench.run(test)
+    assert len(bench.sent()) == 2
+
+
+@pytest.mark.parametrize("pdu", [b"\x03\x00\x64\x00\x02", b"\x03\x00\x65\x00\x01", b"\x04\x00\x64\x00\x01"])
+def test_reads_that_differ_in_anything_do_not_share(make, pdu):
+    bench = make()
+
+    async def test():
+        one, other = Client(bench), Client(bench, pdu=pdu)
+        one.submit()
+        other.submit()
+        await one.end()
+        await other.end()
+
+    bench.run(test)
+    assert len(bench.sent()) == 2
+
+
+def test_equal_writes_are_each_carried_out(make):
+    bench = make()
+
+    async def test():
+        clients = [Client(bench, pdu=b"\x06\x00\x01\x00\x05") for _ in range(3)]
+        for client in clients:
+            client.submit()
+        for client in clients:
+            assert (await client.end())[0] == OK
+
+    bench.run(test)
+    assert len(bench.sent()) == 3
+
+
+def test_equal_reads_share_a_failure_too(make):
+    bench = make()
+    bench.field.silent.add(1)
+
+    async def test():
+        clients = [Client(bench) for _ in range(3)]
+        for client in clients:
+            client.submit()
+        assert [await client.end() for client in clients] == [(NO_ANSWER, b"")] * 3
+
+    bench.run(test)
+    assert len(bench.sent()) == 1
+
+
+def test_only_reads_are_repeated(make):
+    meter = make_meter(0, 1, retries=2)
+    bench = make(meter)
+    bench.hold_polls()
+    bench.field.silent.add(1)
+
+    async def test():
+        await Client(bench).ask()
+        assert len(bench.sent()) == 3
+        await Client(bench, pdu=b"\x06\x00\x01\x00\x05").ask()
+        assert len(bench.sent()) == 4
+
+    bench.run(test)
+    assert bench.bus.counters.retries == 2
+
+
+def test_a_retry_that_is_answered_is_the_answer(make):
+    meter = make_meter(0, 1, retries=1)
+    bench = make(meter)
+    bench.hold_polls()
+    bench.field.silent.add(1)
+
+    async def test():
+        client = Client(bench)
+        client.submit()
+        while len(bench.sent()) < 2:
+            await asyncio.sleep(0.001)
+            if len(bench.sent()) == 1:
+                bench.field.silent.discard(1)
+        return await client.end()
+
+    assert bench.run(test) == (OK, registers(1, 3, 100))
+    assert meter.state == points.ONLINE
+
+
+def test_an_owner_that_cannot_take_its_answer_harms_nobody_else(make):
+    bench = make()
+
+    async def test():
+        broken, other, third = Client(bench), Client(bench), Client(bench, 2)
+
+        def on_answer(*_):
+            raise MemoryError("no heap")
+
+        broken.on_answer = on_answer
+        for client in (broken, other, third):
+            client.submit()
+        assert (await other.end())[0] == OK
+        assert (await third.end())[0] == OK
+        assert len(broken.failed) == 1
+
+    bench.run(test)
+
+
+# -- withdrawn requests
+
+
+def test_a_withdrawn_request_that_waits_never_goes_out(make):
+    bench = make()
+
+    async def test():
+        one, gone, last = Client(bench, 1), Client(bench, 2), Client(bench, 3)
+        for client in (one, gone, last):
+            client.submit()
+        bench.bus.withdraw(gone.request)
+        await last.end()
+        assert gone.ends == []
+
+    bench.run(test)
+    assert [data[0] for data in bench.sent()] == [1, 3]
+
+
+def test_a_request_withdrawn_on_the_wire_ends_without_telling_anybody(make):
+    bench = make()
+
+    async def test():
+        gone, sharing, last = Client(bench, 1), Client(bench, 1), Client(bench, 3)
+        for client in (gone, sharing, last):
+            client.submit()
+        await asyncio.sleep(0.008)
+        assert len(bench.sent()) == 1
+        bench.bus.withdraw(gone.request)
+        assert await sharing.end() == (OK, registers(1, 3, 100)), "who asked the same still gets it"
+        await last.end()
+        assert gone.ends == []
+
+    bench.run(test)
+
+
+def test_withdrawing_what_is_not_there_is_harmless(make):
+    bench = make()
+
+    async def test():
+        client = Client(bench)
+        bench.bus.withdraw(client.request)
+        await client.ask()
+        bench.bus.withdraw(client.request)
+        assert await Client(bench).ask() == (OK, registers(1, 3, 100))
+
+    bench.run(test)
+
+
+# -- the line
+
+
+def test_a_line_that_cannot_be_opened_is_0a_and_is_tried_again(make, events):
+    bench = make()
+    bench.open_error = OSError(2, "no such device")
+
+    early = Client(bench)
+    assert early.submit() == OK, "nobody has tried yet"
+
+    async def test():
+        assert await early.end() == (NO_PATH, b"")
+        assert Client(bench).submit() == NO_PATH
+        await asyncio.sleep(10.5)
+        assert 10 <= bench.opens <= 12
+        assert len(events.texts()) == 1, "one line for one fault"
+        bench.open_error = None
+        await asyncio.sleep(1.1)
+        assert await Client(bench).ask() == (OK, registers(1, 3, 100))
+
+    bench.run(test)
+
+
+def test_a_line_that_dies_in_a_transaction_is_0a_and_is_opened_again(make):
+    bench = make()
+
+    async def test():
+        one, waiting = Client(bench, 1), Client(bench, 2)
+        one.submit()
+        waiting.submit()
+        await asyncio.sleep(0.010)
+        bench.line.unplug()
+        assert await one.end() == (NO_PATH, b"")
+        assert (await waiting.end())[0] in (OK, NO_PATH)
+        await asyncio.sleep(1.1)
+        assert await Client(bench).ask() == (OK, registers(1, 3, 100))
+
+    bench.run(test)
+    assert bench.opens == 2
+    assert bench.lines[0].closed
+    assert not bench.lines[1].closed
+
+
+def test_a_line_that_stays_away_is_0a_for_those_who_wait_and_those_who_come(make):
+    bench = make()
+
+    async def test():
+        one, waiting = Client(bench, 1), Client(bench, 2)
+        one.submit()
+        waiting.submit()
+        await asyncio.sleep(0.010)
+        bench.open_error = OSError(19, "unplugged")
+        bench.line.unplug()
+        assert await one.end() == (NO_PATH, b"")
+        assert await waiting.end() == (NO_PATH, b"")
+        assert Client(bench).submit() == NO_PATH
+
+    bench.run(test)
+
+
+def test_a_line_that_is_gone_empties_the_cache_and_does_not_condemn_the_meters(make):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+
+    async def test():
+        await asyncio.sleep(0.2)
+        assert bench.bus.cached(1, 3, 0, 4)
+        for _ in range(5):
+            client = Client(bench)
+            client.submit()
+            await asyncio.sleep(0.008)
+            bench.line.unplug()
+            assert (await client.end())[0] == NO_PATH
+            assert bench.bus.cached(1, 3, 0, 4) is None
+            await asyncio.sleep(1.1)
+        assert meter.state != points.QUARANTINED
+
+    bench.run(test)
+
+
+def test_a_closed_bus_has_closed_its_line(make):
+    bench = make()
+
+    async def test():
+        await Client(bench).ask()
+        bench.bus.close()
+        bench.bus.close()
+        assert bench.line.closed
+
+    bench.run(test)
+
+
+# -- the cache
+
+
+def test_a_polled_block_answers_what_lies_wholly_inside_it(make):
+    meter = make_meter(0, 1, ((3, 10, 4), (4, 10, 2)))
+    bench = make(meter)
+
+    async def test():
+        await asyncio.sleep(0.3)
+        cached = bench.bus.cached
+        block = meter.blocks[0]
+        assert bytes(block.data) == struct.pack(">4H", 10, 11, 12, 13)
+        for first in range(8, 16):
+            for count in range(1, 6):
+                inside = first >= 10 and first + count <= 14
+                assert cached(1, 3, first, count) is (block if inside else None)
+        assert cached(1, 4, 10, 2) is meter.blocks[1]
+        assert cached(1, 4, 10, 3) is None, "another function has other registers"
+        assert cached(2, 3, 10, 4) is None
+        assert cached(1, 1, 10, 1) is None
+
+    bench.run(test)
+
+
+@pytest.mark.parametrize("max_age_s", [1, 10, 3600])
+@pytest.mark.parametrize("start_us", [5_000_000, (fakes.TICKS_PERIOD - 500) * 1000])
+def test_the_cache_answers_up_to_its_age_and_not_beyond_across_a_wrap_of_ticks(make, max_age_s, start_us):
+    meter = make_meter(0, 1, max_age_s=max_age_s)
+    bench = make(meter)
+    bench.clock.us = start_us
+    bench.hold_polls(0)
+
+    async def test():
+        await asyncio.sleep(0.2)
+        bench.hold_polls()
+        read = meter.blocks[0].read_ms
+        age = (bench.clock.ticks_ms() - read) % fakes.TICKS_PERIOD
+        bench.clock.advance_ms(1000 * max_age_s - age)
+        bench.bus.expire()
+        assert bench.bus.cached(1, 3, 0, 4) is meter.blocks[0]
+        bench.clock.advance_ms(1)
+        assert bench.bus.cached(1, 3, 0, 4) is None
+        bench.bus.expire()
+        assert bench.bus.cached(1, 3, 0, 4) is None
+
+    bench.run(test)
+
+
+def test_what_has_expired_does_not_come_back_when_the_ticks_come_round(make):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+
+    async def test():
+        await asyncio.sleep(0.2)
+        bench.hold_polls()
+        bench.clock.advance_ms(60_000)
+        bench.bus.expire()
+        bench.clock.us += (fakes.TICKS_PERIOD - 60_000) * 1000  # 12.4 days later the ticks are the same
+        assert bench.bus.cached(1, 3, 0, 4) is None
+
+    bench.run(test, limit_s=10**7)
+
+
+def test_a_time_out_takes_everything_of_that_meter_out_of_the_cache_and_nothing_else(make):
+    one, other = make_meter(0, 1, ((3, 0, 4), (4, 0, 4))), make_meter(1, 2)
+    bench = make(one, other)
+
+    async def test():
+        await asyncio.sleep(0.4)
+        assert all(bench.bus.cached(*key) for key in ((1, 3, 0, 4), (1, 4, 0, 4), (2, 3, 0, 4)))
+        bench.field.silent.add(1)
+        assert await Client(bench, 1).ask() == (NO_ANSWER, b"")
+        assert bench.bus.cached(1, 3, 0, 4) is None
+        assert bench.bus.cached(1, 4, 0, 4) is None
+        assert bench.bus.cached(2, 3, 0, 4)
+
+    bench.run(test)
+
+
+@pytest.mark.parametrize(
+    ("pdu", "left"),
+    [
+        (b"\x06\x00\x02\x00\x05", [False, True, True]),
+        (b"\x06\x00\x03\x00\x05", [False, True, True]),
+        (b"\x06\x00\x04\x00\x05", [True, True, True]),
+        (b"\x06\x00\x09\x00\x05", [True, True, True]),
+        (b"\x06\x00\x0a\x00\x05", [True, False, False]),
+        (b"\x06\x00\x0d\x00\x05", [True, False, True]),
+        (b"\x10\x00\x03\x00\x02\x04\x00\x05\x00\x05", [False, True, True]),
+        (b"\x10\x00\x04\x00\x06\x0c" + bytes(12), [True, True, True]),
+        (b"\x10\x00\x04\x00\x07\x0e" + bytes(14), [True, False, False]),
+        (b"\x16\x00\x0b\x00\xff\x00\x01", [True, False, False]),
+        (b"\x17\x00\x00\x00\x04\x00\x0b\x00\x01\x02\x00\x05", [True, False, False]),
+        (b"\x42", [False, False, False]),
+        (b"\x65\x01", [False, False, False]),
+    ],
+)
+def test_a_write_takes_what_it_overlaps_out_of_the_cache_and_nothing_else(make, pdu, left):
+    """The last block has another function: input and holding registers are often the same cells."""
+    blocks = ((3, 0, 4), (3, 10, 4), (4, 10, 2))
+    meter, other = make_meter(0, 1, blocks), make_meter(1, 2, blocks)
+    bench = make(meter, other)
+
+    async def test():
+        await asyncio.sleep(0.5)
+        assert all(block.good for block in meter.blocks + other.blocks)
+        client = Client(bench, 1, pdu)
+        client.submit()
+        while len(bench.sent()) < 7:
+            await asyncio.sleep(0.001)
+        assert [block.good for block in meter.blocks] == left, "from the moment on at which it goes out"
+        assert [block.good for block in other.blocks] == [True] * 3
+        await client.end()
+        await asyncio.sleep(10)
+        assert all(block.good for block in meter.blocks), "the next poll brings it back"
+
+    bench.run(test)
+
+
+def test_a_block_that_the_meter_refuses_does_not_answer_and_is_logged_once(make, events):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+
+    async def test():
+        await asyncio.sleep(0.2)
+        assert meter.blocks[0].good
+        bench.field.refuse[1] = 2
+        await asyncio.sleep(16)
+        assert bench.bus.cached(1, 3, 0, 4) is None
+        assert meter.blocks[0].refused == 2
+        assert meter.state == points.ONLINE, "it answers"
+        assert sum("refuses" in text for text in events.texts()) == 1
+        del bench.field.refuse[1]
+        await asyncio.sleep(5)
+        assert bench.bus.cached(1, 3, 0, 4)
+        assert meter.blocks[0].refused == 0
+
+    bench.run(test)
+
+
+# -- silent meters
+
+
+def test_after_three_failures_a_meter_is_quarantined_and_costs_no_bus_time(make, events):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+    bench.hold_polls()
+    bench.field.silent.add(1)
+
+    async def test():
+        states = []
+        for _ in range(3):
+            assert await Client(bench).ask() == (NO_ANSWER, b"")
+            states.append(meter.state)
+        assert states == [points.FAILING, points.FAILING, points.QUARANTINED]
+        sent, now = len(bench.sent()), bench.clock.ms
+        for _ in range(50):
+            assert Client(bench).submit() == NO_ANSWER
+        assert (len(bench.sent()), bench.clock.ms) == (sent, now)
+        assert sum("quarantined" in text for text in events.texts()) == 1
+
+    bench.run(test)
+
+
+def test_requests_that_waited_when_the_meter_was_quarantined_cost_no_bus_time_either(make):
+    meter, other = make_meter(0, 1), make_meter(1, 2)
+    bench = make(meter, other)
+    bench.hold_polls()
+    bench.field.silent.add(1)
+
+    async def test():
+        clients = [Client(bench, 1, struct.pack(">BHH", 3, 100 + k, 1)) for k in range(10)]
+        good = Client(bench, 2)
+        for client in [*clients, good]:
+            client.submit()
+        assert (await good.end())[0] == OK
+        assert [(await client.end())[0] for client in clients] == [NO_ANSWER] * 10
+        assert len(bench.sent_at(1)) == 3
+
+    bench.run(test)
+
+
+def test_an_answer_in_between_starts_the_count_of_failures_again(make):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+    bench.hold_polls()
+
+    async def test():
+        for _ in range(5):
+            bench.field.silent.add(1)
+            await Client(bench).ask()
+            await Client(bench).ask()
+            bench.field.silent.clear()
+            assert (await Client(bench).ask())[0] == OK
+        assert meter.state == points.ONLINE
+
+    bench.run(test)
+
+
+def test_an_exception_answer_is_a_sign_of_life(make):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+    bench.hold_polls()
+    bench.field.refuse[1] = 4
+
+    async def test():
+        for _ in range(5):
+            await Client(bench).ask()
+        assert (meter.state, meter.exceptions) == (points.ONLINE, 5)
+
+    bench.run(test)
+
+
+def test_a_quarantined_meter_is_probed_at_growing_intervals_without_end(make):
+    meter = make_meter(0, 1, interval_s=1, retries=3)
+    bench = make(meter)
+    bench.field.silent.add(1)
+
+    async def test():
+        await asyncio.sleep(600)
+
+    bench.run(test)
+    at = bench.sent_at(1)
+    gaps = [(after - before) / 1000 for before, after in zip(at, at[1:], strict=False)]
+    first = next(k for k, gap in enumerate(gaps) if gap > 1.5)
+    probes = gaps[first:]
+    assert len(probes) > 8
+    assert all(after >= before * 0.98 for before, after in zip(probes, probes[1:], strict=False)), "never shorter"
+    assert probes[0] == pytest.approx(2, abs=0.5)
+    assert max(probes) == pytest.approx(60, abs=1)
+    assert probes[-1] == pytest.approx(60, abs=1)
+
+
+def test_a_quarantined_meter_is_back_with_its_first_answer(make, events):
+    meter = make_meter(0, 1, ((3, 0, 4), (4, 0, 4)), interval_s=2)
+    bench = make(meter)
+    bench.field.silent.add(1)
+
+    async def test():
+        await asyncio.sleep(30)
+        assert meter.state == points.QUARANTINED
+        bench.field.silent.clear()
+        while meter.state == points.QUARANTINED:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert bench.bus.cached(1, 3, 0, 4), "and is read whole at once"
+        assert bench.bus.cached(1, 4, 0, 4)
+        begin = len(bench.sent())
+        await asyncio.sleep(20)
+        assert len(bench.sent()) - begin == pytest.approx(20, abs=2), "at its own interval again"
+        assert any("answers" in text for text in events.texts())
+
+    bench.run(test)
+
+
+def test_one_silent_meter_hardly_slows_the_others(make):
+    silent = make_meter(0, 1, interval_s=1, timeout_ms=1000, retries=2)
+    other = make_meter(1, 2, interval_s=1)
+    bench = make(silent, other)
+    bench.field.silent.add(1)
+
+    async def test():
+        await asyncio.sleep(60)
+        before = len(bench.sent_at(2))
+        await asyncio.sleep(300)
+        return len(bench.sent_at(2)) - before
+
+    assert bench.run(test) >= 285
+
+
+# -- order of clients and poller
+
+
+def test_clients_go_before_the_poller(make):
+    meter = make_meter(0, 9, ((3, 0, 4), (3, 50, 4), (4, 0, 4)))
+    bench = make(meter)
+
+    async def test():
+        await asyncio.sleep(0.008)  # the first poll is on the wire
+        assert [data[0] for data in bench.sent()] == [9]
+        clients = [Client(bench, unit) for unit in (1, 2)]
+        for client in clients:
+            client.submit()
+        for client in clients:
+            await client.end()
+
+    bench.run(test)
+    assert [data[0] for data in bench.sent()][:3] == [9, 1, 2]
+
+
+def test_a_request_that_comes_while_the_bus_is_idle_goes_out_at_once(make):
+    bench = make()
+
+    async def test():
+        await asyncio.sleep(1000.5)
+        begin = bench.clock.ms
+        await Client(bench).ask()
+        assert bench.sent_at(1)[0] - begin < 6
+
+    bench.run(test)
+
+
+def test_a_meter_whose_late_answer_is_waited_for_keeps_no_other_from_its_poll(make):
+    """A client's read of unit 1 has timed out; its late answer could pass for the poll of the same unit."""
+    late, other = make_meter(0, 1, interval_s=1, timeout_ms=2000), make_meter(1, 2, interval_s=1)
+    bench = make(late, other)
+
+    async def test():
+        await asyncio.sleep(0.5)
+        bench.field.silent.add(1)
+        assert await Client(bench).ask() == (NO_ANSWER, b"")
+        bench.field.silent.clear()
+        before = len(bench.sent_at(1)), len(bench.sent_at(2))
+        at = bench.clock.ms
+        await asyncio.sleep(10)
+        others = [one - at for one in bench.sent_at(2)[before[1] :]]
+        assert len(others) >= 9
+        assert max(after - one for one, after in zip(others, others[1:], strict=False)) < 1200
+        assert len(bench.sent_at(1)) > before[0], "and it is polled again"
+        assert late.state == points.ONLINE
+
+    bench.run(test)
+
+
+def test_polls_do_not_drift(make):
+    meters = [make_meter(k, k + 1, interval_s=1) for k in range(3)]
+    bench = make(*meters)
+
+    async def test():
+        await asyncio.sleep(1000.5)
+
+    bench.run(test)
+    for meter in meters:
+        at = bench.sent_at(meter.unit)
+        assert len(at) == 1001
+        assert at[-1] - at[0] == pytest.approx(1_000_000, abs=100)
+
+
+def test_missed_rounds_are_skipped_and_counted(make):
+    """A meter whose two blocks take longer than its interval is read as often as the bus can, and says so."""
+    meter = make_meter(0, 1, ((3, 0, 4), (4, 0, 4)), interval_s=1, timeout_ms=5000)
+    bench = make(meter)
+    bench.field.latency_ms = 1500
+
+    async def test():
+        await asyncio.sleep(100)
+
+    bench.run(test)
+    (one,) = bench.bus.poller.rounds
+    rounds = len(bench.sent()) / 2
+    assert rounds + one.missed == pytest.approx(100, abs=4)
+    assert rounds == pytest.approx(25, abs=8)
+
+
+def test_polls_go_on_across_the_wrap_of_the_ticks(make):
+    meter = make_meter(0, 1, interval_s=1)
+    bench = make(meter)
+    bench.clock.us = (fakes.TICKS_PERIOD - 10_300) * 1000
+    bench.hold_polls(0)
+
+    async def test():
+        await asyncio.sleep(30.5)
+
+    bench.run(test)
+    at = bench.sent_at(1)
+    assert len(at) == 31
+    assert max(after - before for before, after in zip(at, at[1:], strict=False)) < 1100
+
+
+def test_every_meter_gets_its_turn(make):
+    meters = [make_meter(k, k + 1, interval_s=1 + k % 5) for k in range(20)]
+    bench = make(*meters)
+
+    async def test():
+        await asyncio.sleep(60)
+
+    bench.run(test)
+    for meter in meters:
+        expected = 60_000 / meter.interval_ms
+        assert len(bench.sent_at(meter.unit)) == pytest.approx(expected, abs=2)
+    assert all(meter.state == points.ONLINE for meter in meters)
+
+
+def test_a_poll_that_fails_marks_what_it_read_and_the_reading_keeps_its_time(make):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+
+    async def test():
+        await asyncio.sleep(0.5)
+        read_s = meter.blocks[0].read_s
+        bench.field.silent.add(1)
+        await asyncio.sleep(6)
+        block = meter.blocks[0]
+        assert (block.seen, block.failed, block.good, block.read_s) == (True, True, False, read_s)
+
+    bench.run(test)
+
+
+def test_meters_count_what_happened_to_them(make):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+    bench.hold_polls()
+
+    async def test():
+        await Client(bench).ask()
+        assert (meter.requests, meter.timeouts, meter.errors, meter.exceptions) == (1, 0, 0, 0)
+        bench.field.silent.add(1)
+        await Client(bench).ask()
+        assert (meter.requests, meter.timeouts, meter.errors, meter.exceptions) == (2, 1, 0, 0)
+        bench.field.silent.clear()
+        bench.field.garble.add(1)
+        await Client(bench).ask()
+        assert (meter.requests, meter.timeouts, meter.errors, meter.exceptions) == (3, 1, 1, 0)
+        bench.field.garble.clear()
+        bench.field.refuse[1] = 2
+        await Client(bench).ask()
+        assert (meter.requests, meter.timeouts, meter.errors, meter.exceptions) == (4, 1, 1, 1)
+
+    bench.run(test)
+
+
+# -- the router
+
+
+def test_units_go_to_the_bus_of_their_meter_all_others_to_the_first(make):
+    one, other = make_meter(0, 1), make_meter(1, 2, bus=1)
+    table = points.Points([one, other])
+    buses = ["first", "second"]
+    router = Router(buses, table)
+    assert [router.bus_of(unit) for unit in (1, 2, 3, 247)] == ["first", "second", "first", "first"]
+
+
+@pytest.mark.parametrize("unit", [0, 248, 249, 254, 255])
+def test_a_reserved_unit_has_no_route(unit):
+    assert Router(["first"], points.Points([])).bus_of(unit) is None
+
+
+def test_without_a_bus_nothing_has_a_route():
+    assert Router([], points.Points([])).bus_of(5) is None

@@ -1,0 +1,515 @@
+"""Configuration: what is refused and how it is said, and that the device starts whatever lies in its files."""
+
+import copy
+import errno
+import json
+import os
+
+import pytest
+
+from firmware import config, store, strict_json
+from firmware.net.budget import SERVICES
+
+
+@pytest.fixture(autouse=True)
+def flash(tmp_path, monkeypatch):
+    """The device's file system: an empty folder, which is where the firmware runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+def meter(**change):
+    return {"slot": 0, "name": "main", "unit": 1, "profile": "pzem-004t-v3", **change}
+
+
+def whole(**change):
+    """A configuration with one bus and one meter."""
+    return {"buses": [{"uart": 1}], "meters": [meter()], **change}
+
+
+def write(raw):
+    text = raw if isinstance(raw, str) else json.dumps(raw)
+    with open(config.PATH, "w") as f:
+        f.write(text)
+
+
+def errors_of(raw):
+    return config.validate(raw)[1]
+
+
+def keys(schema=config.SCHEMA, path=()):
+    """Every key of the schema: (path, spec); the steps of a path are names, and 0 for the first item of a list."""
+    for key, spec in schema.items():
+        if isinstance(spec, dict):
+            yield from keys(spec, (*path, key))
+        elif isinstance(spec, list):
+            yield from keys(spec[0], (*path, key, 0))
+        else:
+            yield (*path, key), spec
+
+
+def shown(path):
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def with_value(path, value):
+    """A configuration that is right but for this value at this path."""
+    raw = whole()
+    place = raw
+    for step in path[:-1]:
+        place = place.setdefault(step, {}) if isinstance(place, dict) else place[step]
+    place[path[-1]] = value
+    return raw
+
+
+WRONG = {
+    "bool": [0, 1, "true", None, [], {}],
+    "int": ["1", None, True, 1.5, [], {}],
+    "text": [1, None, True, [], {}, "a\nb", "a\x00b", "\x7f"],
+    "choice": ["none of these", None, True, 1, [], {}, [9600]],
+    "pin": [-1, 49, "4", True, 1.5, [], {}],
+    "uart": [-1, 3, None, True, 1.5, "", "x" * 81, [], {}],
+    "ip": [
+        "",
+        "1.2.3",
+        "1.2.3.4.5",
+        "256.0.0.1",
+        "1.2.3.x",
+        "-1.2.3.4",
+        "1..2.3",
+        "::1",
+        "localhost",
+        "1.2.3.\u00b2",
+        " 1.2.3.4",
+        1,
+        None,
+        [],
+    ],
+}
+
+
+def wrong_values(spec):
+    values = list(WRONG[spec[0]])
+    if spec[0] == "int":
+        values += [spec[2] - 1, spec[3] + 1, 10**12, float(spec[2])]
+    if spec[0] == "choice" and isinstance(spec[1], int):
+        values += [float(spec[1]), spec[1] + 1, str(spec[1])]
+    if spec[0] == "text":
+        values += ["x" * (spec[3] + 1)]
+        if spec[2]:
+            values += ["x" * (spec[2] - 1)]
+    return values
+
+
+def right_values(spec):
+    """The ends of what is allowed, and something between."""
+    kind = spec[0]
+    if kind == "bool":
+        return [True, False]
+    if kind == "int":
+        return [spec[2], spec[3], (spec[2] + spec[3]) // 2]
+    if kind == "text":
+        return ["x" * spec[2], "x" * spec[3]]
+    if kind == "choice":
+        return list(spec[2])
+    if kind == "pin":
+        return [0, 48, None]
+    if kind == "uart":
+        return [0, 2, "/dev/ttyUSB0", "x" * 80]
+    return ["0.0.0.0", "255.255.255.255", "192.168.1.2"]
+
+
+def allowed(spec):
+    """What the message must say is allowed, in part."""
+    kind = spec[0]
+    if kind == "int":
+        return [str(spec[2]), str(spec[3])]
+    if kind == "text":
+        return [str(spec[2]), str(spec[3]), "text"]
+    if kind == "choice":
+        return [str(choice) for choice in spec[2]]
+    return {
+        "bool": ["true", "false"], "pin": ["0", "48", "null"], "uart": ["0", "2", "path"], "ip": ["0.0.0.0"],
+    }[kind]  # fmt: skip
+
+
+_WRONG_CASES = [
+    pytest.param(path, spec, value, id=f"{shown(path)}={json.dumps(value)[:24]}")
+    for path, spec in keys()
+    for value in wrong_values(spec)
+]
+_RIGHT_CASES = [
+    pytest.param(path, spec, value, id=f"{shown(path)}={json.dumps(value)[:24]}")
+    for path, spec in keys()
+    for value in right_values(spec)
+    if path[-1] not in ("profile", "bus")  # those must also name something that exists
+]
+
+
+@pytest.mark.parametrize(("path", "spec", "value"), _WRONG_CASES)
+def test_a_wrong_value_is_refused_with_its_key_itself_and_what_is_allowed(path, spec, value):
+    errors = errors_of(with_value(path, value))
+    assert len(errors) == 1, errors
+    message = errors[0]
+    assert message.startswith(shown(path) + ": ")
+    given = json.dumps(value)
+    assert (given if len(given) <= 40 else given[:37]) in message
+    rest = message.split(" is not ", 1)[1]
+    assert [word for word in allowed(spec) if word not in rest] == []
+
+
+@pytest.mark.parametrize(("path", "spec", "value"), _RIGHT_CASES)
+def test_a_value_at_the_ends_of_what_is_allowed_is_taken(path, spec, value):
+    got, errors = config.validate(with_value(path, value))
+    assert errors == []
+    place = got
+    for step in path:
+        place = place[step]
+    assert place == value
+    assert type(place) is type(value)
+
+
+@pytest.mark.parametrize(("path", "spec"), list(keys()), ids=[shown(path) for path, _ in keys()])
+def test_a_missing_key_gets_its_default_or_is_named(path, spec):
+    raw = whole()
+    place = raw
+    for step in path[:-1]:
+        place = place.setdefault(step, {}) if isinstance(place, dict) else place[step]
+    place.pop(path[-1], None)
+    got, errors = config.validate(raw)
+    if spec[1] is None and spec[0] != "pin":
+        assert errors == [f"{shown(path)}: missing"]
+    else:
+        assert errors == []
+        for step in path:
+            got = got[step]
+        assert got == spec[1]
+
+
+@pytest.mark.parametrize(("path", "spec"), list(keys()), ids=[shown(path) for path, _ in keys()])
+def test_every_default_is_within_its_own_bounds(path, spec):
+    if spec[1] is not None:
+        assert errors_of(with_value(path, spec[1])) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [(), ("network",), ("http",), ("ntp",), ("system",), ("buses", 0), ("meters", 0)],
+    ids=lambda p: shown(p) or "top",
+)
+def test_an_unknown_key_is_named_with_those_that_are_known(path):
+    errors = errors_of(with_value((*path, "portt"), 1))
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{shown((*path, 'portt'))}: unknown key; known are ")
+
+
+def test_the_message_for_a_typo_lists_the_right_key():
+    assert "public_status" in errors_of({"http": {"publik_status": True}})[0]
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], True, 1.5])
+@pytest.mark.parametrize("key", [k for k, spec in config.SCHEMA.items() if isinstance(spec, dict)])
+def test_a_section_that_is_no_object_is_refused(key, value):
+    assert errors_of({key: value}) == [f"{key}: must be an object"]
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", {}, True])
+@pytest.mark.parametrize("key", ["buses", "meters"])
+def test_a_list_that_is_none_is_refused(key, value):
+    errors = errors_of({key: value})
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{key}: must be a list of at most ")
+
+
+@pytest.mark.parametrize("value", [1, "x", [], True, 1.5])
+def test_a_file_that_is_no_object_is_refused(value):
+    assert errors_of(value) == ["configuration: must be an object"]
+
+
+@pytest.mark.parametrize(("key", "item", "most"), [("buses", {"uart": 1}, 2), ("meters", meter(), 64)])
+def test_a_list_that_is_too_long_is_refused(key, item, most):
+    errors = errors_of({key: [item] * (most + 1)})
+    assert f"{key}: must be a list of at most {most}" in errors
+
+
+def test_an_item_that_is_no_object_is_named_by_its_place():
+    errors = errors_of(whole(meters=[meter(), 5]))
+    assert errors[0] == "meters[1]: must be an object"
+
+
+def test_every_wrong_key_is_reported_not_only_the_first():
+    errors = errors_of({"http": {"port": 0, "max_connections": 99}, "ntp": {"server": ""}})
+    assert [error.split(":")[0] for error in errors] == ["http.port", "http.max_connections", "ntp.server"]
+
+
+def test_the_list_of_errors_is_bounded():
+    assert 1 < len(errors_of({f"k{i}": 1 for i in range(100)})) <= 16
+
+
+def test_a_long_wrong_value_is_shortened():
+    assert len(errors_of({"http": {"port": "9" * 5000}})[0]) < 200
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (whole(meters=[meter(), meter(unit=2)]), "meters[1].slot: 0 is used by another meter"),
+        (whole(meters=[meter(), meter(slot=1)]), "meters[1].unit: 1 is used by another meter"),
+        (whole(meters=[meter(bus=1)]), "meters[0].bus: 1 is not one of the 1 in buses"),
+        (whole(buses=[]), "meters[0].bus: 0 is not one of the 0 in buses"),
+        ({"http": {"port": 502}}, "modbus.port: 502 is taken by http.port"),
+    ],
+)
+def test_what_one_key_cannot_know_of_another_is_checked(raw, message):
+    assert errors_of(raw) == [message]
+
+
+def test_the_same_port_is_allowed_when_one_of_the_two_is_off():
+    assert errors_of({"http": {"port": 502, "enabled": False}}) == []
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/b", "a b", "a\\b", "%2e"])
+def test_a_profile_name_cannot_leave_its_folder(name):
+    errors = errors_of(whole(meters=[meter(profile=name)]))
+    assert len(errors) == 1
+    assert errors[0].startswith("meters[0].profile: ")
+    assert "letters, digits" in errors[0]
+
+
+def test_a_profile_that_is_not_there_is_named():
+    errors = errors_of(whole(meters=[meter(profile="sdm999")]))
+    assert len(errors) == 1
+    assert errors[0].startswith("meters[0].profile: ")
+    assert "sdm999" in errors[0]
+
+
+def test_a_broken_profile_is_the_configurations_error(flash):
+    (flash / "data" / "meters").mkdir()
+    (flash / "data" / "meters" / "mine.json").write_text('{"points": []}')
+    errors = errors_of(whole(meters=[meter(profile="mine")]))
+    assert len(errors) == 1
+    assert "profile mine" in errors[0]
+
+
+@pytest.mark.parametrize("profile", ["eastron-sdm630", "elkor-wattson-mk2", "pzem-004t-v3"])
+def test_the_profiles_that_come_with_the_firmware_are_found(profile):
+    assert errors_of(whole(meters=[meter(profile=profile)])) == []
+
+
+def test_a_new_device_has_six_services_and_no_meters():
+    fresh = config.default()
+    assert [name for name in SERVICES if fresh[name]["enabled"]] == list(SERVICES)
+    assert fresh["sockets"]["limit"] - 6 == 10
+    assert fresh["meters"] == []
+    assert (fresh["http"]["port"], fresh["modbus"]["port"]) == (80, 502)
+    assert fresh["http"]["public_status"] is False
+    assert fresh["modbus"]["allow_writes"] is False
+
+
+def test_validation_does_not_share_its_lists_with_the_schema():
+    first = config.default()
+    first["meters"].append("mine")
+    first["http"]["port"] = 1
+    assert config.default()["meters"] == []
+    assert config.default()["http"]["port"] == 80
+
+
+# -- load
+
+
+def test_without_a_file_the_defaults_run_and_nothing_is_wrong():
+    loaded = config.load()
+    assert (loaded.source, loaded.errors) == ("default", [])
+    assert loaded.config == config.default()
+
+
+def test_a_good_file_runs_and_is_kept_as_the_last_good():
+    write(whole(name="site 7"))
+    loaded = config.load()
+    assert (loaded.source, loaded.errors) == ("file", [])
+    assert loaded.config["name"] == "site 7"
+    assert json.loads(store.load(config.LAST_GOOD)) == loaded.config
+
+
+def _too_deep():
+    return '{"name": ' + "[" * 6000 + "]" * 6000 + "}"
+
+
+BROKEN = {
+    "a typo in a key": ('{"nmae": "x"}', "nmae"),
+    "a value out of bounds": ('{"http": {"port": 70000}}', "http.port: 70000 is not 1 to 65535"),
+    "not JSON": ('{"name": "x"', "not JSON"),
+    "empty": ("", "not JSON"),
+    "binary": ("\x00\x01", "not JSON"),
+    "a list": ("[]", "must be an object"),
+    "null": ("null", "object"),
+    "too long": ('{"name": "x"}' + " " * 12288, "more than 12288"),
+    "nested too deep": (_too_deep(), ""),
+    "NaN": ('{"http": {"port": NaN}}', "http.port"),
+    "a number beyond all bounds": ('{"http": {"port": 1e999}}', "http.port"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_with_a_broken_file_the_last_good_runs_and_the_errors_say_why(case):
+    write(whole(name="site 7"))
+    config.load()
+    text, reason = BROKEN[case]
+    write(text)
+    loaded = config.load()
+    assert loaded.source == "last good"
+    assert loaded.config["name"] == "site 7"
+    assert loaded.errors
+    assert reason in loaded.errors[0]
+    with open(config.PATH) as f:
+        assert f.read() == text, "the user's file must stay as it is"
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_with_a_broken_file_and_no_last_good_the_defaults_run(case):
+    text, reason = BROKEN[case]
+    write(text)
+    loaded = config.load()
+    assert loaded.source == "default"
+    assert loaded.config == config.default()
+    assert loaded.errors
+    assert reason in loaded.errors[0]
+
+
+def test_text_that_is_not_utf8_is_an_error_not_a_crash():
+    write(whole(name="site 7"))
+    config.load()
+    with open(config.PATH, "wb") as f:
+        f.write(b'{"name": "\xff\xfe"}')
+    loaded = config.load()
+    assert loaded.source == "last good"
+    assert loaded.errors
+
+
+def test_a_folder_in_place_of_the_file_is_an_error_and_the_last_good_runs(flash):
+    write(whole(name="site 7"))
+    config.load()
+    os.remove(config.PATH)
+    os.mkdir(config.PATH)
+    loaded = config.load()
+    assert loaded.source == "last good"
+    assert loaded.config["name"] == "site 7"
+    assert loaded.errors
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_the_last_good_runs(monkeypatch):
+    write(whole(name="site 7"))
+    config.load()
+
+    def broken_open(path, *args):
+        if str(path) == config.PATH:
+            raise OSError(errno.EIO, "bad block")
+        return open(path, *args)
+
+    monkeypatch.setattr(strict_json, "open", broken_open, raising=False)
+    loaded = config.load()
+    assert loaded.source == "last good"
+    assert loaded.errors
+
+
+def test_a_deleted_file_means_a_new_device():
+    write(whole(name="site 7"))
+    config.load()
+    os.remove(config.PATH)
+    loaded = config.load()
+    assert (loaded.source, loaded.errors) == ("default", [])
+
+
+def _kept_files():
+    return sorted(name for name in os.listdir("data") if name.startswith("config.good"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_whatever_byte_of_the_only_last_good_copy_is_damaged_the_defaults_run(damage):
+    write(whole(name="site 7"))
+    config.load()
+    (name,) = _kept_files()
+    with open("data/" + name, "rb") as f:
+        good = f.read()
+    write("{")
+    for k in range(len(good)):
+        bad = good[:k] if damage == "truncate" else good[:k] + bytes((good[k] ^ 1 << k % 8,)) + good[k + 1 :]
+        with open("data/" + name, "wb") as f:
+            f.write(bad)
+        loaded = config.load()
+        assert loaded.source == "default", f"byte {k} damaged, and taken all the same"
+        assert loaded.config == config.default()
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_when_the_newest_last_good_copy_is_damaged_the_one_before_runs(damage):
+    write(whole(name="first"))
+    config.load()
+    before = {name: os.stat("data/" + name).st_mtime_ns for name in _kept_files()}
+    write(whole(name="second"))
+    config.load()
+    (newest,) = [name for name in _kept_files() if name not in before]
+    with open("data/" + newest, "rb") as f:
+        good = f.read()
+    write("{")
+    assert config.load().config["name"] == "second"
+    if damage == "remove":
+        os.remove("data/" + newest)
+        assert config.load().config["name"] == "first"
+        return
+    for k in range(0, len(good), 7):
+        bad = good[:k] if damage == "truncate" else good[:k] + bytes((good[k] ^ 0x10,)) + good[k + 1 :]
+        with open("data/" + newest, "wb") as f:
+            f.write(bad)
+        loaded = config.load()
+        assert (loaded.source, loaded.config["name"]) == ("last good", "first")
+
+
+def test_a_last_good_copy_that_a_newer_firmware_finds_wrong_is_not_used():
+    store.save(config.LAST_GOOD, json.dumps({"http": {"port": 0}}).encode())
+    write("{")
+    assert config.load().source == "default"
+
+
+def test_a_flash_that_cannot_be_written_does_not_stop_the_device(monkeypatch):
+    write(whole(name="site 7"))
+
+    def no_rename(old, new):
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr(os, "rename", no_rename)
+    loaded = config.load()
+    assert loaded.source == "file"
+    assert loaded.config["name"] == "site 7"
+    assert len(loaded.errors) == 1
+    assert "last good" in loaded.errors[0]
+
+
+def test_a_good_file_is_written_to_flash_once_not_on_every_boot():
+    write(whole(name="site 7"))
+    config.load()
+    before = {name: (os.stat("data/" + name).st_mtime_ns, os.stat("data/" + name).st_ino) for name in _kept_files()}
+    for _ in range(3):
+        config.load()
+    assert before == {
+        name: (os.stat("data/" + name).st_mtime_ns, os.stat("data/" + name).st_ino) for name in _kept_files()
+    }
+
+
+def test_the_largest_configuration_can_be_kept_as_last_good():
+    meters = [meter(slot=k, unit=k + 1, name="n" * 32, profile="pzem-004t-v3") for k in range(64)]
+    got, errors = config.validate(whole(meters=copy.deepcopy(meters)))
+    assert errors == []
+    store.save(config.LAST_GOOD, json.dumps(got).encode())
+    assert json.loads(store.load(config.LAST_GOOD)) == got
+
+
+def test_two_buses_cannot_share_a_uart():
+    _, errors = config.validate({"buses": [{"uart": 1}, {"uart": 1}]})
+    assert errors == ["buses[1].uart: 1 is used by the other bus"]
+    _, errors = config.validate({"buses": [{"uart": 1}, {"uart": 2}]})
+    assert errors == []

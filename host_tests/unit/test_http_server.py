@@ -1,0 +1,788 @@
+"""HTTP connections: requests in any pieces, responses that a client of another make can read, and every refusal."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from firmware import VERSION, points, profile_load
+from firmware.bus.transaction import Counters as BusCounters
+from firmware.net import seam
+from firmware.net.budget import REASONS, SERVICES, Budget
+from firmware.readings import Readings
+from firmware.services.http import server as http_server
+from firmware.services.http.api import Api
+from firmware.services.http.server import HttpConnection, Server
+from firmware.services.modbus_tcp.server import Counters as ModbusCounters
+from host_tests.unit.fakes import FakeStream, Uptime, fake_seam
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def get(path, *headers, method="GET", version="HTTP/1.1"):
+    return "\r\n".join([f"{method} {path} {version}", "Host: gateway", *headers, "", ""]).encode()
+
+
+class _Socket:
+    """What http.client needs of a socket: a file."""
+
+    def __init__(self, data):
+        self._file = io.BytesIO(data)
+
+    def makefile(self, *_):
+        return self._file
+
+    def rest(self):
+        return self._file.read()
+
+
+class Response:
+    """A response as Python's own HTTP client reads it."""
+
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def __eq__(self, other):
+        return (self.status, self.headers, self.body) == (other.status, other.headers, other.body)
+
+
+class _Kept(io.BytesIO):
+    def close(self):
+        """http.client closes the file with the response; what is behind it is wanted."""
+
+
+def responses(data, *methods):
+    """The responses to requests of these methods in `data`, all of which they must use up."""
+    file = _Kept(data)
+    sock = _Socket(b"")
+    sock.makefile = lambda *_: file
+    found = []
+    for method in methods:
+        response = http.client.HTTPResponse(sock, method=method)
+        response.begin()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        found.append(Response(response.status, headers, response.read()))
+        response.close()
+    assert file.read() == b"", "bytes behind the last response"
+    return found
+
+
+class FakeApi:
+    """Documents of any kind."""
+
+    def __init__(self):
+        self.documents = {}
+
+
+class Bench:
+    def __init__(self, events, public=True, api=None, quota=4):
+        self.uptime = Uptime(100)
+        self.budget = Budget(16, 16, 16, list(SERVICES), quota, self.uptime, events)
+        self.events = events
+        self.api = api or FakeApi()
+        config = {"bind": "0.0.0.0", "port": 0, "idle_timeout_s": 15, "public_status": public}
+        self.server = Server(config, self.budget, events, self.api)
+
+    def connect(self, room=None):
+        stream = FakeStream(room)
+        slot = self.budget.open("http", ("192.0.2.1", 50000))
+        slot.connection = stream.connection = HttpConnection(self.server, stream, slot)
+        stream.slot = slot
+        seam.watch(stream, slot.connection)
+        return stream
+
+    def ask(self, data, *methods):
+        peer = self.connect()
+        peer.feed(data)
+        found = responses(peer.take(), *(methods or ("GET",)))
+        return found[0] if len(found) == 1 else found
+
+
+@pytest.fixture
+def make(monkeypatch, events, clock):
+    fake_seam(monkeypatch, clock)
+    monkeypatch.setattr(seam, "tcp_listen", lambda *args: FakeStream())
+    return lambda **options: Bench(events, **options)
+
+
+@pytest.fixture
+def bench(make):
+    """A server with documents of many lengths: /api/doc/N has N bytes in pieces of changing length."""
+    made = make()
+    for n in [*range(0, 40), *range(500, 530), *range(980, 1060), 2000, 2040, 2048, 3000, 65536]:
+        made.api.documents[f"/api/doc/{n}"] = lambda n=n: pieces_of(n)
+    return made
+
+
+def text_of(n):
+    return "".join(chr(48 + k % 75) for k in range(n))
+
+
+def pieces_of(n):
+    text = text_of(n)
+    at = 0
+    size = 1
+    while at < n:
+        yield text[at : at + size]
+        at += size
+        size = size % 37 + 5 if size < 1500 else 1
+        if at > 1000:
+            size = 1600
+
+
+# -- the page
+
+
+def test_the_page_is_what_lies_in_the_file(bench):
+    response = bench.ask(get("/"))
+    assert response.status == 200
+    assert response.body == Path(http_server._PAGE).read_bytes()
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-length"] == str(len(response.body))
+    assert response.headers["connection"] == "keep-alive"
+
+
+def test_the_page_needs_no_permission_and_nothing_but_the_api(make):
+    """One connection loads it whole: no script, style or picture of its own address."""
+    page = make(public=False).ask(get("/")).body.decode()
+    assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', page) == []
+    assert set(re.findall(r'get\("([^"]*)"\)', page)) == {"/api/readings", "/api/sockets", "/api/status"}
+
+
+def test_head_gives_the_head_of_get_without_body(bench):
+    for path in ("/", "/api/doc/3000", "/nowhere"):
+        peer = bench.connect()
+        peer.feed(get(path, method="HEAD") + get("/api/doc/5"))
+        head, after = responses(peer.take(), "HEAD", "GET")
+        full = bench.ask(get(path))
+        assert head.body == b""
+        assert (head.status, head.headers) == (full.status, full.headers)
+        assert after.body == text_of(5).encode(), "the next response begins where it should"
+
+
+# -- documents
+
+
+@pytest.mark.parametrize("n", [*range(0, 40), *range(500, 530), *range(980, 1060), 2000, 2040, 2048, 3000, 65536])
+def test_a_document_of_any_length_arrives_whole(bench, n):
+    response = bench.ask(get(f"/api/doc/{n}"))
+    assert (response.status, response.body) == (200, text_of(n).encode())
+    assert response.headers["transfer-encoding"] == "chunked"
+    assert "content-length" not in response.headers
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_a_document_arrives_whole_however_little_the_client_takes_at_a_time(bench):
+    whole = bench.ask(get("/api/doc/3000"))
+    for step in (1, 2, 3, 7, 64, 1000, 1023, 1024, 1025):
+        peer = bench.connect(room=0)
+        peer.inbox += get("/api/doc/3000")
+        for _ in range(5000):
+            peer.settle()
+            if not peer.slot.busy:
+                break
+            peer.room += step
+        assert responses(peer.take(), "GET") == [whole], step
+        peer.room = None
+        peer.feed(get("/api/doc/5"))
+        assert responses(peer.take(), "GET")[0].body == text_of(5).encode()
+        peer.connection.close()
+
+
+def test_two_slow_clients_do_not_mix_their_documents(bench):
+    bench.api.documents["/api/a"] = lambda: (f"a{k}," for k in range(2000))
+    bench.api.documents["/api/b"] = lambda: (f"b{k}," for k in range(2000))
+    one, other = bench.connect(room=0), bench.connect(room=0)
+    one.inbox += get("/api/a")
+    other.inbox += get("/api/b")
+    for k in range(10_000):
+        for peer, step in ((one, 13), (other, 17)):
+            peer.room += step
+            peer.turn()
+        if not (one.slot.busy or other.slot.busy) and k > 10:
+            break
+    assert responses(one.take(), "GET")[0].body.decode() == "".join(f"a{k}," for k in range(2000))
+    assert responses(other.take(), "GET")[0].body.decode() == "".join(f"b{k}," for k in range(2000))
+
+
+def test_head_and_first_piece_leave_in_one_write(bench):
+    peer = bench.connect()
+    peer.feed(get("/api/doc/500"))
+    assert peer.writes == 1
+
+
+def test_a_document_is_not_made_faster_than_the_client_takes_it(bench):
+    made = []
+
+    def endless():
+        for k in range(10_000):
+            made.append(k)
+            yield "x" * 100
+
+    bench.api.documents["/api/long"] = endless
+    peer = bench.connect(room=3000)
+    peer.feed(get("/api/long"))
+    assert len(made) < 60
+    assert len(peer.connection._kept) <= 1024
+
+
+def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):
+    def broken():
+        yield "x" * 5000
+        raise ValueError("no such meter")
+
+    bench.api.documents["/api/broken"] = broken
+    peer = bench.connect()
+    peer.feed(get("/api/broken"))
+    assert peer.closed
+    with pytest.raises(http.client.IncompleteRead):
+        responses(peer.take(), "GET")
+    assert any("no such meter" in text for text in events.texts())
+
+
+def test_a_page_that_cannot_be_read_is_500_and_logged(bench, events, monkeypatch):
+    monkeypatch.setattr(http_server, "_PAGE", "/nonexistent/page.html")
+    assert bench.ask(get("/")).status == 500
+    assert len(events.texts()) == 1
+
+
+# -- requests in pieces and in a row
+
+
+@pytest.mark.parametrize("request_", [get("/"), get("/api/doc/20", "User-Agent: x", "Accept: */*")])
+def test_a_request_byte_by_byte_is_answered_once(bench, request_):
+    whole = bench.ask(request_)
+    peer = bench.connect()
+    for k in range(len(request_)):
+        assert peer.take() == b""
+        peer.feed(request_[k : k + 1])
+    assert responses(peer.take(), "GET") == [whole]
+
+
+@pytest.mark.parametrize("cut", range(1, len(get("/api/doc/9"))))
+def test_pipelined_requests_cut_anywhere_are_answered_in_order(bench, cut):
+    peer = bench.connect()
+    stream = get("/api/doc/7") + get("/nowhere") + get("/api/doc/9") + get("/api/doc/1")
+    for piece in (stream[:cut], stream[cut:-cut], stream[-cut:]):
+        peer.feed(piece)
+    found = responses(peer.take(), *["GET"] * 4)
+    assert [response.status for response in found] == [200, 404, 200, 200]
+    assert [len(found[k].body) for k in (0, 2, 3)] == [7, 9, 1]
+
+
+def test_many_pipelined_requests_are_all_answered(bench):
+    peer = bench.connect()
+    peer.feed(b"".join(get(f"/api/doc/{k}") for k in range(40)) * 3)
+    found = responses(peer.take(), *["GET"] * 120)
+    assert [len(response.body) for response in found] == list(range(40)) * 3
+    assert peer.slot.requests == 120
+
+
+def test_pipelined_requests_behind_a_slow_response_wait_their_turn(bench):
+    peer = bench.connect(room=10)
+    peer.feed(get("/api/doc/3000") + get("/api/doc/5"))
+    assert len(peer.take()) == 10
+    peer.room = None
+    peer.feed(b"")
+    peer.settle()
+
+
+def test_empty_lines_between_requests_are_passed_over(bench):
+    peer = bench.connect()
+    peer.feed(get("/api/doc/5") + b"\r\n" + get("/api/doc/6"))
+    assert [len(response.body) for response in responses(peer.take(), "GET", "GET")] == [5, 6]
+
+
+# -- keep-alive
+
+
+def test_a_connection_stays_open_for_the_next_request(bench):
+    peer = bench.connect()
+    for _ in range(5):
+        peer.feed(get("/api/doc/5"))
+        assert responses(peer.take(), "GET")[0].status == 200
+    assert not peer.closed
+    assert (peer.slot.requests, peer.slot.busy) == (5, False)
+
+
+def test_connection_close_is_honoured_after_the_whole_response(bench):
+    for room in (None, 10):
+        peer = bench.connect(room)
+        peer.inbox += get("/api/doc/3000", "Connection: close")
+        peer.settle()
+        while not peer.closed:
+            peer.room += 10
+            peer.settle()
+        (response,) = responses(peer.take(), "GET")
+        assert response.headers["connection"] == "close"
+        assert len(response.body) == 3000
+
+
+def test_http_1_0_gets_the_document_unchunked_and_the_end_of_the_connection(bench):
+    peer = bench.connect()
+    peer.feed(get("/api/doc/3000", version="HTTP/1.0"))
+    assert peer.closed
+    (response,) = responses(peer.take(), "GET")
+    assert response.body == text_of(3000).encode()
+    assert "transfer-encoding" not in response.headers
+    assert response.headers["connection"] == "close"
+
+
+def test_http_1_0_with_keep_alive_keeps_the_connection_where_the_length_is_known(bench):
+    peer = bench.connect()
+    peer.feed(get("/", "Connection: keep-alive", version="HTTP/1.0"))
+    (response,) = responses(peer.take(), "GET")
+    assert response.headers["connection"] == "keep-alive"
+    assert not peer.closed
+    peer.feed(get("/api/doc/5", "Connection: keep-alive", version="HTTP/1.0"))
+    assert responses(peer.take(), "GET")[0].body == text_of(5).encode()
+    assert peer.closed, "the end of the connection is the end of the document"
+
+
+# -- refusals
+
+
+def error_of(response, status):
+    assert response.status == status
+    body = response.json()
+    assert set(body) == {"error", "status"}
+    assert body["status"] == status
+    assert body["error"]
+    assert response.headers["content-type"] == "application/json"
+    return body["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api", "/api/", "/api/statu", "/api/status/", "/page.html", "//", "/API/doc/5", "/%41"]
+)
+def test_an_unknown_path_is_404_and_the_connection_lives_on(bench, path):
+    peer = bench.connect()
+    peer.feed(get(path) + get("/api/doc/5"))
+    refused, after = responses(peer.take(), "GET", "GET")
+    error_of(refused, 404)
+    assert after.status == 200
+
+
+def test_what_a_client_wrote_into_the_path_cannot_break_the_error_document(bench):
+    for path in ("/%22%7D", "/%3Cscript%3E", "/a%0Ab", "/%5C", "/" + "x" * 200, "/%C3%A4"):
+        response = bench.ask(get(path))
+        assert response.status in (400, 404)
+        assert b"<script>" not in response.body
+        assert response.json()["error"]
+
+
+def test_a_query_does_not_hide_a_document(bench):
+    assert bench.ask(get("/api/doc/5?x=1")).status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get"])
+@pytest.mark.parametrize("path", ["/", "/api/doc/5"])
+def test_another_method_is_405_with_what_is_allowed(bench, method, path):
+    if method == "get":
+        assert bench.ask(get(path, method=method)).status == 400, "methods are written in capitals"
+        return
+    response = bench.ask(get(path, method=method))
+    error_of(response, 405)
+    assert response.headers["allow"] == "GET, HEAD"
+
+
+def test_without_public_status_the_documents_are_403(make):
+    bench = make(public=False)
+    bench.api.documents["/api/status"] = lambda: pytest.fail("the document was made")
+    assert "public_status" in error_of(bench.ask(get("/api/status")), 403)
+    assert bench.ask(get("/")).status == 200
+    error_of(bench.ask(get("/api/other")), 404)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (get("/", "X: " + "x" * 1100), 431),
+        (get("/", *[f"X{k}: y" for k in range(200)]), 431),
+        (get("/" + "x" * 300), 414),
+        (get("/" + "x" * 3000), 414),
+        (get("/", version="HTTP/2.0"), 505),
+        (get("/", version="HTTP/1.2"), 505),
+        (get("/", version="HTTP/9"), 400),
+        (get("/", version=""), 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+        (get("/../etc/passwd"), 400),
+        (get("/%2e%2e/etc/passwd"), 400),
+        (get("/%zz"), 400),
+        (get("/", "Content-Length: 5") + b"hello", 413),
+        (get("/", "Content-Length: 5", method="POST") + b"hello", 405),
+        (get("/", "Content-Length: 99999999999999999999"), 413),
+        (get("/", "Content-Length: -1"), 400),
+        (get("/", "Content-Length: 0", "Content-Length: 0"), 400),
+        (get("/", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 411),
+        (get("/", "Transfer-Encoding: chunked", "Content-Length: 5") + b"0\r\n\r\n", 400),
+        (get("/", "Transfer-Encoding: gzip"), 501),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_refused_and_the_connection_ends(bench, events, data, status):
+    peer = bench.connect()
+    peer.feed(data)
+    (response,) = responses(peer.take(), "GET")
+    error_of(response, status)
+    assert response.headers["connection"] == "close"
+    # What else comes is thrown away, so that the reason arrives; nothing of it is answered.
+    if not peer.closed:
+        peer.feed(get("/"))
+        assert peer.take() == b""
+        peer.ended = True
+        peer.settle()
+    assert peer.closed
+    assert bench.budget.in_use() == 6
+    assert len(events.texts()) == 1, "one line in the log"
+    assert bench.server.counters.refused == 1
+
+
+def test_after_a_refusal_a_bounded_amount_is_drained(bench):
+    peer = bench.connect()
+    peer.feed(get("/", "Content-Length: 9999999"))
+    peer.take()
+    peer.feed(bytes(1_000_000))
+    assert peer.closed
+    assert len(peer.inbox) > 900_000
+
+
+def test_a_refused_client_that_does_nothing_more_is_closed_by_the_sweep(bench, clock):
+    peer = bench.connect()
+    peer.feed(get("/", version="HTTP/2.0"))
+    clock.advance_ms(15_000)
+    bench.server.sweep()
+    assert peer.closed
+
+
+@pytest.mark.parametrize("part", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_a_client_that_never_finishes_its_first_request_is_closed(bench, clock, part):
+    peer = bench.connect()
+    peer.feed(part)
+    clock.advance_ms(9_999)
+    bench.server.sweep()
+    assert not peer.closed
+    peer.feed(b"X" if part.endswith(b"\n") else b"")
+    clock.advance_ms(1)
+    bench.server.sweep()
+    assert peer.closed, "a byte now and then does not keep it"
+
+
+def test_an_idle_browser_is_closed_after_its_time(bench, clock):
+    peer = bench.connect()
+    peer.feed(get("/api/doc/5"))
+    clock.advance_ms(14_999)
+    bench.server.sweep()
+    assert not peer.closed
+    clock.advance_ms(1)
+    bench.server.sweep()
+    assert peer.closed
+
+
+# -- slow clients and clients that go away
+
+
+def test_a_client_that_takes_nothing_for_ten_seconds_is_closed(bench, clock):
+    peer = bench.connect(room=100)
+    peer.feed(get("/api/doc/65536"))
+    clock.advance_ms(9_999)
+    bench.server.sweep()
+    assert not peer.closed
+    clock.advance_ms(1)
+    bench.server.sweep()
+    assert peer.closed
+
+
+@pytest.mark.parametrize("step", [100, 1024, 1030, 5000])
+def test_a_client_that_takes_some_bytes_every_nine_seconds_gets_all_of_it(bench, clock, step):
+    peer = bench.connect(room=0)
+    peer.feed(get("/api/doc/65536"))
+    while peer.slot.busy:
+        clock.advance_ms(9_000)
+        bench.server.sweep()
+        assert not peer.closed
+        peer.room += step
+        peer.settle()
+    assert responses(peer.take(), "GET")[0].body == text_of(65536).encode()
+
+
+def test_a_browser_that_comes_back_just_before_its_time_is_up_gets_its_document(bench, clock):
+    peer = bench.connect()
+    peer.feed(get("/api/doc/5"))
+    peer.take()
+    clock.advance_ms(14_900)
+    peer.room = 100
+    peer.feed(get("/api/doc/65536"))
+    bench.server.sweep()
+    assert not peer.closed, "it has had no time to read"
+
+
+@pytest.mark.parametrize("way", ["ended", "reset"])
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", get("/api/doc/5")])
+def test_a_client_that_goes_away_between_requests_frees_its_slot(bench, events, way, sent):
+    peer = bench.connect()
+    peer.feed(sent)
+    setattr(peer, way, True)
+    peer.settle()
+    assert peer.closed
+    assert bench.budget.in_use() == 6
+    assert events.texts() == []
+
+
+@pytest.mark.parametrize("way", ["ended", "reset"])
+def test_a_client_that_goes_away_midway_frees_its_slot_and_the_document(bench, way):
+    closed = []
+
+    def document():
+        try:
+            for _ in range(1000):
+                yield "x" * 100
+        finally:
+            closed.append(1)
+
+    bench.api.documents["/api/long"] = document
+    peer = bench.connect(room=2000)
+    peer.feed(get("/api/long"))
+    setattr(peer, way, True)
+    peer.connection.on_ready(16)
+    peer.room = 0 if way == "ended" else None
+    if way == "ended":
+        peer.connection.close()
+    else:
+        peer.settle()
+    assert peer.closed
+    assert closed == [1]
+    assert bench.budget.in_use() == 6
+
+
+# -- the real documents, against docs/contracts.md
+
+
+class App:
+    """The parts of the gateway that the documents tell of."""
+
+    def __init__(self, events, uptime):
+        self.uptime = uptime
+        self.events = events
+        self.budget = Budget(16, 16, 16, list(SERVICES), 4, uptime, events)
+        self.board = type("B", (), {"name": "unix"})
+        rows = [
+            [1, "voltage_l1", 4, 0, "uint16", 0.1, "V", "instantaneous"],
+            [16, "active_power", 4, 1, "float32", 1, "W", "instantaneous"],
+            [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
+        ]
+        config = {
+            "slot": 5, "name": 'Haupt"zähler\\', "unit": 7, "profile": "test", "bus": 0, "interval_s": 5,
+            "max_age_s": 10, "timeout_ms": 100, "retries": 0,
+        }  # fmt: skip
+        profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
+        self.points = points.Points(
+            [points.Meter(config, profile), points.Meter({**config, "slot": 6, "unit": 8}, profile)]
+        )
+        self.readings = Readings(uptime)
+        self.config = {name: {"enabled": True} for name in SERVICES}
+        self.config["http"]["port"], self.config["modbus"]["port"], self.config["ntp"]["port"] = 80, 502, 123
+        self.config_source = "last good"
+        self.restarts = 3
+        bus = type("Bus", (), {})()
+        bus.number, bus.config, bus.counters = (
+            0,
+            {"uart": "/dev/tty'\"x", "baud": 9600, "framing": "8N1"},
+            BusCounters(),
+        )
+        bus.line_error, bus.wire, bus.waiting = OSError(5, 'no "line"'), None, lambda: 2
+        self.buses = [bus]
+        self.modbus = type("S", (), {"counters": ModbusCounters()})()
+        self.ntp = type(
+            "N",
+            (),
+            {"synchronised_s": None, "stratum": 0, "offset_ms": 0, "round_trip_ms": 0, "failures": 1, "error": 'x"y'},
+        )()
+        self.time = 0
+
+    def name(self):
+        return "gate \U0001f50c"
+
+    def uptime_s(self):
+        return self.uptime()
+
+    def unix_s(self):
+        return self.time
+
+    def config_errors(self):
+        return ['http.port: "x" is not 1 to 65535']
+
+    def reboot_due(self):
+        return ("bacnet",)
+
+    def advice(self):
+        return ['bacnet is off: reboot to "free" its socket']
+
+    def service_state(self, name):
+        return "running" if name in ("http", "modbus", "ntp") else "reserved"
+
+
+@pytest.fixture
+def app(events, uptime):
+    uptime.now = 100
+    return App(events, uptime)
+
+
+def documented(path):
+    """The fields of a document as docs/contracts.md lists them."""
+    text = (ROOT / "docs" / "contracts.md").read_text()
+    section = text.split(f"### GET {path}\n", 1)[1].split("\n#", 1)[0]
+    fields = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert fields
+    return set(fields)
+
+
+def fields_of(value, path=""):
+    """Every field of a parsed document, in the notation of docs/contracts.md."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from fields_of(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        if not value or not isinstance(value[0], dict):
+            yield path + "[]"
+        for inner in value:
+            if isinstance(inner, dict):
+                yield from fields_of(inner, path + "[]")
+    else:
+        yield path
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/api/readings", "/api/sockets"])
+def test_a_document_is_json_with_exactly_the_documented_fields(make, app, path):
+    bench = make(api=Api(app))
+    app.events.add("x", "line")
+    app.budget.open("modbus", ("10.0.0.9", 4711))
+    app.points.meters[0].blocks[0].seen = True
+    response = bench.ask(get(path))
+    assert set(fields_of(response.json())) == documented(path)
+
+
+def test_readings_have_value_unit_age_and_quality_of_every_point(make, app):
+    import struct
+
+    block = app.points.meters[0].blocks[0]
+    block.data[:] = struct.pack(">Hff", 2301, float("nan"), 12345.678)
+    block.seen = block.good = True
+    block.read_s = 93
+    document = make(api=Api(app)).ask(get("/api/readings")).json()
+    assert document["uptime_s"] == 100
+    first, second = document["meters"]
+    assert (first["slot"], first["name"], first["unit"], first["profile"], first["state"]) == (
+        5, 'Haupt"zähler\\', 7, "test", "unknown",
+    )  # fmt: skip
+    assert [(p["id"], p["name"], p["value"], p["unit"], p["age_s"], p["quality"]) for p in first["points"]] == [
+        (5 * 256 + 1, "voltage_l1", 230.1, "V", 7, "good"),
+        (5 * 256 + 16, "active_power", None, "W", 7, "no_value"),
+        (5 * 256 + 40, "energy_total", pytest.approx(12345678, abs=1), "Wh", 7, "good"),
+    ]
+    assert all((p["value"], p["age_s"], p["quality"]) == (None, None, "never") for p in second["points"])
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\x7f\x7f\xff\xff", b"\xff\x7f\xff\xff", b"\x00\x00\x00\x01", b"\x80\x00\x00\x00", b"\x7f\x80\x00\x00"]
+)
+def test_no_number_that_a_meter_can_say_breaks_the_document(make, app, raw):
+    block = app.points.meters[0].blocks[0]
+    block.data[:] = b"\xff\xff" + raw + raw
+    block.seen = True
+    document = make(api=Api(app)).ask(get("/api/readings")).json()
+    assert len(document["meters"][0]["points"]) == 3
+
+
+def test_sockets_are_the_ledger_and_what_became_of_those_who_wanted_one(make, app, clock):
+    slot = app.budget.open("modbus", ("10.0.0.9", 4711))
+    slot.requests, slot.busy, slot.received, slot.sent = 3, True, 36, 60
+    app.budget.evictions[1] = 2
+    clock.advance_ms(4_200)
+    app.uptime.now += 10
+    document = make(api=Api(app)).ask(get("/api/sockets")).json()
+    assert (document["limit"], document["services"], document["general"], document["in_use"]) == (16, 6, 10, 7)
+    assert list(document["evictions"]) == list(REASONS)
+    assert document["evictions"]["idle"] == 2
+    assert document["advice"] == app.advice()
+    assert [row["kind"] for row in document["slots"]] == [*SERVICES, "modbus"]
+    assert document["slots"][-1] == {
+        "kind": "modbus", "role": "connection", "open": True, "busy": True, "peer": "10.0.0.9:4711", "age_s": 10,
+        "idle_s": 4, "requests": 3, "received": 36, "sent": 60,
+    }  # fmt: skip
+    assert all(row["peer"] is None for row in document["slots"][:6])
+
+
+def test_status_tells_what_is_wrong(make, app):
+    app.events.add("bus", 'a "quoted" \\ line')
+    document = make(api=Api(app)).ask(get("/api/status")).json()
+    assert document["name"] == "gate \U0001f50c"
+    assert document["version"] == ".".join(map(str, VERSION))
+    assert document["config"] == {"source": "last good", "errors": ['http.port: "x" is not 1 to 65535']}
+    assert document["reboot_due"] == ["bacnet"]
+    assert document["time_unix_s"] is None
+    assert [s["name"] for s in document["services"]] == list(SERVICES)
+    assert document["buses"][0]["open"] is False
+    assert 'no "line"' in document["buses"][0]["error"]
+    assert document["events"][-1]["text"] == 'a "quoted" \\ line'
+    assert document["ntp"]["error"] == 'x"y'
+    app.time = 1_800_000_000
+    app.modbus = app.ntp = None
+    document = make(api=Api(app)).ask(get("/api/status")).json()
+    assert document["time_unix_s"] == 1_800_000_000
+    assert (document["modbus"], document["ntp"]) == (None, None)
+
+
+def test_a_connection_that_closes_between_two_pieces_does_not_break_the_ledger(make, app):
+    """The client takes the document slowly; meanwhile connections come and go."""
+    bench = make(api=Api(app))
+    held = [app.budget.open("modbus", ("10.0.0.9", k)) for k in range(9)]
+    peer = bench.connect(room=50)
+    peer.feed(get("/api/sockets"))
+    for slot in held:
+        app.budget.release(slot)
+        peer.room += 150
+        peer.settle()
+    peer.room = None
+    peer.settle()
+    assert responses(peer.take(), "GET")[0].json()["slots"]
+
+
+def test_the_events_may_change_while_they_are_read(make, app):
+    bench = make(api=Api(app))
+    for k in range(24):
+        app.events.add("x", f"line {k}")
+    peer = bench.connect(room=50)
+    peer.feed(get("/api/status"))
+    for k in range(200):
+        app.events.add("x", f"more {k}")
+        peer.room += 20
+        peer.settle()
+    peer.room = None
+    peer.settle()
+    assert len(responses(peer.take(), "GET")[0].json()["events"]) == 24
+
+
+def test_no_file_is_left_open_by_a_page_that_was_not_read_to_its_end(bench):
+    before = len(os.listdir("/proc/self/fd"))
+    peers = [bench.connect(room=600) for _ in range(5)]
+    for peer in peers:
+        peer.feed(get("/"))
+        with contextlib.suppress(OSError):
+            peer.connection.close()
+    assert len(os.listdir("/proc/self/fd")) == before

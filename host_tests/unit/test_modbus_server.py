@@ -1,0 +1,623 @@
+"""Modbus TCP connections: framing of the stream, order of replies, where a request goes, and every exception."""
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from firmware import points
+from firmware.bus import OK, Router
+from firmware.net import seam
+from firmware.net.budget import SERVICES, Budget
+from firmware.services.modbus_tcp.server import ModbusConnection, Server
+from host_tests.unit.fakes import FakeStream, Uptime, crc16, fake_seam, frame, registers
+
+
+def adu(tid, unit, *parts, protocol=0):
+    body = bytes([unit]) + b"".join(bytes([p]) if isinstance(p, int) else bytes(p) for p in parts)
+    return struct.pack(">HHH", tid, protocol, len(body)) + body
+
+
+def read(tid, unit, function, first, count):
+    return adu(tid, unit, function, struct.pack(">HH", first, count))
+
+
+def split(data):
+    """The ADUs in what a client got."""
+    found = []
+    while data:
+        assert len(data) >= 8, data
+        tid, protocol, length = struct.unpack(">HHH", data[:6])
+        assert protocol == 0
+        assert len(data) >= 6 + length, "half a reply"
+        found.append(data[: 6 + length])
+        data = data[6 + length :]
+    return found
+
+
+class FakeBus:
+    """Takes requests and keeps them until the test ends them."""
+
+    def __init__(self):
+        self.requests = []
+        self.withdrawn = []
+        self.blocks = []
+        self.code = OK
+
+    def cached(self, unit, function, first, count):
+        for block_unit, block in self.blocks:
+            if (block_unit, block.function) == (unit, function) and block.first <= first and first + count <= block.end:
+                return block
+        return None
+
+    def submit(self, request):
+        if self.code == OK:
+            self.requests.append(request)
+        return self.code
+
+    def withdraw(self, request):
+        self.withdrawn.append(request)
+        self.requests.remove(request)
+
+    def sent(self, k=0):
+        request = self.requests[k]
+        return bytes(request.frame[: request.length])
+
+    def end(self, answer=None, code=0):
+        """Ends the oldest request: with a frame, somewhere in a buffer, or with an exception code."""
+        request = self.requests.pop(0)
+        buf = bytearray(b"\xa5" * 3) + bytearray(answer or b"") + bytearray(b"\x5a" * 3)
+        request.owner.on_answer(code, buf if not code else b"", 3 if not code else 0, len(answer or b""))
+
+
+class Gateway:
+    """Unit 255 as a number of the requests that it got."""
+
+    def __init__(self):
+        self.asked = []
+
+    def answer(self, buf, at, n, out, start):
+        pdu = bytes(buf[at : at + n])
+        self.asked.append(pdu)
+        if pdu[0] == 0x2B:
+            out[start : start + 2] = bytes((0xAB, 1))
+            return 2
+        out[start : start + 3] = bytes((pdu[0], 1, len(self.asked)))
+        return 3
+
+
+class Bench:
+    def __init__(self, events, allow_writes=False):
+        self.budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
+        self.bus = FakeBus()
+        self.gateway = Gateway()
+        self.events = events
+        self.other_bus = FakeBus()
+        meter = type("M", (), {"unit": 2, "bus": 1, "slot": 0})()
+        config = {"bind": "0.0.0.0", "port": 0, "idle_timeout_s": 600, "allow_writes": allow_writes}
+        self.router = Router([self.bus, self.other_bus], points.Points([meter]))
+        self.server = Server(config, self.budget, events, self.router, self.gateway)
+        self.counters = self.server.counters
+
+    def connect(self, room=None):
+        stream = FakeStream(room)
+        slot = self.budget.open("modbus", ("192.0.2.1", 50000))
+        slot.connection = stream.connection = ModbusConnection(self.server, stream, slot)
+        seam.watch(stream, slot.connection)
+        stream.slot = slot
+        return stream
+
+
+@pytest.fixture
+def make(monkeypatch, events, clock):
+    fake_seam(monkeypatch, clock)
+    monkeypatch.setattr(seam, "tcp_listen", lambda *args: FakeStream())
+    return lambda **options: Bench(events, **options)
+
+
+READ_1 = read(0x1234, 1, 3, 100, 2)
+ANSWER_1 = registers(1, 3, 0x1111, 0x2222)
+REPLY_1 = adu(0x1234, 1, ANSWER_1[1:-2])
+
+
+# -- framing
+
+
+@pytest.mark.parametrize("cut", range(len(READ_1) + 1))
+def test_a_request_split_anywhere_is_answered_once(make, cut):
+    bench = make()
+    peer = bench.connect()
+    for piece in (READ_1[:cut], READ_1[cut:]):
+        if piece:
+            peer.feed(piece)
+    assert bench.bus.sent() == frame(1, 3, b"\x00\x64\x00\x02")
+    assert peer.take() == b"", "no reply before the meter's"
+    bench.bus.end(ANSWER_1)
+    assert peer.take() == REPLY_1
+    assert peer.slot.busy is False
+
+
+def test_a_request_byte_by_byte_is_answered_once(make):
+    bench = make()
+    peer = bench.connect()
+    for k in range(len(READ_1)):
+        assert bench.bus.requests == []
+        peer.feed(READ_1[k : k + 1])
+    bench.bus.end(ANSWER_1)
+    assert peer.take() == REPLY_1
+
+
+def test_the_largest_request_fits(make):
+    bench = make(allow_writes=True)
+    peer = bench.connect()
+    pdu = bytes((16, 0, 0, 0, 123, 246)) + bytes(246)
+    peer.feed(adu(1, 1, pdu))
+    assert bench.bus.sent() == frame(1, pdu)
+    vendor = bytes((0x65,)) + bytes(range(252))
+    bench.bus.end(frame(1, 16, b"\x00\x00\x00\x7b"))
+    peer.take()
+    peer.feed(adu(2, 1, vendor))
+    assert bench.bus.sent() == frame(1, vendor)
+    bench.bus.end(frame(1, vendor))
+    assert peer.take() == adu(2, 1, vendor), "and so does the largest reply"
+
+
+def test_requests_merged_into_one_piece_are_answered_in_their_order(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(b"".join(read(tid, 255, 3, tid, 1) for tid in range(1, 6)))
+    assert split(peer.take()) == [adu(tid, 255, bytes((3, 1, tid))) for tid in range(1, 6)]
+
+
+def test_pipelined_requests_to_the_bus_go_one_at_a_time_and_in_their_order(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(b"".join(read(tid, 1, 3, tid, 1) for tid in range(1, 31)))
+    for tid in range(1, 31):
+        assert len(bench.bus.requests) == 1, "never more than one in any queue"
+        assert bench.bus.sent() == frame(1, 3, struct.pack(">HH", tid, 1))
+        bench.bus.end(registers(1, 3, tid))
+        peer.settle()
+    assert split(peer.take()) == [adu(tid, 1, registers(1, 3, tid)[1:-2]) for tid in range(1, 31)]
+
+
+def test_replies_keep_their_order_when_fast_ones_come_behind_slow_ones(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(1, 1, 3, 0, 1) + read(2, 255, 3, 0, 1) + read(3, 250, 3, 0, 1) + read(4, 1, 3, 5, 1))
+    assert peer.take() == b""
+    bench.bus.end(registers(1, 3, 7))
+    assert [reply[:2] for reply in split(peer.take())] == [b"\x00\x01", b"\x00\x02", b"\x00\x03"]
+    bench.bus.end(registers(1, 3, 8))
+    assert split(peer.take()) == [adu(4, 1, registers(1, 3, 8)[1:-2])]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 11, 13, 64, 259, 260, 261, 1000])
+def test_any_cutting_of_a_long_stream_gives_the_same_replies(make, size):
+    bench = make()
+    peer = bench.connect()
+    wanted = []
+    stream = b""
+    for tid in range(40):
+        kind = tid % 4
+        if kind == 0:
+            stream += read(tid, 255, 3, 0, 1)
+            wanted.append(adu(tid, 255, bytes((3, 1, len(wanted) // 3 + 1))))
+        elif kind == 1:
+            stream += read(tid, 248, 3, 0, 1)
+            wanted.append(adu(tid, 248, 0x83, 0x0A))
+        elif kind == 2:
+            stream += read(tid, 1, 4, tid, 2)
+            wanted.append(adu(tid, 1, registers(1, 4, tid, tid)[1:-2]))
+        else:
+            stream += adu(tid, 9, b"\x03" + bytes(tid % 5 + 1), protocol=7)
+    for k in range(0, len(stream), size):
+        peer.inbox += stream[k : k + size]
+        peer.settle()
+        while bench.bus.requests:
+            first = struct.unpack(">H", bench.bus.sent()[2:4])[0]
+            bench.bus.end(registers(1, 4, first, first))
+            peer.settle()
+    assert split(peer.take()) == wanted
+    assert bench.counters.discarded == 10
+    assert not peer.closed
+
+
+def test_another_protocol_is_discarded_and_the_stream_goes_on(make, events):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(adu(1, 1, b"whatever", protocol=0x0100) + read(2, 255, 3, 0, 1))
+    assert [reply[:2] for reply in split(peer.take())] == [b"\x00\x02"]
+    assert (bench.counters.discarded, bench.counters.requests) == (1, 1)
+    assert events.texts() == ["ADU with protocol id 256 discarded"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 1000, 65535])
+def test_an_impossible_length_closes_the_connection(make, events, length):
+    bench = make()
+    peer, other = bench.connect(), bench.connect()
+    peer.feed(struct.pack(">HHHBB", 1, 0, length, 1, 3))
+    assert peer.closed
+    assert peer.take() == b""
+    assert bench.counters.malformed == 1
+    assert events.texts() == [f"connection closed: impossible MBAP length {length}"]
+    other.feed(read(2, 255, 3, 0, 1))
+    assert len(split(other.take())) == 1
+    assert bench.budget.in_use() == 7
+
+
+def test_what_was_asked_before_an_impossible_length_is_still_answered(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(1, 255, 3, 0, 1) + b"\x00\x02\x00\x00\xff\xff")
+    assert len(split(peer.take())) == 1
+    assert peer.closed
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", bytes(300), b"\xff" * 300]
+)
+def test_what_is_not_modbus_at_all_is_closed_or_waited_for_and_never_answered(make, rubbish):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(rubbish)
+    assert peer.take() == b""
+    assert bench.bus.requests == []
+
+
+@pytest.mark.parametrize(("tid", "unit"), [(0, 1), (0xFFFF, 247), (0x00FF, 2), (0xFF00, 255)])
+def test_a_reply_has_the_requests_transaction_and_unit(make, tid, unit):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(tid, unit, 3, 0, 1))
+    for bus in (bench.bus, bench.other_bus):
+        if bus.requests:
+            bus.end(registers(unit, 3, 5))
+    assert peer.take()[:7] == struct.pack(">HHHB", tid, 0, 5 if unit != 255 else 4, unit)
+
+
+# -- where a request goes
+
+
+def test_requests_go_to_the_bus_of_the_unit(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(1, 2, 3, 0, 1))
+    assert bench.bus.requests == []
+    assert len(bench.other_bus.requests) == 1
+
+
+@pytest.mark.parametrize("unit", [0, 255])
+def test_units_0_and_255_are_the_gateway_itself(make, unit):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(1, unit, 3, 7, 1))
+    assert bench.gateway.asked == [b"\x03\x00\x07\x00\x01"]
+    assert peer.take() == adu(1, unit, bytes((3, 1, 1)))
+
+
+@pytest.mark.parametrize("unit", [248, 250, 254])
+def test_a_reserved_unit_is_0a(make, unit):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(1, unit, 3, 0, 1))
+    assert peer.take() == adu(1, unit, 0x83, 0x0A)
+
+
+def test_without_a_bus_a_meter_is_0a(make):
+    bench = make()
+    bench.router.buses = []
+    peer = bench.connect()
+    peer.feed(READ_1)
+    assert peer.take() == adu(0x1234, 1, 0x83, 0x0A)
+
+
+@pytest.mark.parametrize("code", [0x06, 0x0A, 0x0B])
+def test_a_bus_that_does_not_take_a_request_is_the_exception_it_says(make, code):
+    bench = make()
+    bench.bus.code = code
+    peer = bench.connect()
+    peer.feed(READ_1 + read(2, 255, 3, 0, 1))
+    assert split(peer.take()) == [adu(0x1234, 1, 0x83, code), adu(2, 255, bytes((3, 1, 1)))]
+    assert bench.counters.passed == 0
+
+
+@pytest.mark.parametrize("code", [0x04, 0x0A, 0x0B])
+def test_a_request_that_ends_without_an_answer_is_the_exception_it_says(make, code):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    bench.bus.end(code=code)
+    assert peer.take() == adu(0x1234, 1, 0x83, code)
+    peer.feed(READ_1)
+    bench.bus.end(ANSWER_1)
+    assert peer.take() == REPLY_1
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 6])
+def test_an_exception_of_the_meter_is_passed_on_and_counted(make, code):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    bench.bus.end(frame(1, 0x83, code))
+    assert peer.take() == adu(0x1234, 1, 0x83, code)
+    assert bench.counters.exceptions == 1
+
+
+@pytest.mark.parametrize(
+    ("pdu", "code"),
+    [
+        (b"\x00", 1), (b"\x80\x00", 1), (b"\x83\x02", 1), (b"\xff", 1),
+        (b"\x03\x00\x00\x00\x00", 3), (b"\x03\x00\x00\x00\x7e", 3), (b"\x03\x00\x00\xff\xff", 3), (b"\x03", 3),
+        (b"\x03\x00\x00\x00", 3), (b"\x03\x00\x00\x00\x01\x00", 3), (b"\x04\x00\x00\x00\x7e", 3),
+        (b"\x01\x00\x00\x07\xd1", 3), (b"\x02\x00\x00\x00\x00", 3),
+        (b"\x03\xff\xff\x00\x02", 2), (b"\x04\xff\x84\x00\x7d", 2), (b"\x01\xff\xff\x00\x02", 2),
+    ],
+)  # fmt: skip
+def test_a_malformed_request_is_an_exception_and_never_reaches_the_bus(make, pdu, code):
+    bench = make(allow_writes=True)
+    peer = bench.connect()
+    peer.feed(adu(9, 1, pdu))
+    assert peer.take() == adu(9, 1, pdu[0] | 0x80, code)
+    assert bench.bus.requests == []
+    assert not peer.closed
+
+
+WRITES = [
+    b"\x05\x00\x01\xff\x00", b"\x06\x00\x01\x00\x05", b"\x0f\x00\x00\x00\x01\x01\x01",
+    b"\x10\x00\x00\x00\x01\x02\x00\x01", b"\x15\x07\x06\x00\x04\x00\x07\x00\x00", b"\x16\x00\x04\x00\xf2\x00\x25",
+    b"\x17\x00\x00\x00\x01\x00\x00\x00\x01\x02\x00\x01",
+    b"\x08\x00\x01\x00\x00", b"\x2b\x0d\x00", b"\x41\x00", b"\x42", b"\x65abc",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pdu", WRITES)
+def test_a_write_is_refused_unless_it_is_allowed(make, pdu):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(adu(1, 1, pdu))
+    assert peer.take() == adu(1, 1, pdu[0] | 0x80, 1)
+    assert bench.bus.requests == []
+    allowed = make(allow_writes=True)
+    peer = allowed.connect()
+    peer.feed(adu(1, 1, pdu))
+    assert allowed.bus.sent() == frame(1, pdu)
+
+
+@pytest.mark.parametrize(
+    "pdu",
+    [
+        b"\x01\x00\x00\x00\x08",
+        b"\x02\x00\x00\x00\x08",
+        b"\x07",
+        b"\x0b",
+        b"\x0c",
+        b"\x11",
+        b"\x14\x07\x06\x00\x04\x00\x01\x00\x02",
+        b"\x18\x00\x01",
+        b"\x2b\x0e\x01\x00",
+    ],
+)
+def test_every_function_that_only_reads_is_passed_on(make, pdu):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(adu(1, 1, pdu))
+    assert bench.bus.sent() == frame(1, pdu)
+    assert bench.bus.requests[0].reads
+
+
+# -- reads from memory
+
+
+def block(function=4, first=100, count=10):
+    made = points.Block(function, first, count)
+    made.data[:] = bytes((17 * k + 3) & 0xFF for k in range(2 * count))
+    return made
+
+
+def test_a_read_inside_a_fresh_block_is_answered_from_memory_bit_for_bit(make):
+    bench = make()
+    cached = block()
+    bench.bus.blocks.append((1, cached))
+    peer = bench.connect()
+    for first in range(98, 112):
+        for count in range(1, 12):
+            peer.feed(read(5, 1, 4, first, count))
+            if first >= 100 and first + count <= 110:
+                words = cached.data[2 * (first - 100) : 2 * (first - 100 + count)]
+                assert peer.take() == adu(5, 1, 4, 2 * count, words)
+            else:
+                assert peer.take() == b""
+                bench.bus.end(registers(1, 4, *range(count)))
+                peer.take()
+    assert bench.counters.cached == 55
+    assert bench.counters.passed == bench.counters.requests - 55
+
+
+def test_the_largest_block_fits_one_reply(make):
+    bench = make()
+    bench.bus.blocks.append((1, block(3, 0, 125)))
+    peer = bench.connect()
+    peer.feed(read(5, 1, 3, 0, 125))
+    (reply,) = split(peer.take())
+    assert reply[9:] == bench.bus.blocks[0][1].data
+
+
+def test_another_function_or_unit_is_not_answered_from_memory(make):
+    bench = make()
+    bench.bus.blocks.append((1, block(4)))
+    for unit, function in ((1, 3), (3, 4)):
+        peer = bench.connect()
+        peer.feed(read(5, unit, function, 100, 1))
+        assert peer.take() == b""
+    assert len(bench.bus.requests) == 2
+
+
+# -- peers that go away, and peers that do not read
+
+
+@pytest.mark.parametrize("way", ["ended", "reset"])
+def test_a_peer_that_goes_away_frees_its_slot(make, way):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(1, 255, 3, 0, 1)[:5])
+    setattr(peer, way, True)
+    peer.settle()
+    assert peer.closed
+    assert bench.budget.in_use() == 6
+
+
+def test_a_connection_that_is_closed_with_a_request_on_the_bus_withdraws_it(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    (request,) = bench.bus.requests
+    peer.connection.close()
+    assert bench.bus.withdrawn == [request]
+    assert bench.budget.in_use() == 6
+    peer.connection.close()
+    assert bench.bus.withdrawn == [request], "once"
+
+
+def test_a_hang_up_while_a_request_is_on_the_bus_withdraws_it(make):
+    """The seam calls for a hang-up even when nothing is to be read."""
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    assert peer.slot.busy
+    assert peer.events == 0, "nothing is read meanwhile"
+    peer.reset = True
+    peer.connection.on_ready(16)
+    assert peer.closed
+    assert len(bench.bus.withdrawn) == 1
+
+
+def test_an_answer_for_a_peer_that_is_gone_is_no_fault(make, events):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    peer.reset = True
+    bench.bus.end(ANSWER_1)
+    assert peer.closed
+    assert bench.budget.in_use() == 6
+    assert events.texts() == []
+
+
+def test_while_a_request_is_on_the_bus_nothing_more_is_read(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    peer.feed(bytes(100_000))
+    assert len(peer.inbox) == 100_000
+    bench.bus.end(ANSWER_1)
+    assert peer.take() == REPLY_1
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 9, 12, 100])
+def test_replies_leave_whole_and_in_order_however_little_the_peer_takes(make, step):
+    bench = make()
+    peer = bench.connect(room=0)
+    wanted = []
+    for tid in range(1, 21):
+        if tid % 2:
+            peer.inbox += read(tid, 1, 3, tid, 1)
+            wanted.append(adu(tid, 1, registers(1, 3, tid)[1:-2]))
+        else:
+            peer.inbox += read(tid, 255, 3, 0, 1)
+            wanted.append(adu(tid, 255, bytes((3, 1, tid // 2))))
+    for _ in range(2000):
+        peer.settle()
+        if bench.bus.requests:
+            first = struct.unpack(">H", bench.bus.sent()[2:4])[0]
+            bench.bus.end(registers(1, 3, first))
+        peer.room += step
+        peer.settle()
+        if len(peer.out) == sum(len(reply) for reply in wanted):
+            break
+    assert split(peer.take()) == wanted
+    assert not peer.closed
+    assert peer.slot.sent == sum(len(reply) for reply in wanted)
+
+
+def test_a_peer_that_does_not_read_cannot_make_us_buffer_or_ask_the_meters(make):
+    bench = make()
+    peer = bench.connect(room=5)
+    peer.inbox += b"".join(read(tid, 255, 3, 0, 1) for tid in range(1, 1000))
+    peer.settle()
+    assert len(bench.gateway.asked) == 1
+    assert len(peer.connection._kept) < 260
+
+
+def test_books_are_kept_of_requests_and_bytes(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(read(1, 255, 3, 0, 1) * 3)
+    assert (peer.slot.requests, peer.slot.received, peer.slot.sent) == (3, 36, 30)
+
+
+def test_a_request_is_served_when_it_is_answered_not_when_it_comes(make, clock):
+    bench = make()
+    peer = bench.connect()
+    clock.advance_ms(5000)
+    peer.feed(READ_1)
+    assert (peer.slot.requests, peer.slot.idle_ms(), peer.slot.busy) == (0, 5000, True)
+    bench.bus.end(ANSWER_1)
+    assert (peer.slot.requests, peer.slot.idle_ms(), peer.slot.busy) == (1, 0, False)
+
+
+def test_the_crc_never_travels_over_tcp(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    bench.bus.end(ANSWER_1)
+    assert crc16(ANSWER_1[:-2]) not in peer.take()
+
+
+# -- over loopback
+
+
+def test_over_a_real_socket_a_client_is_served_and_its_going_is_noticed(events):
+    async def test():
+        budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
+        bus = FakeBus()
+        config = {"bind": "127.0.0.1", "port": 0, "idle_timeout_s": 600, "allow_writes": False}
+        server = Server(config, budget, events, Router([bus], points.Points([])), Gateway())
+        loop = asyncio.get_running_loop()
+        client = socket.socket()
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", server.listener._stream.sock.getsockname()[1]))
+        await loop.sock_sendall(client, READ_1 + read(2, 255, 3, 0, 1))
+        while not bus.requests:
+            await asyncio.sleep(0.001)
+        bus.end(ANSWER_1)
+        got = b""
+        while len(split_whole(got)) < 2:
+            got += await loop.sock_recv(client, 1000)
+        assert split_whole(got) == [REPLY_1, adu(2, 255, bytes((3, 1, 1)))]
+        client.close()
+        while budget.connections:
+            await asyncio.sleep(0.001)
+        server.close()
+
+    seam.install()
+    seam.run(asyncio.wait_for(test(), 20))
+
+
+def split_whole(data):
+    """The whole ADUs at the front of `data`."""
+    found = []
+    while len(data) >= 6 and len(data) >= 6 + struct.unpack(">H", data[4:6])[0]:
+        n = 6 + struct.unpack(">H", data[4:6])[0]
+        found.append(data[:n])
+        data = data[n:]
+    return found
+
+
+def test_any_unit_from_1_to_247_can_be_asked_configured_or_not(make):
+    bench = make()
+    for unit in (1, 77, 247):
+        peer = bench.connect()
+        peer.feed(read(1, unit, 3, 0, 1))
+        bench.bus.end(registers(unit, 3, 9))
+        assert peer.take() == adu(1, unit, registers(unit, 3, 9)[1:-2])

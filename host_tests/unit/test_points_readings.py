@@ -1,0 +1,199 @@
+"""Points and readings: permanent ids, and what age and quality say of a value."""
+
+import struct
+
+import pytest
+
+from firmware import points, profile_load, readings
+from host_tests.unit.fakes import Uptime
+
+CONFIG = {
+    "slot": 3, "name": "main", "unit": 17, "profile": "test", "bus": 0, "interval_s": 5, "max_age_s": 10,
+    "timeout_ms": 500, "retries": 1,
+}  # fmt: skip
+
+
+def make_meter(**change):
+    rows = [
+        [16, "active_power", 4, 0, "float32", 1, "W", "instantaneous"],
+        [1, "voltage_l1", 4, 2, "uint16", 0.1, "V", "instantaneous"],
+        [40, "energy_total", 4, 500, "float32", 1000, "Wh", "accumulating"],
+    ]
+    parsed = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
+    return points.Meter({**CONFIG, **change}, parsed)
+
+
+def index_of(meter, name):
+    return meter.profile.names().index(name)
+
+
+def fill(block, data, now):
+    """What the bus does when a poll was answered."""
+    block.data[:] = data
+    block.seen = block.good = True
+    block.failed = False
+    block.refused = 0
+    block.read_s = now
+
+
+POWER = struct.pack(">fH", 1234.5, 2301)
+
+
+# -- points
+
+
+def test_a_point_id_is_slot_times_256_plus_number():
+    meter = make_meter()
+    assert [meter.point_id(index_of(meter, n)) for n in ("active_power", "voltage_l1", "energy_total")] == [
+        3 * 256 + 16, 3 * 256 + 1, 3 * 256 + 40,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("slot", [0, 63])
+def test_ids_four_times_over_fit_the_addresses_of_unit_255(slot):
+    meter = make_meter(slot=slot)
+    ids = [meter.point_id(i) for i in range(len(meter.profile))]
+    assert all(0 <= 4 * number <= 65532 for number in ids)
+
+
+def test_a_meter_that_was_never_asked_is_unknown():
+    assert points.STATES[make_meter().state] == "unknown"
+    assert points.STATES[points.ONLINE] == "online"
+    assert points.STATES[points.FAILING] == "failing"
+    assert points.STATES[points.QUARANTINED] == "quarantined"
+
+
+def test_find_gives_the_meter_and_the_point_of_an_id():
+    meters = [make_meter(), make_meter(slot=0, unit=1)]
+    table = points.Points(meters)
+    for meter in meters:
+        for i in range(len(meter.profile)):
+            assert table.find(meter.point_id(i)) == (meter, i)
+
+
+def test_a_number_that_the_profile_lacks_is_minus_one_and_a_slot_without_meter_none():
+    meter = make_meter()
+    table = points.Points([meter])
+    assert table.find(3 * 256 + 2) == (meter, -1)
+    assert table.find(3 * 256) == (meter, -1)
+    assert table.find(4 * 256 + 16) is None
+    assert table.find(63 * 256 + 255) is None
+
+
+def test_every_id_finds_its_own_point_or_none():
+    meter = make_meter()
+    table = points.Points([meter])
+    found = {n: table.find(n)[1] for n in range(3 * 256, 4 * 256) if table.find(n)[1] >= 0}
+    assert found == {meter.point_id(i): i for i in range(3)}
+
+
+def test_meters_are_found_by_slot_and_unit_and_all_points_counted():
+    meters = [make_meter(), make_meter(slot=0, unit=1)]
+    table = points.Points(meters)
+    assert table.in_slot(0) is meters[1]
+    assert table.in_slot(1) is None
+    assert table.by_unit == {17: meters[0], 1: meters[1]}
+    assert len(table) == 6
+
+
+def test_two_meters_of_a_kind_share_the_profile_but_no_block():
+    parsed = make_meter().profile
+    one, other = points.Meter(CONFIG, parsed), points.Meter(CONFIG, parsed)
+    one.blocks[0].data[0] = 1
+    assert other.blocks[0].data[0] == 0
+    assert one.profile is other.profile
+
+
+# -- readings
+
+
+@pytest.fixture
+def meter():
+    return make_meter()
+
+
+@pytest.fixture
+def now():
+    return Uptime(100)
+
+
+@pytest.fixture
+def all_of(now):
+    return readings.Readings(now)
+
+
+def quality(all_of, meter, i):
+    return readings.QUALITIES[all_of.quality(meter, i, all_of.value(meter, i))]
+
+
+def test_a_point_that_was_never_read_has_no_value_no_age_and_says_so(all_of, meter):
+    i = index_of(meter, "active_power")
+    assert (all_of.value(meter, i), all_of.age_s(meter, i), quality(all_of, meter, i)) == (None, None, "never")
+
+
+def test_a_point_that_failed_before_its_first_read_was_still_never_read(all_of, meter):
+    meter.blocks[0].failed = True
+    assert quality(all_of, meter, index_of(meter, "active_power")) == "never"
+
+
+def test_a_fresh_point_is_good(all_of, meter, now):
+    fill(meter.blocks[0], POWER, 100)
+    power, voltage = index_of(meter, "active_power"), index_of(meter, "voltage_l1")
+    assert (all_of.value(meter, power), all_of.value(meter, voltage)) == (1234.5, 230.1)
+    assert quality(all_of, meter, power) == quality(all_of, meter, voltage) == "good"
+    assert all_of.age_s(meter, power) == 0
+    now.now = 104
+    assert all_of.age_s(meter, power) == 4
+
+
+def test_blocks_age_each_for_itself(all_of, meter, now):
+    fill(meter.blocks[0], POWER, 100)
+    now.now = 110
+    fill(meter.blocks[1], struct.pack(">f", 2.5), 110)
+    assert all_of.age_s(meter, index_of(meter, "voltage_l1")) == 10
+    assert all_of.age_s(meter, index_of(meter, "energy_total")) == 0
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "age", "wanted"), [(5, 15, "good"), (5, 16, "stale"), (1, 3, "good"), (1, 4, "stale")]
+)
+def test_a_point_is_stale_after_three_intervals(all_of, now, interval_s, age, wanted):
+    meter = make_meter(interval_s=interval_s)
+    fill(meter.blocks[0], POWER, 100)
+    now.now = 100 + age
+    assert quality(all_of, meter, 0) == wanted
+    assert all_of.value(meter, 0) == 1234.5, "the last value stays; its quality warns"
+
+
+def test_a_failed_read_is_told_before_staleness_and_keeps_the_value(all_of, meter, now):
+    fill(meter.blocks[0], POWER, 100)
+    meter.blocks[0].failed = True
+    now.now = 1000
+    i = index_of(meter, "active_power")
+    assert (quality(all_of, meter, i), all_of.value(meter, i), all_of.age_s(meter, i)) == ("failed", 1234.5, 900)
+
+
+def test_nan_is_no_value(all_of, meter):
+    fill(meter.blocks[0], struct.pack(">fH", float("nan"), 0), 100)
+    i = index_of(meter, "active_power")
+    assert (quality(all_of, meter, i), all_of.value(meter, i)) == ("no_value", None)
+    assert quality(all_of, meter, index_of(meter, "voltage_l1")) == "good", "its neighbour is not concerned"
+
+
+def test_a_failed_read_of_a_point_without_value_is_failed(all_of, meter):
+    fill(meter.blocks[0], struct.pack(">fH", float("inf"), 0), 100)
+    meter.blocks[0].failed = True
+    assert quality(all_of, meter, index_of(meter, "active_power")) == "failed"
+
+
+def test_registers_that_the_meter_refuses_have_no_value(all_of, meter):
+    meter.blocks[0].refused = 2
+    assert quality(all_of, meter, index_of(meter, "active_power")) == "no_value"
+    assert quality(all_of, meter, index_of(meter, "energy_total")) == "never"
+
+
+def test_energy_is_an_integer_of_watt_hours(all_of, meter):
+    fill(meter.blocks[1], struct.pack(">f", 12345.678), 100)
+    value = all_of.value(meter, index_of(meter, "energy_total"))
+    assert isinstance(value, int)
+    assert value == pytest.approx(12345678, abs=1)

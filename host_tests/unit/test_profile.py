@@ -1,0 +1,423 @@
+"""Profiles: decoding against struct and exact arithmetic, the plan of reads, and what is said about malformed ones."""
+
+import json
+import math
+import struct
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firmware import profile, profile_load
+
+SIZES = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
+FORMATS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f"}
+
+
+def document(*rows, **change):
+    return {"columns": list(profile_load.COLUMNS), "points": [list(row) for row in rows], **change}
+
+
+def row(number=1, name="a", function=4, address=0, kind="uint16", scale=1, unit="", use="instantaneous"):
+    return [number, name, function, address, kind, scale, unit, use]
+
+
+def one_point(kind, order="big", scale=1, use="instantaneous", address=0):
+    return profile_load.parse("test", document(row(kind=kind, scale=scale, use=use, address=address), word_order=order))
+
+
+def on_the_wire(kind, order, value):
+    """The bytes of a value as a meter sends them."""
+    raw = struct.pack(">" + FORMATS[kind], value)
+    if order == "little":
+        words = [raw[k : k + 2] for k in range(0, len(raw), 2)]
+        raw = b"".join(reversed(words))
+    return raw
+
+
+# -- decode
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("kind", [kind for kind in SIZES if kind != "float32"])
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_an_integer_of_every_type_and_word_order_is_what_struct_says(kind, order, data):
+    bits = 16 * SIZES[kind]
+    low, high = (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    value = data.draw(st.integers(low, high))
+    raw = on_the_wire(kind, order, value)
+    for use in ("instantaneous", "accumulating"):
+        got = one_point(kind, order, use=use).decode(0, raw)
+        assert got == value
+        assert isinstance(got, int)
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@given(bits=st.integers(0, 2**32 - 1))
+@settings(max_examples=300, deadline=None)
+def test_a_float_of_every_bit_pattern_is_what_struct_says_or_no_value(order, bits):
+    (value,) = struct.unpack(">f", bits.to_bytes(4, "big"))
+    words = bits.to_bytes(4, "big")
+    got = one_point("float32", order).decode(0, words if order == "big" else words[2:] + words[:2])
+    if math.isnan(value) or math.isinf(value):
+        assert got is None
+    else:
+        assert got == value
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_point_is_decoded_from_its_own_place_in_the_block(kind):
+    size = SIZES[kind]
+    parsed = profile_load.parse(
+        "test", document(row(1, address=100), row(2, "b", address=101, kind=kind), row(3, "c", address=101 + size))
+    )
+    assert parsed.plan == [(4, 100, size + 2)]
+    data = on_the_wire("uint16", "big", 11) + on_the_wire(kind, "big", 77) + on_the_wire("uint16", "big", 33)
+    assert [parsed.decode(i, data) for i in range(3)] == [11, 77, 33]
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+def test_one_register_has_no_word_order(order):
+    assert one_point("uint16", order).decode(0, b"\x12\x34") == 0x1234
+
+
+@given(
+    bits=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([1, 2, 10, 100, 1000, 3600, 999999, 1000000]),
+)
+@settings(max_examples=1500, deadline=None)
+def test_a_scaled_integer_is_the_exact_product_rounded(bits, scale):
+    raw = bits.to_bytes(4, "big")
+    (value,) = struct.unpack(">f", raw)
+    got = profile.scaled_integer(raw, scale)
+    if math.isnan(value) or math.isinf(value):
+        assert got is None
+        return
+    exact = Fraction(value) * scale
+    # To the nearest, halves away from zero.
+    wanted = math.floor(abs(exact) + Fraction(1, 2))
+    assert got == (wanted if exact >= 0 else -wanted)
+    assert isinstance(got, int)
+
+
+@pytest.mark.parametrize(
+    "bits",
+    [
+        0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x3F000000, 0x3EFFFFFF, 0xBF000000,
+        0x3F7FFFFF, 0x4B000000, 0x4B7FFFFF, 0x4B800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000,
+        0x7F800001, 0xFFFFFFFF,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scale", [1, 1000, 1000000])
+def test_a_scaled_integer_at_the_edges_of_float32(bits, scale):
+    test_a_scaled_integer_is_the_exact_product_rounded.hypothesis.inner_test(bits, scale)
+
+
+def test_energy_beyond_24_bits_keeps_its_last_watt_hour():
+    raw = struct.pack(">f", 12345.679)  # kWh, as an SDM630 says it
+    exact = Fraction(struct.unpack(">f", raw)[0]) * 1000
+    got = one_point("float32", scale=1000, use="accumulating").decode(0, raw)
+    assert got == round(exact)
+    assert abs(got - 12345679) <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "raw", "text"),
+    [
+        ("uint16", 0.1, 2301, "230.1"),
+        ("uint16", 0.1, 2303, "230.3"),
+        ("int16", 0.01, -99, "-0.99"),
+        ("uint32", 0.001, 5123, "5.123"),
+        ("uint16", 0.01, 7, "0.07"),
+        ("uint16", 0.1, 3, "0.3"),
+        ("uint16", 0.5, 3, "1.5"),
+        ("uint16", 0.02, 51, "1.02"),
+        ("uint32", 10, 7, "70"),
+        ("uint16", 1.5, 3, "4.5"),
+    ],
+)
+def test_a_decimal_scale_gives_the_decimal_that_the_meter_meant(kind, scale, raw, text):
+    assert repr(one_point(kind, scale=scale).decode(0, on_the_wire(kind, "big", raw))) == text
+
+
+@given(raw=st.integers(0, 65535), scale=st.floats(1e-6, 1000))
+@settings(max_examples=300, deadline=None)
+def test_any_scale_is_the_one_that_was_given(raw, scale):
+    got = one_point("uint16", scale=scale).decode(0, raw.to_bytes(2, "big"))
+    assert got == pytest.approx(raw * scale, rel=2e-5)
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.75, 0.6, 0.15, 0.003, 0.9, 0.00035])
+def test_a_scale_that_is_no_fraction_of_one_is_not_rounded_to_one(scale):
+    assert one_point("uint16", scale=scale).decode(0, (1000).to_bytes(2, "big")) == pytest.approx(
+        1000 * scale, rel=1e-6
+    )
+
+
+# -- the plan
+
+
+def points_of(parsed):
+    """(function, first register, end) of each point in the profile's order."""
+    found = []
+    for i in range(len(parsed)):
+        function, start, _ = parsed.plan[parsed.blocks[i]]
+        first = start + parsed.offsets[i]
+        found.append((function, first, first + SIZES[profile.TYPES[parsed.types[i]]]))
+    return found
+
+
+@st.composite
+def layouts(draw, most_points=40, most_address=400, most_gap=64):
+    """Points that do not overlap, in any order; and what the meter can take."""
+    kinds = st.sampled_from(list(SIZES))
+    taken = set()
+    rows = []
+    for number in range(1, draw(st.integers(1, most_points)) + 1):
+        kind = draw(kinds)
+        address = draw(st.integers(0, most_address))
+        function = draw(st.sampled_from([3, 4]))
+        cells = {(function, address + k) for k in range(SIZES[kind])}
+        if cells & taken:
+            continue
+        taken |= cells
+        rows.append(row(number, f"p{number}", function, address, kind))
+    gap = draw(st.integers(0, most_gap))
+    return rows, draw(st.integers(4, 125)), gap
+
+
+@given(layout=layouts())
+@settings(max_examples=200, deadline=None)
+def test_every_point_lies_in_its_block_and_no_block_is_too_long(layout):
+    rows, most, gap = layout
+    wanted = sorted((r[2], r[3], r[3] + SIZES[r[4]]) for r in rows)
+    parsed = profile_load.parse("test", document(*rows, max_registers=most, gap=gap))
+    assert sorted(points_of(parsed)) == wanted
+    for i, (function, first, end) in enumerate(points_of(parsed)):
+        block = parsed.plan[parsed.blocks[i]]
+        assert function == block[0]
+        assert block[1] <= first
+        assert end <= block[1] + block[2]
+    assert all(0 < count <= most for _, _, count in parsed.plan)
+    assert parsed.plan == sorted(parsed.plan)
+    for (f1, first, count), (f2, after, _) in zip(parsed.plan, parsed.plan[1:], strict=False):
+        assert f1 != f2 or first + count <= after
+    for function, first, count in parsed.plan:
+        inside = [p for p in wanted if p[0] == function and first <= p[1] < first + count]
+        assert inside[0][1] == first, "a block begins with a point"
+        assert max(p[2] for p in inside) == first + count, "and ends with one"
+        for (_, _, end), (_, after, _) in zip(inside, inside[1:], strict=False):
+            assert after - end <= gap
+
+
+def fewest_blocks(points, most, gap):
+    """The fewest blocks that hold the sorted points, found by trying every way of cutting them."""
+    best = {len(points): 0}
+    for i in range(len(points) - 1, -1, -1):
+        counts = []
+        for j in range(i, len(points)):
+            same = points[j][0] == points[i][0] and points[j][2] - points[i][1] <= most
+            near = j == i or points[j][1] - points[j - 1][2] <= gap
+            if not (same and near):
+                break
+            counts.append(1 + best[j + 1])
+        best[i] = min(counts)
+    return best[0]
+
+
+@given(layout=layouts(most_points=12, most_address=60, most_gap=12))
+@settings(max_examples=300, deadline=None)
+def test_no_plan_has_fewer_blocks(layout):
+    rows, most, gap = layout
+    parsed = profile_load.parse("test", document(*rows, max_registers=most, gap=gap))
+    points = sorted((r[2], r[3], r[3] + SIZES[r[4]]) for r in rows)
+    assert len(parsed.plan) == fewest_blocks(points, most, gap)
+
+
+@pytest.mark.parametrize(("gap", "blocks"), [(0, 2), (7, 2), (8, 1)])
+def test_registers_between_two_points_are_read_over_up_to_the_gap(gap, blocks):
+    parsed = profile_load.parse("test", document(row(1), row(2, "b", address=9), gap=gap))
+    assert len(parsed.plan) == blocks
+
+
+def test_functions_never_share_a_block():
+    parsed = profile_load.parse("test", document(row(1, function=3), row(2, "b", function=4), gap=64))
+    assert parsed.plan == [(3, 0, 1), (4, 0, 1)]
+
+
+def test_the_largest_profile_is_planned():
+    rows = [row(n, f"p{n}", address=600 * n, kind="uint64") for n in range(1, 97)]
+    parsed = profile_load.parse("test", document(*rows))
+    assert len(parsed) == len(parsed.plan) == 96
+
+
+def test_points_at_the_last_registers_are_read():
+    parsed = profile_load.parse("test", document(row(1, address=65534, kind="float32")))
+    assert parsed.plan == [(4, 65534, 2)]
+
+
+def test_points_that_share_registers_are_both_decoded():
+    parsed = profile_load.parse("test", document(row(1, kind="uint32"), row(2, "b", address=1)))
+    assert parsed.plan == [(4, 0, 2)]
+    assert sorted(parsed.decode(i, b"\x00\x01\x00\x02") for i in range(2)) == [2, 65538]
+
+
+# -- malformed profiles
+
+_MALFORMED_COLUMNS = [
+    ("number", 0, [0, 256, -1, "1", None, True, 1.0, []]),
+    ("name", 1, ["", "x" * 33, "a\nb", 5, None, []]),
+    ("function", 2, [1, 2, 5, 0, "3", None, True, 3.0, []]),
+    ("address", 3, [-1, 65536, "0", None, True, 0.0, []]),
+    ("type", 4, ["float", "uint8", "", None, 0, []]),
+    ("scale", 5, [0, -1, -0.1, "1", None, [], True, math.nan, math.inf, 1e-320]),
+    ("unit", 6, ["kWh", "v", None, 0, []]),
+    ("kind", 7, ["total", "", None, 1, []]),
+]
+
+
+@pytest.mark.parametrize(
+    ("column", "at", "value"),
+    [pytest.param(c, at, v, id=f"{c}={v!r:.20}") for c, at, values in _MALFORMED_COLUMNS for v in values],
+)
+def test_a_wrong_column_is_refused_with_profile_row_and_column(column, at, value):
+    bad = row(2, "b")
+    bad[at] = value
+    with pytest.raises(profile_load.ProfileError) as caught:
+        profile_load.parse("mine", document(row(1), bad))
+    assert str(caught.value).startswith(f"profile mine: points[1].{column}: must be ")
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.5, 1000001, 1.0])
+def test_energy_needs_an_integer_scale(scale):
+    with pytest.raises(profile_load.ProfileError, match=r"points\[0\]\.scale: must be an integer"):
+        profile_load.parse("mine", document(row(scale=scale, use="accumulating")))
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_point_may_not_reach_past_the_last_register(kind):
+    last = 65536 - SIZES[kind]
+    assert profile_load.parse("mine", document(row(kind=kind, address=last)))
+    with pytest.raises(profile_load.ProfileError, match=rf"points\[0\]\.address: must be 0 to {last}"):
+        profile_load.parse("mine", document(row(kind=kind, address=last + 1)))
+
+
+def test_a_number_may_stand_only_once():
+    with pytest.raises(profile_load.ProfileError, match=r"points\[1\]\.number: must be .* once"):
+        profile_load.parse("mine", document(row(7), row(7, "b")))
+
+
+@pytest.mark.parametrize("bad", [[], [1, 2, 3], [*row(), "more"], None, 5, "x", {}])
+def test_a_row_of_another_shape_is_refused(bad):
+    with pytest.raises(profile_load.ProfileError, match=r"profile mine: points\[0\]\.row: must be 8 columns"):
+        profile_load.parse("mine", {"columns": profile_load.COLUMNS, "points": [bad]})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("max_registers", v) for v in (3, 126, 0, "10", None, True, 10.0, [])),
+        *(("gap", v) for v in (-1, 65, "0", None, True, [])),
+        *(("word_order", v) for v in ("middle", "", None, 1, [])),
+        *(("columns", v) for v in (None, [], profile_load.COLUMNS[:-1], list(reversed(profile_load.COLUMNS)))),
+        *(("points", v) for v in (None, [], {}, "x", 5, [row()] * 97)),
+    ],
+)
+def test_a_wrong_head_is_refused_with_its_key(key, value):
+    with pytest.raises(profile_load.ProfileError, match=f"profile mine: {key}: must be "):
+        profile_load.parse("mine", document(row(), **{key: value}))
+
+
+@pytest.mark.parametrize("raw", [None, [], "x", 5, True])
+def test_a_profile_that_is_no_object_is_refused(raw):
+    with pytest.raises(profile_load.ProfileError, match="profile mine: file: must be a JSON object"):
+        profile_load.parse("mine", raw)
+
+
+@given(
+    raw=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=9) | st.dictionaries(st.sampled_from(["points", "columns", "gap"]), inner)
+        ),
+        max_leaves=20,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_no_json_whatever_raises_anything_but_a_profile_error(raw):
+    for candidate in (
+        raw,
+        {"columns": profile_load.COLUMNS, "points": [raw]},
+        {"columns": profile_load.COLUMNS, "points": raw},
+    ):
+        try:
+            profile_load.parse("mine", candidate)
+        except profile_load.ProfileError as error:
+            said = str(error)
+        else:
+            continue
+        assert said.startswith("profile mine: ")
+
+
+@given(
+    values=st.lists(
+        st.one_of(st.none(), st.integers(-2, 70000), st.floats(), st.sampled_from(profile.TYPES)),
+        min_size=8,
+        max_size=8,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_a_row_that_passes_can_be_decoded(values):
+    good = row()
+    for k in range(8):
+        candidate = list(good)
+        candidate[k] = values[k]
+        try:
+            parsed = profile_load.parse("mine", document(candidate))
+        except profile_load.ProfileError:
+            continue
+        function, start, count = parsed.plan[0]
+        assert bytes((function, start >> 8, start & 255, count)), "what the bus puts into its request"
+        parsed.decode(0, bytes(2 * count))
+        parsed.decode(0, b"\x7f" * (2 * count))
+
+
+# -- load
+
+
+def test_a_users_profile_goes_before_one_that_came_with_the_firmware(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "meters").mkdir(parents=True)
+    (tmp_path / "data" / "meters" / "pzem-004t-v3.json").write_text(json.dumps(document(row(200, "mine"), name="Mine")))
+    assert profile_load.load("pzem-004t-v3").names() == ["mine"]
+    assert "mine" not in profile_load.load("eastron-sdm630").names()
+
+
+def test_a_profile_that_is_not_json_is_a_profile_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "meters").mkdir(parents=True)
+    (tmp_path / "data" / "meters" / "mine.json").write_bytes(b'{"points": \xff')
+    with pytest.raises(profile_load.ProfileError, match="profile mine: not JSON"):
+        profile_load.load("mine")
+
+
+def test_a_profile_that_is_nowhere_is_a_profile_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(profile_load.ProfileError, match=r"profile nope: there is no data/meters/nope\.json"):
+        profile_load.load("nope")
+
+
+def test_names_and_units_stay_with_their_points():
+    parsed = profile_load.parse(
+        "test",
+        document(
+            row(3, "third", address=20, unit="kW"[1:]),
+            row(1, "first", address=10, unit="V"),
+            row(2, "second", function=3, unit="Hz"),
+        ),
+    )
+    assert list(zip(parsed.names(), parsed.numbers, [parsed.unit(i) for i in range(3)], strict=True)) == [
+        ("second", 2, "Hz"), ("first", 1, "V"), ("third", 3, "W"),
+    ]  # fmt: skip
