@@ -67,7 +67,6 @@ class App:
         self.modbus = None
         self.http = None
         self._tasks = []
-        self._reset_at_s = None
 
     # -- what services may ask
 
@@ -157,7 +156,7 @@ class App:
     def _start(self, name, starter):
         try:
             starter()
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self.events.add(name, "not started: port %d: %r" % (self.config[name]["port"], error))
 
     def _start_modbus(self):

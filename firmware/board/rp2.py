@@ -34,7 +34,7 @@ class Board:
         # One connection is kept free: a SYN that finds none is dropped without a word, and clients wait for nothing.
         self.tcp = 16 if built_for_16 else _STOCK_TCP - 1
         self.udp = 3
-        self.larger = "" if built_for_16 else "tools/boards/METERPORT_PICO_W (MEMP_NUM_TCP_PCB=16)"
+        self.larger = "" if built_for_16 else "tools/boards/METERPORT_PICO_W (MEMP_NUM_TCP_PCB=24)"
         self._watching = None
 
     def open_line(self, config):

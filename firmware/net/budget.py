@@ -139,10 +139,11 @@ class Budget:
     def rank_name(self, slot):
         return REASONS[self._rank(slot)]
 
-    def evict(self, slot, reason):
+    def evict(self, slot, reason, log=True):
         """Closes a connection before its time; `reason` is one of REASONS."""
         self.evictions[REASONS.index(reason)] += 1
-        self._events.add("sockets", "%s connection closed: %s" % (slot.kind, reason))
+        if log:
+            self._events.add("sockets", "%s connection closed: %s" % (slot.kind, reason))
         slot.connection.close()
 
     def open(self, kind, peer):

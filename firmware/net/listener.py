@@ -16,7 +16,8 @@ from micropython import const
 from firmware.net import seam
 
 _OUTPUT_TIMEOUT_MS = const(10000)
-_BACKLOG = const(5)
+# All general slots at once: after a power cut every master connects, and a Pico W resets those who find it full.
+_BACKLOG = const(10)
 
 
 class Listener:
@@ -84,7 +85,8 @@ class Listener:
             if slot.connection.stalled():
                 budget.evict(slot, "timeout")
             elif not slot.busy and slot.idle_ms() >= (self._idle_ms if slot.requests else self._unserved_ms):
-                budget.evict(slot, "timeout")
+                # A browser that has gone quiet is no event; one that never asked may be.
+                budget.evict(slot, "timeout", not slot.requests)
 
     def close(self):
         seam.unwatch(self._stream)

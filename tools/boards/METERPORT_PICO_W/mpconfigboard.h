@@ -1,4 +1,4 @@
-// A Pico W with 16 TCP connections for meterport and four more for those that are closing
+// A Pico W with 16 TCP connections for meterport and eight more: an evicted one stays in FIN_WAIT_2 until its peer notices
 #define MICROPY_HW_BOARD_NAME "meterport, 16 sockets"
 
 #define MICROPY_PY_NETWORK 1
@@ -14,4 +14,4 @@ int mp_hal_is_pin_reserved(int n);
 
 #define MICROPY_HW_FLASH_STORAGE_BYTES (848 * 1024)
 
-#define MEMP_NUM_TCP_PCB (20)
+#define MEMP_NUM_TCP_PCB (24)
