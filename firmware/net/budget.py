@@ -10,7 +10,8 @@ Order of victims (etport-sockets.txt: "automatically close the least recently us
   3. only when every one has a request in flight: the least recently used of those.
 Browsers do not push pollers out: an HTTP newcomer takes the place of an HTTP connection, and HTTP holds no more than
 its quota. Only when no HTTP connection is open may one take the place of the least recently used idle connection of
-another kind, so that the page can always be reached.
+another kind, so that the page can always be reached. An HTTP newcomer closes nobody who has a request in flight: half
+a page is no page. It waits until somebody is done.
 """
 
 from micropython import const
@@ -83,6 +84,7 @@ class Budget:
         self.postponed = 0
         self.failed_accepts = 0
         self.evictions = [0] * len(REASONS)
+        self.waiting = []  # listeners whose newcomers had to wait
 
     def in_use(self):
         return len(self.services) + len(self.connections)
@@ -98,8 +100,8 @@ class Budget:
         """Makes room for a newcomer of `kind`, closing one connection where needed.
 
         True when there is room now. False when the newcomer has to wait in the backlog: an HTTP connection, while
-        every connection of the others has a request in flight. Call before the connection is accepted, or the limit
-        is passed.
+        every connection whose place it may take has a request in flight; `waiting` listeners are then told by
+        resume() when something has changed. Call before the connection is accepted, or the limit is passed.
         """
         held = 0
         for slot in self.connections:
@@ -109,7 +111,7 @@ class Budget:
         if not over_quota and len(self.connections) < self.general:
             return True
         victim = self._victim(kind if kind == "http" and held else None)
-        if victim is None or (kind == "http" and not held and victim.busy):
+        if victim is None or (kind == "http" and victim.busy):
             self.postponed += 1
             return False
         self.evict(victim, "quota" if over_quota else self.rank_name(victim))
@@ -159,6 +161,8 @@ class Budget:
     def release(self, slot):
         """The connection's socket is closed; its room is free."""
         self.connections.remove(slot)
+        if self.waiting:
+            self._look_again()
 
     def served(self, slot):
         """A whole request of this connection was answered: it is now the most recently used. Allocates nothing."""
@@ -166,6 +170,14 @@ class Budget:
         slot.use = use
         slot.used_ms = ticks_ms()
         slot.requests += 1
+        if self.waiting:
+            self._look_again()
+
+    def _look_again(self):
+        waiting = self.waiting
+        self.waiting = []
+        for listener in waiting:
+            listener.resume()
 
     def evicted(self):
         return sum(self.evictions)

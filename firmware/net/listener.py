@@ -68,16 +68,24 @@ class Listener:
         self._pause()
 
     def _pause(self):
-        """Whoever wants to connect keeps its place in the backlog until the next sweep looks again."""
-        self._paused = True
-        seam.interest(self._stream, 0)
+        """Whoever wants to connect keeps its place in the backlog until something has changed."""
+        if not self._paused:
+            self._paused = True
+            self._budget.waiting.append(self)
+            seam.interest(self._stream, 0)
+
+    def resume(self):
+        """A connection was served or closed, or some time has passed: there may be room now."""
+        if self._paused:
+            self._paused = False
+            if self in self._budget.waiting:
+                self._budget.waiting.remove(self)
+            seam.interest(self._stream, seam.READ)
 
     def sweep(self):
         """Once a second: looks again at newcomers that had to wait, and closes connections that have been idle or
         have not taken our output for too long. Those with a request in flight stay: the bus's time-outs bound them."""
-        if self._paused:
-            self._paused = False
-            seam.interest(self._stream, seam.READ)
+        self.resume()
         budget = self._budget
         for slot in budget.connections[:]:
             if slot.kind != self.kind:
@@ -89,6 +97,7 @@ class Listener:
                 budget.evict(slot, "timeout", not slot.requests)
 
     def close(self):
+        self._paused = False
         seam.unwatch(self._stream)
         self._stream.close()
         self._slot.open = False

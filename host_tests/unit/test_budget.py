@@ -217,13 +217,37 @@ def test_a_browser_beside_pollers_evicts_its_own_connections_only(events):
     assert budget.in_use() == 16
 
 
-def test_even_busy_http_connections_go_before_an_idle_poller(events):
+def test_a_page_under_way_is_not_cut_for_another_which_waits_and_no_poller_goes_for_it(events):
     budget = make(events)
     pollers = [connect(budget, "modbus").served() for _ in range(9)]
     browser = connect(budget, "http").served().busy()
-    connect(budget, "http")
+    assert connect(budget, "http") is None
+    assert budget.postponed == 1
+    assert not browser.closed
+    browser.busy(False)
+    assert connect(budget, "http") is not None
     assert browser.closed
     assert not any(one.closed for one in pollers)
+
+
+def test_listeners_that_wait_are_told_once_when_somebody_was_served_or_left(events):
+    class Waiting:
+        resumed = 0
+
+        def resume(self):
+            self.resumed += 1
+
+    budget = make(events)
+    first, second = fill(budget)[:2]
+    waiting = Waiting()
+    budget.waiting.append(waiting)
+    first.served()
+    second.served()
+    assert waiting.resumed == 1
+    budget.waiting.append(waiting)
+    second.close()
+    assert waiting.resumed == 2
+    assert budget.waiting == []
 
 
 def test_with_no_browser_the_page_takes_the_place_of_the_least_recently_used_idle_poller(events):
@@ -338,7 +362,7 @@ class Model:
             return "free"
         candidates = mine if kind == "http" and mine else self.rows
         by_rule = sorted(candidates, key=lambda row: (2 if row[3] else 1 if row[2] else 0, row[4]))
-        if kind == "http" and not mine and by_rule[0][3]:
+        if kind == "http" and by_rule[0][3]:
             return "wait"
         return by_rule[0]
 

@@ -110,7 +110,9 @@ class ModbusConnection(Connection):
                 at += n
                 break
             at += n
-        if at:
+        if at == have:
+            self.have = 0  # the common case: one request, answered; nothing to move
+        elif at:
             rx[: have - at] = rx[at:have]
             self.have = have - at
 
