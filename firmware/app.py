@@ -151,6 +151,7 @@ class App:
         for bus in self.buses:
             self._supervise("bus %d" % bus.number, bus.run)
         self._supervise("link", self._keep_link)
+        self._supervise("output", self.budget.feed)
         self._supervise("tick", self._tick)
 
     def _start(self, name, starter):

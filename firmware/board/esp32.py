@@ -1,7 +1,7 @@
 """ESP32 with MicroPython 1.25 or later.
 
-Sockets (platform.md 1, read from ESP-IDF and MicroPython): a stock build has 10 file descriptors for everything; a
-build of ours has 16, and its name says so. Time: the epoch is 2000. Waits have ticks of 10 ms in stock builds.
+Sockets (ESP-IDF's Kconfig, MicroPython's sdkconfig.base): a stock build has 10 file descriptors for everything; a build
+of ours has 16, and its name says so. Time: the epoch is 2000. Waits have ticks of 10 ms in stock builds.
 """
 
 import os

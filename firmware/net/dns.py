@@ -1,4 +1,4 @@
-"""Names to IPv4 addresses without getaddrinfo, which stops the whole loop for seconds (platform.md 3).
+"""Names to IPv4 addresses without getaddrinfo, which stops the whole loop for seconds.
 
 A query borrows the slot of the service that asks. An answer is kept for its time to live, within bounds, one name for
 each service: that is all a gateway needs.

@@ -113,6 +113,7 @@ class Connection:
         self.events = events
         self._kept = None  # output that the socket has not taken yet
         self._taken_ms = 0  # when it last took some
+        self._starved = False  # the port had no memory for our output
         self._closing = False
 
     @property
@@ -142,18 +143,34 @@ class Connection:
         if sent >= 0:
             self._kept = bytes(memoryview(buf)[sent:n])
             self._taken_ms = seam.ticks_ms()
-            seam.interest(self.stream, seam.WRITE)
+            self._wait_for_room()
         return False
+
+    def _wait_for_room(self):
+        """Until the socket can take more: it says so itself, unless what is short is the memory that all sockets of
+        the port share. Then it stays "writable", and would be asked again and again."""
+        if self._starved:
+            seam.interest(self.stream, 0)
+            self.budget.starve(self)
+        else:
+            seam.interest(self.stream, seam.WRITE)
+
+    def retry(self):
+        """Some time after the port was out of memory: there may be some again."""
+        if self._kept is not None:
+            self._flush()
 
     def _write(self, buf, n):
         """Bytes taken, or -1 when the connection is gone."""
         try:
             sent = self.stream.write(buf, n) or 0
         except OSError as error:
-            if error.errno != errno.ENOMEM:  # lwIP says so when its send queue is full (platform.md 11)
+            if error.errno != errno.ENOMEM:  # lwIP's answer when its memory for output is used up
                 self.close()
                 return -1
-            sent = 0
+            self._starved = True
+            return 0
+        self._starved = False
         self.slot.sent += sent
         return sent
 
@@ -166,6 +183,7 @@ class Connection:
             if sent:
                 self._kept = kept[sent:]
                 self._taken_ms = seam.ticks_ms()
+            self._wait_for_room()
             return
         self._kept = None
         if self._closing:

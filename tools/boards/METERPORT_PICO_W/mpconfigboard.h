@@ -15,3 +15,11 @@ int mp_hal_is_pin_reserved(int n);
 #define MICROPY_HW_FLASH_STORAGE_BYTES (848 * 1024)
 
 #define MEMP_NUM_TCP_PCB (24)
+
+// Output of all connections comes from one pool: four browsers that do not read must not use it up (4 x 3200 of 16000).
+#define MEM_SIZE (16000)
+#define TCP_MSS (800)
+#define TCP_WND (4 * TCP_MSS)
+#define TCP_SND_BUF (4 * TCP_MSS)
+#define MEMP_NUM_TCP_SEG (64)
+#define PBUF_POOL_SIZE (24)
