@@ -1,7 +1,7 @@
 """Raspberry Pi Pico W (RP2040) with MicroPython 1.25 or later.
 
-Sockets (lwIP's opt.h; measured on an emulated RP2040): lwIP has static pools. A stock build has 5 TCP connections in all
-and 3 UDP sockets for us, beside the listeners; a build of ours has 24, and its name says so.
+Sockets (lwIP's opt.h; measured on an emulated RP2040): lwIP has static pools. A stock build has 5 TCP connections and 3
+UDP sockets for us, beside the listeners; a build of ours has 24 connections, and its name says so.
 """
 
 import os

@@ -205,10 +205,10 @@ def test_clients_that_leave_while_their_request_is_on_the_bus_leave_nothing_behi
         if reset:
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-    wait_for(lambda: rig.sockets()["in_use"] == before["in_use"], what="the slots given back")
+    wait_for(lambda: rig.sockets()["in_use"] <= before["in_use"], what="the slots given back")
     with rig.client() as client:
         assert client.read(FAULTY, 4, 200, 3) == address_words(200, 3)
-    assert rig.event_count("modbus: ") == logged  # to leave is everybody's right
+    assert rig.event_count("modbus: ") == logged, rig.events()  # to leave is everybody's right
 
 
 # The serial line
