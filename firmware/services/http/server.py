@@ -3,8 +3,9 @@
 In: bytes of a connection, in any pieces, pipelined or not. Out: one response for each request, in their order. GET and
 HEAD only; nothing is changed by a request. Connections stay open (keep-alive), so that a browser needs only one.
 
-Buffers: each connection owns one of 1 KiB for the request head (a longer one: 431); responses are made in one of 1 KiB
-that all share. Documents are generators: head and first piece leave in one write, the rest as the client takes it.
+Buffers: all connections share one of 1 KiB for input (a longer head: 431) and one of 1 KiB for output; a connection
+keeps of its own only what is not a whole request yet, and what its socket does not take. Documents are generators:
+head and first piece leave in one write, the rest as the client takes it.
 """
 
 import os
@@ -40,6 +41,7 @@ class Server:
         self.api = api
         self.public_status = config["public_status"]
         self.counters = Counters()
+        self.rx = bytearray(_HEAD_MAX)
         self.block = bytearray(_BLOCK)  # of the response that is being made: sent, or copied, before the next is
         self.listener = Listener(
             budget, events, "http", config["bind"], config["port"], self._connection,
@@ -79,8 +81,7 @@ class HttpConnection(Connection):
     def __init__(self, server, stream, slot):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
-        self.rx = bytearray(_HEAD_MAX)
-        self.have = 0
+        self.left = b""  # input that is no whole request yet, or whose turn has not come
         self.pieces = None  # the response under way: a generator
         self.rest = b""  # of a piece that did not fit into the block
         self.chunked = False
@@ -88,8 +89,8 @@ class HttpConnection(Connection):
         self.draining = 0
 
     def on_input(self):
-        rx = self.rx
-        have = 0 if self.draining else self.have
+        rx = self.server.rx
+        have = 0 if self.draining else self._fetch()
         got = self.stream.readinto(memoryview(rx)[have:] if have else rx)
         if got is None:
             return
@@ -102,25 +103,32 @@ class HttpConnection(Connection):
             if self.draining <= 0:
                 self.close()
             return
-        self.have = have + got
-        self._serve()
+        self._serve(have + got)
 
-    def _serve(self):
-        """Answers the requests in the buffer, one after the other."""
-        while self.have and not self.draining:
+    def _fetch(self):
+        """What is left of the input into the buffer that all share; how much it is."""
+        have = len(self.left)
+        self.server.rx[:have] = self.left
+        return have
+
+    def _serve(self, have):
+        """Answers the requests in the first `have` bytes of the shared buffer, one after the other."""
+        rx = self.server.rx
+        while have and not self.draining:
+            self.left = b""
             try:
-                end = http1.head_end(self.rx, self.have)
+                end = http1.head_end(rx, have)
                 if end < 0:
+                    self.left = bytes(memoryview(rx)[:have])
                     return
-                request = http1.parse(self.rx, end, (), _DRAIN_MAX)
-                left = self.have - end
-                self.rx[:left] = self.rx[end : self.have]
-                self.have = left
+                request = http1.parse(rx, end, (), _DRAIN_MAX)
+                self.left = bytes(memoryview(rx)[end:have])
                 self._begin(request)
             except http1.HttpError as error:
                 self._refuse(error)
             if self.closed or not self._continue():
                 return
+            have = self._fetch()
 
     def _begin(self, request):
         """Prepares the response: its head, and where its body comes from."""
@@ -167,7 +175,7 @@ class HttpConnection(Connection):
 
     def on_sent(self):
         if self._continue():
-            self._serve()
+            self._serve(self._fetch())
 
     def _continue(self):
         """Sends the response as far as the client takes it. True when all of it has left and the next may come."""

@@ -5,8 +5,8 @@ Units 1-247 are the meters; 255 and 0 are the gateway itself (unit255.py). A rea
 is answered from memory, anything else goes to the bus. While a request is on the bus its connection is not read: TCP
 itself holds a client back that sends more, and a connection never has more than one request in any queue.
 
-Buffers: each connection owns one of 260 bytes for input; replies are built in one that all connections share, for it
-is either sent or copied before the next is built.
+Buffers: all connections share one of 260 bytes for input and one for replies. A connection keeps of its own only what
+is left of its input: a request that has not come whole, or one that waits for the bus and those behind it.
 """
 
 from micropython import const
@@ -41,6 +41,7 @@ class Server:
         self.gateway = gateway
         self.allow_writes = config["allow_writes"]
         self.counters = Counters()
+        self.rx = bytearray(tcp.ADU_MAX)
         self.out = bytearray(tcp.ADU_MAX)
         self.listener = Listener(
             budget, events, "modbus", config["bind"], config["port"], self._connection,
@@ -63,14 +64,13 @@ class ModbusConnection(Connection):
     def __init__(self, server, stream, slot):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
-        self.rx = bytearray(tcp.ADU_MAX)
-        self.have = 0
+        self.left = b""
         self.request = None  # made with the first request that goes to a bus
         self.bus = None  # where the request under way is
 
     def on_input(self):
-        rx = self.rx
-        have = self.have
+        rx = self.server.rx
+        have = self._fetch() if self.left else 0
         got = self.stream.readinto(memoryview(rx)[have:] if have else rx)
         if got is None:
             return
@@ -78,17 +78,20 @@ class ModbusConnection(Connection):
             self.close()
             return
         self.slot.received += got
-        self.have = have + got
-        self._serve()
+        self._serve(0, have + got)
 
     def on_sent(self):
-        self._serve()
+        self._serve(0, self._fetch())
 
-    def _serve(self):
-        """Answers the whole ADUs in the buffer until one has to wait, and moves what is left to its front."""
-        rx = self.rx
-        at = 0
-        have = self.have
+    def _fetch(self):
+        """What is left of the input to the front of the shared buffer; how much it is."""
+        have = len(self.left)
+        self.server.rx[:have] = self.left
+        return have
+
+    def _serve(self, at, have):
+        """Answers the whole ADUs in rx[at:have] until one has to wait, and keeps what is left."""
+        rx = self.server.rx
         while at < have:
             n = tcp.adu_length(rx, at, have)
             if n <= 0:
@@ -110,17 +113,13 @@ class ModbusConnection(Connection):
                 at += n
                 break
             at += n
-        if at == have:
-            self.have = 0  # the common case: one request, answered; nothing to move
-        elif at:
-            rx[: have - at] = rx[at:have]
-            self.have = have - at
+        self.left = bytes(memoryview(rx)[at:have]) if at < have else b""
 
     def _answer(self, at, n):
         """Answers the request in rx[at:at+n], or gives it to a bus. True when the next may be looked at: the reply
         has left; False when it waits for the bus (slot.busy) or for the client to take the reply."""
-        rx = self.rx
         server = self.server
+        rx = server.rx
         counters = server.counters
         counters.requests += 1
         unit = rx[at + 6]
@@ -174,16 +173,18 @@ class ModbusConnection(Connection):
         if server.out[7] & 0x80:
             server.counters.exceptions += 1
         server.budget.served(self.slot)
-        return self.send(server.out, tcp.head(server.out, self.rx, at, length))
+        return self.send(server.out, tcp.head(server.out, server.rx, at, length))
 
     def on_answer(self, code, buf, at, n):
-        """The end of the request on the bus (firmware.bus.Request): its ADU is still at rx[0:]."""
+        """The end of the request on the bus (firmware.bus.Request): its ADU is what was left first."""
         self.bus = None
         self.slot.busy = False
         seam.interest(self.stream, seam.READ)
-        adu = tcp.adu_length(self.rx, 0, self.have)
+        have = self._fetch()
+        rx = self.server.rx
+        adu = tcp.adu_length(rx, 0, have)
         if code:
-            sent = self._exception(0, self.rx[7], code)
+            sent = self._exception(0, rx[7], code)
         else:
             out = self.server.out
             for i in range(n - 3):
@@ -191,14 +192,13 @@ class ModbusConnection(Connection):
             sent = self._reply(0, n - 3)
         if self.closed:
             return
-        left = self.have - adu
-        self.rx[:left] = self.rx[adu : self.have]
-        self.have = left
-        if sent and left:
-            self._serve()
+        if sent:
+            self._serve(adu, have)
+        else:
+            self.left = bytes(memoryview(rx)[adu:have])
 
     def _malformed(self, at):
-        rx = self.rx
+        rx = self.server.rx
         self.server.counters.malformed += 1
         self.events.add("modbus", "connection closed: impossible MBAP length %d" % (rx[at + 4] << 8 | rx[at + 5]))
         self.close()

@@ -1,0 +1,57 @@
+"""The RP2040 that tools/emulator runs: a Pico without Wi-Fi, whose network is PPP on UART 0.
+
+Everything else is the Pico's. The name of the build says how many TCP connections its lwIP has, as there.
+"""
+
+import errno
+
+import network
+from machine import UART, Pin
+
+from firmware.board import chip, rp2
+
+_BAUD = 460800
+# What lwIP sends has to fit: when it does not, the rest waits within lwIP, which is entered again from its own output,
+# and the chip hangs for good. This is more than all connections may have queued (TCP_SND_BUF) at a time.
+_TXBUF = 12000
+_RXBUF = 4096
+
+
+class Ppp:
+    """The link. A PPP object lives as long as the chip: lwIP does not give its room back."""
+
+    def __init__(self):
+        self._ppp = None
+
+    def up(self):
+        return self._ppp is not None and self._ppp.isconnected()
+
+    def address(self):
+        return self._ppp.ifconfig()[0] if self.up() else "0.0.0.0"
+
+    def connect(self):
+        """lwIP asks for a while by itself, and then has to be told to begin again."""
+        if self._ppp is None:
+            uart = UART(0, _BAUD, tx=Pin(0), rx=Pin(1), rxbuf=_RXBUF, txbuf=_TXBUF)
+            self._ppp = network.PPP(uart)
+        try:
+            self._ppp.connect()
+        except OSError as error:
+            if error.errno != errno.EALREADY:
+                raise
+
+    def dns_servers(self):
+        """None: whoever needs a name resolved is given an address in the configuration."""
+        return []
+
+
+class Board(rp2.Board):
+    name = "emulated_pico"
+
+    def __init__(self):
+        super().__init__()
+        if self.larger:
+            self.larger = "tools/emulator with 16 TCP connections"
+
+    def open_link(self, config):
+        return chip.NoLink() if config["link"] == "none" else Ppp()
