@@ -1,0 +1,456 @@
+"""firmware/store.py and config.load() on the real littlefs (littlefs-python on CPython, VfsLfs2 on real MicroPython),
+with the power cut at each single write to the flash: what was saved is there, old or new, whole; and the device starts.
+
+A cut is told to littlefs as an I/O error, and every write behind it too: what is on the flash then is what a power cut
+leaves. The image is mounted again by a file system that knows nothing of the first.
+"""
+
+import builtins
+import copy
+import errno
+import itertools
+import json
+import random
+import stat
+import subprocess
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from littlefs import LFSConfig, LFSFilesystem, LittleFSError, lfs
+
+from firmware import config, store, strict_json
+from tools.micropython import ensure
+
+PATH = "data/thing"
+ROOT = Path(__file__).resolve().parent.parent.parent
+_UPY = ROOT / "host_tests" / "upy"
+_CUTS_MAX = 500  # more writes than any save here takes
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a port tells littlefs; its cache and lookahead are those of MicroPython's extmod/vfs_lfsx.c."""
+
+    name: str
+    block_size: int
+    block_count: int
+    read_size: int
+    prog_size: int
+
+    def config(self, flash):
+        return LFSConfig(
+            context=flash, block_size=self.block_size, block_count=self.block_count, read_size=self.read_size,
+            prog_size=self.prog_size, cache_size=min(self.block_size, 4 * max(self.read_size, self.prog_size)),
+            lookahead_size=32, block_cycles=100,
+        )  # fmt: skip
+
+
+ESP32 = Geometry("esp32", 4096, 24, 32, 32)
+RP2 = Geometry("rp2", 4096, 24, 32, 256)
+# Blocks so small that files have several and metadata is compacted every few saves.
+SMALL = Geometry("small", 512, 64, 32, 32)
+GEOMETRIES = pytest.mark.parametrize("geometry", [ESP32, RP2, SMALL], ids=lambda geometry: geometry.name)
+# What the write under way has done when the power goes: nothing, its first half, or some bits of every byte.
+TEARS = ("nothing", "half", "bits")
+TEARS_EACH = pytest.mark.parametrize("tear", TEARS)
+
+
+class Flash:
+    """NOR flash: erasing a block sets its bits, programming clears some. After `limit` of either the power is gone:
+    nothing is written any more, and the one under way is torn. Reading goes on; nobody is there to see it."""
+
+    def __init__(self, geometry, image=None):
+        self.geometry = geometry
+        self.image = bytearray(image or b"\xff" * (geometry.block_size * geometry.block_count))
+        self.limit = None  # no cut
+        self.tear = TEARS[0]
+        self.writes = 0
+        self.cut = False
+
+    def read(self, cfg, block, off, size):
+        at = block * cfg.block_size + off
+        return self.image[at : at + size]
+
+    def prog(self, cfg, block, off, data):
+        at = block * cfg.block_size + off
+        there = self.image[at : at + len(data)]
+        return self._change(at, bytes(old & new for old, new in zip(there, data, strict=True)))
+
+    def erase(self, cfg, block):
+        return self._change(block * cfg.block_size, b"\xff" * cfg.block_size)
+
+    def sync(self, cfg):
+        return 0
+
+    def _change(self, at, data):
+        if not self.cut and self.writes == self.limit:
+            self.cut = True
+            if self.tear == "half":
+                self.image[at : at + len(data) // 2] = data[: len(data) // 2]
+            elif self.tear == "bits":
+                rng = random.Random(at)
+                for k, new in enumerate(data):
+                    done = rng.getrandbits(8)
+                    self.image[at + k] = self.image[at + k] & ~done | new & done
+        if self.cut:
+            return -errno.EIO
+        self.writes += 1
+        self.image[at : at + len(data)] = data
+        return 0
+
+
+class Device:
+    """A file system on a Flash as the firmware sees it: open and os as MicroPython's VfsLfs2 has them. Only what lies
+    in data/ is there; the profiles of the flashed tree stay where they are."""
+
+    def __init__(self, flash, fresh=False):
+        self.flash = flash
+        self._fs = LFSFilesystem()
+        self._config = flash.geometry.config(flash)  # littlefs points into it
+        if fresh:
+            lfs.format(self._fs, self._config)
+        lfs.mount(self._fs, self._config)
+        self.os = types.SimpleNamespace(stat=self._stat, rename=self._rename, mkdir=self._mkdir)
+
+    def install(self, monkeypatch):
+        for module in (store, strict_json):
+            monkeypatch.setattr(module, "open", self.open, raising=False)
+        for module in (store, config):
+            monkeypatch.setattr(module, "os", self.os)
+        return self
+
+    def open(self, path, mode="r"):
+        if not path.startswith("data/"):
+            return builtins.open(path, mode)
+        return File(self._fs, path, mode)
+
+    def _stat(self, path):
+        found = self._call(lfs.stat, path)
+        kind = stat.S_IFDIR if found.type == found.TYPE_DIR else stat.S_IFREG
+        return (kind, 0, 0, 0, 0, 0, found.size, 0, 0, 0)
+
+    def _rename(self, old, new):
+        self._call(lfs.rename, old, new)
+
+    def _mkdir(self, path):
+        self._call(lfs.mkdir, path)
+
+    def _call(self, function, *arguments):
+        return _errors_as_micropython(function, self._fs, *arguments)
+
+    def used_blocks(self):
+        return lfs.fs_size(self._fs)
+
+    def names(self, folder="data"):
+        directory = lfs.dir_open(self._fs, folder)
+        names = set()
+        while found := lfs.dir_read(self._fs, directory):
+            names.add(found.name)
+        lfs.dir_close(self._fs, directory)
+        return names - {".", ".."}
+
+
+class File:
+    """An open file, written through to littlefs as VfsLfs2's are."""
+
+    def __init__(self, fs, path, mode):
+        self._fs = fs
+        self._text = "b" not in mode
+        self._handle = _errors_as_micropython(lfs.file_open, fs, path, mode.replace("b", "") + "b")
+
+    def read(self, size=-1):
+        if size < 0:
+            size = lfs.file_size(self._fs, self._handle)
+        data = bytes(_errors_as_micropython(lfs.file_read, self._fs, self._handle, size))
+        return data.decode() if self._text else data
+
+    def write(self, data):
+        return _errors_as_micropython(lfs.file_write, self._fs, self._handle, data)
+
+    def flush(self):
+        _errors_as_micropython(lfs.file_sync, self._fs, self._handle)
+
+    def close(self):
+        _errors_as_micropython(lfs.file_close, self._fs, self._handle)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+def _errors_as_micropython(function, *arguments):
+    try:
+        return function(*arguments)
+    except LittleFSError as error:
+        raise OSError(-error.code, str(error)) from None
+
+
+@pytest.fixture
+def boot(monkeypatch):
+    """boot(flash) mounts what is on it for the firmware; boot(geometry) a new one."""
+
+    def mount(what):
+        if isinstance(what, Geometry):
+            return Device(Flash(what), fresh=True).install(monkeypatch)
+        return Device(what).install(monkeypatch)
+
+    return mount
+
+
+def cuts(before, tear):
+    """Flashes with the image `before`, each with the power cut one write later, until one was not cut."""
+    for limit in range(_CUTS_MAX):
+        flash = Flash(before.geometry, before.image)
+        flash.limit, flash.tear = limit, tear
+        yield flash
+        if not flash.cut:
+            assert flash.writes == limit > 1
+            return
+    pytest.fail(f"more than {_CUTS_MAX} writes")
+
+
+def restored(flash):
+    """The flash as it is found when the power is back."""
+    return Flash(flash.geometry, flash.image)
+
+
+def save_until_cut(flash, body):
+    """True when save() said that all was well; an error without a cut is the test's."""
+    try:
+        store.save(PATH, body)
+    except OSError:
+        assert flash.cut
+        return False
+    return True
+
+
+def text(word, size):
+    """A body of this size that no other word's is a part of."""
+    return (word * (size // len(word) + 1))[:size]
+
+
+BODIES = {
+    "inline": (b"old", b"new"),  # so short that littlefs keeps it with the file's name
+    "the same size": (text(b"old ", 3000), text(b"new ", 3000)),
+    "growing": (b"old", text(b"new ", 5000)),
+    "shrinking": (text(b"old ", 5000), b""),
+}
+
+
+@GEOMETRIES
+@TEARS_EACH
+@pytest.mark.parametrize(("old", "new"), BODIES.values(), ids=BODIES)
+def test_a_cut_at_any_write_leaves_the_old_or_the_new_and_the_next_save_works(boot, geometry, tear, old, new):
+    start = boot(geometry).flash
+    for body in (b"before", old):  # both copies exist
+        store.save(PATH, body)
+    seen = set()
+    for flash in cuts(start, tear):
+        boot(flash)
+        saved = save_until_cut(flash, new)
+        device = boot(restored(flash))
+        found = store.load(PATH)
+        assert found in (old, new), f"cut after {flash.limit} writes: {found and found[:80]}"
+        if saved:
+            assert found == new, "save() had said that all was well"
+        seen.add(found)
+        for again in (b"first", text(b"second ", 900), new):
+            store.save(PATH, again)
+            assert store.load(PATH) == again
+        assert device.names() <= {"thing.a", "thing.b", "thing.a.new", "thing.b.new"}
+    assert seen == {old, new}
+
+
+@GEOMETRIES
+@TEARS_EACH
+def test_a_cut_in_the_very_first_save_leaves_nothing_or_all_of_it(boot, geometry, tear):
+    new = text(b"new ", 2000)
+    start = boot(geometry).flash
+    seen = set()
+    for flash in cuts(start, tear):
+        boot(flash)
+        saved = save_until_cut(flash, new)
+        boot(restored(flash))
+        found = store.load(PATH)
+        assert found == new if saved else found in (None, new)
+        seen.add(found)
+        store.save(PATH, b"next")
+        assert store.load(PATH) == b"next"
+    assert seen == {None, new}
+
+
+@TEARS_EACH
+def test_a_cut_at_any_write_of_twenty_saves_in_a_row_while_littlefs_compacts_its_metadata(boot, tear):
+    flash = boot(SMALL).flash
+    old = text(b"0 ", 700)
+    store.save(PATH, old)
+    writes = []
+    for number in range(1, 21):
+        new = text(b"%d " % number, 600 + 40 * number)
+        for attempt in cuts(flash, tear):
+            boot(attempt)
+            saved = save_until_cut(attempt, new)
+            boot(restored(attempt))
+            assert store.load(PATH) == new if saved else store.load(PATH) in (old, new)
+        writes.append(attempt.writes)
+        flash, old = restored(attempt), new
+    # The bodies only grow: a save that took more writes than the one after it had metadata to compact.
+    assert any(earlier > later for earlier, later in itertools.pairwise(writes)), writes
+
+
+@pytest.mark.parametrize("seed", range(4))
+@GEOMETRIES
+def test_power_that_fails_again_and_again_leaves_one_of_the_last_two_and_no_litter(boot, geometry, seed):
+    rng = random.Random(seed)
+    flash = boot(geometry).flash
+    current = b"start"
+    store.save(PATH, current)
+    interrupted = 0
+    for number in range(60):
+        body = text(b"%d " % number, rng.choice((5, 200, 3000)))
+        rehearsal = restored(flash)
+        boot(rehearsal)
+        store.save(PATH, body)
+        flash.limit, flash.tear = rng.randrange(rehearsal.writes * 5 // 4), rng.choice(TEARS)
+        boot(flash)
+        saved = save_until_cut(flash, body)
+        interrupted += not saved
+        flash = restored(flash)
+        device = boot(flash)
+        found = store.load(PATH)
+        assert found == body if saved else found in (current, body), f"seed {seed}, save {number}"
+        current = found
+        # Two copies, and what two interrupted saves left: each at most 3 KB, besides the two folders' metadata.
+        assert device.used_blocks() <= 4 + 4 * -(-3100 // (geometry.block_size - 16))
+    assert 10 < interrupted < 60
+
+
+@GEOMETRIES
+def test_a_full_flash_is_an_error_that_leaves_the_old(boot, geometry):
+    device = boot(geometry)
+    store.save(PATH, b"old")
+    room = geometry.block_size * (geometry.block_count - device.used_blocks() - 3)
+    with device.open("data/filler", "wb") as f:
+        for _ in range(room // 256 - 16):
+            f.write(bytes(256))
+    with pytest.raises(OSError, match="NOSPC"):
+        store.save(PATH, text(b"new ", 16000))
+    boot(restored(device.flash))
+    assert store.load(PATH) == b"old"
+    store.save(PATH, b"something shorter")
+    assert store.load(PATH) == b"something shorter"
+
+
+# The whole flow: what a user writes, what the device starts with, what it keeps as the last good one.
+
+
+def user_config(name):
+    return {
+        "name": name,
+        "buses": [{"uart": 1}],
+        "meters": [{"slot": 0, "name": name * 3, "unit": 1, "profile": "pzem-004t-v3"}],
+    }
+
+
+def upload(device, content):
+    """As mpremote does it: the file itself is written, piece by piece."""
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    with device.open(config.PATH, "wb") as f:
+        for at in range(0, len(data), 128):
+            f.write(data[at : at + 128])
+
+
+def names(loaded):
+    """By which name, so by which of the user's configurations, the device runs; the whole of it is checked."""
+    name = loaded.config["name"]
+    complete, errors = config.validate(user_config(name))
+    assert not errors
+    assert loaded.config == complete
+    return name
+
+
+@pytest.fixture(params=[ESP32, RP2, SMALL], ids=lambda geometry: geometry.name)
+def running(request, boot):
+    """A Flash of a device that runs by its second configuration, "one", and has kept it."""
+    device = boot(request.param)
+    device.os.mkdir("data")
+    for name in ("zero", "one"):
+        upload(device, user_config(name))
+        loaded = config.load()
+        assert (loaded.source, loaded.errors, names(loaded)) == ("file", [], name)
+    return device.flash
+
+
+@TEARS_EACH
+def test_a_cut_at_any_write_from_the_upload_to_the_start_never_costs_the_configuration(boot, running, tear):
+    seen = set()
+    for flash in cuts(running, tear):
+        device = boot(flash)
+        try:
+            upload(device, user_config("two"))
+        except OSError:
+            assert flash.cut
+        else:
+            config.load()  # the reboot after the upload; the power may fail while the copy is kept
+        boot(restored(flash))
+        loaded = config.load()
+        assert (loaded.source, loaded.errors) == ("file", []), f"cut after {flash.limit} writes"
+        seen.add(names(loaded))
+    assert seen == {"one", "two"}
+
+
+@TEARS_EACH
+def test_the_last_good_copy_survives_a_cut_at_any_write_while_the_next_is_kept(boot, running, tear):
+    upload(boot(running), user_config("two"))
+    seen = set()
+    for flash in cuts(running, tear):
+        boot(flash)
+        loaded = config.load()
+        # A flash that fails is no reason not to run.
+        assert (loaded.source, names(loaded)) == ("file", "two")
+        assert [error.split(": ")[1] for error in loaded.errors] == ["not kept as last good"] * flash.cut
+        device = boot(restored(flash))
+        upload(device, json.dumps(user_config("three")).encode()[:-7])  # this one is cut off
+        loaded = config.load()
+        assert (loaded.source, len(loaded.errors)) == ("last good", 1)
+        seen.add(names(loaded))
+    assert seen == {"one", "two"}
+
+
+@TEARS_EACH
+def test_a_new_device_starts_whatever_write_of_its_first_configuration_is_cut(boot, tear):
+    start = boot(SMALL)
+    start.os.mkdir("data")
+    seen = set()
+    for flash in cuts(start.flash, tear):
+        device = boot(flash)
+        try:
+            upload(device, user_config("one"))
+        except OSError:
+            assert flash.cut
+        else:
+            config.load()
+        boot(restored(flash))
+        loaded = config.load()
+        seen.add((loaded.source, loaded.config["name"]))
+        if loaded.source == "default":  # the upload had not come to its end: nothing there, or an empty file
+            assert copy.deepcopy(loaded.config) == config.default()
+        else:
+            assert loaded.errors == []
+    assert seen == {("default", "meterport"), ("file", "one")}
+
+
+def test_the_same_on_real_micropython():
+    """host_tests/upy/littlefs_power_cut.py, with VfsLfs2."""
+    command = [ensure(), "-X", "heapsize=160K", _UPY / "run_module.py", "littlefs_power_cut", _UPY, ROOT, ROOT / "lib"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=100, check=False)
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert [result["traceback"] for result in results if not result["ok"]] == []
+    assert done.stderr == ""  # an exception in the block device under a finaliser would be told here
+    source = (_UPY / "littlefs_power_cut.py").read_text()
+    assert len(results) == source.count("\ndef test_") > 0
