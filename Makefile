@@ -57,6 +57,15 @@ deploy: venv  ## the firmware onto a board that has MicroPython: PORT=/dev/ttyUS
 repl: venv  ## the board's prompt: PORT=/dev/ttyUSB0
 	@exec $(PY) -m tools.device repl --port "$(PORT)" $(ARGS)
 
+.PHONY: emulate
+emulate: venv  ## the firmware on an emulated RP2040 with real lwIP and virtual meters; ARGS="--help" for more
+	@exec $(PY) -m tools.emulator $(ARGS)
+
+.PHONY: silicon
+silicon: venv  ## the tests on the emulated RP2040 (the first run builds MicroPython)
+	@$(PY) -m tools.emulator.build >/dev/null && $(PY) -m tools.emulator.build --tcp-pcbs 5 >/dev/null
+	@exec $(PY) -m pytest host_tests/silicon $(PYTEST_ARGS)
+
 .PHONY: numbers
 numbers: venv  ## the numbers of the README, measured here
 	@exec $(PY) -m tools.numbers $(ARGS)

@@ -1,7 +1,8 @@
 """Starts the gateway, or leaves the REPL alone in safe mode.
 
 Safe mode: a file /data/safe_mode (delete it to leave), for a device whose firmware does not let anybody in.
-Ctrl-C ends the firmware with every socket closed and the watchdog released; the REPL stays. main.run() starts it again.
+Ctrl-C ends the firmware with every socket closed and the watchdog released; the REPL stays, and run() starts it again
+(import main; main.run() where it was not main.py that started it).
 """
 
 import os
@@ -10,7 +11,9 @@ import sys
 
 def _add_path():
     """On a board, packages lie in /lib, which is on the path already; elsewhere beside this file."""
-    here = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
+    # The port itself starts main.py without a __file__.
+    path = globals().get("__file__", "main.py")
+    here = path.rsplit("/", 1)[0] if "/" in path else "."
     for folder in (here, here + "/lib"):
         if folder not in sys.path and folder not in (".", "./lib"):
             sys.path.append(folder)
@@ -42,4 +45,4 @@ elif __name__ == "__main__":
     try:
         run()
     except KeyboardInterrupt:
-        print("meterport: stopped; main.run() starts it again")
+        print("meterport: stopped; run() starts it again")

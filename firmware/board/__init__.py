@@ -1,7 +1,7 @@
 """Boards: the only files that know pins, UARTs, network interfaces, watchdog, clock and reset.
 
 A board module has a class Board with:
-    name                        "unix", "esp32", "rp2"
+    name                        "unix", "esp32", "rp2", "emulated_pico"
     sockets, tcp, udp           sockets that this port's MicroPython offers in all; TCP connections without listeners;
                                 UDP sockets
     larger                      which MicroPython build offers more sockets than the one that runs, "" when none does
@@ -25,6 +25,7 @@ A Link is the network interface:
     dns_servers() -> list       addresses as text
 """
 
+import os
 import sys
 
 
@@ -33,7 +34,10 @@ def detect():
     if sys.platform == "esp32":
         from firmware.board import esp32 as port
     elif sys.platform == "rp2":
-        from firmware.board import rp2 as port
+        if "Emulated Pico" in os.uname().machine:
+            from firmware.board import emulated_pico as port
+        else:
+            from firmware.board import rp2 as port
     else:
         from firmware.board import unix as port
     return port.Board()

@@ -17,25 +17,26 @@ _TXBUF = 12000
 _RXBUF = 4096
 
 
-class Ppp:
-    """The link. A PPP object lives as long as the chip: lwIP does not give its room back."""
+_made = []  # the PPP object, once there is one
 
-    def __init__(self):
-        self._ppp = None
+
+class Ppp:
+    """The link; one for as long as the chip runs. Its buffers are large and lwIP does not give back a PPP's room, so a
+    firmware that is started again at the REPL takes over the one that is there."""
 
     def up(self):
-        return self._ppp is not None and self._ppp.isconnected()
+        return bool(_made) and _made[0].isconnected()
 
     def address(self):
-        return self._ppp.ifconfig()[0] if self.up() else "0.0.0.0"
+        return _made[0].ifconfig()[0] if self.up() else "0.0.0.0"
 
     def connect(self):
         """lwIP asks for a while by itself, and then has to be told to begin again."""
-        if self._ppp is None:
+        if not _made:
             uart = UART(0, _BAUD, tx=Pin(0), rx=Pin(1), rxbuf=_RXBUF, txbuf=_TXBUF)
-            self._ppp = network.PPP(uart)
+            _made.append(network.PPP(uart))
         try:
-            self._ppp.connect()
+            _made[0].connect()
         except OSError as error:
             if error.errno != errno.EALREADY:
                 raise

@@ -10,6 +10,7 @@ ledger must say the same.
 import asyncio
 import itertools
 import json
+import random
 import struct
 import time
 
@@ -22,6 +23,7 @@ CONNECT_S = 5  # a SYN that found the backlog full comes again after 1 s and 3 s
 PAGE = "/"
 DOCUMENTS = ("/api/status", "/api/readings", "/api/sockets")
 PARALLEL = 6  # connections of a browser to one host: what Chrome and Firefox open at most
+_RETRY_S = (0.05, 0.25)
 _TRIES = 20  # of a browser for one document, each on a connection of its own
 
 # (unit, function, address, count) of rig.METERS
@@ -95,16 +97,10 @@ class Link:
         self._crowd = crowd
         self.reader = self.writer = None
         self.transaction = 0
-        self.answers = 0
 
     async def connect(self, port):
         self.reader, self.writer = await asyncio.open_connection(HOST, port)
         self._crowd.links.add(self)
-
-    @property
-    def peer(self):
-        """This end of the connection as the gateway's ledger writes it."""
-        return "{}:{}".format(*self.writer.get_extra_info("sockname"))
 
     @property
     def is_open(self):
@@ -129,7 +125,6 @@ class Link:
             assert (transaction, protocol, answered) == (self.transaction, 0, unit), f"{head.hex()} answers {read}"
             reply = await self.reader.readexactly(length - 1)
         assert (reply[0], reply[1]) == (function, 2 * count), f"{reply.hex()} answers {read}"
-        self.answers += 1
         return reply[2:]
 
     async def get(self, path):
@@ -145,14 +140,14 @@ class Link:
                 await self.reader.readexactly(2)
             else:
                 body = await self.reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0]))
-        self.answers += 1
         return body
 
 
 class Poller:
-    """Polls every `period_s`, one of `reads` after the other, until `until` (the loop's time).
+    """Polls every `period_s`, one of `reads` after the other. After a poll that got no answer it asks again soon, but
+    not at once, and not when everybody else does.
 
-    each     connects for each poll; else it stays connected, and connects again at the next poll after a loss
+    each     connects for each poll; else it stays connected, and connects again when it was closed
     lost     polls without an answer; `connects`: connections that it took; `answered`: when each answer came
     """
 
@@ -167,16 +162,23 @@ class Poller:
         self.answered = []
         self.worst_s = 0.0
         self.first_error = None
+        self._rng = random.Random(phase)
 
-    async def run(self, until):
+    async def run(self, over):
+        """Until over() is true."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self.phase * self.period_s
-        while due < until:
+        while True:
             await asyncio.sleep(due - loop.time())
-            await self.poll()
-            due = max(due + self.period_s, loop.time())
+            if over():
+                return
+            if await self.poll():
+                due = max(due + self.period_s, loop.time())
+            else:
+                due = loop.time() + self._rng.uniform(*_RETRY_S)
 
     async def poll(self):
+        """True when it was answered."""
         begun = time.monotonic()
         self.polls += 1
         try:
@@ -191,11 +193,12 @@ class Poller:
             self.lost += 1
             self.first_error = self.first_error or error
             self.close()
-            return
+            return False
         self.answered.append(time.monotonic())
         self.worst_s = max(self.worst_s, self.answered[-1] - begun)
         if self.each:
             self.close()
+        return True
 
     def close(self):
         if self.link is not None:
@@ -205,7 +208,8 @@ class Poller:
 
 class Browser:
     """Six connections, kept alive and made at once; each refresh asks for a document on every one of them. A
-    connection that the gateway has closed is made again, and the request that met its end is asked again.
+    connection that the gateway has closed is made again, and the request that met its end is asked again: at once,
+    then after pauses, or the connections of all browsers would only push each other out.
 
     documents   loaded, each whole and right; `repeated`: requests that had to be asked again
     """
@@ -216,12 +220,16 @@ class Browser:
         self.paths = itertools.cycle((PAGE, *DOCUMENTS))
         self.documents = self.repeated = 0
         self.worst_s = 0.0
+        self._rng = random.Random(crowd.made)
 
-    async def run(self, until, period_s=2.0):
+    async def run(self, over, period_s=2.0):
+        """Until over() is true."""
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while due < until:
+        while True:
             await asyncio.sleep(due - loop.time())
+            if over():
+                return
             await self.refresh()
             due = max(due + period_s, loop.time())
 
@@ -243,8 +251,9 @@ class Browser:
 
     async def _load(self, k, path):
         begun = time.monotonic()
-        for _ in range(_TRIES):
+        for tries in range(_TRIES):
             try:
+                await asyncio.sleep(self._rng.uniform(0, 0.02 * tries))
                 await self._open(k)
                 body = await self.links[k].get(path)
             except (ConnectionError, EOFError):

@@ -1,0 +1,132 @@
+"""The firmware on the emulated Pico, with real MicroPython and real lwIP. These tests run only when they are named
+(`make silicon`, or `pytest host_tests/silicon`): they need a cross compiler, Node.js and libslirp, and minutes for the
+first build."""
+
+import contextlib
+import http.client
+import json
+
+import pytest
+
+from host_tests.gateway.rig import HOST, METERS, Client, wait_for
+from tools.emulator import __main__ as emulate
+from tools.emulator import build, emulated
+from tools.virtual_meters import VirtualMeter
+
+ANSWER_S = 15  # the chip runs slower than real time while it is busy, and libslirp accepts before it does
+POLLED_S = 60
+
+
+def pytest_ignore_collect(collection_path, config):
+    """True (not collected) unless this folder, or something in it, was named on the command line."""
+    return None if any("silicon" in argument for argument in config.args) else True
+
+
+class Chip:
+    """An emulated Pico with the firmware and frozen virtual meters; a context manager."""
+
+    def __init__(self, folder, tcp_pcbs, config=None):
+        self.meters = {meter["unit"]: VirtualMeter(meter["unit"], meter["profile"]) for meter in METERS}
+        for meter in self.meters.values():
+            meter.delay_ms = 1
+            meter.freeze()
+        self.config = emulate.configuration({"meters": list(METERS), **(config or {})})
+        self.emulator = emulated.Emulator(
+            folder,
+            firmware=build.ensure_firmware(tcp_pcbs),
+            files=emulated.device_files(self.config),
+            meters=list(self.meters.values()),
+            ports={"http": 0, "modbus": 0},
+        )
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        lines = list(self.emulator.lines)
+        self.emulator.stop()
+        if kind is None:
+            bad = [line for line in lines if "MemoryError" in line or "Traceback" in line or "task died" in line]
+            assert not bad, "\n".join(lines)
+
+    def start(self):
+        self.emulator.start()
+        self.emulator.wait_ready()
+
+    def client(self):
+        return Client(self.emulator.ports["modbus"], timeout=ANSWER_S)
+
+    def fetch(self, path):
+        """(status, body) of a GET on a connection of its own."""
+        connection = http.client.HTTPConnection(HOST, self.emulator.ports["http"], timeout=ANSWER_S)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def get(self, path):
+        """The JSON document at `path`."""
+        status, body = self.fetch(path)
+        assert status == 200, f"{path}: {status} {body!r}"
+        return json.loads(body)
+
+    def wait_polled(self):
+        """Waits until every point of every meter is good."""
+
+        def good():
+            meters = self.get("/api/readings")["meters"]
+            return all(point["quality"] == "good" for meter in meters for point in meter["points"])
+
+        wait_for(good, POLLED_S, "a good reading of every point")
+
+    def wait_alone(self):
+        """Waits until the connections of earlier tests are gone; one is the one that asks."""
+
+        def alone():
+            with self.client() as client:
+                return client.read(255, 3, 103, 1) == b"\x00\x01"
+
+        wait_for(alone, POLLED_S, "an empty ledger")
+
+
+@pytest.fixture(scope="module")
+def shared_chip(tmp_path_factory):
+    """The chip with 16 TCP connections for all tests of a module."""
+    with Chip(tmp_path_factory.mktemp("chip"), build.OUR_PCBS) as chip:
+        chip.wait_polled()
+        yield chip
+
+
+@pytest.fixture
+def chip(shared_chip):
+    """The shared chip, with nobody connected."""
+    shared_chip.wait_alone()
+    return shared_chip
+
+
+@pytest.fixture
+def make_chip(tmp_path):
+    """make_chip(tcp_pcbs=16, config=None) starts a chip of the test's own."""
+    with contextlib.ExitStack() as stack:
+        number = 0
+
+        def make(tcp_pcbs=build.OUR_PCBS, config=None):
+            nonlocal number
+            number += 1
+            return stack.enter_context(Chip(tmp_path / f"chip{number}", tcp_pcbs, config))
+
+        yield make
+
+
+@pytest.fixture
+def connect():
+    """connect(chip) gives a Client; all are closed with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def new(chip):
+            return stack.enter_context(chip.client())
+
+        yield new

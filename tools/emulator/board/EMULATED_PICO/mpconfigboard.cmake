@@ -1,0 +1,13 @@
+# -DTCP_PCBS=n builds with n lwIP TCP connections instead of MicroPython's 5.
+set(PICO_BOARD "pico")
+set(PICO_PLATFORM "rp2040")
+set(MICROPY_PY_LWIP ON)
+set(MICROPY_C_HEAP_SIZE 4096)  # lwIP's PPP allocates from the C heap
+list(APPEND MICROPY_DEF_BOARD
+    MICROPY_PY_NETWORK=1
+    MICROPY_PY_NETWORK_PPP_LWIP=1
+)
+if(TCP_PCBS)
+    list(APPEND MICROPY_DEF_BOARD METERPORT_TCP_PCBS=${TCP_PCBS} MEMP_NUM_TCP_PCB=${TCP_PCBS})
+endif()
+set(MICROPY_FROZEN_MANIFEST ${CMAKE_CURRENT_LIST_DIR}/manifest.py)
