@@ -12,6 +12,8 @@ PORT ?=
 CHIP ?=
 MICROPYTHON_BIN ?=
 UPGRADE ?=
+DAYS ?= 1
+SEED ?=
 
 .PHONY: help
 help:  ## this list
@@ -56,6 +58,10 @@ deploy: venv  ## the firmware onto a board that has MicroPython: PORT=/dev/ttyUS
 .PHONY: repl
 repl: venv  ## the board's prompt: PORT=/dev/ttyUSB0
 	@exec $(PY) -m tools.device repl --port "$(PORT)" $(ARGS)
+
+.PHONY: soak
+soak: venv  ## days of simulated life: DAYS=30 SEED=1 ARGS="--profile picow-16"
+	@exec $(PY) -m tools.soak --days "$(DAYS)" $(if $(SEED),--seed "$(SEED)") $(ARGS)
 
 .PHONY: emulate
 emulate: venv  ## the firmware on an emulated RP2040 with real lwIP and virtual meters; ARGS="--help" for more

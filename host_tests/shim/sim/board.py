@@ -1,0 +1,93 @@
+"""A board (firmware.board) made of the simulated parts: limits as firmware/board states them for the profile."""
+
+
+class SimReset(BaseException):
+    """The device restarts: `reason` is "watchdog" or "reset". A BaseException, for nothing may hold a restart up."""
+
+    def __init__(self, reason):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SimLink:
+    """Up from the start; down() and back() are the test's."""
+
+    def __init__(self, ip, dns):
+        self._ip = ip
+        self._dns = dns
+        self._up = True
+
+    def up(self):
+        return self._up
+
+    def address(self):
+        return self._ip
+
+    def connect(self):
+        """The access point decides."""
+
+    def dns_servers(self):
+        return list(self._dns) if self._up else []
+
+    def down(self):
+        self._up = False
+
+    def back(self):
+        self._up = True
+
+
+class SimBoard:
+    """`wires` are the buses in the order of the configuration; `dns`: addresses of name servers."""
+
+    def __init__(self, profile, timeline, wires, ip, dns=()):
+        self.name = profile.board
+        self.sockets = profile.sockets
+        self.tcp = profile.tcp
+        self.udp = profile.udp
+        self.larger = "" if profile.sockets >= 16 and profile.tcp >= 16 else "a build for 16 sockets"
+        self.link = SimLink(ip, dns)
+        self.unix_s = None
+        self.fed = 0
+        self.released = False
+        self._timeline = timeline
+        self._wires = list(wires)
+        self._opened = {}
+        self._timeout_us = 0
+        self._fed_us = 0
+
+    def open_line(self, config):
+        """config["uart"] is the number of the wire."""
+        return self._wires[config["uart"]].open()
+
+    def open_link(self, config):
+        return self.link
+
+    def set_clock(self, unix_s):
+        self.unix_s = unix_s
+
+    def watchdog(self, timeout_s):
+        if timeout_s:
+            self._timeout_us = 1_000_000 * timeout_s
+            self.feed()
+            self._timeline.after(self._timeout_us, self._bite)
+
+    def feed(self):
+        self.fed += 1
+        self._fed_us = self._timeline.now_us
+
+    def _bite(self):
+        due_us = self._fed_us + self._timeout_us
+        if self.released:
+            return
+        if self._timeline.now_us >= due_us:
+            raise SimReset("watchdog")
+        self._timeline.at(due_us, self._bite)
+
+    def release(self):
+        self.released = True
+
+    def reset(self):
+        raise SimReset("reset")
+
+    def crashed(self, error):
+        raise error
