@@ -66,7 +66,7 @@ def test_a_signal_ends_the_firmware_and_frees_its_ports(make_rig, runtime, numbe
     # Ctrl-C is the way to the REPL: an orderly end. SIGTERM may be handled or not.
     assert code == 0 if number == signal.SIGINT else code in (0, -signal.SIGTERM)
     if number == signal.SIGINT:
-        assert "meterport: stopped; main.run() starts it again" in rig.gateway.lines
+        assert "meterport: stopped; run() starts it again" in rig.gateway.lines
     rig.gateway.start()
     rig.gateway.wait_ready()
 
