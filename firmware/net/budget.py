@@ -4,7 +4,7 @@ A service that is enabled at boot holds its slot from boot on, whether it is usi
 and goes to accepted connections. A slot's connection is closed by its own close(reason), at once and for good, before
 the newcomer is accepted: there is never one socket too many, not even for a moment.
 
-Order of victims (etport-sockets.txt: "automatically close the least recently used connection"):
+Order of victims (Elkor's note on the ETport's sockets: "automatically close the least recently used connection"):
   1. connections that were never served a request, oldest first;
   2. connections with nothing in flight, least recently used first;
   3. only when every one has a request in flight: the least recently used of those.

@@ -1,4 +1,4 @@
-"""Crowds of clients over real sockets, all on one asyncio loop: Modbus pollers of the kinds that etport-sockets.txt
+"""Crowds of clients over real sockets, all on one asyncio loop: Modbus pollers of the kinds that Elkor's note
 names (connected for good, or for each poll), and browsers with six parallel connections.
 
 In:  a Rig whose virtual meters stand still.

@@ -1,6 +1,6 @@
-"""The crowds of etport-sockets.txt ("Recommended Practical Limits", "Example Scenario") against the firmware on real
-MicroPython: who is served, who is closed, and what the ledger says of it. The same scenarios as in host_tests/scenario,
-with real sockets, counted in /proc during the whole test."""
+"""The crowds of Elkor's note on the ETport's sockets ("Recommended Practical Limits", "Example Scenario") against the
+firmware on real MicroPython: who is served, who is closed, and what the ledger says of it. The same scenarios as in
+host_tests/scenario, with real sockets, counted in /proc during the whole test."""
 
 import asyncio
 import contextlib
