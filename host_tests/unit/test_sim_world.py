@@ -357,6 +357,9 @@ def test_the_environment_chooses_the_seed(monkeypatch):
     monkeypatch.delenv(seeds.VARIABLE)
     known = list(seeds.fresh)
     try:
+        monkeypatch.delenv("METERPORT_FRESH", raising=False)
+        assert seeds.chosen((1, 2), 3) == [1, 2]
+        monkeypatch.setenv("METERPORT_FRESH", "1")
         chosen = seeds.chosen((1, 2), 3)
         assert chosen[:2] == [1, 2]
         assert len(set(chosen)) == 5
