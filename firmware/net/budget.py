@@ -5,9 +5,13 @@ and goes to accepted connections. A slot's connection is closed by its own close
 the newcomer is accepted: there is never one socket too many, not even for a moment.
 
 Order of victims (Elkor's note on the ETport's sockets: "automatically close the least recently used connection"):
-  1. connections that were never served a request, oldest first;
+  1. connections that have had the time to ask and were never served a request, oldest first;
   2. connections with nothing in flight, least recently used first;
   3. only when every one has a request in flight: the least recently used of those.
+Who has just come is spared for `_GRACE_MS`, for its first request is on the way: a newcomer for whom only such a one
+could go waits in the backlog, and soon finds it served and idle. So in a burst of clients each is served. But when a
+fifth of all are such, the newcomer waits as well and takes the place of none that is idle: who only connects, however
+often, costs those that are served nothing.
 Browsers do not push pollers out: an HTTP newcomer takes the place of an HTTP connection, and HTTP holds no more than
 its quota. Only when no HTTP connection is open may one take the place of the least recently used idle connection of
 another kind, so that the page can always be reached. An HTTP newcomer closes nobody who has a request in flight: half
@@ -23,6 +27,7 @@ SERVICES = ("http", "modbus", "bacnet", "finder", "ntp", "posting")
 _UDP = ("bacnet", "finder", "ntp")
 _TCP_CLIENTS = ("posting",)
 REASONS = ("unserved", "idle", "busy", "quota", "timeout")
+_GRACE_MS = const(1000)
 _RETRY_MS = const(50)
 _LONG_MS = const(3600000)
 _USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32 bits
@@ -81,6 +86,7 @@ class Budget:
                 self.refused_services.append(kind)
                 events.add("sockets", "%s is not started: this board has no socket for it" % kind)
         self.general = min(self.limit - len(self.services), max(tcp, 1))
+        self._spared = max(self.general // 5, 1)  # eight of ten stay with those who are served
         self.high_water = len(self.services)
         self.accepted = 0
         self.postponed = 0
@@ -103,9 +109,10 @@ class Budget:
     def admit(self, kind):
         """Makes room for a newcomer of `kind`, closing one connection where needed.
 
-        True when there is room now. False when the newcomer has to wait in the backlog: an HTTP connection, while
-        every connection whose place it may take has a request in flight; `waiting` listeners are then told by
-        resume() when something has changed. Call before the connection is accepted, or the limit is passed.
+        True when there is room now. False when the newcomer has to wait in the backlog: while those whose place it
+        may take have only just come, and an HTTP connection while they have a request in flight; `waiting` listeners
+        are then told by resume() when something has changed. Call before the connection is accepted, or the limit is
+        passed.
         """
         held = 0
         for slot in self.connections:
@@ -122,13 +129,18 @@ class Budget:
         return True
 
     def _victim(self, kind):
-        """The connection that goes first, of `kind` only unless that is None."""
+        """The connection that goes first, of `kind` only unless that is None. None while nobody may go."""
         victim = None
+        new = 0
         for slot in self.connections:
             if kind is not None and slot.kind != kind:
                 continue
-            if victim is None or self._before(slot, victim):
+            if not slot.requests and not slot.busy and slot.idle_ms() < _GRACE_MS:
+                new += 1
+            elif victim is None or self._before(slot, victim):
                 victim = slot
+        if victim is None or victim.busy and new or victim.requests and new >= self._spared:
+            return None
         return victim
 
     def _before(self, slot, other):

@@ -86,6 +86,31 @@ def test_the_eleventh_to_the_twentieth_client_each_close_the_least_recently_used
 
 
 @boards()
+def test_twenty_clients_that_all_begin_at_once_are_each_served_without_a_second_try(profile, seed):
+    async def first(world, client):
+        for resets in range(20):
+            try:
+                await client.connect()
+                await client.ask(*modbus.CACHED[0])
+            except modbus.Lost:
+                await world.sleep(0.1 * world.rng.random())
+            else:
+                return resets
+        raise AssertionError("reset twenty times")
+
+    async def scenario(world):
+        await world.until(world.polled)
+        checker = modbus.Checker(world)
+        clients = [modbus.Client(world.host(split=0.2), checker) for _ in range(20)]
+        tasks = [world.start(first(world, client)) for client in clients]
+        resets = sum([await task for task in tasks])
+        assert resets == 0 or profile.backlog_full == profiles.RESET
+        assert evictions(world) == {"unserved": 0, "idle": 10, "busy": 0, "quota": 0, "timeout": 0}
+
+    run(scenario, seed=seed, profile=profile)
+
+
+@boards()
 def test_twenty_clients_that_connect_again_all_make_progress(profile, seed):
     async def scenario(world):
         pollers = await crowd(world, 20, period_s=5.0, reads=modbus.CACHED + modbus.PASSED[:2])
@@ -94,7 +119,7 @@ def test_twenty_clients_that_connect_again_all_make_progress(profile, seed):
         for poller in pollers:
             # Good software meets a closed connection before it asks, and connects: it loses a poll now and then, when
             # its connection is closed while its request is under way.
-            assert poller.answers >= 0.9 * poller.polls, (poller.answers, poller.polls, poller.first_error)
+            assert poller.answers >= 0.98 * poller.polls - 1, (poller.answers, poller.polls, poller.first_error)
         assert evictions(world)["idle"] > 100
 
     run(scenario, seed=seed, profile=profile)

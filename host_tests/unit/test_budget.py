@@ -9,6 +9,7 @@ from firmware.net.budget import SERVICES, Budget
 from host_tests.unit.fakes import TICKS_PERIOD, Uptime
 
 ALL = list(SERVICES)
+GRACE_MS = 1000  # in which a newcomer's first request is awaited
 
 
 def make(events, limit=16, enabled=ALL, quota=4, tcp=16, udp=16, uptime=None):
@@ -118,11 +119,14 @@ def test_one_slot_always_stays_general_and_what_does_not_fit_is_named(events, li
         (12, 16, [], 10),
     ],
 )
-def test_a_board_with_fewer_connections_or_udp_sockets_offers_fewer(events, tcp, udp, refused, general):
+def test_a_board_with_fewer_connections_or_udp_sockets_offers_fewer(events, clock, tcp, udp, refused, general):
     budget = make(events, tcp=tcp, udp=udp)
     assert budget.refused_services == refused
     assert budget.general == general
-    held = [connect(budget, "modbus") for _ in range(general + 3)]
+    held = []
+    for _ in range(general + 3):
+        held.append(connect(budget, "modbus"))
+        clock.advance_ms(GRACE_MS)
     assert sum(not one.closed for one in held) == general, "never more than the board can hold"
 
 
@@ -136,9 +140,10 @@ def test_a_newcomer_is_let_in_without_harm_while_there_is_room(events):
     assert budget.evicted() == 0
 
 
-def test_those_never_served_go_first_oldest_first(events):
+def test_those_never_served_go_first_oldest_first(events, clock):
     budget = make(events)
     held = fill(budget, served=False)
+    clock.advance_ms(GRACE_MS)
     for k in (0, 1, 3):
         held[k].served()
     for expected in (2, 4, 5):
@@ -183,6 +188,57 @@ def test_a_busy_one_that_was_never_served_is_busy(events):
     assert held[1].closed
 
 
+def test_who_has_just_come_is_spared_and_the_next_waits_until_one_of_them_is_served(events, clock):
+    budget = make(events)
+    held = fill(budget, served=False)
+    assert connect(budget, "modbus") is None
+    clock.advance_ms(GRACE_MS - 1)
+    assert connect(budget, "modbus") is None
+    for one in held[:8]:
+        one.served()
+    assert connect(budget, "modbus") is None, "two of ten have just come"
+    held[8].served()
+    assert connect(budget, "modbus") is not None
+    assert [k for k, one in enumerate(held) if one.closed] == [0]
+    assert budget.postponed == 3
+
+
+def test_a_burst_of_newcomers_is_served_one_after_the_other_and_none_is_closed_unserved(events):
+    budget = make(events)
+    waiting = 40
+    under_way = []
+    while waiting or under_way:
+        new = connect(budget, "modbus") if waiting else None
+        if new:
+            waiting -= 1
+            under_way.append(new)
+        else:
+            under_way.pop(0).served()
+    assert budget.evictions == [0, 30, 0, 0, 0]
+
+
+def test_who_only_connects_takes_the_place_of_two_at_most(events, clock):
+    budget = make(events)
+    held = fill(budget)
+    for _ in range(50):
+        connect(budget, "modbus")
+        connect(budget, "modbus")
+        assert connect(budget, "modbus") is None
+        clock.advance_ms(GRACE_MS)
+    assert [k for k, one in enumerate(held) if one.closed] == [0, 1]
+
+
+def test_nobody_with_a_request_in_flight_goes_while_one_has_just_come(events, clock):
+    budget = make(events)
+    held = [one.busy() for one in fill(budget)]
+    held[3].close()
+    new = connect(budget, "modbus")
+    assert connect(budget, "modbus") is None
+    clock.advance_ms(GRACE_MS)
+    assert connect(budget, "modbus") is not None
+    assert new.closed
+
+
 def test_bytes_do_not_move_the_clock_only_served_requests_do(events, clock):
     budget = make(events)
     held = fill(budget)
@@ -196,6 +252,16 @@ def test_bytes_do_not_move_the_clock_only_served_requests_do(events, clock):
 
 
 # -- HTTP
+
+
+def test_a_browsers_second_connection_waits_for_the_first_to_be_served(events, clock):
+    budget = make(events, quota=1)
+    first = connect(budget, "http")
+    assert connect(budget, "http") is None
+    assert connect(budget, "modbus") is not None
+    first.served()
+    assert connect(budget, "http") is not None
+    assert first.closed
 
 
 def test_http_holds_no_more_than_its_quota(events):
@@ -303,9 +369,10 @@ def test_high_water_and_accepted_are_counted(events):
     assert (budget.high_water, budget.accepted) == (10, 5)
 
 
-def test_every_eviction_is_counted_by_reason_and_logged(events):
+def test_every_eviction_is_counted_by_reason_and_logged(events, clock):
     budget = make(events)
     fill(budget, served=False)
+    clock.advance_ms(GRACE_MS)
     connect(budget, "modbus")
     assert budget.evictions == [1, 0, 0, 0, 0]
     assert events.texts() == ["modbus connection closed: unserved"]
@@ -352,23 +419,30 @@ class Model:
     def __init__(self, general, quota):
         self.general = general
         self.quota = quota
-        self.rows = []  # [held, kind, requests, busy, order of use]
+        self.rows = []  # [held, kind, requests, busy, order of use, time of use]
 
-    def victim_for(self, kind):
+    def victim_for(self, kind, now_ms):
         """ "free", "wait" or the row that goes."""
         mine = [row for row in self.rows if row[1] == kind]
         over = kind == "http" and len(mine) >= self.quota
         if len(self.rows) < self.general and not over:
             return "free"
         candidates = mine if kind == "http" and mine else self.rows
-        by_rule = sorted(candidates, key=lambda row: (2 if row[3] else 1 if row[2] else 0, row[4]))
-        if kind == "http" and by_rule[0][3]:
-            return "wait"
-        return by_rule[0]
+        new = [row for row in candidates if not row[2] and not row[3] and now_ms - row[5] < GRACE_MS]
+        unserved = [row for row in candidates if not row[2] and not row[3] and row not in new]
+        idle = [row for row in candidates if row[2] and not row[3]]
+        busy = [row for row in candidates if row[3]]
+        if unserved:
+            allowed = unserved
+        elif idle:
+            allowed = idle if len(new) < max(1, self.general // 5) else []
+        else:
+            allowed = busy if not new and kind != "http" else []
+        return min(allowed, key=lambda row: row[4]) if allowed else "wait"
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_long_random_life_follows_the_rules_and_never_passes_the_limit(events, seed):
+def test_a_long_random_life_follows_the_rules_and_never_passes_the_limit(events, clock, seed):
     luck = random.Random(seed)
     quota = luck.randint(1, 8)
     enabled = [name for name in ALL if name in ("http", "modbus") or luck.random() < 0.7]
@@ -380,7 +454,7 @@ def test_a_long_random_life_follows_the_rules_and_never_passes_the_limit(events,
         what = luck.random()
         if what < 0.4 or not model.rows:
             kind = luck.choice(["modbus", "modbus", "http"])
-            expected = model.victim_for(kind)
+            expected = model.victim_for(kind, clock.us // 1000)
             new = connect(budget, kind)
             assert (new is None) == (expected == "wait")
             if isinstance(expected, list):
@@ -388,21 +462,23 @@ def test_a_long_random_life_follows_the_rules_and_never_passes_the_limit(events,
                 model.rows.remove(expected)
             if new is not None:
                 order += 1
-                model.rows.append([new, kind, 0, False, order])
+                model.rows.append([new, kind, 0, False, order, clock.us // 1000])
         elif what < 0.75:
             row = luck.choice(model.rows)
             row[0].served()
             order += 1
             row[2] += 1
-            row[4] = order
+            row[4:] = order, clock.us // 1000
         elif what < 0.9:
             row = luck.choice(model.rows)
             row[3] = not row[3]
             row[0].busy(row[3])
-        else:
+        elif what < 0.96:
             row = luck.choice(model.rows)
             row[0].close()
             model.rows.remove(row)
+        else:
+            clock.advance_ms(luck.randint(1, 2 * GRACE_MS))
         assert [row[0].closed for row in model.rows] == [False] * len(model.rows)
         assert {id(slot.connection) for slot in budget.connections} == {id(row[0]) for row in model.rows}
         assert len(budget.connections) == len(model.rows)
