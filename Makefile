@@ -29,7 +29,12 @@ sim: venv  ## the gateway and virtual meters on this machine; ARGS="--help" for 
 
 .PHONY: test
 test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them
+ifeq ($(strip $(PYTEST_ARGS)),)
+	@$(PY) -m pytest -n auto --dist worksteal host_tests/codec host_tests/unit
+	@exec $(PY) -m pytest --ignore host_tests/codec --ignore host_tests/unit
+else
 	@exec $(PY) -m pytest $(PYTEST_ARGS)
+endif
 
 .PHONY: check check-style check-imports check-compile check-types
 check: check-style check-imports check-compile check-types  ## what needs no running; `make -k check` goes through all
@@ -69,18 +74,26 @@ emulate: venv  ## the firmware on an emulated RP2040 with real lwIP and virtual 
 
 .PHONY: silicon
 silicon: venv  ## the tests on the emulated RP2040 (the first run builds MicroPython)
-	@$(PY) -m tools.emulator.build >/dev/null && $(PY) -m tools.emulator.build --tcp-pcbs 5 >/dev/null
+	@for image in "--tcp-pcbs 5" "" "--frozen"; do $(PY) -m tools.emulator.build $$image >/dev/null || exit 1; done
 	@exec $(PY) -m pytest host_tests/silicon $(PYTEST_ARGS)
+
+.PHONY: silicon-long
+silicon-long: venv  ## the same with what takes too long for every day
+	@$(MAKE) --no-print-directory silicon PYTEST_ARGS="-m 'long or not long' $(PYTEST_ARGS)"
+
+.PHONY: bench-silicon
+bench-silicon: venv  ## cycles of requests on the emulated RP2040, the same on every machine; ARGS="--help" for more
+	@exec $(PY) -m tools.bench.silicon $(ARGS)
 
 .PHONY: numbers
 numbers: venv  ## the numbers of the README, measured here
 	@exec $(PY) -m tools.numbers $(ARGS)
 
 .PHONY: lock
-lock:  ## renew the pinned requirements after a change in tools/*.in; UPGRADE=1 takes newer versions
+lock:  ## renew the pinned requirements after a change in an .in file; UPGRADE=1 takes newer versions
 	@test -x build/lock/bin/python || python3 -m venv build/lock
 	@build/lock/bin/python -I -m pip install -qq --disable-pip-version-check 'uv>=0.9,<1'
-	@for name in requirements stubs-esp32 stubs-rp2; do \
+	@for name in requirements stubs-esp32 stubs-rp2 emulator/node; do \
 	    build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	        --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	        $(if $(UPGRADE),--upgrade) $${PIP_INDEX_URL:+--default-index "$$PIP_INDEX_URL"} \

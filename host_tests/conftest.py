@@ -1,10 +1,20 @@
 """Fixtures for the tests that run the whole firmware as a process (gateway/ and interop/)."""
 
 import contextlib
+import gc
 
 import pytest
 
 from host_tests.gateway.rig import Rig
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_collections():
+    """The firmware collects wherever a small heap needs it; in this process that would each time go through what
+    thousands of tests have left, and took half of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "collect", lambda generation=2: 0)
+        yield
 
 
 @pytest.fixture
