@@ -55,14 +55,20 @@ class App:
         self.readings = Readings(self.clock.uptime_s)
         self.points = _load_points(config["meters"])
         _forget(*_BOOT_MODULES)
+        cause = board.reset_cause()
+        if cause:
+            self.events.add("app", "started after " + cause)
         self.buses = []
         for number, bus in enumerate(config["buses"]):
             meters = [meter for meter in self.points.meters if meter.bus == number]
             self.buses.append(
-                Bus(number, bus, _opener(board, bus), meters, self.events, self.clock.uptime_s)
+                Bus(number, bus, board.open_line, meters, self.events, self.clock.uptime_s)
             )
-        self.router = Router(self.buses, self.points)
+        self.router = Router(self.buses, self.points.meters, config["routes"])
+        # What has become of them has all that is needed: with 32 meters these are 10 KB.
+        del config["meters"], config["routes"]
         self.restarts = 0
+        self.scan = None
         self.ntp = None
         self.modbus = None
         self.http = None
@@ -134,6 +140,19 @@ class App:
             return "reserved"
         return "running" if getattr(self, name) is not None else "failed"
 
+    def start_scan(self, number, bauds, framings, first, last, timeout_ms):
+        """A search for meters on a bus, whose polling pauses meanwhile; `scan` is its state (firmware.bus.scan). Raises
+        ValueError, or OSError when the line is taken."""
+        from firmware.bus.scan import Scan
+
+        if number >= len(self.buses):
+            raise ValueError("bus: %d is not one of the %d in buses" % (number, len(self.buses)))
+        bus = self.buses[number]
+        search = Scan(bus.config, self.events, bauds, framings, first, last, timeout_ms)
+        if not bus.invite(search):
+            raise OSError("a scan is running")
+        self.scan = search
+
     # -- running
 
     def start(self):
@@ -146,12 +165,11 @@ class App:
         if self.budget.service_slot("ntp"):
             from firmware.services.ntp.client import Client
 
-            self.ntp = Client(config["ntp"], self.budget, self.events, self.clock, self.link.dns_servers)
+            self.ntp = Client(config["ntp"], self.budget, self.events, self.clock, self.link)
             self._supervise("ntp", self.ntp.run)
         for bus in self.buses:
             self._supervise("bus %d" % bus.number, bus.run)
         self._supervise("link", self._keep_link)
-        self._supervise("output", self.budget.feed)
         self._supervise("tick", self._tick)
 
     def _start(self, name, starter):
@@ -266,10 +284,7 @@ def _load_points(configs):
     profiles = {}
     meters = []
     for one in configs:
-        name = one["profile"]
-        if name not in profiles:
-            profiles[name] = profile_load.load(name)
-        meters.append(Meter(one, profiles[name]))
+        meters.append(Meter(one, profile_load.of_meter(one, profiles), profile_load.ratios(one)))
     return Points(meters)
 
 
@@ -280,13 +295,6 @@ def _forget(*names):
         if hasattr(firmware, name):
             delattr(firmware, name)
     gc.collect()  # what follows is allocated for good, and should lie together
-
-
-def _opener(board, bus):
-    def open_line():
-        return board.open_line(bus)
-
-    return open_line
 
 
 def run(board):

@@ -5,6 +5,7 @@ data/config.json is what the user wrote. When it is right the device runs by it 
 was wrong: `meters[2].unit: 300 is not 1 to 247`. The file itself is never changed behind the user's back.
 """
 
+import gc
 import json
 import os
 
@@ -15,12 +16,14 @@ PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
 _ERRORS_MAX = 12
 _METERS_MAX = 64
+_ON_BUS_MAX = 32  # unit loads of RS-485
 _FILE_MAX = 12288
 _ENOENT = 2
 _NO_FILE = object()
 
 # A key is (kind, default, allowed...): "bool"; "int", low, high; "text", shortest, longest; "choice", values;
-# "pin": GPIO number or null; "uart": number of a UART, or path of a serial device; "ip": dotted quad.
+# "pin": GPIO number or null; "uart": number of a UART, or path of a serial device; "ip": dotted quad;
+# "ips", default, most: a list of them.
 # A section is a dict; a list is [schema of an item, most items].
 BUS = {
     "uart": ("uart", 1),
@@ -29,6 +32,17 @@ BUS = {
     "tx": ("pin", None),
     "rx": ("pin", None),
     "direction": ("pin", None),
+    "gap_ms": ("int", 0, 0, 1000),
+    "echo": ("bool", False),
+    "broadcast": ("bool", False),
+    "turnaround_ms": ("int", 150, 0, 2000),
+}
+ROUTE = {
+    "unit": ("int", None, 1, 247),
+    "count": ("int", 1, 1, 247),
+    "bus": ("int", 0, 0, 1),
+    "address": ("int", 0, 0, 247),
+    "closed": ("bool", False),
 }
 METER = {
     "slot": ("int", None, 0, SLOTS - 1),
@@ -39,8 +53,17 @@ METER = {
     "interval_s": ("int", 5, 1, 3600),
     "max_age_s": ("int", 10, 0, 3600),
     "timeout_ms": ("int", 500, 20, 10000),
+    "auto_timeout": ("bool", False),
     "retries": ("int", 1, 0, 5),
+    "ct_primary": ("int", 1, 1, 1000000),
+    "ct_secondary": ("int", 1, 1, 1000000),
+    "pt_primary": ("int", 1, 1, 1000000),
+    "pt_secondary": ("int", 1, 1, 1000000),
+    "inverted": ("bool", False),
 }
+# What hardly any meter needs is not filled in: 64 meters would carry it through the heap and into the last good copy.
+# profile_load knows the defaults as well.
+_SPARSE = ("ct_primary", "ct_secondary", "pt_primary", "pt_secondary", "inverted")
 SCHEMA = {
     "version": ("int", 1, 1, 1),
     "name": ("text", "meterport", 1, 32),
@@ -58,6 +81,7 @@ SCHEMA = {
         "bind": ("ip", "0.0.0.0"),
         "port": ("int", 80, 1, 65535),
         "public_status": ("bool", False),
+        "commissioning": ("bool", False),
         "max_connections": ("int", 4, 1, 8),
         "idle_timeout_s": ("int", 15, 2, 300),
     },
@@ -66,6 +90,8 @@ SCHEMA = {
         "bind": ("ip", "0.0.0.0"),
         "port": ("int", 502, 1, 65535),
         "allow_writes": ("bool", False),
+        "writers": ("ips", [], 8),
+        "priority": ("ips", [], 8),
         "idle_timeout_s": ("int", 600, 10, 86400),
     },
     "bacnet": {"enabled": ("bool", True)},
@@ -79,6 +105,7 @@ SCHEMA = {
     "posting": {"enabled": ("bool", True)},
     "system": {"watchdog_s": ("int", 8, 0, 60)},
     "buses": [BUS, 2],
+    "routes": [ROUTE, 32],
     "meters": [METER, _METERS_MAX],
 }
 
@@ -169,7 +196,7 @@ def _section(raw, schema, path, errors):
             if wanted:
                 errors.append("%s: %s is not %s" % (where, _short(raw[key]), wanted))
             config[key] = raw[key]
-        else:
+        elif key not in _SPARSE:
             if spec[1] is None and spec[0] != "pin":
                 errors.append("%s: missing" % where)
             config[key] = spec[1]
@@ -180,7 +207,11 @@ def _list(raw, schema, most, where, errors):
     if not isinstance(raw, list) or len(raw) > most:
         errors.append("%s: must be a list of at most %d" % (where, most))
         return []
-    return [_section(item, schema, "%s[%d]" % (where, k), errors) for k, item in enumerate(raw)]
+    items = []
+    for k, item in enumerate(raw):
+        items.append(_section(item, schema, "%s[%d]" % (where, k), errors))
+        gc.collect()  # or each stands alone amid a kilobyte of garbage, and no large piece of heap is left
+    return items
 
 
 def _join(path, key):
@@ -210,7 +241,10 @@ def _wrong(value, spec):
     if kind == "pin":
         return None if value is None or (number and 0 <= value <= 48) else "a GPIO number (0 to 48) or null"
     if kind == "ip":
-        return None if isinstance(value, str) and _is_ip(value) else 'an IPv4 address such as "0.0.0.0"'
+        return None if _is_ip(value) else 'an IPv4 address such as "0.0.0.0"'
+    if kind == "ips":
+        good = isinstance(value, list) and len(value) <= spec[2] and all([_is_ip(one) for one in value])
+        return None if good else 'a list of at most %d IPv4 addresses such as "192.0.2.1"' % spec[2]
     good = (number and 0 <= value <= 2) or (isinstance(value, str) and 0 < len(value) <= 80)
     return None if good else "a UART number (0 to 2) or the path of a serial device"
 
@@ -220,6 +254,8 @@ def _printable(text):
 
 
 def _is_ip(text):
+    if not isinstance(text, str):
+        return False
     parts = text.split(".")
     digits = all([letter in "0123456789" for letter in "".join(parts)])
     return digits and len(parts) == 4 and all([0 < len(part) < 4 and int(part) < 256 for part in parts])
@@ -234,20 +270,32 @@ def _cross_check(config, errors):
     buses = config["buses"]
     if len(buses) == 2 and buses[0]["uart"] == buses[1]["uart"]:
         errors.append("buses[1].uart: %s is used by the other bus" % _short(buses[1]["uart"]))
+    for k, route in enumerate(config["routes"]):
+        where = "routes[%d]." % k
+        last = max(route["unit"], route["address"]) + route["count"] - 1
+        if last > 247:
+            errors.append(where + "count: %d reaches unit %d, and 247 is the last" % (route["count"], last))
+        if not route["closed"] and route["bus"] >= len(buses):
+            errors.append(where + "bus: %d is not one of the %d in buses" % (route["bus"], len(buses)))
     server = config["ntp"]["server"]
     if not server.strip("0123456789.") and not _is_ip(server):
         errors.append('ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % _short(server))
     profiles = set()
     slots = set()
     units = set()
+    on_bus = [0, 0]
     for k, meter in enumerate(config["meters"]):
         where = "meters[%d]." % k
         if meter["slot"] in slots:
             errors.append(where + "slot: %d is used by another meter" % meter["slot"])
-        if meter["unit"] in units:
-            errors.append(where + "unit: %d is used by another meter" % meter["unit"])
+        unit = meter["bus"], meter["unit"]
+        if unit in units:
+            errors.append(where + "unit: %d is used by another meter of bus %d" % (meter["unit"], meter["bus"]))
+        on_bus[meter["bus"]] += 1
+        if on_bus[meter["bus"]] > _ON_BUS_MAX:
+            errors.append(where + "bus: %d has %d meters already" % (meter["bus"], _ON_BUS_MAX))
         slots.add(meter["slot"])
-        units.add(meter["unit"])
+        units.add(unit)
         if meter["bus"] >= len(config["buses"]):
             errors.append(where + "bus: %d is not one of the %d in buses" % (meter["bus"], len(config["buses"])))
         name = meter["profile"]

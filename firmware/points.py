@@ -39,7 +39,9 @@ class Block:
 class Meter:
     """One meter of the configuration. `state` and the counters are kept by the bus."""
 
-    def __init__(self, config, profile):
+    ratios = None  # of its transformers (profile_load.ratios); for most meters there are none, and no entry
+
+    def __init__(self, config, profile, ratios=None):
         self.slot = config["slot"]
         self.name = config["name"]
         self.unit = config["unit"]
@@ -49,6 +51,9 @@ class Meter:
         self.max_age_ms = 1000 * config["max_age_s"]
         self.timeout_ms = config["timeout_ms"]
         self.retries = config["retries"]
+        self.auto_timeout = config["auto_timeout"]
+        if ratios:
+            self.ratios = ratios
         self.profile = profile
         self.blocks = [Block(*block) for block in profile.plan]
         self.state = UNKNOWN
@@ -57,6 +62,9 @@ class Meter:
         self.timeouts = 0
         self.errors = 0  # answers that were not taken
         self.exceptions = 0
+        self.trouble = 0  # how the last exchange ended (firmware.bus.transaction)
+        self.reason = 0  # why the last wrong answer was wrong (modbus.rtu)
+        self.tally = None  # of the bus (firmware.bus.tally)
 
     def point_id(self, i):
         return self.slot << 8 | self.profile.numbers[i]

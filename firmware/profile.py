@@ -1,9 +1,10 @@
 """What all meters of one kind share: their points, how each is decoded, and the plan of register reads.
 
 Made from a profile file by profile_load.py, which is needed at boot only. Compact on purpose: a board holds up to 64
-meters in a heap of 128 KiB, so per point there are five bytes, a scale and the letters of its name.
+meters in a heap of 128 KiB, so a point is five bytes and the letters of its name; what it shares with others of its
+profile (type, scale, how it ends) is said once, as a form.
 
-Units are base units (V A W var VA Hz Wh varh VAh). Accumulating points end as integers, and so have integer scales:
+Units are base units (V A W var VA Hz Wh varh VAh). Accumulating points end as integers and are computed in integers:
 floats on the chips have 24 bits, too few for a meter that has been running for some years.
 """
 
@@ -16,65 +17,93 @@ REGISTERS = b"\x01\x01\x02\x02\x04\x04\x02"  # of each type
 UNITS = ("", "V", "A", "W", "var", "VA", "Hz", "Wh", "varh", "VAh")
 _FLOAT32 = const(6)
 _INFINITY = float("inf")
+_FORM = const(4)  # numbers of a form
+_ROW = const(3)  # bytes of a row
+_WHOLE = const(1)
+# Which pair of a meter's ratios applies to a unit: 0 none, 1 voltage, 2 current, 3 both
+_RATIO = b"\x00\x01\x02\x03\x03\x03\x00\x03\x03\x03"
 
 
 class Profile:
-    """Parallel sequences, one entry for each point in the order of addresses: numbers, types (index into TYPES), units
-    (index into UNITS), blocks (index into plan) and offsets (registers from the block's start) are bytes; scales is a
-    list, accumulating a bytes of 0 and 1. `plan` is a list of (function, address, count): the reads."""
+    """Sequences with one entry for each point: `numbers` and `blocks` (index into plan) are bytes, `rows` three bytes
+    for each point: index into UNITS, which of the forms, offset in registers from the block's start.
 
-    def __init__(self, name, names, numbers, types, units, scales, accumulating, little, plan, blocks, offsets):
+    `forms` are four integers each: index into TYPES, numerator, denominator (value = raw x numerator / denominator) and
+    how it ends: 1 as an integer, since it accumulates; 2 with the other sign on a meter that is inverted. `plan` is a
+    list of (function, address, count): the reads. `void` is the first byte of the signed integer that means "no value"
+    (0x7F: 7FFF..., 0x80: 8000...; unsigned ones are FFFF... then), or 0 when every integer is a value."""
+
+    def __init__(self, name, names, numbers, rows, forms, little, void, plan, blocks):
         self.name = name
-        self._names = "\n".join(names)  # one text: a list of texts takes three times the heap
+        self.text = names  # one text, a line each: a list of texts takes three times the heap
         self.numbers = numbers
-        self.types = types
-        self.units = units
-        self.scales = scales
-        self.accumulating = accumulating
+        self.rows = rows
+        self.forms = forms
         self.little = little
+        self.void = void
         self.plan = plan
         self.blocks = blocks
-        self.offsets = offsets
 
     def __len__(self):
         return len(self.numbers)
 
     def names(self):
         """The points' names, as a new list."""
-        return self._names.split("\n")
+        return self.text.split("\n")
 
     def unit(self, i):
         """The unit of point `i`, "" where it has none."""
-        return UNITS[self.units[i]]
+        return UNITS[self.rows[_ROW * i]]
 
-    def decode(self, i, data):
+    def decode(self, i, data, ratios=None):
         """The value of point `i` from the bytes of its block: an integer, a float, or None when the meter says that it
-        has none (NaN, infinity). In the point's unit; accumulating points are always integers."""
-        at = 2 * self.offsets[i]
-        kind = self.types[i]
+        has none (NaN, infinity, the integers of `void`). In the point's unit; accumulating points are always integers.
+        `ratios`: those of the meter (profile_load.ratios), or None."""
+        rows = self.rows
+        forms = self.forms
+        form = _FORM * rows[_ROW * i + 1]
+        kind = forms[form]
+        numerator = forms[form + 1]
+        denominator = forms[form + 2]
+        how = forms[form + 3]
+        at = 2 * rows[_ROW * i + 2]
         size = 2 * REGISTERS[kind]
         raw = data[at : at + size]
         if self.little and size > 2:
             raw = b"".join([raw[k : k + 2] for k in range(size - 2, -1, -2)])
-        scale = self.scales[i]
+        if ratios:
+            k = 2 * _RATIO[rows[_ROW * i]]
+            numerator *= ratios[k]
+            denominator *= ratios[k + 1]
         if kind == _FLOAT32:
-            if self.accumulating[i]:
-                return scaled_integer(raw, scale)
+            if how & _WHOLE:
+                return scaled_integer(raw, numerator, denominator)
             value = struct.unpack(">f", raw)[0]
             if value != value or value in (_INFINITY, -_INFINITY):
                 return None
-            return value * scale
-        value = struct.unpack(">" + "HhIiQq"[kind], raw)[0]
-        if scale == 1:
-            return value
-        # One part of ten is a division: 2301 * 0.1 is 230.10000000000002, 2301 / 10 is 230.1.
-        parts = round(1 / scale)
-        return value / parts if abs(parts * scale - 1) < 1e-5 else value * scale
+        else:
+            if self.void:
+                head = self.void if kind & 1 else 0xFF
+                rest = b"\x00" if head == 0x80 else b"\xff"
+                if raw[0] == head and raw[1:] == rest * (size - 1):
+                    return None
+            value = struct.unpack(">" + "HhIiQq"[kind], raw)[0]
+            if how & _WHOLE:
+                return _divided(value * numerator, denominator)
+        if numerator != 1:
+            value = value * numerator + 0  # makes a 0 of -0.0
+        # One division: 2301 * 0.1 is 230.10000000000002, 2301 / 10 is 230.1.
+        return value / denominator if denominator != 1 else value
 
 
-def scaled_integer(raw, scale):
-    """round(float32 * scale) from the four bytes of a big-endian IEEE 754 number, in integers only: exact where a
-    24-bit float would lose units. None for NaN and infinity."""
+def _divided(a, b):
+    """a / b to the nearest integer, halves away from zero."""
+    return (2 * a + b) // (2 * b) if a >= 0 else -((b - 2 * a) // (2 * b))
+
+
+def scaled_integer(raw, numerator, denominator=1):
+    """round(float32 * numerator / denominator), halves away from zero, from the four bytes of a big-endian IEEE 754
+    number, in integers only: exact where a 24-bit float would lose units. None for NaN and infinity."""
     bits = struct.unpack(">I", raw)[0]
     exponent = bits >> 23 & 0xFF
     if exponent == 0xFF:
@@ -85,6 +114,9 @@ def scaled_integer(raw, scale):
     else:
         exponent = 1
     shift = 150 - exponent  # value = mantissa / 2**shift
-    number = mantissa * scale
-    number = number << -shift if shift <= 0 else (number + (1 << shift - 1)) >> shift
+    number = mantissa * numerator
+    if shift <= 0:
+        number = _divided(number << -shift, denominator)
+    else:
+        number = _divided(number, denominator << shift)
     return -number if bits >> 31 else number

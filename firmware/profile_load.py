@@ -1,11 +1,14 @@
 """Profile files: JSON in, a firmware.profile.Profile out. Needed at boot only, and given back to the heap after it.
 
 A profile says what one kind of meter offers: a row for each point (number, name, function, address, type, scale,
-unit, kind). The number is permanent and the same for the same quantity in every profile (docs/contracts.md).
+unit, kind). The number is permanent and the same for the same quantity in every profile. Every key and column is in
+docs/contracts.md.
 
 The plan: points are sorted by function and address and coalesced into as few blocks as possible. Registers between
 two points are read over when that is cheaper than another request (`gap`), up to what the meter gives at once.
 """
+
+import gc
 
 from micropython import const
 
@@ -14,7 +17,16 @@ from firmware.profile import REGISTERS, TYPES, UNITS, Profile
 
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating")
+KEYS = (
+    "columns", "confidence", "gap", "max_registers", "name", "no_value", "points", "signature", "signed_current",
+    "unconfirmed", "word_order",
+)  # fmt: skip
+NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
+_WHOLE = const(1)  # how a form ends (firmware.profile)
+_TURNS = const(2)
 _POINTS_MAX = const(96)
+_TESTS_MAX = const(8)
+_CHOICES_MAX = const(16)
 _NAME_MAX = const(32)
 _REGISTERS_MAX = const(125)  # Application Protocol 6.3
 _BUILT_IN = __file__.rsplit("/", 1)[0] + "/meters/" if "/" in __file__ else "firmware/meters/"
@@ -46,17 +58,24 @@ def parse(name, raw):
         if not condition:
             raise ProfileError("profile %s: %s: must be %s" % (name, where, wanted))
 
-    def integer(value, low, high):
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
     ensure(isinstance(raw, dict), "file", "a JSON object")
+    for key in raw:
+        if key not in KEYS:
+            raise ProfileError("profile %s: %s: unknown key; known are %s" % (name, key, ", ".join(KEYS)))
     max_registers = raw.get("max_registers", _REGISTERS_MAX)
     gap = raw.get("gap", 0)
     order = raw.get("word_order", "big")
+    no_value = raw.get("no_value", "none")
+    signed_current = raw.get("signed_current", False)
     rows = raw.get("points")
-    ensure(integer(max_registers, 4, _REGISTERS_MAX), "max_registers", "4 to 125")
-    ensure(integer(gap, 0, 64), "gap", "0 to 64")
+    title = raw.get("name", name)
+    ensure(isinstance(title, str) and 0 < len(title) <= 40, "name", "1 to 40 characters")
+    ensure(_integer(raw.get("confidence", 0), 0, 2), "confidence", "0 to 2")
+    ensure(_integer(max_registers, 4, _REGISTERS_MAX), "max_registers", "4 to 125")
+    ensure(_integer(gap, 0, 64), "gap", "0 to 64")
     ensure(order in ("big", "little"), "word_order", '"big" or "little"')
+    ensure(isinstance(no_value, str) and no_value in NO_VALUE, "no_value", "one of " + ", ".join(sorted(NO_VALUE)))
+    ensure(isinstance(signed_current, bool), "signed_current", "true or false")
     ensure(raw.get("columns") == COLUMNS, "columns", str(COLUMNS))
     ensure(isinstance(rows, list) and 0 < len(rows) <= _POINTS_MAX, "points", "1 to %d rows" % _POINTS_MAX)
     numbers = set()
@@ -64,27 +83,114 @@ def parse(name, raw):
         where = "points[%d]." % k
         ensure(isinstance(row, list) and len(row) == len(COLUMNS), where + "row", "%d columns" % len(COLUMNS))
         number, label, function, address, kind, scale, unit, use = row
-        ensure(integer(number, 1, 255) and number not in numbers, where + "number", "1 to 255, each once")
+        ensure(_integer(number, 1, 255) and number not in numbers, where + "number", "1 to 255, each once")
         numbers.add(number)
         ensure(isinstance(label, str) and 0 < len(label) <= _NAME_MAX, where + "name", "1 to 32 characters")
         ensure(min(label) > " " and max(label) < "\x7f", where + "name", "printable ASCII without spaces")
-        ensure(integer(function, 3, 4), where + "function", "3 or 4")
-        ensure(kind in TYPES, where + "type", "one of " + ", ".join(TYPES))
-        size = REGISTERS[TYPES.index(kind)]
-        ensure(integer(address, 0, 0x10000 - size), where + "address", "0 to %d" % (0x10000 - size))
-        number_like = isinstance(scale, (int, float)) and not isinstance(scale, bool)
-        ensure(number_like and 1e-9 <= scale <= 1e9, where + "scale", "1e-9 to 1e9")
+        _check_place(ensure, where, function, address, kind)
+        ensure(_number(scale) and 1e-9 <= scale <= 1e9, where + "scale", "1e-9 to 1e9")
         ensure(unit in UNITS, where + "unit", "one of " + ", ".join(UNITS))
         ensure(use in KINDS, where + "kind", "one of " + ", ".join(KINDS))
-        ensure(use != "accumulating" or integer(scale, 1, 1000000), where + "scale", "an integer for energy")
+    unconfirmed = raw.get("unconfirmed", [])
+    listed = isinstance(unconfirmed, list) and all([_integer(one, 1, 255) and one in numbers for one in unconfirmed])
+    ensure(listed, "unconfirmed", "a list of numbers of points")
+    _check_signature(ensure, raw.get("signature", []))
     rows.sort(key=lambda row: (row[2], row[3]))
     plan, blocks, offsets = make_plan(rows, max_registers, gap)
+    places, forms = _pack(rows, offsets, signed_current)
     return Profile(
-        raw.get("name", name), [row[1] for row in rows], bytes([row[0] for row in rows]),
-        bytes([TYPES.index(row[4]) for row in rows]), bytes([UNITS.index(row[6]) for row in rows]),
-        [row[5] for row in rows], bytes([row[7] == "accumulating" for row in rows]),
-        order == "little", plan, blocks, offsets,
+        title, "\n".join([row[1] for row in rows]), bytes([row[0] for row in rows]), places, forms,
+        order == "little", NO_VALUE[no_value], plan, blocks,
     )  # fmt: skip
+
+
+def of_meter(config, known):
+    """The Profile for a meter of the configuration. `known` is a dict in which those already made are kept for the
+    next. Raises ProfileError."""
+    name = config["profile"]
+    if name not in known:
+        known[name] = load(name)
+        gc.collect()  # the file, parsed, was several times larger; what follows is allocated for good
+    if not config.get("inverted"):
+        return known[name]
+    key = "-" + name
+    if key not in known:
+        known[key] = inverted(known[name])
+    return known[key]
+
+
+def inverted(profile):
+    """The same Profile for a meter whose current transformers are the wrong way round: powers and power factors (and
+    currents, where they have a sign) with the other sign, and import in the place of export, where it has both and
+    decodes them alike. What does not differ is shared."""
+    rows = bytearray(profile.rows)
+    blocks = bytearray(profile.blocks)
+    for i, number in enumerate(profile.numbers):
+        place = (number - 32) % 12  # 32 to 35 import, 36 to 39 export; 44 to 51 the same, reactive
+        if 32 <= number < 52 and place < 8:
+            k = profile.numbers.find(bytes((number + (4 if place < 4 else -4),)))
+            if k >= 0 and profile.rows[3 * k : 3 * k + 2] == profile.rows[3 * i : 3 * i + 2]:
+                rows[3 * i + 2] = profile.rows[3 * k + 2]
+                blocks[i] = profile.blocks[k]
+    forms = list(profile.forms)
+    for k in range(0, len(forms), 4):
+        if forms[k + 3] & _TURNS:
+            forms[k + 1] = -forms[k + 1]
+    return Profile(
+        profile.name, profile.text, profile.numbers, bytes(rows), tuple(forms), profile.little, profile.void,
+        profile.plan, bytes(blocks),
+    )  # fmt: skip
+
+
+def ratios(config):
+    """What the values of a meter of the configuration are multiplied with: (1, 1, voltage: numerator, denominator,
+    current: the same, both: the same). None when they are what they are: no transformers, or the meter knows them."""
+    ct, ct_secondary = _lowest_terms(config.get("ct_primary", 1), config.get("ct_secondary", 1))
+    pt, pt_secondary = _lowest_terms(config.get("pt_primary", 1), config.get("pt_secondary", 1))
+    if ct == ct_secondary and pt == pt_secondary:
+        return None
+    return 1, 1, pt, pt_secondary, ct, ct_secondary, ct * pt, ct_secondary * pt_secondary
+
+
+def _lowest_terms(a, b):
+    """Small numbers are no objects in the heap."""
+    x, y = a, b
+    while y:
+        x, y = y, x % y
+    return a // x, b // x
+
+
+def _integer(value, low, high):
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+def _check_place(ensure, where, function, address, kind):
+    """Columns that rows of points and rows of the signature have in common."""
+    ensure(_integer(function, 3, 4), where + "function", "3 or 4")
+    ensure(kind in TYPES, where + "type", "one of " + ", ".join(TYPES))
+    last = 0x10000 - REGISTERS[TYPES.index(kind)]
+    ensure(_integer(address, 0, last), where + "address", "0 to %d" % last)
+
+
+def _check_signature(ensure, tests):
+    """Used by firmware.signature only, from the file; checked here so that its author hears of what is wrong."""
+    ensure(isinstance(tests, list) and len(tests) <= _TESTS_MAX, "signature", "at most %d rows" % _TESTS_MAX)
+    for k, test in enumerate(tests):
+        where = "signature[%d]." % k
+        ensure(isinstance(test, list) and len(test) in (4, 5), where + "row", "function, address, type and test")
+        _check_place(ensure, where, test[0], test[1], test[2])
+        if len(test) == 5:
+            good = _number(test[3]) and _number(test[4]) and test[3] <= test[4]
+            ensure(good, where + "test", "the lowest and the highest number")
+            continue
+        choices = test[3]
+        good = isinstance(choices, list) and 0 < len(choices) <= _CHOICES_MAX and test[2] != "float32"
+        good = good and all([isinstance(one, int) and not isinstance(one, bool) for one in choices])
+        ensure(good, where + "test", "a list of 1 to %d integers, or the lowest and the highest number" % _CHOICES_MAX)
 
 
 def make_plan(rows, max_registers, gap):
@@ -106,3 +212,37 @@ def make_plan(rows, max_registers, gap):
         offsets.append(first - start)
     plan.append((function, start, end - start))
     return plan, bytes(blocks), bytes(offsets)
+
+
+def _pack(rows, offsets, signed_current):
+    """(rows, forms) as Profile holds them."""
+    forms = []
+    packed = bytearray()
+    for k, (number, _, _, _, kind, scale, unit, use) in enumerate(rows):
+        # Powers, power factors, and currents that carry the sign of the power
+        turns = unit in ("W", "var") or 28 <= number <= 31 or (signed_current and unit == "A")
+        how = _WHOLE if use == "accumulating" else _TURNS if turns else 0
+        form = (TYPES.index(kind),) + fraction(scale) + (how,)
+        if form not in forms:
+            forms.append(form)
+        packed.extend(bytes((UNITS.index(unit), forms.index(form), offsets[k])))
+    flat = ()
+    for form in forms:
+        flat += form
+    return bytes(packed), flat
+
+
+def fraction(scale):
+    """(numerator, denominator) of a scale: 1000 is 1000 / 1, 0.1 is 1 / 10, 0.3 is 3 / 10. The parser's floats have
+    24 bits on the chips, so what is as near as 1e-5 is what was meant."""
+    if isinstance(scale, int):
+        return scale, 1
+    parts = round(1 / scale)
+    if abs(parts * scale - 1) < 1e-5:
+        return 1, parts
+    denominator = 1
+    while True:
+        numerator = round(scale * denominator)
+        if abs(numerator - scale * denominator) < 1e-5 * numerator:
+            return numerator, denominator
+        denominator *= 10  # ends: a numerator above 50000 is near enough

@@ -26,7 +26,7 @@ class Readings:
         """Value of point `i` of the meter in its unit: int, float or None."""
         profile = meter.profile
         block = meter.blocks[profile.blocks[i]]
-        return profile.decode(i, block.data) if block.seen else None
+        return profile.decode(i, block.data, meter.ratios) if block.seen else None
 
     def quality(self, meter, i, value):
         """One of GOOD ... NO_VALUE for a value that value() gave."""

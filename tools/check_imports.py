@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Each may import those before it: "downward".
 CODECS = ("ntp", "dns", "http1", "modbus", "bacnet")
-CORE = ("events", "store", "strict_json", "profile", "profile_load", "points", "readings", "config")
+CORE = ("events", "store", "strict_json", "profile", "profile_load", "signature", "points", "readings", "config")
 
 ANYWHERE = ("gc", "micropython")
 _CODECS = tuple(CODECS)
@@ -56,7 +56,7 @@ LAYERS = (
     Layer(
         "bus",
         ("firmware/bus/*",),
-        (*_CODECS, *_CORE, "asyncio", "firmware.bus", "firmware.net.seam", "json", "os", "struct"),
+        (*_CODECS, *_CORE, "array", "asyncio", "firmware.bus", "firmware.net.seam", "json", "os", "struct"),
     ),
     Layer(
         "services",
@@ -65,12 +65,13 @@ LAYERS = (
     ),
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
     Layer("app", ("firmware/app.py",), ("*", *_CODECS, "firmware"), ("firmware.board",)),
+    Layer("technician", ("firmware/technician.py",), ("firmware",)),
     Layer("package", ("firmware/__init__.py",), ()),
 )
 
 # Habits. Where each may be, as patterns of paths; everywhere else it is a finding.
 WHICH_PYTHON = ("firmware/net/seam*.py", "firmware/board/*")  # sys.implementation, sys.platform
-PRINT = ("firmware/events.py", "firmware/board/*", "boot.py", "main.py")
+PRINT = ("firmware/events.py", "firmware/technician.py", "firmware/board/*", "boot.py", "main.py")
 _THIRD_PARTY = ("lib/umodbus/",)
 
 

@@ -6,22 +6,21 @@ Out: Profile and Point objects for the virtual meters and the tests; ProfileErro
 
 A profile is one JSON object. Its rows are lists, not objects, because the device parses them in a small heap:
 
-    {"name": "Eastron SDM630", "confidence": 2, "max_registers": 80, "gap": 8, "word_order": "big",
+    {"name": "Eastron SDM630", "confidence": 2, "max_registers": 50, "gap": 8, "word_order": "big",
+     "signature": [[3, 64514, "uint16", [112, 121, 136]], [4, 70, "float32", 45, 65]],
      "columns": ["number", "name", "function", "address", "type", "scale", "unit", "kind"],
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
-name           as on the meter's front
-confidence     0 from memory, 1 one source, 2 two independent sources agree
-max_registers  the most registers that the meter gives in one reply (1..125)
-gap            up to this many unmapped registers may be read along to join two points into one request
-word_order     "big": the high word of a 32- or 64-bit value comes first; "little": the low word comes first
-points         ascending by function and address, one row a line; address is the zero-based PDU address
+What every key and column means is in docs/contracts.md. Here, name to points are required but for those that say
+"nothing special" when they are left out: unconfirmed, no_value, signed_current, signature.
 """
 
 import json
+import math
 import struct
 import sys
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 METERS_DIR = Path(__file__).resolve().parent.parent / "firmware" / "meters"
@@ -38,6 +37,11 @@ TYPES = {
 }  # -> registers
 KINDS = ("instantaneous", "accumulating")
 WORD_ORDERS = ("big", "little")
+NO_VALUES = ("none", "maximum", "sunspec")
+REQUIRED = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
+OPTIONAL = {"unconfirmed", "no_value", "signed_current", "signature"}
+_TESTS_MAX = 8  # rows of a signature
+_CHOICES_MAX = 16  # values of one of them
 FIRST_SPECIFIC = 128  # numbers from here to 255 belong to the profile that uses them
 
 _PHASES = ("_l1", "_l2", "_l3")
@@ -100,6 +104,14 @@ class Point:
         """True for a counter of Wh, varh or VAh."""
         return self.kind == "accumulating"
 
+    def scaled(self, raw):
+        """The value in the point's unit: raw x scale; a whole number when accumulating, and then exact."""
+        if not self.accumulating:
+            return raw * self.scale
+        value = Fraction(raw) * Fraction(str(self.scale))
+        whole = math.floor(abs(value) + Fraction(1, 2))
+        return whole if value >= 0 else -whole
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -112,6 +124,10 @@ class Profile:
     gap: int
     word_order: str
     points: tuple
+    unconfirmed: tuple = ()  # numbers of points that one source has, or that are inferred
+    no_value: str = "none"
+    signed_current: bool = False
+    signature: tuple = ()  # rows: function, address, type, and a list of values or the lowest and the highest
 
     def point(self, number):
         """The point with this number or this name. Raises KeyError."""
@@ -121,11 +137,17 @@ class Profile:
         raise KeyError(number)
 
     def blocks(self, gap):
-        """[(function, first address, count)] when points at most `gap` registers apart are joined."""
+        """[(function, first address, count)] when points at most `gap` registers apart are joined, as far as the meter
+        gives so many at once."""
         blocks = []
         for point in self.points:
             end = point.address + point.size
-            if blocks and blocks[-1][0] == point.function and point.address - sum(blocks[-1][1:]) <= gap:
+            if (
+                blocks
+                and blocks[-1][0] == point.function
+                and point.address - sum(blocks[-1][1:]) <= gap
+                and end - blocks[-1][1] <= self.max_registers
+            ):
                 blocks[-1][2] = end - blocks[-1][1]
             else:
                 blocks.append([point.function, point.address, point.size])
@@ -159,8 +181,9 @@ def parse(text, profile_id):
     except ValueError as error:
         raise ProfileError(f"{profile_id}: not JSON: {error}") from None
     ensure(isinstance(data, dict), "profile", "must be a JSON object")
-    wanted = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
-    ensure(set(data) == wanted, "keys", f"{sorted(data)} must be {sorted(wanted)}")
+    unknown, missing = sorted(set(data) - REQUIRED - OPTIONAL), sorted(REQUIRED - set(data))
+    ensure(not unknown, "keys", f"{unknown} unknown; known are {sorted(REQUIRED | OPTIONAL)}")
+    ensure(not missing, "keys", f"{missing} missing")
     ensure(
         isinstance(data["name"], str) and 0 < len(data["name"]) <= 40,
         "name",
@@ -205,8 +228,53 @@ def parse(text, profile_id):
     # The reader of a diff and the device's line-wise tools see one point in each line.
     for line in text.splitlines():
         ensure(line.count('"instantaneous"') + line.count('"accumulating"') <= 1, "points", "one row a line")
-    head = {key: data[key] for key in ("name", "confidence", "max_registers", "gap", "word_order")}
-    return Profile(id=profile_id, points=tuple(points), **head)
+    unconfirmed = data.get("unconfirmed", [])
+    ensure(isinstance(unconfirmed, list), "unconfirmed", "must be a list of numbers of points")
+    for number in unconfirmed:
+        ensure(number in {point.number for point in points}, "unconfirmed", f"{number!r} is no point's number")
+    no_value = data.get("no_value", "none")
+    ensure(no_value in NO_VALUES, "no_value", f"{no_value!r} is not one of {NO_VALUES}")
+    signed_current = data.get("signed_current", False)
+    ensure(isinstance(signed_current, bool), "signed_current", f"{signed_current!r} is not true or false")
+    signature = data.get("signature", [])
+    ensure(
+        isinstance(signature, list) and len(signature) <= _TESTS_MAX,
+        "signature",
+        f"must be a list of at most {_TESTS_MAX} rows",
+    )
+    for index, row in enumerate(signature):
+        _check_test(row, lambda condition, message, k=index: ensure(condition, f"signature[{k}]", message))
+    return Profile(
+        id=profile_id,
+        **{key: data[key] for key in ("name", "confidence", "max_registers", "gap", "word_order")},
+        points=tuple(points),
+        unconfirmed=tuple(unconfirmed),
+        no_value=no_value,
+        signed_current=signed_current,
+        signature=tuple(tuple(row) for row in signature),
+    )
+
+
+def _check_test(row, ensure):
+    """One row of a signature."""
+    ensure(isinstance(row, list) and len(row) in (4, 5), "must be [function, address, type, ...]: 4 or 5 values")
+    function, address, type_name, *test = row
+    ensure(function in (3, 4), f"function {function!r} is not 3 or 4")
+    ensure(type_name in TYPES, f"type {type_name!r} is not one of {sorted(TYPES)}")
+    last = 0x10000 - TYPES[type_name]
+    ensure(_is_int(address) and 0 <= address <= last, f"address {address!r} is not one of 0..{last}")
+    if len(test) == 2:
+        low, high = test
+        ensure(_is_number(low) and _is_number(high) and low <= high, f"{test} is not the lowest and the highest value")
+        return
+    choices = test[0]
+    ensure(
+        type_name != "float32"
+        and isinstance(choices, list)
+        and 1 <= len(choices) <= _CHOICES_MAX
+        and all(_is_int(one) for one in choices),
+        f"{choices!r} is not a list of 1..{_CHOICES_MAX} integers",
+    )
 
 
 def _check_point(point, ensure):
@@ -241,11 +309,7 @@ def _check_point(point, ensure):
     ensure(
         point.address + point.size <= 0x10000, "address", f"{point.address} + {point.size} is beyond 65536"
     )
-    ensure(
-        isinstance(point.scale, (int, float)) and not isinstance(point.scale, bool),
-        "scale",
-        "must be a number",
-    )
+    ensure(_is_number(point.scale), "scale", "must be a number")
     ensure(point.scale > 0, "scale", f"{point.scale} must be above 0")
     ensure(point.kind in KINDS, "kind", f"{point.kind!r} is not one of {KINDS}")
     ensure(
@@ -253,14 +317,14 @@ def _check_point(point, ensure):
         "kind",
         f"a point in {point.unit!r} must {'' if point.unit in ACCUMULATING_UNITS else 'not '}be accumulating",
     )
-    if point.accumulating:  # such points end as integers on the device
-        ensure(
-            _is_int(point.scale), "scale", f"{point.scale} of an accumulating point must be a whole number"
-        )
 
 
 def _is_int(value):
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 # Raw values and registers. float32 is packed as the meter does it; integers are rounded and must fit.
@@ -281,6 +345,23 @@ def decode(registers, type_name, word_order):
     return struct.unpack(_FORMATS[type_name], b"".join(word.to_bytes(2, "big") for word in words))[0]
 
 
+def void(type_name, no_value):
+    """The raw value that means "no value" in registers of this type; None when there is none."""
+    if type_name == "float32":
+        return math.nan
+    if no_value == "none":
+        return None
+    bits = 16 * TYPES[type_name]
+    if type_name.startswith("u"):
+        return 2**bits - 1
+    return 2 ** (bits - 1) - 1 if no_value == "maximum" else -(2 ** (bits - 1))
+
+
+def is_void(raw, type_name, no_value):
+    """True when a raw value means that the meter has none."""
+    return not math.isfinite(raw) if type_name == "float32" else raw == void(type_name, no_value)
+
+
 def main(arguments):
     """Check the named files, or all profiles of the tree; 1 when one is wrong."""
     failed = 0
@@ -292,7 +373,11 @@ def main(arguments):
             failed = 1
         else:
             requests = len(profile.blocks(profile.gap))
-            print(f"{profile.id}: {profile.name}, {len(profile.points)} points in {requests} register blocks")
+            doubts = f", {len(profile.unconfirmed)} of them unconfirmed" if profile.unconfirmed else ""
+            print(
+                f"{profile.id}: {profile.name}, confidence {profile.confidence}, {len(profile.points)} points{doubts}, "
+                f"in {requests} requests"
+            )
     return failed
 
 

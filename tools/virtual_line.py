@@ -325,13 +325,23 @@ class VirtualLine:
             pdu = meter.answer(frame[1:-2])
         if behaviour.wrong_function:
             pdu = bytes(({3: 4, 4: 3}.get(pdu[0], pdu[0] + 1 & 0xFF),)) + pdu[1:]
+        if behaviour.wrong_count and pdu[0] in (3, 4) and len(pdu) > 2:
+            count = max(0, pdu[1] + 2 * int(behaviour.wrong_count)) % 256
+            pdu = (bytes((pdu[0], count)) + pdu[2:] + bytes(256))[: 2 + count]
         reply = bytearray(adu(unit + 1 if behaviour.wrong_unit else unit, pdu))
         if behaviour.crc_error:
             reply[-1] ^= 0xFF
         if behaviour.short:
             del reply[max(0, len(reply) - int(behaviour.short)) :]
+        reply += bytes(0x55 + k & 0xFF for k in range(int(behaviour.long)))
         due = self._wire_free + self._t35_s + behaviour.delay_ms / 1000
-        self._push(due, bytes(behaviour.noise) + bytes(reply), meter, self._paced)
+        data = bytes(behaviour.noise) + bytes(reply)
+        if behaviour.gap_ms and len(data) > 1:
+            half = len(data) // 2
+            self._push(due, data[:half], None, self._paced)
+            due += half * self._char_s + behaviour.gap_ms / 1000
+            data = data[half:]
+        self._push(due, data, meter, self._paced)
 
     def _push(self, due, data, meter, paced):
         if len(self._pending) >= _PENDING_MAX:

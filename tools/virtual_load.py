@@ -29,9 +29,10 @@ class Wave:
 
 
 class Load:
-    """Waves for each phase, and from them every quantity by its name in the profiles."""
+    """Waves for each phase, and from them every quantity by its name in the profiles; and waves for the channels of a
+    meter that measures many circuits."""
 
-    def __init__(self, rng, phases, exporting):
+    def __init__(self, rng, phases, exporting, channels=0):
         self.frequency = Wave(rng, 50.0, 0.003)
         self.voltage = [Wave(rng, rng.uniform(228, 234), 0.01) for _ in range(phases)]
         self.active = [Wave(rng, rng.uniform(600, 1800), 0.3) for _ in range(phases)]
@@ -43,6 +44,8 @@ class Load:
             {name: rng.uniform(1e5, 9e5) for name in ("wh_in", "wh_out", "varh_in", "varh_out")}
             for _ in range(phases)
         ]
+        self.channels = [Wave(rng, rng.uniform(50, 2500), 0.4) for _ in range(channels)]
+        self.channel_start = [rng.uniform(1e5, 9e5) for _ in range(channels)]
 
     def at(self, t):
         """{name: value in V, A, W, var, VA, Hz, Wh, varh, VAh} at t seconds."""
@@ -75,6 +78,9 @@ class Load:
         ]
         out["current_neutral"] = abs(sum(lag))
         self._energies(out, t)
+        for n, (wave, start) in enumerate(zip(self.channels, self.channel_start, strict=True), 1):
+            out[f"active_power_ch{n}"] = wave.at(t)
+            out[f"energy_total_ch{n}"] = start + wave.integral(t) / 3600
         return out
 
     def _energies(self, out, t):

@@ -5,14 +5,16 @@ In:  request PDUs. Out: reply PDUs with the values of a profile (firmware/meters
 
 Reads with the function code of the profile's points (3 or 4) are answered, the other one is refused with
 exception 1. A quantity of 0, above 125 or above the profile's max_registers: exception 3. An address
-outside the map: exception 2; registers between points inside the map read 0. WattsOn-Mark II and PZEM have
-a few holding registers that can be written (6, 16); the PZEM knows its own function 0x42 (energy back to
-0). Any other function: exception 1. On a meter with export registers for each phase, phase 3 exports.
+outside the map: exception 2; registers between points inside the map read 0. Each meter has the registers by which
+its profile's signature knows it. WattsOn-Mark II and PZEM have a few holding registers that can be written (6, 16);
+the PZEM knows its own function 0x42 (energy back to 0). Any other function: exception 1. On a meter with export
+registers for each phase, phase 3 exports.
 
 As a program: virtual meters until Ctrl-C, see --help.
 """
 
 import argparse
+import math
 import random
 import signal
 import struct
@@ -37,7 +39,7 @@ ILLEGAL_DATA_VALUE = 3
 
 _READ_MAX = 125  # Modbus Application Protocol V1.1b3, 6.3
 _WRITE_MAX = 123  # 6.12
-_MAP_GAP = 16  # registers between two points of a profile no further apart than this exist and read 0
+_MAP_GAP = 16  # registers between two points of a profile no further apart than this, or than its gap, read 0
 _SEEN_MAX = 1024  # requests that a meter remembers
 
 _DEFAULT_METERS = ("1:eastron-sdm630", "2:elkor-wattson-mk2", "3:pzem-004t-v3")
@@ -60,7 +62,10 @@ class Behaviour:
     crc_error       the reply's CRC is wrong
     wrong_unit      the reply comes from unit + 1, with a good CRC
     wrong_function  the reply carries another function code (3 and 4 change places, else + 1), with a good CRC
+    wrong_count     the reply to a read has this many registers more (less, if negative) than asked, with a good CRC
     short           this many bytes are missing at the reply's end
+    long            this many bytes too many follow the reply
+    gap_ms          the reply pauses for so long in its middle
     echo            the request itself comes back first, as from an adapter that hears itself
     noise           these bytes come directly before the reply
     exception       the request is refused with this exception code
@@ -71,7 +76,10 @@ class Behaviour:
     crc_error: bool = False
     wrong_unit: bool = False
     wrong_function: bool = False
+    wrong_count: int = 0
     short: int = 0
+    long: int = 0
+    gap_ms: float = 0
     echo: bool = False
     noise: bytes = b""
     exception: int = 0
@@ -84,6 +92,32 @@ _HOLDING: dict[str, Any] = {
     "elkor-wattson-mk2": dict.fromkeys((0x50D, 0x50E, 0x50F, 0x517, 0x518, 0x519, 0x51A), 0) | {0x518: 1},
     "pzem-004t-v3": {1: 2300, 2: None},  # alarm threshold in W, unit id
 }
+
+
+
+
+def _text(text, count):
+    """A text in `count` registers, two letters in each."""
+    data = text.encode().ljust(2 * count, b"\0")
+    return [int.from_bytes(data[k : k + 2], "big") for k in range(0, 2 * count, 2)]
+
+
+# What a meter is known by, beside its profile's points: {profile id: [(function, first address, registers)]}.
+_IDENTITY: dict[str, Any] = {
+    "eastron-sdm120": [(3, 0xFC02, [32])],
+    "eastron-sdm630": [(3, 0xFC02, [112])],
+    "eastron-sdm72d-m": [(3, 0xFC02, [132])],
+    "eastron-sdm72d-m-v2": [(3, 0xFC02, [137])],
+    "abb-b23": [(3, 0x8960, _text("B23 ", 2))],
+    "schneider-iem3155": [(3, 0x31, _text("iEM3155", 20))],
+    "elkor-wattson-mcm": [  # type of each card, then current and power factor of channel 1
+        (3, 0x47A0, [1] * 8),
+        (3, 0x5000, profiles.encode(4.5, "float32", "big")),
+        (3, 0x5200, profiles.encode(0.97, "float32", "big")),
+    ],
+}
+# Instead of the half of a value, the code of the kind of meter: {profile id: (function, address, code)}.
+_CODE_WHEN_ALONE = {"carlo-gavazzi-em340": (4, 0x0B, 341)}
 
 
 class VirtualMeter:
@@ -129,7 +163,8 @@ class VirtualMeter:
         names = {point.name for point in self.profile.points}
         exporting = {2} if "energy_export_l3" in names else set()
         phases = 3 if "voltage_l2" in names else 1
-        self._load = Load(random.Random(f"{seed}/{unit}/{self.profile.id}"), phases, exporting)
+        channels = sum(name.startswith("active_power_ch") for name in names)
+        self._load = Load(random.Random(f"{seed}/{unit}/{self.profile.id}"), phases, exporting, channels)
 
     @property
     def unit(self):
@@ -157,7 +192,8 @@ class VirtualMeter:
             self._frozen_at = None
 
     def set(self, point, value):
-        """Pins a point (number or name) to a value in its base unit; None lets it move again.
+        """Pins a point (number or name) to a value in its base unit; None lets it move again; NaN is what the meter
+        says when it has no value.
 
         Raises ValueError when the registers cannot hold it.
         """
@@ -166,7 +202,7 @@ class VirtualMeter:
             self._pinned.pop(point.name, None)
             return
         try:
-            profiles.encode(value / point.scale, point.type, self.word_order)
+            profiles.encode(self._raw(point, value), point.type, self.word_order)
         except (struct.error, OverflowError, ValueError) as error:
             raise ValueError(f"{point.name}: {value} does not fit {point.type}: {error}") from None
         self._pinned[point.name] = value
@@ -186,25 +222,38 @@ class VirtualMeter:
         return profiles.decode(registers, point.type, self.word_order)
 
     def expected(self, point, t=None):
-        """What a gateway has to show for a point: raw x scale; a whole number (Wh, ...) when accumulating."""
+        """What a gateway has to show for a point: raw x scale; a whole number (Wh, ...) when accumulating; None when
+        the meter has no value."""
         point = self.profile.point(point)
-        value = self.raw(point.number, t) * point.scale
-        return round(value) if point.accumulating else value
+        return self._shown(point, self.raw(point.number, t))
+
+    def _shown(self, point, raw):
+        return None if profiles.is_void(raw, point.type, self.profile.no_value) else point.scaled(raw)
 
     def expected_all(self):
         """{number: expected value} of every point, all of one moment."""
         t = self.elapsed()
-        return {point.number: self.expected(point.number, t) for point in self.profile.points}
+        images = {function: self._image(function, t) for function in {point.function for point in self.profile.points}}
+        shown = {}
+        for point in self.profile.points:
+            words = [images[point.function][point.address + k] for k in range(point.size)]
+            shown[point.number] = self._shown(point, profiles.decode(words, point.type, self.word_order))
+        return shown
 
     def registers(self, function, address, count, t=None):
         """What a read gives, registers in wire order, now or at t seconds. Raises ModbusException."""
         image = self._image(function, self.elapsed() if t is None else t)
-        if not image:
+        identity = self._identity(function)
+        if not image and not identity.keys() & range(address, address + count):
             raise ModbusException(ILLEGAL_FUNCTION)
+        image |= identity
+        if (function, address, count) == (*_CODE_WHEN_ALONE.get(self.profile.id, (0, 0, 0))[:2], 1):
+            return [_CODE_WHEN_ALONE[self.profile.id][2]]
         if not 1 <= count <= min(_READ_MAX, self.profile.max_registers):
             raise ModbusException(ILLEGAL_DATA_VALUE)
         first, last = address, address + count - 1
-        if not any(begin <= first and last <= end for begin, end in _extents(image)):
+        gap = max(_MAP_GAP, self.profile.gap)
+        if not any(begin <= first and last <= end for begin, end in _extents(image, gap)):
             raise ModbusException(ILLEGAL_DATA_ADDRESS)
         return [image.get(address + index, 0) for index in range(count)]
 
@@ -251,7 +300,7 @@ class VirtualMeter:
         if points:
             values = self._values(t)
             for point in points:
-                raw = values[point.name] / point.scale
+                raw = self._raw(point, values[point.name])
                 for index, word in enumerate(profiles.encode(raw, point.type, self.word_order)):
                     image[point.address + index] = word
         if function == 3 and self.holding:
@@ -268,6 +317,20 @@ class VirtualMeter:
                         image[address + index] = word
         return image
 
+    def _identity(self, function):
+        """{address: register} of what the meter is known by."""
+        rows = _IDENTITY.get(self.profile.id, ())
+        return {row[1] + k: word for row in rows if row[0] == function for k, word in enumerate(row[2])}
+
+    def _raw(self, point, value):
+        """What stands in the registers for a value in base units. Raises ValueError."""
+        if not math.isnan(value):
+            return value / point.scale
+        raw = profiles.void(point.type, self.profile.no_value)
+        if raw is None:
+            raise ValueError("this meter has nothing to say that with")
+        return raw
+
     def _values(self, t):
         values = self._load.at(t)
         for name, zero in self._zero.items():
@@ -283,11 +346,11 @@ class VirtualMeter:
         return Behaviour(**({name: getattr(self, name) for name in BEHAVIOURS} | fault))
 
 
-def _extents(image):
-    """(first, last) of each run of registers no further apart than _MAP_GAP."""
+def _extents(image, gap):
+    """(first, last) of each run of registers no further apart than `gap`."""
     runs = []
     for address in sorted(image):
-        if runs and address - runs[-1][1] - 1 <= _MAP_GAP:
+        if runs and address - runs[-1][1] - 1 <= gap:
             runs[-1][1] = address
         else:
             runs.append([address, address])

@@ -6,9 +6,11 @@ A board module has a class Board with:
                                 UDP sockets
     larger                      which MicroPython build offers more sockets than the one that runs, "" when none does
     open_line(bus_config)       a serial Line, or OSError
+    umodbus_master(bus_config)  umodbus's master on the same UART, for a technician; ImportError or OSError
     open_link(network_config)   a Link
     set_clock(unix_s)           sets the clock of the port
     watchdog(timeout_s)         starts it; 0 does nothing.  feed() feeds it.  release() keeps it from biting at the REPL
+    reset_cause()               why the device has started, as a text, when that is worth a line in the log; else ""
     reset()                     restarts the device; does not return
     crashed(error)              the firmware ended by an exception: a device says so, waits 10 s for Ctrl-C and restarts
 A Line is one RS-485 side:

@@ -77,6 +77,25 @@ class Line:
         self._uart.deinit()
 
 
+def umodbus_master(config, default_pins):
+    """umodbus's blocking master on the UART of a bus, for a technician. Raises ImportError or OSError."""
+    from umodbus.serial import Serial
+
+    uart = config["uart"]
+    if not isinstance(uart, int):
+        raise OSError(errno.ENODEV)
+    pins = default_pins.get(uart, (None, None))
+    framing = config["framing"]
+    return Serial(
+        uart_id=uart, baudrate=config["baud"], data_bits=int(framing[0]), parity=_PARITY[framing[1]],
+        stop_bits=int(framing[2]), ctrl_pin=config["direction"],
+        pins=[
+            Pin(pins[0] if config["tx"] is None else config["tx"]),
+            Pin(pins[1] if config["rx"] is None else config["rx"]),
+        ],
+    )  # fmt: skip
+
+
 class WiFi:
     """A station. connect() returns at once; the port connects, and connects again, by itself."""
 
@@ -105,6 +124,11 @@ class WiFi:
 
     def dns_servers(self):
         return [self._wlan.ifconfig()[3]] if self.up() else []
+
+
+def reset_cause():
+    """A watchdog that bit is what somebody will want to know of."""
+    return "a watchdog reset" if machine.reset_cause() == machine.WDT_RESET else ""
 
 
 def restart_after(error):

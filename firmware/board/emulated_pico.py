@@ -12,11 +12,13 @@ from firmware.board import chip, rp2
 
 _BAUD = 460800
 # What lwIP sends has to fit: when it does not, the rest waits within lwIP, which is entered again from its own output,
-# and the chip hangs for good. This is more than all connections may have queued (TCP_SND_BUF) at a time.
-_TXBUF = 12000
+# and the chip hangs for good. This is more than all connections may have queued (MEM_SIZE, 20000) at a time.
+_TXBUF = 24000
 _RXBUF = 4096
 
 
+# Its buffers are the largest pieces of the heap: taken when the board is detected, before the heap is in pieces.
+_uart = UART(0, _BAUD, tx=Pin(0), rx=Pin(1), rxbuf=_RXBUF, txbuf=_TXBUF)
 _made = []  # the PPP object, once there is one
 
 
@@ -33,8 +35,7 @@ class Ppp:
     def connect(self):
         """lwIP asks for a while by itself, and then has to be told to begin again."""
         if not _made:
-            uart = UART(0, _BAUD, tx=Pin(0), rx=Pin(1), rxbuf=_RXBUF, txbuf=_TXBUF)
-            _made.append(network.PPP(uart))
+            _made.append(network.PPP(_uart))
         try:
             _made[0].connect()
         except OSError as error:
@@ -52,7 +53,7 @@ class Board(rp2.Board):
     def __init__(self):
         super().__init__()
         if self.larger:
-            self.larger = "tools/emulator with 16 TCP connections"
+            self.larger = "tools/emulator with 24 TCP connections"
 
     def open_link(self, config):
         return chip.NoLink() if config["link"] == "none" else Ppp()

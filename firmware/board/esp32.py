@@ -61,6 +61,9 @@ class Board:
     def open_line(self, config):
         return chip.Line(config, _PINS, _JITTER_MS)
 
+    def umodbus_master(self, config):
+        return chip.umodbus_master(config, _PINS)
+
     def open_link(self, config):
         if config["link"] == "ethernet":
             return Ethernet()
@@ -83,6 +86,9 @@ class Board:
         if self._watchdog is not None:
             machine.WDT(timeout=_REPL_WATCHDOG_MS).feed()
             self._watchdog = None
+
+    def reset_cause(self):
+        return chip.reset_cause()
 
     def reset(self):
         machine.reset()

@@ -40,6 +40,9 @@ class Board:
     def open_line(self, config):
         return chip.Line(config, _PINS, _JITTER_MS)
 
+    def umodbus_master(self, config):
+        return chip.umodbus_master(config, _PINS)
+
     def open_link(self, config):
         return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
 
@@ -60,6 +63,9 @@ class Board:
         if self._watching is not None:
             machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
             self._watching = None
+
+    def reset_cause(self):
+        return chip.reset_cause()
 
     def reset(self):
         machine.reset()

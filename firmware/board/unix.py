@@ -164,6 +164,9 @@ class Board:
     def open_line(self, config):
         return Line(config)
 
+    def umodbus_master(self, config):
+        raise OSError(errno.ENODEV)  # umodbus knows no serial devices of a host
+
     def open_link(self, config):
         return Link()
 
@@ -178,6 +181,9 @@ class Board:
 
     def release(self):
         """No watchdog."""
+
+    def reset_cause(self):
+        return ""
 
     def reset(self):
         sys.exit(_REBOOT)

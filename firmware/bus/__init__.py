@@ -6,25 +6,33 @@ and on_answer() the request belongs to the bus, unless it is withdrawn.
 
     bus.py          queue, cache and meter states: what is asked next, and what an end means
     poller.py       which meter is due
+    scan.py         finds meters, while polling pauses
+    tally.py        exceptions by code and answer times
     transaction.py  one request and its answer on the wire
 """
+
+from micropython import const
 
 from modbus import pdu, rtu
 
 OK = 0
+_UNITS = const(248)  # Serial Line V1.02, 2.2: 0 is the broadcast, 248 to 255 are reserved
+_CLOSED = const(255)
 
 
 class Request:
     """One Modbus request on its way to a meter, as a serial frame in a buffer of its own.
 
     `owner.on_answer(code, buf, at, n)` is called once: code 0 and the answer's frame in buf[at:at+n] (unit, PDU, CRC;
-    valid only during the call), or an exception code and no frame."""
+    valid only during the call), or an exception code and no frame. No owner: nobody wants to know. `first`: goes before
+    requests that are not."""
 
     def __init__(self, owner):
         self.owner = owner
         self.frame = bytearray(rtu.ADU_MAX)
         self.length = 0
         self.unit = 0
+        self.first = False
         self.reads = False  # whether it only reads: may be repeated, and shared with an equal one
 
     def fill(self, unit, buf, at, n):
@@ -47,15 +55,31 @@ class Request:
 
 
 class Router:
-    """Which bus a unit is on. `buses` is a list of Bus; units of configured meters are on their meter's bus, all
-    others on the first."""
+    """Which bus and which address there a client's unit id stands for.
 
-    def __init__(self, buses, points):
+    `buses` is a list of Bus. Each unit is at its own address: on the bus of the configured meter with that address
+    (of the first, where both buses have one), else on the first bus. `routes` of the configuration come last: `count`
+    units from `unit` on stand for the addresses from `address` on (0: the same) of `bus`, or for none (`closed`)."""
+
+    def __init__(self, buses, meters, routes=()):
         self.buses = buses
-        self._by_unit = {unit: buses[meter.bus] for unit, meter in points.by_unit.items()}
+        self._bus = bytearray(_UNITS)
+        self._address = bytearray(range(_UNITS)) if routes else None
+        for meter in reversed(meters):
+            self._bus[meter.unit] = meter.bus
+        for route in routes:
+            for k in range(route["count"]):
+                unit = route["unit"] + k
+                self._bus[unit] = _CLOSED if route["closed"] else route["bus"]
+                self._address[unit] = (route["address"] or route["unit"]) + k
 
     def bus_of(self, unit):
         """The bus, or None where no unit can be reached: answer 0A."""
-        if not 0 < unit < 248 or not self.buses:  # Serial Line V1.02, 2.2: 248 to 255 are reserved
+        if not 0 < unit < _UNITS:
             return None
-        return self._by_unit.get(unit) or self.buses[0]
+        number = self._bus[unit]
+        return self.buses[number] if number < len(self.buses) else None
+
+    def address_of(self, unit):
+        """The address on that bus."""
+        return unit if self._address is None else self._address[unit]

@@ -1,8 +1,10 @@
 """One bus: the queue of requests, the meters' states, and the cache that reads are answered from.
 
-Order: clients first, in the order of their coming (each connection has one request under way, so this is round robin
-among them), then the poller. A read that is answered answers all equal reads that wait. Queue and retries are bounded;
-a full queue is exception 06 for the newcomer, a meter that does not answer 0B, a line that is gone 0A.
+Order: clients that have priority, the others in the order of their coming (each connection has one request under way,
+so this is round robin among them), then the poller; but a poll that is due follows eight clients at the latest, or
+constant traffic would let the cache grow old and so make more traffic. A read that is answered answers all equal reads
+that wait. Queue and retries are bounded; a full queue is exception 06 for the newcomer, a meter that does not answer
+0B, a line that is gone 0A.
 
 A meter that stays silent is quarantined: clients get 0B at once, and the poller probes it at growing intervals, so
 that it costs the others nothing.
@@ -11,7 +13,8 @@ that it costs the others nothing.
 from micropython import const
 
 from firmware import points
-from firmware.bus import OK, transaction
+from firmware.bus import OK, Request, tally, transaction
+from firmware.bus.late import Late
 from firmware.bus.poller import PROBE_FIRST_MS, Poller
 from firmware.net import seam
 from modbus import pdu, rtu
@@ -20,6 +23,10 @@ _QUEUE_MAX = const(16)
 _QUARANTINE_AFTER = const(3)  # failed requests in a row
 _REOPEN_MS = const(1000)
 _TIMEOUT_MS = const(1000)  # for units that are not configured: Serial Line V1.02, 2.4.1, "1 s to several s at 9600"
+_IN_A_ROW = const(8)  # clients before a poll that is due
+_CALIBRATED_AFTER = const(20)  # answers
+_CALIBRATED_MIN_MS = const(100)
+_LOAD_S = const(60)
 _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
 
 
@@ -32,15 +39,23 @@ class Bus:
         self.meters = meters
         self.by_unit = {meter.unit: meter for meter in meters}
         self.counters = transaction.Counters()
+        for meter in meters:
+            meter.tally = tally.new()
         self.poller = Poller(meters)
         self.wire = None
         self.line_error = None
+        self.load_percent = 0  # of the last minute
+        self.guest = None  # who has the line to himself (firmware.bus.scan)
         self._open_line = open_line
         self._events = events
         self._uptime_s = uptime_s
+        self._late = Late()
         self._queue = []
         self._current = None
         self._waker = seam.Waker()
+        self._in_a_row = 0
+        self._seconds = 0
+        self._busy_mark = 0
         self._frame = bytearray(8)  # the poller's request: every read of registers has 8 bytes
 
     # -- for services
@@ -52,11 +67,22 @@ class Bus:
         meter = self.by_unit.get(request.unit)
         if meter is not None and meter.state == points.QUARANTINED:
             return pdu.GATEWAY_TARGET_FAILED
-        if len(self._queue) >= _QUEUE_MAX:
+        if len(self._queue) >= _QUEUE_MAX or self.guest is not None:
             return pdu.SERVER_DEVICE_BUSY
-        self._queue.append(request)
+        at = len(self._queue)
+        if request.first:
+            at = 0
+            while at < len(self._queue) and self._queue[at].first:
+                at += 1
+        self._queue.insert(at, request)
         self._waker.wake()
         return OK
+
+    def broadcast(self, buf, at, n):
+        """Takes the PDU of a write for all meters of this bus, which nobody answers. OK or an exception code."""
+        request = Request(None)
+        request.fill(0, buf, at, n)
+        return self.submit(request)
 
     def withdraw(self, request):
         """The owner is gone: a waiting request is dropped, one on the wire ends without telling anybody."""
@@ -93,12 +119,19 @@ class Bus:
                 self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
                 await seam.sleep_ms(_REOPEN_MS)
                 continue
-            request, held_ms = self._next()
-            if request is not None:
-                await self._serve(request)
+            if self.guest is not None:
+                await self._host(self.guest)
                 continue
             one = self.poller.due()
             wait_ms = _IDLE_MS if one is None else seam.ticks_diff(one.due_ms, seam.ticks_ms())
+            # A poll that was held up goes first, or the next request that fails would hold it up again.
+            before = wait_ms <= 0 and (self._in_a_row >= _IN_A_ROW or one.held_ms > 0)
+            request, held_ms = (None, 0) if before else self._next()
+            if request is not None:
+                self._in_a_row += 1
+                await self._serve(request)
+                continue
+            self._in_a_row = 0
             if wait_ms > 0:
                 await self._waker.wait_ms(min(wait_ms, held_ms))
             else:
@@ -109,8 +142,37 @@ class Bus:
             self.wire.close()
             self.wire = None
 
+    def invite(self, guest):
+        """Gives the line to `guest` once the transaction under way has ended: polling pauses, clients get 06, until
+        `await guest.run(open_line)` ends. False when somebody has it already."""
+        if self.guest is not None:
+            return False
+        self.guest = guest
+        self._waker.wake()
+        return True
+
+    async def _host(self, guest):
+        self._fail_all(pdu.SERVER_DEVICE_BUSY)
+        self.close()
+        self._events.add("bus", "bus %d: polling pauses for %s" % (self.number, guest.name))
+        try:
+            await guest.run(self._open_line)
+        except (OSError, MemoryError) as error:
+            self._events.add("bus", "bus %d: %s: %r" % (self.number, guest.name, error))
+        try:
+            await seam.sleep_ms(_TIMEOUT_MS)  # what the guest asked may still be answered
+        finally:
+            self.guest = None
+            self._events.add("bus", "bus %d: polling goes on" % self.number)
+
     def expire(self):
         """Once a second: what is too old may not answer any more. Ticks wrap, so this must not wait for a reader."""
+        self._seconds += 1
+        if self._seconds >= _LOAD_S:
+            busy_ms = self.counters.busy_ms - self._busy_mark
+            self._busy_mark = self.counters.busy_ms
+            self.load_percent = min(max(busy_ms, 0) // (10 * self._seconds), 100)
+            self._seconds = 0
         now = seam.ticks_ms()
         for meter in self.meters:
             for block in meter.blocks:
@@ -122,7 +184,7 @@ class Bus:
         while a late answer could be taken for its own; others overtake it."""
         held_ms = _IDLE_MS
         for request in self._queue:
-            left_ms = self.wire.late_ms(request.frame, request.length)
+            left_ms = self._late.left_ms(request.frame, request.length)
             if not left_ms:
                 self._queue.remove(request)
                 return request, 0
@@ -132,7 +194,7 @@ class Bus:
     def _open(self):
         try:
             self.wire = transaction.Transaction(
-                self._open_line(), self.config["baud"], self.counters, self._events
+                self._open_line(self.config), self.config, self.counters, self._late, self._events
             )
         except OSError as error:
             if self.line_error is None:
@@ -156,18 +218,20 @@ class Bus:
 
     async def _serve(self, request):
         """A client's request: on the wire, and its end to whoever waits for it."""
+        if not request.unit:
+            await self._broadcast(request)
+            return
         meter = self.by_unit.get(request.unit)
         if meter is not None and meter.state == points.QUARANTINED:
             _tell(request, pdu.GATEWAY_TARGET_FAILED, b"", 0, 0)  # since it came, the meter has been given up
             return
         if not request.reads and meter is not None:
             _drop_written(meter, request.frame, request.length)
-        timeout_ms = meter.timeout_ms if meter is not None else _TIMEOUT_MS
         # Only reads are repeated: a write may have been carried out although its answer was lost.
         retries = meter.retries if meter is not None and request.reads else 0
         self._current = request
         try:
-            result = await self._exchange(request.frame, request.length, timeout_ms, retries)
+            result = await self._exchange(request.frame, request.length, meter, retries)
         except Exception:  # a fault of ours: its owner must not wait for ever; the supervisor tells the rest
             _tell(request, pdu.SERVER_DEVICE_FAILURE, b"", 0, 0)
             raise
@@ -189,6 +253,12 @@ class Bus:
         if still_wanted:
             _tell(request, code, buf, at, n)
 
+    async def _broadcast(self, request):
+        for meter in self.meters:
+            _drop_written(meter, request.frame, request.length)
+        if await self.wire.broadcast(request.frame, request.length) == transaction.LINE_DOWN:
+            self._lost()
+
     async def _poll(self, one):
         meter = one.meter
         block = meter.blocks[one.index]
@@ -201,13 +271,13 @@ class Bus:
         frame[4] = count >> 8
         frame[5] = count & 0xFF
         length = rtu.close(frame, 6)
-        held_ms = self.wire.late_ms(frame, length)
+        held_ms = self._late.left_ms(frame, length)
         if held_ms:
             self.poller.hold(one, held_ms)
             return
         # A probe is not repeated: the meter is most likely still silent, and others wait.
         retries = 0 if meter.state == points.QUARANTINED else meter.retries
-        result = await self._exchange(frame, length, meter.timeout_ms, retries)
+        result = await self._exchange(frame, length, meter, retries)
         self._note(meter, result)
         answered = result == transaction.ANSWERED
         if answered:
@@ -239,9 +309,11 @@ class Bus:
         block.read_ms = seam.ticks_ms()
         block.read_s = self._uptime_s()
 
-    async def _exchange(self, frame, length, timeout_ms, retries):
+    async def _exchange(self, frame, length, meter, retries):
+        slowest_ms = _TIMEOUT_MS if meter is None else meter.timeout_ms
         while True:
-            result = await self.wire.exchange(frame, length, timeout_ms)
+            timeout_ms = _TIMEOUT_MS if meter is None else self.timeout_ms(meter)
+            result = await self.wire.exchange(frame, length, timeout_ms, slowest_ms)
             if result == transaction.LINE_DOWN:
                 self._lost()
                 return result
@@ -250,14 +322,33 @@ class Bus:
             retries -= 1
             self.counters.retries += 1
 
+    @staticmethod
+    def why(meter):
+        """What is wrong with the meter, as a text; "" when nothing is."""
+        if meter.trouble == transaction.WRONG:
+            return "wrong answers (%s)" % rtu.REASONS[meter.reason]
+        return "silent" if meter.trouble == transaction.TIMED_OUT else ""
+
+    @staticmethod
+    def timeout_ms(meter):
+        """With auto_timeout three times the longest answer, once there were enough; at first, and after a failure, what
+        is configured."""
+        if meter.auto_timeout and not meter.failures and tally.answers(meter.tally) >= _CALIBRATED_AFTER:
+            return min(max(3 * tally.longest_ms(meter.tally), _CALIBRATED_MIN_MS), meter.timeout_ms)
+        return meter.timeout_ms
+
     def _note(self, meter, result):
         """What an exchange says of the meter's state. A line that is gone says nothing of it."""
         if result == transaction.LINE_DOWN:
             return
         meter.requests += 1
+        meter.trouble = result
         if result == transaction.ANSWERED:
-            if self.wire.rx[self.wire.at + 1] & 0x80:
+            wire = self.wire
+            if wire.rx[wire.at + 1] & 0x80:
                 meter.exceptions += 1
+                tally.exception(meter.tally, wire.rx[wire.at + 2])
+            tally.answer(meter.tally, wire.answer_ms)
             meter.failures = 0
             if meter.state != points.ONLINE:
                 self._events.add("bus", "meter %s (unit %d) answers" % (meter.name, meter.unit))
@@ -269,11 +360,14 @@ class Bus:
             meter.timeouts += 1
         elif result == transaction.WRONG:
             meter.errors += 1
+            meter.reason = self.wire.reason
         _purge(meter)
         meter.failures += 1
         if meter.failures >= _QUARANTINE_AFTER:
             if meter.state != points.QUARANTINED:
-                self._events.add("bus", "meter %s (unit %d) is silent: quarantined" % (meter.name, meter.unit))
+                self._events.add(
+                    "bus", "meter %s (unit %d): %s, quarantined" % (meter.name, meter.unit, self.why(meter))
+                )
                 meter.state = points.QUARANTINED
                 self.poller.hurry(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
         else:
@@ -282,6 +376,8 @@ class Bus:
 
 def _tell(request, code, buf, at, n):
     """The end of a request to its owner. An owner that cannot take it closes; nobody else suffers."""
+    if request.owner is None:
+        return
     try:
         request.owner.on_answer(code, buf, at, n)
     except Exception as error:

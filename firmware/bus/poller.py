@@ -1,7 +1,8 @@
 """Which meter is due: earliest due time first, one block at a time, so that clients can go in between.
 
 Due times advance by the meter's interval, not by when it was served: no drift. A meter that has fallen behind by more
-than an interval skips the rounds that it missed, and they are counted.
+than an interval is due at once, behind those that have waited longer: a bus that is too slow for what is asked of it
+serves all in turn, each equally late. Rounds that were missed are counted, and the interval that is kept is measured.
 """
 
 from micropython import const
@@ -23,6 +24,9 @@ class Round:
         self.held_ms = 0  # by which the due time was put off while a late answer might have come
         self.probe_ms = PROBE_FIRST_MS
         self.missed = 0
+        self.behind_ms = 0  # of a round that is not missed as a whole yet
+        self.ended_ms = None  # ticks of the end of the last round
+        self.period_ms = 0  # from end to end, smoothed over eight rounds
 
 
 class Poller:
@@ -51,7 +55,8 @@ class Poller:
         meter = one.meter
         now = ticks_ms()
         if meter.state == points.QUARANTINED:
-            one.index = one.held_ms = 0
+            one.index = one.held_ms = one.period_ms = 0
+            one.ended_ms = None
             one.due_ms = ticks_add(now, one.probe_ms)
             one.probe_ms = min(2 * one.probe_ms, _PROBE_LAST_MS)
             return
@@ -60,13 +65,18 @@ class Poller:
         if answered and one.index < len(meter.blocks):
             return  # the round goes on; its due time still stands and keeps it in front
         one.index = 0
+        if one.ended_ms is not None:
+            period_ms = ticks_diff(now, one.ended_ms)
+            one.period_ms += (period_ms - one.period_ms) // 8 if one.period_ms else period_ms
+        one.ended_ms = now
         one.due_ms = ticks_add(one.due_ms, meter.interval_ms - one.held_ms)
         one.held_ms = 0
         behind_ms = ticks_diff(now, one.due_ms)
         if behind_ms > 0:
-            rounds = behind_ms // meter.interval_ms + 1
-            one.missed += rounds
-            one.due_ms = ticks_add(one.due_ms, rounds * meter.interval_ms)
+            one.behind_ms += behind_ms
+            one.missed += one.behind_ms // meter.interval_ms
+            one.behind_ms %= meter.interval_ms
+            one.due_ms = now
 
     def hurry(self, meter, in_ms):
         """The meter's state has changed: it is asked next in `in_ms`, from its first block."""

@@ -4,15 +4,15 @@ The line is silent for t3.5 before a request; what lies in the receiver is throw
 out; the answer is cut by its expected length and matched with the request (modbus.rtu). What does not match is never
 taken for the answer. t3.5 is kept as a minimum only: these ports cannot see t1.5 (they poll, or deliver in chunks).
 
-A late answer is the trap of every gateway: it may have unit, function and length of the next request. So each request
-that went out and got no answer is remembered, and another request to which its answer could pass for the right one
-waits: until that answer has come and been thrown away, or has been late for three time-outs.
+A request to which the late answer of another could be taken for its own waits for the end of that (firmware.bus.late).
 
 The line (firmware/board) offers: stream, receive(buf, at), discard(), send(buf, n), finish(), close(), jitter_ms.
 """
 
 from micropython import const
 
+from firmware.bus import tally
+from firmware.bus.late import begins
 from firmware.net import seam
 from modbus import rtu
 
@@ -22,11 +22,8 @@ WRONG = const(2)  # something came, and it was not the answer
 LINE_DOWN = const(3)
 
 _BUFFER = const(2 * 256)  # an echo or a foreign frame, and the answer behind it
-_CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: also counted for 8N1, whose frames end earlier
-_LATE_MAX = const(8)  # answers that may still come
-_LATE_TIMEOUTS = const(4)  # after its request: the time-out, and three more
-_LATE_MIN_MS = const(1000)
-_LATE_EVER_MS = const(40000)  # four times the longest time-out of the configuration
+_CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: silence is counted in these, also at 8N1
+_BUSY_MASK = const(0x3FFFFFFF)
 _GAP_FAST_US = const(1750)  # 2.5.1.1: fixed above 19200 baud
 
 
@@ -43,7 +40,10 @@ class Counters:
         self.foreign = 0  # whole frames that were not the answer: other unit, function, length or content
         self.noise_bytes = 0  # in front of an answer
         self.stale_bytes = 0  # in the receiver before a request was sent
-        self.busy_ms = 0  # time spent in transactions, gaps included
+        self.busy_ms = 0  # time spent in transactions, gaps included; begins again at 0 after 12 days of it
+        self.echoes = 0  # of our own request, where the line repeats it
+        self.kinds = [0] * len(rtu.REASONS)  # of `crc` and `foreign`, by what was wrong
+        self.tally = tally.new()
 
 
 def gap_us(baud):
@@ -54,24 +54,34 @@ def gap_us(baud):
 class Transaction:
     """The wire of one bus. After an exchange that ended ANSWERED the answer is rx[at:at+n] until the next one."""
 
-    def __init__(self, line, baud, counters, events):
+    def __init__(self, line, config, counters, late, events):
+        """`late` is the bus's Late. `config` is that of the bus: "baud"; "gap_ms", the least silence before a request
+        where some meter needs more than t3.5; "echo", whether the line repeats what is sent; "turnaround_ms" after a
+        broadcast."""
+        baud = config["baud"]
         self.counters = counters
         self.rx = bytearray(_BUFFER)
         self.at = 0
         self.n = 0
         self.line_error = None
         self._line = line
+        self._late = late
         self._events = events
-        self._character_us = _CHARACTER_BITS * 1000000 // baud
-        self._gap_us = gap_us(baud)
-        self._silence_ms = self._gap_us // 1000 + 1 + line.jitter_ms
-        self._frame_ms = rtu.ADU_MAX * self._character_us // 1000 + line.jitter_ms  # of the longest frame
+        framing = config["framing"]
+        # What a character really takes: a driver that is turned back too late speaks into the answer.
+        self._character_us = (9 + (framing[1] != "N") + int(framing[2])) * 1000000 // baud
+        self._gap_us = max(gap_us(baud), 1000 * config["gap_ms"])
+        self._silence_ms = gap_us(baud) // 1000 + 1 + line.jitter_ms
+        self._turnaround_ms = config["turnaround_ms"]
+        self._echo = config["echo"]
+        self.answer_ms = 0  # what the last answer took, from the last bit of its request
+        self.reason = 0  # why what came last was not the answer (rtu.REASONS), 0 when nothing came
+        self._frame_ms = rtu.ADU_MAX * _CHARACTER_BITS * 1000 // baud + line.jitter_ms  # of the longest frame
         self._waker = seam.Waker()
         self._end = 0
         self._quiet_since_us = seam.ticks_us()
         self._request = None  # of the exchange that is under way
         self._request_length = 0
-        self._late = []  # [frame, until (ticks)] of each request whose answer may still come
         self._sent_ms = 0
         seam.watch(line.stream, self)
 
@@ -82,8 +92,8 @@ class Transaction:
         self._quiet_since_us = seam.ticks_us()
         if self._request is None:
             self.counters.stale_bytes += got
-            if got > 1 and self._late:
-                self._late_came()
+            if got > 1 and self._late.came(self.rx):
+                self._waker.wake()
             return
         self._end = end = end + got
         if end == len(self.rx):  # longer than anything that could be an answer
@@ -106,15 +116,18 @@ class Transaction:
             self._line.close()
             self._line = None
 
-    async def exchange(self, request, length, timeout_ms):
+    async def exchange(self, request, length, timeout_ms, slowest_ms=0):
         """Sends request[:length] and waits up to timeout_ms, counted from its last bit, for the answer. Returns
-        ANSWERED, TIMED_OUT, WRONG or LINE_DOWN. Never two at once."""
+        ANSWERED, TIMED_OUT, WRONG or LINE_DOWN. Never two at once. A late answer is reckoned with for as long as if
+        `slowest_ms` were the time-out, where that is more: one that was found by itself says when to give up, not how
+        slow the meter can be."""
         assert self._request is None
         counters = self.counters
-        begin_ms = seam.ticks_ms()
+        begin_ms = self._sent_ms = seam.ticks_ms()
+        result = LINE_DOWN
         try:
             while True:
-                left_ms = self.late_ms(request, length)
+                left_ms = self._late.left_ms(request, length)
                 if not left_ms:
                     break
                 await self._waker.wait_ms(left_ms)
@@ -128,65 +141,56 @@ class Transaction:
             self._request = request
             self._request_length = length
             self._waker.clear()
-            self._line.send(request, length)
-            counters.sent += 1
-            await seam.sleep_ms(length * self._character_us // 1000)
-            if self._line is None:
-                return LINE_DOWN
-            self._line.finish()
-            self._sent_ms = seam.ticks_ms()
-            self._quiet_since_us = seam.ticks_us()
+            await self._send(request, length)
             result = await self._answer(timeout_ms)
         except OSError as error:
             self.fail(error)
             return LINE_DOWN
         finally:
+            if result == LINE_DOWN and self._request is not None:  # it may be on its way to the meter
+                self._late.expect(request, length, self._sent_ms, max(timeout_ms, slowest_ms), False)
             self._request = None
-            counters.busy_ms += seam.ticks_diff(seam.ticks_ms(), begin_ms)
+            counters.busy_ms = counters.busy_ms + seam.ticks_diff(seam.ticks_ms(), begin_ms) & _BUSY_MASK
         if result == ANSWERED:
             counters.answered += 1
+            self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
+            tally.answer(counters.tally, self.answer_ms)
         # A damaged answer is an answer: nothing more will come. The request's own echo is none.
         damaged = result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]
-        damaged = damaged and not _same(self.rx[:length], request, length)
+        damaged = damaged and not begins(self.rx, request, length)
         if result != LINE_DOWN and not damaged:
-            self._expect_late(request, length, max(_LATE_TIMEOUTS * timeout_ms, _LATE_MIN_MS), result == ANSWERED)
+            self._late.expect(request, length, self._sent_ms, max(timeout_ms, slowest_ms), result == ANSWERED)
         return result
 
-    def _expect_late(self, request, length, late_ms, answered):
-        """Notes that an answer to this request may still come, until `late_ms` after its last bit. Also after an
-        answer, when the same request had failed before: then that may have been the late answer to the first, and
-        the one to this is still under way."""
-        until_ms = seam.ticks_add(self._sent_ms, late_ms)
-        if answered:
-            for entry in self._late:
-                if _same(entry[0], request, length):
-                    entry[1] = until_ms
-                    return
-            return
-        if len(self._late) == _LATE_MAX:
-            self._late.pop(0)
-        self._late.append([bytes(request[:length]), until_ms])
+    async def broadcast(self, request, length):
+        """Sends request[:length], which nobody answers (Serial Line V1.02, 2.1), and gives everybody the turnaround
+        time to carry it out. Returns ANSWERED, WRONG or LINE_DOWN, as exchange()."""
+        counters = self.counters
+        begin_ms = seam.ticks_ms()
+        try:
+            if not await self._silence():
+                return WRONG
+            if self._line is None:
+                return LINE_DOWN
+            counters.stale_bytes += self._line.discard()
+            await self._send(request, length)
+            await seam.sleep_ms(self._turnaround_ms)
+            return LINE_DOWN if self._line is None else ANSWERED
+        except OSError as error:
+            self.fail(error)
+            return LINE_DOWN
+        finally:
+            counters.busy_ms = counters.busy_ms + seam.ticks_diff(seam.ticks_ms(), begin_ms) & _BUSY_MASK
 
-    def _late_came(self):
-        """Bytes have come that nobody asked for: if they begin like an answer that was late, it is late no more."""
-        for entry in self._late:
-            if entry[0][0] == self.rx[0] and entry[0][1] == self.rx[1] & 0x7F:
-                self._late.remove(entry)
-                self._waker.wake()
-                return
-
-    def late_ms(self, request, length):
-        """For how long a late answer to another request could still pass for one to request[:length]: it has the
-        same unit and function. 0 when none can."""
-        most_ms = 0
-        for entry in self._late[:]:
-            frame = entry[0]
-            left_ms = seam.ticks_diff(entry[1], seam.ticks_ms())
-            if left_ms <= 0 or left_ms > _LATE_EVER_MS:  # over; beyond ever when the ticks have wrapped since
-                self._late.remove(entry)
-            elif frame[0] == request[0] and frame[1] == request[1] and not _same(frame, request, length):
-                most_ms = max(most_ms, left_ms)
-        return most_ms
+    async def _send(self, request, length):
+        """Puts request[:length] on the line and waits for its last bit. Raises OSError."""
+        self._line.send(request, length)
+        self.counters.sent += 1
+        await seam.sleep_ms(length * self._character_us // 1000)
+        if self._line is not None:
+            self._line.finish()
+        self._sent_ms = seam.ticks_ms()
+        self._quiet_since_us = seam.ticks_us()
 
     async def _silence(self):
         """Waits for t3.5 since the last byte. False when the line does not fall silent for the time of a frame."""
@@ -231,20 +235,35 @@ class Transaction:
         end = self._end
         if end < 4:
             return False
-        place = rtu.find_answer(self.rx, end, self._request, self._request_length, silent)
+        begin = 0
+        if self._echo:
+            length = self._request_length
+            if end < length:
+                return False
+            if begins(self.rx, self._request, length):
+                begin = length
+        place = rtu.find_answer(self.rx, end, self._request, self._request_length, silent, begin)
         if not place:
             return False
+        counters = self.counters
         self.at = place >> 16
         self.n = place & 0xFFFF
-        self.counters.noise_bytes += self.at
+        counters.noise_bytes += self.at - begin
+        if begin:
+            counters.echoes += 1
         if self.rx[self.at + 1] & 0x80:
-            self.counters.exceptions += 1
+            counters.exceptions += 1
+            tally.exception(counters.tally, self.rx[self.at + 2])
         return True
 
     def _no_answer(self):
         """Counts what came instead of the answer, by kind."""
         end = self._end
         counters = self.counters
+        self.reason = 0
+        if self._echo and end == self._request_length and begins(self.rx, self._request, end):
+            counters.echoes += 1
+            end = 0
         if not end:
             counters.timeouts += 1
             return TIMED_OUT
@@ -256,18 +275,10 @@ class Transaction:
             counters.crc += 1
         else:
             counters.foreign += 1
+        counters.kinds[reason] += 1
+        self.reason = reason
         self._events.add(
             "bus", "unit %d: no answer to function %d, but %d bytes with wrong %s"
             % (self._request[0], self._request[1], end, rtu.REASONS[reason])
         )  # fmt: skip
         return WRONG
-
-
-def _same(frame, request, length):
-    """Whether request[:length] is the very request in `frame`."""
-    if len(frame) != length:
-        return False
-    for i in range(length):
-        if frame[i] != request[i]:
-            return False
-    return True

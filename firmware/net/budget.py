@@ -20,7 +20,7 @@ a page is no page. It waits until somebody is done.
 
 from micropython import const
 
-from firmware.net.seam import Waker, sleep_ms, ticks_diff, ticks_ms
+from firmware.net.seam import ticks_diff, ticks_ms
 
 LIMIT = const(16)
 SERVICES = ("http", "modbus", "bacnet", "finder", "ntp", "posting")
@@ -28,8 +28,6 @@ _UDP = ("bacnet", "finder", "ntp")
 _TCP_CLIENTS = ("posting",)
 REASONS = ("unserved", "idle", "busy", "quota", "timeout")
 _GRACE_MS = const(1000)
-_RETRY_MS = const(50)
-_LONG_MS = const(3600000)
 _USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32 bits
 
 
@@ -93,8 +91,6 @@ class Budget:
         self.failed_accepts = 0
         self.evictions = [0] * len(REASONS)
         self.waiting = []  # listeners whose newcomers had to wait
-        self.starved = []  # connections whose output the port has no memory for
-        self.hunger = Waker()
 
     def in_use(self):
         return len(self.services) + len(self.connections)
@@ -188,22 +184,6 @@ class Budget:
         slot.requests += 1
         if self.waiting:
             self._look_again()
-
-    def starve(self, connection):
-        """The port has no memory for this connection's output; feed() lets it try again."""
-        self.starved.append(connection)
-        self.hunger.wake()
-
-    async def feed(self):
-        """For ever: lets connections that the port had no memory for try again, some time after."""
-        while True:
-            await self.hunger.wait_ms(_LONG_MS)
-            while self.starved:
-                await sleep_ms(_RETRY_MS)
-                starved = self.starved
-                self.starved = []
-                for connection in starved:
-                    connection.retry()
 
     def _look_again(self):
         waiting = self.waiting

@@ -113,7 +113,6 @@ class Connection:
         self.events = events
         self._kept = None  # output that the socket has not taken yet
         self._taken_ms = 0  # when it last took some
-        self._starved = False  # the port had no memory for our output
         self._closing = False
 
     @property
@@ -143,34 +142,22 @@ class Connection:
         if sent >= 0:
             self._kept = bytes(memoryview(buf)[sent:n])
             self._taken_ms = seam.ticks_ms()
-            self._wait_for_room()
-        return False
-
-    def _wait_for_room(self):
-        """Until the socket can take more: it says so itself, unless what is short is the memory that all sockets of
-        the port share. Then it stays "writable", and would be asked again and again."""
-        if self._starved:
-            seam.interest(self.stream, 0)
-            self.budget.starve(self)
-        else:
             seam.interest(self.stream, seam.WRITE)
-
-    def retry(self):
-        """Some time after the port was out of memory: there may be some again."""
-        if self._kept is not None:
-            self._flush()
+        return False
 
     def _write(self, buf, n):
         """Bytes taken, or -1 when the connection is gone."""
         try:
             sent = self.stream.write(buf, n) or 0
         except OSError as error:
-            if error.errno != errno.ENOMEM:  # lwIP's answer when its memory for output is used up
+            # modlwip.c, lwip_tcp_send: ENOMEM says that lwIP could not transmit just now; the bytes are in its queue,
+            # and sent again they would arrive twice. (It may also have had no memory for the queue, but says so after
+            # ten seconds only, when a watchdog has bitten.)
+            if error.errno != errno.ENOMEM:
                 self.close()
                 return -1
-            self._starved = True
-            return 0
-        self._starved = False
+            self.events.add(self.slot.kind, "the port is short of memory for output")
+            sent = n
         self.slot.sent += sent
         return sent
 
@@ -183,7 +170,7 @@ class Connection:
             if sent:
                 self._kept = kept[sent:]
                 self._taken_ms = seam.ticks_ms()
-            self._wait_for_room()
+            seam.interest(self.stream, seam.WRITE)
             return
         self._kept = None
         if self._closing:

@@ -71,7 +71,7 @@ def test_a_silent_meter_fails_for_its_clients_only_and_comes_back_when_it_answer
 
         # Quarantined: 0B at once, and the meter is left alone between two probes.
         wait_for(lambda: rig.state_of(SILENT) == "quarantined", what="quarantine")
-        rig.wait_event("meter feeder (unit 2) is silent: quarantined")
+        rig.wait_event("meter feeder (unit 2): silent, quarantined")
         asked = silent.requests
         took = [timed_exception(client, SILENT, passed) for _ in range(10)]
         assert {code for code, _ in took} == {GATEWAY_TARGET_FAILED}

@@ -3,7 +3,8 @@
 import struct
 from types import SimpleNamespace
 
-from firmware import VERSION, points, profile_load
+from firmware import VERSION, config, points, profile_load
+from firmware.bus import tally
 from firmware.bus.bus import Bus
 from firmware.events import Events
 from firmware.net.budget import REASONS, SERVICES, Budget
@@ -11,10 +12,11 @@ from firmware.readings import Readings
 from firmware.services.http.api import Api
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
+from host_tests.unit.fakes import defaults
 
 _UPTIME_S = 100_000
 _UNIX_S = 1_800_000_123
-_BUS = {"uart": "bus0", "baud": 9600, "framing": "8N1"}
+_BUS = defaults(config.BUS, uart="bus0")
 
 
 class _Wire:
@@ -29,11 +31,8 @@ def _distinct(thing, names, start):
 
 
 def _meter():
-    config = {
-        "slot": 5, "name": "main", "unit": 17, "bus": 0, "profile": "eastron-sdm630", "interval_s": 5,
-        "max_age_s": 10, "timeout_ms": 500, "retries": 1,
-    }  # fmt: skip
-    meter = points.Meter(config, profile_load.load("eastron-sdm630"))
+    given = defaults(config.METER, slot=5, name="main", unit=17, profile="eastron-sdm630")
+    meter = points.Meter(given, profile_load.load("eastron-sdm630"))
     meter.state = points.ONLINE
     for k, block in enumerate(meter.blocks):
         for i in range(0, len(block.data), 4):
@@ -96,7 +95,10 @@ def make():
         modbus=SimpleNamespace(counters=counters),
         ntp=ntp,
         meter=meter,
+        scan=SimpleNamespace(running=True, done=3, total=9, error=None, found=[(3, 9600, "8N1", ["pzem-004t-v3"])]),
     )
+    tally.answer(meter.tally, 9)
+    tally.answer(bus.counters.tally, 9)
     app.gateway = Unit255(app, budget, table, readings, [bus])
     app.gateway.server_counters = counters
     app.api = Api(app)

@@ -117,6 +117,11 @@ def run_virtual(clock, coroutine, limit_s=3600):
         loop.close()
 
 
+def defaults(section, **values):
+    """A section of the configuration (firmware.config) with `values` in it."""
+    return {key: spec[1] for key, spec in section.items()} | values
+
+
 def crc16(data):
     """CRC-16 of Modbus, bit by bit as in Serial Line V1.02, 6.2.2; low byte first."""
     crc = 0xFFFF

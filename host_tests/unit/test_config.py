@@ -1,6 +1,5 @@
 """Configuration: what is refused and how it is said, and that the device starts whatever lies in its files."""
 
-import copy
 import errno
 import json
 import os
@@ -9,6 +8,7 @@ import pytest
 
 from firmware import config, store, strict_json
 from firmware.net.budget import SERVICES
+from tools import profiles
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def meter(**change):
 
 def whole(**change):
     """A configuration with one bus and one meter."""
-    return {"buses": [{"uart": 1}], "meters": [meter()], **change}
+    return {"buses": [{"uart": 1}], "meters": [meter()], "routes": [{"unit": 100}], **change}
 
 
 def write(raw):
@@ -73,6 +73,7 @@ WRONG = {
     "choice": ["none of these", None, True, 1, [], {}, [9600]],
     "pin": [-1, 49, "4", True, 1.5, [], {}],
     "uart": [-1, 3, None, True, 1.5, "", "x" * 81, [], {}],
+    "ips": ["", "192.0.2.1", None, True, {}, ["192.0.2"], [1], ["192.0.2.1"] * 9],
     "ip": [
         "",
         "1.2.3",
@@ -120,6 +121,8 @@ def right_values(spec):
         return [0, 48, None]
     if kind == "uart":
         return [0, 2, "/dev/ttyUSB0", "x" * 80]
+    if kind == "ips":
+        return [[], ["192.168.1.2"], [f"192.0.2.{k}" for k in range(spec[2])]]
     return ["0.0.0.0", "255.255.255.255", "192.168.1.2"]
 
 
@@ -132,6 +135,8 @@ def allowed(spec):
         return [str(spec[2]), str(spec[3]), "text"]
     if kind == "choice":
         return [str(choice) for choice in spec[2]]
+    if kind == "ips":
+        return ["list", str(spec[2]), "192.0.2.1"]
     return {
         "bool": ["true", "false"], "pin": ["0", "48", "null"], "uart": ["0", "2", "path"], "ip": ["0.0.0.0"],
     }[kind]  # fmt: skip
@@ -146,7 +151,7 @@ _RIGHT_CASES = [
     pytest.param(path, spec, value, id=f"{shown(path)}={json.dumps(value)[:24]}")
     for path, spec in keys()
     for value in right_values(spec)
-    if path[-1] not in ("profile", "bus")  # those must also name something that exists
+    if path[-1] not in ("profile", "bus", "count") and path[0] != "routes"  # those must also name something that exists
 ]
 
 
@@ -185,9 +190,12 @@ def test_a_missing_key_gets_its_default_or_is_named(path, spec):
         assert errors == [f"{shown(path)}: missing"]
     else:
         assert errors == []
-        for step in path:
+        for step in path[:-1]:
             got = got[step]
-        assert got == spec[1]
+        if path[-1] in config._SPARSE:
+            assert path[-1] not in got
+        else:
+            assert got[path[-1]] == spec[1]
 
 
 @pytest.mark.parametrize(("path", "spec"), list(keys()), ids=[shown(path) for path, _ in keys()])
@@ -198,7 +206,7 @@ def test_every_default_is_within_its_own_bounds(path, spec):
 
 @pytest.mark.parametrize(
     "path",
-    [(), ("network",), ("http",), ("ntp",), ("system",), ("buses", 0), ("meters", 0)],
+    [(), ("network",), ("http",), ("ntp",), ("system",), ("buses", 0), ("meters", 0), ("routes", 0)],
     ids=lambda p: shown(p) or "top",
 )
 def test_an_unknown_key_is_named_with_those_that_are_known(path):
@@ -258,9 +266,14 @@ def test_a_long_wrong_value_is_shortened():
     ("raw", "message"),
     [
         (whole(meters=[meter(), meter(unit=2)]), "meters[1].slot: 0 is used by another meter"),
-        (whole(meters=[meter(), meter(slot=1)]), "meters[1].unit: 1 is used by another meter"),
+        (whole(meters=[meter(), meter(slot=1)]), "meters[1].unit: 1 is used by another meter of bus 0"),
+        (whole(routes=[{"unit": 200, "count": 49}]), "routes[0].count: 49 reaches unit 248, and 247 is the last"),
+        (whole(routes=[{"unit": 1, "address": 247, "count": 2}]),
+         "routes[0].count: 2 reaches unit 248, and 247 is the last"),
+        (whole(routes=[{"unit": 1, "bus": 1}]), "routes[0].bus: 1 is not one of the 1 in buses"),
+        (whole(meters=[meter(slot=k, unit=k + 1) for k in range(33)]), "meters[32].bus: 0 has 32 meters already"),
         (whole(meters=[meter(bus=1)]), "meters[0].bus: 1 is not one of the 1 in buses"),
-        (whole(buses=[]), "meters[0].bus: 0 is not one of the 0 in buses"),
+        (whole(buses=[], routes=[]), "meters[0].bus: 0 is not one of the 0 in buses"),
         ({"http": {"port": 502}}, "modbus.port: 502 is taken by http.port"),
     ],
 )
@@ -295,7 +308,15 @@ def test_a_broken_profile_is_the_configurations_error(flash):
     assert "profile mine" in errors[0]
 
 
-@pytest.mark.parametrize("profile", ["eastron-sdm630", "elkor-wattson-mk2", "pzem-004t-v3"])
+def test_transformers_that_are_given_are_kept_and_none_are_filled_in():
+    given = {"ct_primary": 600, "ct_secondary": 5, "pt_primary": 20000, "pt_secondary": 100, "inverted": True}
+    got, errors = config.validate(whole(meters=[meter(**given), meter(slot=1, unit=2)]))
+    assert errors == []
+    assert got["meters"][0].items() >= given.items()
+    assert not given.keys() & got["meters"][1].keys()
+
+
+@pytest.mark.parametrize("profile", profiles.available())
 def test_the_profiles_that_come_with_the_firmware_are_found(profile):
     assert errors_of(whole(meters=[meter(profile=profile)])) == []
 
@@ -461,7 +482,7 @@ def test_when_the_newest_last_good_copy_is_damaged_the_one_before_runs(damage):
         os.remove("data/" + newest)
         assert config.load().config["name"] == "first"
         return
-    for k in range(0, len(good), 7):
+    for k in range(0, len(good), 61):
         bad = good[:k] if damage == "truncate" else good[:k] + bytes((good[k] ^ 0x10,)) + good[k + 1 :]
         with open("data/" + newest, "wb") as f:
             f.write(bad)
@@ -501,8 +522,9 @@ def test_a_good_file_is_written_to_flash_once_not_on_every_boot():
 
 
 def test_the_largest_configuration_can_be_kept_as_last_good():
-    meters = [meter(slot=k, unit=k + 1, name="n" * 32, profile="pzem-004t-v3") for k in range(64)]
-    got, errors = config.validate(whole(meters=copy.deepcopy(meters)))
+    meters = [meter(slot=k, unit=k + 1, bus=k // 32, name="n" * 32, profile="pzem-004t-v3") for k in range(64)]
+    routes = [{"unit": 200 + k} for k in range(32)]
+    got, errors = config.validate({"buses": [{"uart": 1}, {"uart": 2}], "meters": meters, "routes": routes})
     assert errors == []
     store.save(config.LAST_GOOD, json.dumps(got).encode())
     assert json.loads(store.load(config.LAST_GOOD)) == got

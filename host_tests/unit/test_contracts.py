@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from firmware import config, readings
+from firmware import config, profile_load, readings
+from firmware import profile as firmware_profile
 from firmware.bus import bus as bus_module
 from firmware.bus import poller
 from firmware.net import budget, listener
@@ -79,6 +80,49 @@ def test_qualities():
     assert words == dict(enumerate(readings.QUALITIES))
 
 
+# -- profiles
+
+
+def test_every_profile_is_listed_with_its_confidence_size_and_plan():
+    listed, doubts, _, _, _ = tables("## Profiles")
+    rows = {}
+    for name in profiles.available():
+        one = profiles.load(name)
+        plan = profile_load.load(name).plan
+        rows[name] = [one.name, one.confidence, len(one.points), len(plan), one.max_registers, one.gap]
+    assert {code(row[0]): [row[1], *map(int, row[2:])] for row in listed} == rows
+    assert [code(row[0]) for row in doubts] == list(rows)
+
+
+def test_keys_and_columns_of_a_profile():
+    _, _, keys, columns, _ = tables("## Profiles")
+    assert sorted(code(row[0]) for row in keys) == sorted(profile_load.KEYS)
+    assert set(profile_load.KEYS) == profiles.REQUIRED | profiles.OPTIONAL
+    assert [code(row[0]) for row in columns] == profile_load.COLUMNS == list(profiles.COLUMNS)
+    said = {code(row[0]): re.findall(r"`([^`]+)`", row[1]) for row in columns}
+    assert said["type"] == list(firmware_profile.TYPES)
+    assert said["unit"] == [unit for unit in firmware_profile.UNITS if unit]
+    assert said["kind"] == list(profile_load.KINDS)
+    choices = next(row for row in keys if row[0] == "`no_value`")
+    assert {f'"{name}"' for name in profile_load.NO_VALUE} == set(re.findall(r'`("[^`]+")`', " ".join(choices)))
+
+
+def test_numbers_of_a_profiles_own():
+    documented = {}
+    for name, numbers, names, unit in tables("## Profiles")[4]:
+        first, _, last = numbers.partition("-")
+        listed = [code(names)]
+        if last:
+            stem = re.fullmatch(r"`(\w+?)1` \.\. `\1(\d+)`", names)
+            listed = [f"{stem[1]}{k + 1}" for k in range(int(stem[2]))]
+            assert int(last) - int(first) + 1 == len(listed)
+        documented.setdefault(code(name), {}).update({int(first) + k: (one, unit) for k, one in enumerate(listed)})
+    for name in profiles.available():
+        own = {point.number: (point.name, point.unit) for point in profiles.load(name).points if point.number >= 128}
+        assert own.items() <= documented.get(name, {}).items()
+        assert bool(own) == (name in documented)
+
+
 # -- configuration
 
 
@@ -101,6 +145,8 @@ def allowed(spec):
         return f"{spec[2]} to {spec[3]} characters"
     if kind == "choice":
         return ", ".join(str(choice) for choice in spec[2])
+    if kind == "ips":
+        return f"at most {spec[2]}"
     return None  # said in words
 
 
@@ -255,7 +301,7 @@ def fields(value, path=""):
         yield path
 
 
-@pytest.mark.parametrize("path", ["/api/status", "/api/readings", "/api/sockets"])
+@pytest.mark.parametrize("path", ["/api/status", "/api/readings", "/api/sockets", "/api/bus", "/api/scan"])
 def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, path):
     documented = [code(row[0]) for row in tables(f"### GET {path}")[0]]
     document = json.loads("".join(app.api.documents[path]()))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware import VERSION, points, profile_load
+from firmware import VERSION, config, points, profile_load
 from firmware.bus.transaction import Counters as BusCounters
 from firmware.net import seam
 from firmware.net.budget import REASONS, SERVICES, Budget
@@ -19,7 +19,7 @@ from firmware.services.http import server as http_server
 from firmware.services.http.api import Api
 from firmware.services.http.server import HttpConnection, Server
 from firmware.services.modbus_tcp.server import Counters as ModbusCounters
-from host_tests.unit.fakes import FakeStream, Uptime, fake_seam
+from host_tests.unit.fakes import FakeStream, Uptime, defaults, fake_seam
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,16 +82,17 @@ class FakeApi:
 
     def __init__(self):
         self.documents = {}
+        self.commands = {}
 
 
 class Bench:
-    def __init__(self, events, public=True, api=None, quota=4):
+    def __init__(self, events, public=True, api=None, quota=4, commissioning=False):
         self.uptime = Uptime(100)
         self.budget = Budget(16, 16, 16, list(SERVICES), quota, self.uptime, events)
         self.events = events
         self.api = api or FakeApi()
-        config = {"bind": "0.0.0.0", "port": 0, "idle_timeout_s": 15, "public_status": public}
-        self.server = Server(config, self.budget, events, self.api)
+        given = config.default()["http"] | {"port": 0, "public_status": public, "commissioning": commissioning}
+        self.server = Server(given, self.budget, events, self.api)
 
     def connect(self, room=None):
         stream = FakeStream(room)
@@ -396,6 +397,63 @@ def test_another_method_is_405_with_what_is_allowed(bench, method, path):
     assert response.headers["allow"] == "GET, HEAD"
 
 
+# -- commands
+
+
+OURS = "X-Meterport: 1"
+
+
+@pytest.fixture
+def commands(make):
+    """A server with a command that keeps the queries that it was given."""
+    bench = make(commissioning=True)
+    bench.queries = []
+
+    def command(query):
+        if query == "wrong":
+            raise ValueError("query: wrong")
+        if query == "busy":
+            raise OSError(16, "taken")
+        bench.queries.append(query)
+        return iter(('{"done":true}',))
+
+    bench.api.commands["POST", "/api/do"] = command
+    bench.api.documents["/api/do"] = lambda: iter(("{}",))
+    return bench
+
+
+def test_a_command_gets_its_query_and_answers_with_a_document(commands):
+    response = commands.ask(get("/api/do?a=1&b=2", OURS, method="POST"))
+    assert (response.status, response.body) == (200, b'{"done":true}')
+    assert commands.queries == ["a=1&b=2"]
+
+
+def test_the_same_path_is_read_without_doing_anything(commands):
+    assert commands.ask(get("/api/do?a=1", OURS)).body == b"{}"
+    assert commands.queries == []
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (get("/api/do", method="POST"), 403),  # a form on another site's page could send this
+        (get("/api/do?wrong", OURS, method="POST"), 400),
+        (get("/api/do?busy", OURS, method="POST"), 409),
+        (get("/api/do", OURS, "Content-Length: 2", method="POST") + b"{}", 413),
+        (get("/api/do", OURS, method="DELETE"), 405),
+    ],
+)
+def test_a_command_that_cannot_be_is_refused_with_the_reason(commands, data, status):
+    error_of(commands.ask(data), status)
+    assert commands.queries == []
+
+
+def test_without_commissioning_there_are_no_commands(make):
+    bench = make()
+    bench.api.commands["POST", "/api/do"] = lambda query: pytest.fail("it was done")
+    assert "commissioning" in error_of(bench.ask(get("/api/do", OURS, method="POST")), 403)
+
+
 def test_without_public_status_the_documents_are_403(make):
     bench = make(public=False)
     bench.api.documents["/api/status"] = lambda: pytest.fail("the document was made")
@@ -586,13 +644,10 @@ class App:
             [16, "active_power", 4, 1, "float32", 1, "W", "instantaneous"],
             [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
         ]
-        config = {
-            "slot": 5, "name": 'Haupt"zähler\\', "unit": 7, "profile": "test", "bus": 0, "interval_s": 5,
-            "max_age_s": 10, "timeout_ms": 100, "retries": 0,
-        }  # fmt: skip
+        given = defaults(config.METER, slot=5, name='Haupt"zähler\\', unit=7, profile="test")
         profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
         self.points = points.Points(
-            [points.Meter(config, profile), points.Meter({**config, "slot": 6, "unit": 8}, profile)]
+            [points.Meter(given, profile), points.Meter({**given, "slot": 6, "unit": 8}, profile)]
         )
         self.readings = Readings(uptime)
         self.config = {name: {"enabled": True} for name in SERVICES}
@@ -606,6 +661,7 @@ class App:
             BusCounters(),
         )
         bus.line_error, bus.wire, bus.waiting = OSError(5, 'no "line"'), None, lambda: 2
+        bus.why = lambda meter: "silent" if meter.unit == 7 else ""
         self.buses = [bus]
         self.modbus = type("S", (), {"counters": ModbusCounters()})()
         self.ntp = type(

@@ -6,12 +6,14 @@ import struct
 
 import pytest
 
-from firmware import points
+from firmware import config, points
 from firmware.bus import OK, Router
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.server import ModbusConnection, Server
-from host_tests.unit.fakes import FakeStream, Uptime, crc16, fake_seam, frame, registers
+from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
+
+CONFIG = config.default()["modbus"] | {"port": 0}
 
 
 def adu(tid, unit, *parts, protocol=0):
@@ -44,6 +46,8 @@ class FakeBus:
         self.withdrawn = []
         self.blocks = []
         self.code = OK
+        self.config = {"broadcast": False}
+        self.broadcasts = []
 
     def cached(self, unit, function, first, count):
         for block_unit, block in self.blocks:
@@ -54,6 +58,11 @@ class FakeBus:
     def submit(self, request):
         if self.code == OK:
             self.requests.append(request)
+        return self.code
+
+    def broadcast(self, buf, at, n):
+        if self.code == OK:
+            self.broadcasts.append(bytes(buf[at : at + n]))
         return self.code
 
     def withdraw(self, request):
@@ -88,16 +97,17 @@ class Gateway:
 
 
 class Bench:
-    def __init__(self, events, allow_writes=False):
+    def __init__(self, events, allow_writes=False, config=None, routes=(), broadcast=False):
         self.budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
         self.bus = FakeBus()
         self.gateway = Gateway()
         self.events = events
         self.other_bus = FakeBus()
         meter = type("M", (), {"unit": 2, "bus": 1, "slot": 0})()
-        config = {"bind": "0.0.0.0", "port": 0, "idle_timeout_s": 600, "allow_writes": allow_writes}
-        self.router = Router([self.bus, self.other_bus], points.Points([meter]))
-        self.server = Server(config, self.budget, events, self.router, self.gateway)
+        given = CONFIG | {"allow_writes": allow_writes} | (config or {})
+        self.bus.config["broadcast"] = broadcast
+        self.router = Router([self.bus, self.other_bus], [meter], routes)
+        self.server = Server(given, self.budget, events, self.router, self.gateway)
         self.counters = self.server.counters
 
     def connect(self, room=None):
@@ -278,6 +288,91 @@ def test_a_reply_has_the_requests_transaction_and_unit(make, tid, unit):
 
 
 # -- where a request goes
+
+
+def route(**values):
+    return defaults(config.ROUTE, **values)
+
+
+def test_a_route_leads_to_another_address_and_the_reply_names_the_unit_that_was_asked(make):
+    bench = make(routes=[route(unit=100, bus=1, address=7), route(unit=101, closed=True)])
+    peer = bench.connect()
+    peer.feed(read(9, 100, 3, 5, 1))
+    assert bench.other_bus.sent() == frame(7, 3, 0, 5, 0, 1)
+    bench.other_bus.end(registers(7, 3, 77))
+    assert peer.take() == adu(9, 100, 3, 2, 0, 77)
+    peer.feed(read(10, 101, 3, 5, 1))
+    assert peer.take() == adu(10, 101, 0x83, 0x0A)
+
+
+WRITE_6 = bytes((6, 0, 1, 0, 9))
+
+
+@pytest.mark.parametrize(
+    ("writers", "allow", "taken"),
+    [((), True, True), (["192.0.2.1"], True, True), (["192.0.2.2"], True, False), (["192.0.2.1"], False, False)],
+)
+def test_writes_are_for_the_clients_that_may(make, writers, allow, taken):
+    bench = make(config={"allow_writes": allow, "writers": list(writers)})
+    peer = bench.connect()
+    peer.feed(adu(1, 1, WRITE_6))
+    assert len(bench.bus.requests) == taken
+    if not taken:
+        assert peer.take() == adu(1, 1, 0x86, 1)
+
+
+@pytest.mark.parametrize("priority", [[], ["192.0.2.1"]])
+def test_the_requests_of_a_client_with_priority_say_so(make, priority):
+    bench = make(config={"priority": priority})
+    bench.connect().feed(READ_1)
+    assert bench.bus.requests[0].first == bool(priority)
+
+
+# -- broadcasts
+
+
+@pytest.mark.parametrize(
+    ("pdu", "echo"),
+    [
+        (WRITE_6, WRITE_6),
+        (b"\x05\x00\x01\xff\x00", b"\x05\x00\x01\xff\x00"),
+        (b"\x10\x00\x01\x00\x01\x02\x12\x34", b"\x10\x00\x01\x00\x01"),
+        (b"\x0f\x00\x01\x00\x03\x01\x05", b"\x0f\x00\x01\x00\x03"),
+        (b"\x16\x00\x01\x00\xff\x12\x34", b"\x16\x00\x01\x00\xff\x12\x34"),
+    ],
+)
+def test_a_broadcast_goes_to_the_buses_that_allow_it_and_is_echoed_at_once(make, pdu, echo):
+    bench = make(broadcast=True, config={"allow_writes": True})
+    peer = bench.connect()
+    peer.feed(adu(3, 0, pdu))
+    assert peer.take() == adu(3, 0, echo)
+    assert bench.bus.broadcasts == [pdu]
+    assert bench.other_bus.broadcasts == []
+
+
+@pytest.mark.parametrize(
+    ("options", "pdu", "code"),
+    [
+        ({"config": {"allow_writes": False}}, WRITE_6, 1),
+        ({"config": {"allow_writes": True, "writers": ["192.0.2.9"]}}, WRITE_6, 1),
+        ({"config": {"allow_writes": True}}, b"\x42", 1),
+        ({"config": {"allow_writes": True}}, b"\x06\x00\x01\x00", 3),
+        ({"config": {"allow_writes": True}, "code": 6}, WRITE_6, 6),
+    ],
+)
+def test_a_broadcast_that_cannot_be_is_an_exception_and_goes_nowhere(make, options, pdu, code):
+    bench = make(broadcast=True, config=options["config"])
+    bench.bus.code = options.get("code", OK)
+    peer = bench.connect()
+    peer.feed(adu(3, 0, pdu))
+    assert peer.take() == adu(3, 0, pdu[0] | 0x80, code)
+    assert bench.bus.broadcasts == []
+
+
+def test_reads_of_unit_0_are_the_gateways_own_also_where_broadcasts_are_allowed(make):
+    bench = make(broadcast=True, config={"allow_writes": True})
+    bench.connect().feed(read(1, 0, 3, 7, 1))
+    assert bench.gateway.asked == [b"\x03\x00\x07\x00\x01"]
 
 
 def test_requests_go_to_the_bus_of_the_unit(make):
@@ -581,8 +676,7 @@ def test_over_a_real_socket_a_client_is_served_and_its_going_is_noticed(events):
     async def test():
         budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
         bus = FakeBus()
-        config = {"bind": "127.0.0.1", "port": 0, "idle_timeout_s": 600, "allow_writes": False}
-        server = Server(config, budget, events, Router([bus], points.Points([])), Gateway())
+        server = Server(CONFIG | {"bind": "127.0.0.1"}, budget, events, Router([bus], []), Gateway())
         loop = asyncio.get_running_loop()
         client = socket.socket()
         client.setblocking(False)

@@ -100,6 +100,18 @@ def ntp_answer(request, now=None, stratum=2, leap=0, mode=4, nonce=None, refid=b
     return (packet + bytes(20))[:size]
 
 
+class FakeLink:
+    def __init__(self, servers=()):
+        self._servers = servers
+        self.is_up = True
+
+    def up(self):
+        return self.is_up
+
+    def dns_servers(self):
+        return list(self._servers)
+
+
 class Bench:
     def __init__(self, events, server="127.0.0.1", port=123, dns_servers=(), interval_s=3600):
         self.events = events
@@ -108,11 +120,32 @@ class Bench:
         self.told = []
         self.clock = Clock(self.told.append)
         config = {"server": server, "port": port, "interval_s": interval_s}
-        self.client = Client(config, self.budget, events, self.clock, lambda: list(dns_servers))
+        self.client = Client(config, self.budget, events, self.clock, FakeLink(dns_servers))
 
     def error_s(self):
         """How far the clock is off, seconds."""
         return abs(self.clock.unix_ms() / 1000 - time.time())
+
+
+def test_nobody_is_asked_before_the_link_is_up(events, monkeypatch):
+    monkeypatch.setattr(client_module, "_LOOK_MS", 10)
+
+    async def test():
+        seen = []
+        server = await serve(lambda data: seen.append(data) or [ntp_answer(data)])
+        bench = Bench(events, port=server.port)
+        bench.client._link.is_up = False
+        task = asyncio.ensure_future(bench.client.run())
+        await asyncio.sleep(0.1)
+        assert (seen, bench.client.failures) == ([], 0)
+        bench.client._link.is_up = True
+        while bench.client.synchronised_s is None:
+            await asyncio.sleep(0.005)
+        assert len(seen) == 1
+        task.cancel()
+        server.transport.close()
+
+    run(test)
 
 
 def test_a_right_answer_sets_the_clock(events):

@@ -4,13 +4,10 @@ import struct
 
 import pytest
 
-from firmware import points, profile_load, readings
-from host_tests.unit.fakes import Uptime
+from firmware import config, points, profile_load, readings
+from host_tests.unit.fakes import Uptime, defaults
 
-CONFIG = {
-    "slot": 3, "name": "main", "unit": 17, "profile": "test", "bus": 0, "interval_s": 5, "max_age_s": 10,
-    "timeout_ms": 500, "retries": 1,
-}  # fmt: skip
+CONFIG = defaults(config.METER, slot=3, name="main", unit=17, profile="test")
 
 
 def make_meter(**change):
@@ -197,3 +194,72 @@ def test_energy_is_an_integer_of_watt_hours(all_of, meter):
     value = all_of.value(meter, index_of(meter, "energy_total"))
     assert isinstance(value, int)
     assert value == pytest.approx(12345678, abs=1)
+
+
+# -- transformers
+
+
+def transformed(**change):
+    """A meter as the application makes it: with the profile and the ratios of its configuration."""
+    rows = [
+        [1, "voltage_l1", 4, 0, "uint16", 0.1, "V", "instantaneous"],
+        [9, "current_l1", 4, 1, "uint32", 0.001, "A", "instantaneous"],
+        [16, "active_power", 4, 3, "float32", 1, "W", "instantaneous"],
+        [28, "power_factor", 4, 5, "int16", 0.001, "", "instantaneous"],
+        [15, "frequency", 4, 6, "uint16", 0.01, "Hz", "instantaneous"],
+        [32, "energy_import", 4, 7, "uint32", 100, "Wh", "accumulating"],
+        [36, "energy_export", 4, 500, "uint32", 100, "Wh", "accumulating"],
+    ]
+    known = {"test": profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})}
+    config = {**CONFIG, **change}
+    return points.Meter(config, profile_load.of_meter(config, known), profile_load.ratios(config))
+
+
+def said(all_of, meter):
+    fill(meter.blocks[0], struct.pack(">HIfhHI", 2301, 1234, -50.5, -999, 4998, 1000), 100)
+    fill(meter.blocks[1], struct.pack(">I", 7), 100)
+    return {name: all_of.value(meter, i) for i, name in enumerate(meter.profile.names())}
+
+
+def test_values_without_transformers_are_what_the_meter_said(all_of):
+    meter = transformed()
+    assert meter.ratios is None
+    assert "ratios" not in vars(meter), "most meters have none, and it must cost them nothing"
+    assert said(all_of, meter) == {
+        "voltage_l1": 230.1, "current_l1": 1.234, "active_power": -50.5, "power_factor": -0.999, "frequency": 49.98,
+        "energy_import": 100000, "energy_export": 700,
+    }  # fmt: skip
+
+
+def test_values_behind_transformers_are_those_of_the_primary_side(all_of):
+    meter = transformed(ct_primary=200, ct_secondary=5, pt_primary=20000, pt_secondary=100)
+    assert said(all_of, meter) == {
+        "voltage_l1": 46020, "current_l1": 49.36, "active_power": -404000, "power_factor": -0.999, "frequency": 49.98,
+        "energy_import": 800000000, "energy_export": 5600000,
+    }  # fmt: skip
+
+
+def test_an_inverted_meter_turns_powers_and_swaps_import_and_export(all_of, now):
+    meter = transformed(inverted=True, ct_primary=10)
+    assert said(all_of, meter) == {
+        "voltage_l1": 230.1, "current_l1": 12.34, "active_power": 505, "power_factor": 0.999, "frequency": 49.98,
+        "energy_import": 7000, "energy_export": 1000000,
+    }  # fmt: skip
+    # Age and quality are those of the registers that the value comes from.
+    meter.blocks[1].failed = True
+    now.now = 107
+    meter.blocks[0].read_s = 105
+    names = meter.profile.names()
+    assert all_of.age_s(meter, names.index("energy_import")) == 7
+    assert all_of.age_s(meter, names.index("energy_export")) == 2
+    assert quality(all_of, meter, names.index("energy_import")) == "failed"
+    assert quality(all_of, meter, names.index("energy_export")) == "good"
+
+
+def test_the_registers_of_a_meter_stay_what_it_said(all_of):
+    plain, changed = transformed(), transformed(inverted=True, ct_primary=10, pt_primary=3)
+    said(all_of, plain)
+    said(all_of, changed)
+    assert [block.data for block in changed.blocks] == [block.data for block in plain.blocks]
+    assert [changed.point_id(i) for i in range(7)] == [plain.point_id(i) for i in range(7)]
+    assert changed.profile.plan == plain.profile.plan

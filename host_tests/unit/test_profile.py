@@ -1,6 +1,5 @@
-"""Profiles: decoding against struct and exact arithmetic, the plan of reads, and what is said about malformed ones."""
+"""Profiles: decoding against struct and exact arithmetic, and the plan of reads."""
 
-import json
 import math
 import struct
 from fractions import Fraction
@@ -10,31 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware import profile, profile_load
-
-SIZES = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
-FORMATS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f"}
-
-
-def document(*rows, **change):
-    return {"columns": list(profile_load.COLUMNS), "points": [list(row) for row in rows], **change}
-
-
-def row(number=1, name="a", function=4, address=0, kind="uint16", scale=1, unit="", use="instantaneous"):
-    return [number, name, function, address, kind, scale, unit, use]
-
-
-def one_point(kind, order="big", scale=1, use="instantaneous", address=0):
-    return profile_load.parse("test", document(row(kind=kind, scale=scale, use=use, address=address), word_order=order))
-
-
-def on_the_wire(kind, order, value):
-    """The bytes of a value as a meter sends them."""
-    raw = struct.pack(">" + FORMATS[kind], value)
-    if order == "little":
-        words = [raw[k : k + 2] for k in range(0, len(raw), 2)]
-        raw = b"".join(reversed(words))
-    return raw
-
+from host_tests.unit.profile_rows import SIZES, document, nearest, on_the_wire, one_point, row
+from tools import profiles
 
 # -- decode
 
@@ -156,6 +132,53 @@ def test_a_scale_that_is_no_fraction_of_one_is_not_rounded_to_one(scale):
     )
 
 
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("kind", [kind for kind in SIZES if kind != "float32"])
+@given(data=st.data(), scale=st.sampled_from([1, 10, 100, 1000, 0.1, 0.01, 0.001, 0.5, 1.5, 0.3, 12.5, 1000000]))
+@settings(max_examples=40, deadline=None)
+def test_accumulating_integers_are_scaled_in_integers(kind, order, data, scale):
+    bits = 16 * SIZES[kind]
+    low, high = (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    raw = data.draw(st.integers(low, high))
+    got = one_point(kind, order, scale=scale, use="accumulating").decode(0, on_the_wire(kind, order, raw))
+    assert got == nearest(Fraction(raw) * Fraction(str(scale)))
+    assert isinstance(got, int)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "raw", "wh"),
+    [
+        ("int32", 100, 123456789, 12345678900),  # 0.1 kWh: beyond 2**31, far beyond 2**24
+        ("uint64", 10, 2**40 + 1, 10 * (2**40 + 1)),  # 0.01 kWh
+        ("uint64", 10, 2**63 + 7, 10 * (2**63 + 7)),
+        ("int64", 1, 2**62 + 1, 2**62 + 1),
+        ("uint32", 1, 2**24 + 1, 2**24 + 1),
+        ("uint32", 0.1, 2**31 + 5, 214748365),  # tenths: 214748365.3
+        ("uint32", 0.1, 15, 2),  # halves up
+        ("int32", 0.1, -15, -2),
+    ],
+)
+def test_energy_keeps_its_last_watt_hour_at_every_scale(kind, scale, raw, wh):
+    assert one_point(kind, scale=scale, use="accumulating").decode(0, on_the_wire(kind, "big", raw)) == wh
+
+
+@pytest.mark.parametrize("scale", [1, 10, 0.1, 0.25, 0.3, 1.5, 1e-9, 1e9, 0.00035, 123.456, 1 / 3, 7e-5])
+def test_a_scale_is_a_fraction_of_integers(scale):
+    numerator, denominator = profile_load.fraction(scale)
+    assert isinstance(numerator, int)
+    assert isinstance(denominator, int)
+    assert numerator / denominator == pytest.approx(scale, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", profiles.available())
+def test_every_scale_is_the_same_fraction_with_the_24_bits_of_a_chip(name):
+    for point in profiles.load(name).points:
+        if isinstance(point.scale, float):
+            (parsed_there,) = struct.unpack(">f", struct.pack(">f", point.scale))
+            assert profile_load.fraction(parsed_there) == profile_load.fraction(point.scale)
+            assert Fraction(*profile_load.fraction(point.scale)) == Fraction(str(point.scale))
+
+
 # -- the plan
 
 
@@ -164,8 +187,9 @@ def points_of(parsed):
     found = []
     for i in range(len(parsed)):
         function, start, _ = parsed.plan[parsed.blocks[i]]
-        first = start + parsed.offsets[i]
-        found.append((function, first, first + SIZES[profile.TYPES[parsed.types[i]]]))
+        _, form, offset = parsed.rows[3 * i : 3 * i + 3]
+        first = start + offset
+        found.append((function, first, first + SIZES[profile.TYPES[parsed.forms[4 * form]]]))
     return found
 
 
@@ -262,162 +286,3 @@ def test_points_that_share_registers_are_both_decoded():
     parsed = profile_load.parse("test", document(row(1, kind="uint32"), row(2, "b", address=1)))
     assert parsed.plan == [(4, 0, 2)]
     assert sorted(parsed.decode(i, b"\x00\x01\x00\x02") for i in range(2)) == [2, 65538]
-
-
-# -- malformed profiles
-
-_MALFORMED_COLUMNS = [
-    ("number", 0, [0, 256, -1, "1", None, True, 1.0, []]),
-    ("name", 1, ["", "x" * 33, "a\nb", 5, None, []]),
-    ("function", 2, [1, 2, 5, 0, "3", None, True, 3.0, []]),
-    ("address", 3, [-1, 65536, "0", None, True, 0.0, []]),
-    ("type", 4, ["float", "uint8", "", None, 0, []]),
-    ("scale", 5, [0, -1, -0.1, "1", None, [], True, math.nan, math.inf, 1e-320]),
-    ("unit", 6, ["kWh", "v", None, 0, []]),
-    ("kind", 7, ["total", "", None, 1, []]),
-]
-
-
-@pytest.mark.parametrize(
-    ("column", "at", "value"),
-    [pytest.param(c, at, v, id=f"{c}={v!r:.20}") for c, at, values in _MALFORMED_COLUMNS for v in values],
-)
-def test_a_wrong_column_is_refused_with_profile_row_and_column(column, at, value):
-    bad = row(2, "b")
-    bad[at] = value
-    with pytest.raises(profile_load.ProfileError) as caught:
-        profile_load.parse("mine", document(row(1), bad))
-    assert str(caught.value).startswith(f"profile mine: points[1].{column}: must be ")
-
-
-@pytest.mark.parametrize("scale", [0.1, 1.5, 1000001, 1.0])
-def test_energy_needs_an_integer_scale(scale):
-    with pytest.raises(profile_load.ProfileError, match=r"points\[0\]\.scale: must be an integer"):
-        profile_load.parse("mine", document(row(scale=scale, use="accumulating")))
-
-
-@pytest.mark.parametrize("kind", SIZES)
-def test_a_point_may_not_reach_past_the_last_register(kind):
-    last = 65536 - SIZES[kind]
-    assert profile_load.parse("mine", document(row(kind=kind, address=last)))
-    with pytest.raises(profile_load.ProfileError, match=rf"points\[0\]\.address: must be 0 to {last}"):
-        profile_load.parse("mine", document(row(kind=kind, address=last + 1)))
-
-
-def test_a_number_may_stand_only_once():
-    with pytest.raises(profile_load.ProfileError, match=r"points\[1\]\.number: must be .* once"):
-        profile_load.parse("mine", document(row(7), row(7, "b")))
-
-
-@pytest.mark.parametrize("bad", [[], [1, 2, 3], [*row(), "more"], None, 5, "x", {}])
-def test_a_row_of_another_shape_is_refused(bad):
-    with pytest.raises(profile_load.ProfileError, match=r"profile mine: points\[0\]\.row: must be 8 columns"):
-        profile_load.parse("mine", {"columns": profile_load.COLUMNS, "points": [bad]})
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("max_registers", v) for v in (3, 126, 0, "10", None, True, 10.0, [])),
-        *(("gap", v) for v in (-1, 65, "0", None, True, [])),
-        *(("word_order", v) for v in ("middle", "", None, 1, [])),
-        *(("columns", v) for v in (None, [], profile_load.COLUMNS[:-1], list(reversed(profile_load.COLUMNS)))),
-        *(("points", v) for v in (None, [], {}, "x", 5, [row()] * 97)),
-    ],
-)
-def test_a_wrong_head_is_refused_with_its_key(key, value):
-    with pytest.raises(profile_load.ProfileError, match=f"profile mine: {key}: must be "):
-        profile_load.parse("mine", document(row(), **{key: value}))
-
-
-@pytest.mark.parametrize("raw", [None, [], "x", 5, True])
-def test_a_profile_that_is_no_object_is_refused(raw):
-    with pytest.raises(profile_load.ProfileError, match="profile mine: file: must be a JSON object"):
-        profile_load.parse("mine", raw)
-
-
-@given(
-    raw=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-        lambda inner: (
-            st.lists(inner, max_size=9) | st.dictionaries(st.sampled_from(["points", "columns", "gap"]), inner)
-        ),
-        max_leaves=20,
-    )
-)
-@settings(max_examples=300, deadline=None)
-def test_no_json_whatever_raises_anything_but_a_profile_error(raw):
-    for candidate in (
-        raw,
-        {"columns": profile_load.COLUMNS, "points": [raw]},
-        {"columns": profile_load.COLUMNS, "points": raw},
-    ):
-        try:
-            profile_load.parse("mine", candidate)
-        except profile_load.ProfileError as error:
-            said = str(error)
-        else:
-            continue
-        assert said.startswith("profile mine: ")
-
-
-@given(
-    values=st.lists(
-        st.one_of(st.none(), st.integers(-2, 70000), st.floats(), st.sampled_from(profile.TYPES)),
-        min_size=8,
-        max_size=8,
-    )
-)
-@settings(max_examples=300, deadline=None)
-def test_a_row_that_passes_can_be_decoded(values):
-    good = row()
-    for k in range(8):
-        candidate = list(good)
-        candidate[k] = values[k]
-        try:
-            parsed = profile_load.parse("mine", document(candidate))
-        except profile_load.ProfileError:
-            continue
-        function, start, count = parsed.plan[0]
-        assert bytes((function, start >> 8, start & 255, count)), "what the bus puts into its request"
-        parsed.decode(0, bytes(2 * count))
-        parsed.decode(0, b"\x7f" * (2 * count))
-
-
-# -- load
-
-
-def test_a_users_profile_goes_before_one_that_came_with_the_firmware(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data" / "meters").mkdir(parents=True)
-    (tmp_path / "data" / "meters" / "pzem-004t-v3.json").write_text(json.dumps(document(row(200, "mine"), name="Mine")))
-    assert profile_load.load("pzem-004t-v3").names() == ["mine"]
-    assert "mine" not in profile_load.load("eastron-sdm630").names()
-
-
-def test_a_profile_that_is_not_json_is_a_profile_error(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data" / "meters").mkdir(parents=True)
-    (tmp_path / "data" / "meters" / "mine.json").write_bytes(b'{"points": \xff')
-    with pytest.raises(profile_load.ProfileError, match="profile mine: not JSON"):
-        profile_load.load("mine")
-
-
-def test_a_profile_that_is_nowhere_is_a_profile_error(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(profile_load.ProfileError, match=r"profile nope: there is no data/meters/nope\.json"):
-        profile_load.load("nope")
-
-
-def test_names_and_units_stay_with_their_points():
-    parsed = profile_load.parse(
-        "test",
-        document(
-            row(3, "third", address=20, unit="kW"[1:]),
-            row(1, "first", address=10, unit="V"),
-            row(2, "second", function=3, unit="Hz"),
-        ),
-    )
-    assert list(zip(parsed.names(), parsed.numbers, [parsed.unit(i) for i in range(3)], strict=True)) == [
-        ("second", 2, "Hz"), ("first", 1, "V"), ("third", 3, "W"),
-    ]  # fmt: skip

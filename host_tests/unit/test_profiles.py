@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from firmware import profile_load
 from tools import profiles
 
 
@@ -24,8 +25,23 @@ def test_every_profile_of_the_tree_is_valid(profile_id):
     assert profiles.load(profile_id).points
 
 
-def test_the_three_meters_are_there():
-    assert set(profiles.available()) >= {"eastron-sdm630", "elkor-wattson-mk2", "pzem-004t-v3"}
+def test_the_names_of_the_profiles_are_permanent():
+    """Configurations name them."""
+    assert profiles.available() == [
+        "abb-b23", "carlo-gavazzi-em340", "chint-ddsu666", "chint-dtsu666", "eastron-sdm120", "eastron-sdm630",
+        "eastron-sdm72d-m", "eastron-sdm72d-m-v2", "elkor-wattson-1100", "elkor-wattson-mcm", "elkor-wattson-mk2",
+        "janitza-umg96rm-e", "pzem-004t-v3", "schneider-iem3155",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("profile_id", profiles.available())
+def test_every_profile_of_the_tree_can_be_recognised(profile_id):
+    assert profiles.load(profile_id).signature
+
+
+@pytest.mark.parametrize("profile_id", profiles.available())
+def test_a_wattson_is_not_more_certain_than_its_source(profile_id):
+    assert profiles.load(profile_id).confidence == (1 if "wattson" in profile_id else 2)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +61,28 @@ def test_the_three_meters_are_there():
         ("elkor-wattson-mk2", "energy_total", 3, 0x1100, 40),
         ("pzem-004t-v3", "active_power", 4, 3, 16),
         ("pzem-004t-v3", "alarm", 4, 9, 128),
+        ("eastron-sdm120", "active_power", 4, 0x0C, 16),
+        ("eastron-sdm120", "reactive_energy_export", 4, 0x4E, 48),
+        ("eastron-sdm72d-m", "energy_total", 4, 0x156, 40),
+        ("eastron-sdm72d-m-v2", "current_neutral", 4, 0xE0, 13),
+        ("carlo-gavazzi-em340", "active_power", 4, 0x28, 16),
+        ("carlo-gavazzi-em340", "frequency", 4, 0x33, 15),
+        ("carlo-gavazzi-em340", "energy_export", 4, 0x4E, 36),
+        ("schneider-iem3155", "voltage_l1", 3, 0x0BD3, 1),
+        ("schneider-iem3155", "energy_import", 3, 0x0C83, 32),
+        ("schneider-iem3155", "energy_import_l3", 3, 0x0DC5, 35),
+        ("abb-b23", "active_power", 3, 0x5B14, 16),
+        ("abb-b23", "energy_export_l3", 3, 0x5474, 39),
+        ("abb-b23", "power_factor_l3", 3, 0x5B3D, 31),
+        ("chint-ddsu666", "frequency", 3, 0x200E, 15),
+        ("chint-dtsu666", "voltage_l1", 3, 0x2006, 1),
+        ("chint-dtsu666", "active_power", 3, 0x2012, 16),
+        ("janitza-umg96rm-e", "active_power", 3, 19026, 16),
+        ("janitza-umg96rm-e", "energy_import", 3, 19068, 32),
+        ("elkor-wattson-1100", "energy_import", 3, 0x346, 32),
+        ("elkor-wattson-1100", "frequency", 3, 0x310, 15),
+        ("elkor-wattson-mcm", "active_power_ch24", 3, 0x512E, 152),
+        ("elkor-wattson-mcm", "energy_total_ch1", 3, 0x5300, 189),
     ],
 )
 def test_a_point_lies_where_the_meters_map_has_it(profile_id, name, function, address, number):
@@ -53,8 +91,40 @@ def test_a_point_lies_where_the_meters_map_has_it(profile_id, name, function, ad
 
 
 @pytest.mark.parametrize(
+    ("profile_id", "type_name", "scale", "name"),
+    [
+        ("abb-b23", "uint64", 10, "energy_import"),  # 0.01 kWh
+        ("abb-b23", "uint32", 0.1, "voltage_l1"),
+        ("abb-b23", "int32", 0.01, "active_power"),
+        ("carlo-gavazzi-em340", "int32", 100, "energy_import"),  # 0.1 kWh
+        ("carlo-gavazzi-em340", "int32", 0.001, "current_l1"),
+        ("schneider-iem3155", "int64", 1, "energy_import"),  # Wh
+        ("schneider-iem3155", "float32", 1000, "active_power"),  # kW
+        ("chint-dtsu666", "float32", 0.1, "active_power"),  # 0.1 W
+        ("chint-ddsu666", "float32", 1000, "active_power"),
+        ("janitza-umg96rm-e", "float32", 1, "energy_import"),  # Wh
+        ("elkor-wattson-1100", "float32", 1000, "energy_import"),
+    ],
+)
+def test_a_point_has_the_type_and_scale_of_the_meters_map(profile_id, type_name, scale, name):
+    point = profiles.load(profile_id).point(name)
+    assert (point.type, point.scale) == (type_name, scale)
+
+
+@pytest.mark.parametrize(
     ("profile_id", "blocks"),
     [
+        ("abb-b23", [(3, 0x5000, 8), (3, 0x5460, 24), (3, 0x5B00, 45), (3, 0x5B3A, 4)]),
+        ("carlo-gavazzi-em340", [(4, 0, 50), (4, 0x33, 29)]),
+        ("chint-ddsu666", [(3, 0x2000, 16), (3, 0x4000, 12)]),
+        ("chint-dtsu666", [(3, 0x101E, 18), (3, 0x2000, 34), (3, 0x202A, 8), (3, 0x2044, 2)]),
+        ("eastron-sdm120", [(4, 0, 32), (4, 70, 10), (4, 342, 4)]),
+        ("eastron-sdm72d-m", [(4, 52, 2), (4, 72, 4), (4, 342, 2)]),
+        ("eastron-sdm72d-m-v2", [(4, 0, 36), (4, 48, 28), (4, 200, 6), (4, 224, 2), (4, 342, 4)]),
+        ("elkor-wattson-1100", [(3, 0x302, 64), (3, 0x342, 54)]),
+        ("elkor-wattson-mcm", [(3, 0x5100, 48), (3, 0x5300, 48)]),
+        ("janitza-umg96rm-e", [(3, 19000, 86)]),
+        ("schneider-iem3155", [(3, 0x0BB7, 112), (3, 0x0C83, 24), (3, 0x0DBD, 12)]),
         ("eastron-sdm630", [(4, 0, 36), (4, 48, 32), (4, 200, 6), (4, 224, 2), (4, 342, 16)]),
         ("elkor-wattson-mk2", [(3, 0x200, 16), (3, 0x220, 42), (3, 0x1100, 2)]),
         ("pzem-004t-v3", [(4, 0, 10)]),
@@ -62,7 +132,7 @@ def test_a_point_lies_where_the_meters_map_has_it(profile_id, name, function, ad
 )
 def test_points_join_into_few_blocks(profile_id, blocks):
     profile = profiles.load(profile_id)
-    assert profile.blocks(profile.gap) == blocks
+    assert profile.blocks(profile.gap) == profile_load.load(profile_id).plan == blocks
     assert all(count <= profile.max_registers for _, _, count in blocks)
 
 
@@ -100,7 +170,7 @@ def test_numbers_and_names_are_permanent():
         (1, 3, 0, "overlaps"),
         (0, 4, "uint24", "points[0].type: 'uint24' is not one of"),
         (0, 5, 0, "scale: 0 must be above 0"),
-        (3, 5, 0.1, "must be a whole number"),
+        (3, 5, "0.1", "scale: must be a number"),
         (0, 6, "kV", "'kV' is not 'V'"),
         (3, 7, "instantaneous", "must be accumulating"),
         (0, 7, "accumulating", "must not be accumulating"),
@@ -122,7 +192,18 @@ def test_a_wrong_row_is_named_with_what_is_allowed(document, row, column, value,
         ("confidence", True, "confidence: True"),
         ("columns", ["number"], "columns: must be"),
         ("points", [], "at least one row"),
-        ("vendor", "x", "keys:"),
+        ("vendor", "x", "keys: ['vendor'] unknown; known are ['columns', 'confidence'"),
+        ("unconfirmed", [1, 77], "unconfirmed: 77 is no point's number"),
+        ("unconfirmed", 1, "must be a list"),
+        ("no_value", "nan", "no_value: 'nan' is not one of ('none', 'maximum', 'sunspec')"),
+        ("signed_current", 1, "signed_current: 1 is not true or false"),
+        ("signature", {}, "signature: must be a list of at most 8 rows"),
+        ("signature", [[4, 0, "uint16"]], "signature[0]: must be [function, address, type, ...]"),
+        ("signature", [[4, 0, "uint16", [1]], [5, 0, "uint16", [1]]], "signature[1]: function 5 is not 3 or 4"),
+        ("signature", [[4, 65535, "uint32", [1]]], "signature[0]: address 65535 is not one of 0..65534"),
+        ("signature", [[4, 0, "uint16", [1.5]]], "is not a list of 1..16 integers"),
+        ("signature", [[4, 0, "float32", [1]]], "is not a list of 1..16 integers"),
+        ("signature", [[4, 0, "uint16", 2, 1]], "[2, 1] is not the lowest and the highest value"),
     ],
 )
 def test_a_wrong_key_is_named_with_what_is_allowed(document, key, value, message):
@@ -130,6 +211,19 @@ def test_a_wrong_key_is_named_with_what_is_allowed(document, key, value, message
     with pytest.raises(profiles.ProfileError) as error:
         parse(document)
     assert message in str(error.value)
+
+
+def test_a_missing_key_is_named(document):
+    del document["gap"]
+    with pytest.raises(profiles.ProfileError, match=r"keys: \['gap'\] missing"):
+        parse(document)
+
+
+def test_what_the_host_takes_the_device_takes_too(document):
+    """Two checkers, one format."""
+    document |= {"unconfirmed": [1], "no_value": "sunspec", "signed_current": True}
+    document["signature"] = [[4, 0, "uint16", 1, 2]]
+    assert len(parse(document).points) == len(profile_load.parse("mine", document))
 
 
 def test_the_same_number_cannot_be_used_twice(document):
@@ -144,8 +238,19 @@ def test_two_points_in_one_line_of_the_file_are_refused(document):
 
 
 def test_an_unknown_profile_says_which_there_are():
-    with pytest.raises(profiles.ProfileError, match="there are eastron-sdm630"):
+    with pytest.raises(profiles.ProfileError, match=r"there are .*eastron-sdm630"):
         profiles.load("eastron-sdm063")
+
+
+@pytest.mark.parametrize(
+    ("type_name", "scale", "raw", "value"),
+    [
+        ("uint32", 100, 2**31 + 1, 100 * (2**31 + 1)), ("uint32", 0.1, 25, 3), ("int32", 0.1, -25, -3),
+        ("uint64", 10, 2**60 + 1, 10 * (2**60 + 1)), ("float32", 1000, 0.0625, 63),
+    ],
+)  # fmt: skip
+def test_what_a_gateway_must_show_of_energy_is_exact(type_name, scale, raw, value):
+    assert profiles.Point(32, "energy_import", 4, 0, type_name, scale, "Wh", "accumulating").scaled(raw) == value
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import struct
 import pytest
 
 from firmware.bus import transaction
+from firmware.bus.late import Late
 from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Counters, Transaction
+from firmware.config import BUS
 from host_tests.unit import fakes
 from host_tests.unit.fakes import FakeLine, frame, read_frame, registers
 
@@ -19,7 +21,7 @@ class Wire:
     """A Transaction on a fake line, on virtual time. `answers`: what the other end does with each request in turn,
     a function of the wire and the request, or the bytes of an answer that comes 5 ms later."""
 
-    def __init__(self, monkeypatch, events, *answers, baud=9600, jitter_ms=0):
+    def __init__(self, monkeypatch, events, *answers, baud=9600, jitter_ms=0, config=None):
         self.clock = fakes.Clock()
         fakes.fake_seam(monkeypatch, self.clock)
         self.line = FakeLine(self.clock, self._on_send)
@@ -28,7 +30,8 @@ class Wire:
         self.events = events
         self.counters = Counters()
         self.answers = list(answers)
-        self.transaction = Transaction(self.line, baud, self.counters, events)
+        config = fakes.defaults(BUS, baud=baud, **(config or {}))
+        self.transaction = Transaction(self.line, config, self.counters, Late(), events)
 
     def _on_send(self, request):
         if self.answers:
@@ -40,7 +43,7 @@ class Wire:
 
     def after(self, request, ms):
         """Milliseconds from the first bit of the request to `ms` after its last."""
-        return len(request) * 11_000 / self.baud + ms
+        return len(request) * 10_000 / self.baud + ms  # 8N1
 
     async def ask(self, request=READ_2, timeout_ms=200):
         """(result, answer or None) of one exchange."""
@@ -171,7 +174,7 @@ def test_silence_ends_with_the_time_out_counted_from_the_last_bit(make, timeout_
     wire = make()
     begin = wire.clock.ms
     assert ask_once(wire, timeout_ms=timeout_ms) == ("timed out", None)
-    before = 8 * 11_000 / 9600 + transaction.gap_us(9600) / 1000
+    before = 8 * 10_000 / 9600 + transaction.gap_us(9600) / 1000
     assert timeout_ms - 1 <= wire.clock.ms - begin - before < timeout_ms + 5
     assert (wire.counters.timeouts, wire.counters.crc, wire.counters.foreign) == (1, 0, 0)
 
@@ -339,6 +342,54 @@ def test_a_late_answer_from_weeks_ago_holds_nobody_up(make):
 
 
 # -- the silence between frames
+
+
+WRITE = frame(7, 6, 0, 1, 0, 9)
+BITS = read_frame(7, 1, 0x0300, 20)  # its answer has 8 bytes and may begin as the request does
+
+
+@pytest.mark.parametrize("request_", [READ_2, WRITE, BITS], ids=["read", "write", "bits"])
+def test_on_a_line_that_repeats_what_is_sent_the_echo_is_never_the_answer(make, request_):
+    answer = {READ_2: ANSWER, WRITE: WRITE, BITS: frame(7, 1, 3, 0, 0, 0)}[request_]
+
+    def echo_then_answer(wire, request):
+        wire.line.deliver(request, wire.after(request, 0))
+        wire.line.deliver(answer, wire.after(request, 30))
+
+    def echo_only(wire, request):
+        wire.line.deliver(request, wire.after(request, 0))
+
+    wire = make(echo_then_answer, echo_only, config={"echo": True})
+
+    async def test():
+        assert await wire.ask(request_) == ("answered", answer)
+        assert wire.transaction.answer_ms >= 25, "of the answer, not of the echo"
+        assert await wire.ask(request_) == ("timed out", None)
+
+    wire.run(test())
+    assert (wire.counters.echoes, wire.counters.timeouts, wire.counters.noise_bytes) == (2, 1, 0)
+
+
+def test_without_its_echo_the_answer_is_taken_all_the_same(make):
+    wire = make(ANSWER, config={"echo": True})
+
+    async def test():
+        assert await wire.ask() == ("answered", ANSWER)
+
+    wire.run(test())
+
+
+def test_a_gap_that_is_asked_for_lies_before_each_request(make):
+    wire = make(ANSWER, ANSWER, config={"gap_ms": 80})
+    times = []
+
+    async def test():
+        await wire.ask()
+        times.append(wire.clock.ms)
+        await wire.ask()
+
+    wire.run(test())
+    assert 80 <= wire.line.sent[1][0] / 1000 - times[0] <= 84
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import struct
 
 import pytest
 
-from firmware import VERSION, points, profile_load
+from firmware import VERSION, config, points, profile_load
 from firmware.bus.transaction import Counters as BusCounters
 from firmware.net.budget import SERVICES, Budget
 from firmware.readings import Readings
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
-from host_tests.unit.fakes import TICKS_PERIOD, Uptime
+from host_tests.unit.fakes import TICKS_PERIOD, Uptime, defaults
 
 NAN = b"\x7f\xc0\x00\x00"
 
@@ -56,11 +56,8 @@ def make_meter(slot, unit):
         [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
         [255, "last", 4, 500, "uint16", 1, "", "instantaneous"],
     ]
-    config = {
-        "slot": slot, "name": f"m{unit}", "unit": unit, "profile": "test", "bus": 0, "interval_s": 5, "max_age_s": 10,
-        "timeout_ms": 100, "retries": 0,
-    }  # fmt: skip
-    return points.Meter(config, profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows}))
+    given = defaults(config.METER, slot=slot, name=f"m{unit}", unit=unit, profile="test")
+    return points.Meter(given, profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows}))
 
 
 class Bench:
@@ -131,6 +128,17 @@ def test_a_point_is_value_age_and_quality_at_four_times_its_id(bench):
         assert point(bench, slot * 256 + 1) == (struct.pack(">f", 230.1), 7, 0)
         assert point(bench, slot * 256 + 16) == (struct.pack(">f", 1234.5), 7, 0)
         assert point(bench, slot * 256 + 40) == (struct.pack(">f", 2500.0), 7, 0)
+
+
+def test_a_point_behind_transformers_is_that_of_the_primary_side(bench):
+    """The meter's own registers, on its own unit, stay what it said: they are not decoded at all."""
+    meter = bench.meters[0]
+    bench.fill(meter, 0, struct.pack(">Hff", 2301, 1234.5, 2.5))
+    meter.ratios = profile_load.ratios({"ct_primary": 40, "pt_primary": 200})
+    assert point(bench, 1)[0] == struct.pack(">f", 46020)
+    assert point(bench, 16)[0] == struct.pack(">f", 9876000)
+    assert point(bench, 40)[0] == struct.pack(">f", 20000000)
+    assert bytes(meter.blocks[0].data) == struct.pack(">Hff", 2301, 1234.5, 2.5)
 
 
 def test_a_point_that_was_never_read_is_nan_with_the_greatest_age_and_never(bench):

@@ -119,13 +119,14 @@ def why_not(buf, at, n, request, request_length):
     return MATCH
 
 
-def find_answer(buf, end, request, request_length, silent):
-    """Looks for the answer to `request` anywhere in buf[0:end]: noise, an echo or a foreign frame may stand before it.
+def find_answer(buf, end, request, request_length, silent, start=0):
+    """Looks for the answer to `request` anywhere in buf[start:end]: noise, an echo or a foreign frame may stand before
+    it.
 
     Returns start << 16 | length of the answer, or 0 when it is not there (yet). `silent` says that the line has been
     quiet for t3.5, which ends a frame of unknown length.
     """
-    for at in range(end - 3):
+    for at in range(start, end - 3):
         if buf[at] != request[0] or buf[at + 1] & 0x7F != request[1]:
             continue
         n = answer_length(buf, at, end, request_length)

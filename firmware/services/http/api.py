@@ -23,17 +23,20 @@ class Api:
         self.documents = {
             "/api/status": self.status,
             "/api/readings": self.readings,
+            "/api/bus": self.bus,
+            "/api/scan": self.scan,
             "/api/sockets": self.sockets,
         }
+        self.commands = {("POST", "/api/scan"): self.start_scan, ("DELETE", "/api/scan"): self.stop_scan}
 
     def readings(self):
         """Every point of every meter: value, unit, age, quality."""
         app = self._app
         yield '{"uptime_s":%d,"meters":[' % app.uptime_s()
         for k, meter in enumerate(app.points.meters):
-            yield '%s{"slot":%d,"name":%s,"unit":%d,"profile":%s,"state":"%s","points":[' % (
+            yield '%s{"slot":%d,"name":%s,"unit":%d,"profile":%s,"state":"%s","reason":"%s","points":[' % (
                 "," if k else "", meter.slot, _text(meter.name), meter.unit, _text(meter.profile_name),
-                STATES[meter.state],
+                STATES[meter.state], app.buses[meter.bus].why(meter),
             )  # fmt: skip
             profile = meter.profile
             for i, name in enumerate(profile.names()):
@@ -106,6 +109,28 @@ class Api:
                 "," if k else "", line[0], _text(line[1]), _text(line[2]), line[3],
             )  # fmt: skip
         yield "]}"
+
+    # Of what is wanted now and then only, the code is not in the heap before (firmware.services.http.bus_api).
+
+    def bus(self):
+        from firmware.services.http import bus_api
+
+        return bus_api.document(self._app)
+
+    def scan(self):
+        from firmware.services.http import bus_api
+
+        return bus_api.scan(self._app)
+
+    def start_scan(self, query):
+        from firmware.services.http import bus_api
+
+        return bus_api.start_scan(self._app, query)
+
+    def stop_scan(self, query):
+        from firmware.services.http import bus_api
+
+        return bus_api.stop_scan(self._app, query)
 
     def _bus(self, bus):
         line = bus.line_error

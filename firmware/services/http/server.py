@@ -1,7 +1,10 @@
 """A small HTTP/1.1 server (RFC 9110, RFC 9112): one page, and a JSON API.
 
 In: bytes of a connection, in any pieces, pipelined or not. Out: one response for each request, in their order. GET and
-HEAD only; nothing is changed by a request. Connections stay open (keep-alive), so that a browser needs only one.
+HEAD; where http.commissioning allows it also POST and DELETE without a body, which start and stop what
+`api.commands` names. Those need a header of ours, X-Meterport, which no page of another site can send without asking
+first (Fetch, CORS preflight), and nobody here would allow it. Connections stay open (keep-alive), so that a browser
+needs only one.
 
 Buffers: all connections share one of 1 KiB for input (a longer head: 431) and one of 1 KiB for output; a connection
 keeps of its own only what is not a whole request yet, and what its socket does not take. Documents are generators:
@@ -22,6 +25,7 @@ _UNSERVED_MS = const(10000)  # to send the first request in
 _DRAIN_MAX = const(16384)  # of a request that was refused: read, or closing would reset it before our reason arrives
 _PAGE = __file__.rsplit("/", 1)[0] + "/page.html" if "/" in __file__ else "firmware/services/http/page.html"
 _JSON = "application/json"
+_KEPT = ("x-meterport",)
 
 
 class Counters:
@@ -33,13 +37,15 @@ class Counters:
 
 
 class Server:
-    """`api.documents` maps a path to a function that returns a generator of texts."""
+    """`api.documents` maps a path to a function that returns a generator of texts; `api.commands` maps (method, path)
+    to one that takes the query, and does something before it returns the same. ValueError is 400, OSError 409."""
 
     def __init__(self, config, budget, events, api):
         self.budget = budget
         self.events = events
         self.api = api
         self.public_status = config["public_status"]
+        self.commissioning = config["commissioning"]
         self.counters = Counters()
         self.rx = bytearray(_HEAD_MAX)
         self.block = bytearray(_BLOCK)  # of the response that is being made: sent, or copied, before the next is
@@ -54,6 +60,8 @@ class Server:
     def route(self, request):
         """(content type, length or None, generator of bytes or texts) for a request. Raises http1.HttpError."""
         path = request.path
+        if (request.method, path) in self.api.commands:
+            return self._command(request)
         if path == "/":
             found = "text/html; charset=utf-8", os.stat(_PAGE)[6], _file(_PAGE)
         elif path in self.api.documents:
@@ -63,10 +71,24 @@ class Server:
         else:
             raise http1.HttpError(404, "no such page: %s" % path, False)
         if request.method not in ("GET", "HEAD"):
-            raise http1.HttpError(405, "GET and HEAD only", request.content_length > 0)
+            raise http1.HttpError(405, "no such method for this path", request.content_length > 0)
         if request.content_length:
             raise http1.HttpError(413, "no request body is expected here")
         return found
+
+    def _command(self, request):
+        if not self.commissioning:
+            raise http1.HttpError(403, "http.commissioning is off", request.content_length > 0)
+        if "x-meterport" not in request.headers:
+            raise http1.HttpError(403, "the header X-Meterport is missing", request.content_length > 0)
+        if request.content_length:
+            raise http1.HttpError(413, "no request body is expected here")
+        try:
+            return _JSON, None, self.api.commands[request.method, request.path](request.query)
+        except ValueError as error:
+            raise http1.HttpError(400, str(error), False) from None
+        except OSError as error:
+            raise http1.HttpError(409, str(error), False) from None
 
     def sweep(self):
         self.listener.sweep()
@@ -121,7 +143,7 @@ class HttpConnection(Connection):
                 if end < 0:
                     self.left = bytes(memoryview(rx)[:have])
                     return
-                request = http1.parse(rx, end, (), _DRAIN_MAX)
+                request = http1.parse(rx, end, _KEPT, _DRAIN_MAX)
                 self.left = bytes(memoryview(rx)[end:have])
                 self._begin(request)
             except http1.HttpError as error:

@@ -1,8 +1,9 @@
 """Modbus TCP server (MODBUS Messaging on TCP/IP Implementation Guide V1.0b).
 
 In: bytes of a connection, in any pieces. Out: one reply for each request, in the order of the requests.
-Units 1-247 are the meters; 255 and 0 are the gateway itself (unit255.py). A read that lies inside a fresh polled block
-is answered from memory, anything else goes to the bus. While a request is on the bus its connection is not read: TCP
+Units 1-247 are the meters; 255 and 0 are the gateway itself (unit255.py), but writes to unit 0 go to all meters of the
+buses that allow broadcasts. A read that lies inside a fresh polled block is answered from memory, anything else goes to
+the bus. While a request is on the bus its connection is not read: TCP
 itself holds a client back that sends more, and a connection never has more than one request in any queue.
 
 Buffers: all connections share one of 260 bytes for input and one for replies. A connection keeps of its own only what
@@ -16,6 +17,7 @@ from firmware.net import seam
 from firmware.net.listener import Connection, Listener
 from modbus import pdu, tcp
 
+_BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _UNSERVED_MS = const(60000)  # a client that has connected and asks nothing
 
 
@@ -40,6 +42,9 @@ class Server:
         self.router = router
         self.gateway = gateway
         self.allow_writes = config["allow_writes"]
+        self.writers = config["writers"]
+        self.priority = config["priority"]
+        self.broadcasts = [bus for bus in router.buses if bus.config["broadcast"]]
         self.counters = Counters()
         self.rx = bytearray(tcp.ADU_MAX)
         self.out = bytearray(tcp.ADU_MAX)
@@ -65,6 +70,9 @@ class ModbusConnection(Connection):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
         self.left = b""
+        ip = seam.peer(slot.peer)[0]
+        self.may_write = server.allow_writes and (not server.writers or ip in server.writers)
+        self.first = ip in server.priority
         self.request = None  # made with the first request that goes to a bus
         self.bus = None  # where the request under way is
 
@@ -127,6 +135,8 @@ class ModbusConnection(Connection):
         start = at + 7
         length = n - 7
         out = server.out
+        if unit == 0 and server.broadcasts and not pdu.is_read(rx, start, length):
+            return self._broadcast(at, start, length)
         if unit == 255 or unit == 0:
             return self._reply(at, server.gateway.answer(rx, start, length, out, 7))
         code = pdu.check_request(rx, start, length)
@@ -135,6 +145,7 @@ class ModbusConnection(Connection):
         bus = server.router.bus_of(unit)
         if bus is None:
             return self._exception(at, function, pdu.GATEWAY_PATH_UNAVAILABLE)
+        unit = server.router.address_of(unit)
         if function == 3 or function == 4:
             first = rx[at + 8] << 8 | rx[at + 9]
             count = rx[at + 10] << 8 | rx[at + 11]
@@ -147,10 +158,11 @@ class ModbusConnection(Connection):
                 out[8] = size
                 out[9 : 9 + size] = block.view[skip : skip + size]
                 return self._reply(at, 2 + size)
-        elif not server.allow_writes and not pdu.is_read(rx, start, length):
+        elif not self.may_write and not pdu.is_read(rx, start, length):
             return self._exception(at, function, pdu.ILLEGAL_FUNCTION)
         if self.request is None:
             self.request = Request(self)
+            self.request.first = self.first
         self.request.fill(unit, rx, start, length)
         code = bus.submit(self.request)
         if code != OK:
@@ -160,6 +172,24 @@ class ModbusConnection(Connection):
         self.slot.busy = True
         seam.interest(self.stream, 0)
         return False
+
+    def _broadcast(self, at, start, length):
+        """A write to all meters: nobody answers it, so the echo that the client expects is ours (Application Protocol
+        6.5, 6.6, 6.11, 6.12, 6.16), at once. Other functions have no answer that could be known."""
+        server = self.server
+        rx = server.rx
+        function = rx[start]
+        code = pdu.check_request(rx, start, length)
+        if not code and (not self.may_write or function not in _BROADCASTS):
+            code = pdu.ILLEGAL_FUNCTION
+        for bus in server.broadcasts:
+            code = code or bus.broadcast(rx, start, length)
+        if code:
+            return self._exception(at, function, code)
+        server.counters.passed += 1
+        echoed = 7 if function == 22 else 5
+        server.out[7 : 7 + echoed] = rx[start : start + echoed]
+        return self._reply(at, echoed)
 
     def _exception(self, at, function, code):
         out = self.server.out

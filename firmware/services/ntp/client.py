@@ -13,12 +13,14 @@ from firmware.net import seam
 from firmware.net.udp import Exchange
 
 _TIMEOUT_MS = const(2000)
+_LOOK_MS = const(1000)
 _RETRY_FIRST_S = const(15)
 _RETRY_LAST_S = const(3600)
 
 
 class Client:
-    def __init__(self, config, budget, events, clock, dns_servers):
+    def __init__(self, config, budget, events, clock, link):
+        """`link` is the board's (firmware.board): up(), dns_servers()."""
         slot = budget.service_slot("ntp")
         self._server = config["server"]
         self._port = config["port"]
@@ -29,7 +31,8 @@ class Client:
         if not self._server.replace(".", "").isdigit():  # an address needs no resolver, and no heap for one
             from firmware.net.dns import Resolver
 
-            self._resolver = Resolver(slot, dns_servers, clock.uptime_s, os.urandom)
+            self._resolver = Resolver(slot, link.dns_servers, clock.uptime_s, os.urandom)
+        self._link = link
         self._exchange = Exchange(slot)
         self.synchronised_s = None  # uptime of the last success
         self.offset_ms = 0  # what the last answer corrected
@@ -39,9 +42,11 @@ class Client:
         self.error = None
 
     async def run(self):
-        """Asks for ever: at once, then every interval_s, or sooner after a failure."""
+        """Asks for ever: as soon as the link is up, then every interval_s, or sooner after a failure."""
         retry_s = _RETRY_FIRST_S
         while True:
+            while not self._link.up():
+                await seam.sleep_ms(_LOOK_MS)
             try:
                 await self.synchronise()
                 retry_s = _RETRY_FIRST_S

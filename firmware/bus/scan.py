@@ -1,0 +1,148 @@
+"""Finds meters: asks each unit of a range at each baud rate and framing that is wanted, while polling pauses.
+
+A unit is there when it answers one read (function 3, register 0) with anything right, an exception included:
+Application Protocol 7 has a device say so when it does not know a function. What it is, its profile's signature tells,
+or nothing. A Scan is a guest of a Bus (Bus.invite), or runs alone (firmware.technician).
+"""
+
+import gc
+
+from micropython import const
+
+from firmware.bus import transaction
+from firmware.bus.late import Late
+from modbus import rtu
+
+BAUDS = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+FRAMINGS = ("8N1", "8E1", "8O1", "8N2")
+TIMEOUT_MS = const(150)
+_TIMEOUTS_MS = (20, 2000)
+_FOUND_MAX = const(64)
+_PROFILES_MAX = const(3)
+
+
+class Scan:
+    """State that others may read: done of total questions, found, running, stopped. A row of `found` is (unit, baud,
+    framing, [names of profiles that fit])."""
+
+    name = "a scan"
+
+    def __init__(self, config, events, bauds=None, framings=None, first=1, last=247, timeout_ms=TIMEOUT_MS):
+        """`config` is that of the bus, whose baud rate and framing are the default. Raises ValueError."""
+        self.bauds = bauds or [config["baud"]]
+        self.framings = framings or [config["framing"]]
+        _check("baud", self.bauds, BAUDS)
+        _check("framing", self.framings, FRAMINGS)
+        if not 1 <= first <= last <= 247:
+            raise ValueError("units: %s to %s is no range within 1 to 247" % (first, last))
+        if not _TIMEOUTS_MS[0] <= timeout_ms <= _TIMEOUTS_MS[1]:
+            raise ValueError("timeout_ms: %s is not %d to %d" % (timeout_ms, _TIMEOUTS_MS[0], _TIMEOUTS_MS[1]))
+        self.first = first
+        self.last = last
+        self.timeout_ms = timeout_ms
+        self.total = len(self.bauds) * len(self.framings) * (last - first + 1)
+        self.done = 0
+        self.found = []
+        self.running = True
+        self.stopped = False
+        self.error = None
+        self.on_progress = None  # called after each question
+        self._config = config
+        self._events = events
+        self._counters = transaction.Counters()
+        self._late = Late()
+        self._frame = bytearray(8)
+
+    def stop(self):
+        """Ends after the question that is under way."""
+        self.stopped = True
+
+    async def run(self, open_line):
+        """Asks until the end or stop(). Raises OSError when the line cannot be opened."""
+        gc.collect()  # its own code has just come into the heap
+        try:
+            for baud in self.bauds:
+                for framing in self.framings:
+                    await self._settings(open_line, baud, framing)
+        except (OSError, MemoryError) as error:
+            self.error = str(error)
+            raise
+        finally:
+            self.running = False
+
+    async def _settings(self, open_line, baud, framing):
+        config = dict(self._config)
+        config["baud"] = baud
+        config["framing"] = framing
+        wire = transaction.Transaction(open_line(config), config, self._counters, self._late, _Silent())
+        try:
+            for unit in range(self.first, self.last + 1):
+                if self.stopped:
+                    return
+                if not self._known(unit, baud) and await self._read(wire, unit, 3, 0, 1) is not None:
+                    await self._note(wire, unit, baud, framing)
+                self.done += 1
+                if self.on_progress is not None:
+                    self.on_progress(self)
+        finally:
+            wire.close()
+
+    def _known(self, unit, baud):
+        """8N1 and 8N2 understand each other: who answered at one is not asked again at the other."""
+        return any([row[0] == unit and row[1] == baud for row in self.found])
+
+    async def _note(self, wire, unit, baud, framing):
+        profiles = await self._identify(wire, unit)
+        if len(self.found) < _FOUND_MAX:
+            self.found.append((unit, baud, framing, profiles))
+        self._events.add("bus", "found unit %d at %d %s: %s" % (unit, baud, framing, ", ".join(profiles) or "unknown"))
+
+    async def _identify(self, wire, unit):
+        """The names of the profiles whose signature fits, those with the most tests first."""
+        from firmware import signature
+
+        read = {}
+        fits = []
+        for name, tests in signature.candidates():
+            if self.stopped:
+                break
+            for test in tests:
+                what = test[:3]
+                if what not in read:
+                    read[what] = await self._read(wire, unit, *what)
+                if not signature.matches(test, read[what]):
+                    break
+            else:
+                fits.append((-len(tests), name))
+        return [name for _, name in sorted(fits)[:_PROFILES_MAX]]
+
+    async def _read(self, wire, unit, function, first, count):
+        """The bytes of the registers, b"" for an exception, None when there is no (right) answer. Raises OSError."""
+        frame = self._frame
+        frame[0] = unit
+        frame[1] = function
+        frame[2] = first >> 8
+        frame[3] = first & 0xFF
+        frame[4] = 0
+        frame[5] = count
+        result = await wire.exchange(frame, rtu.close(frame, 6), self.timeout_ms)
+        if result == transaction.LINE_DOWN:
+            raise wire.line_error or OSError("the line is gone")
+        if result != transaction.ANSWERED:
+            return None
+        if wire.rx[wire.at + 1] & 0x80:
+            return b""
+        return bytes(memoryview(wire.rx)[wire.at + 3 : wire.at + wire.n - 2])
+
+
+class _Silent:
+    """A log for a line on which most is silent or wrong."""
+
+    def add(self, source, text):
+        pass
+
+
+def _check(name, values, allowed):
+    for value in values:
+        if value not in allowed:
+            raise ValueError("%s: %s is not one of %s" % (name, value, ", ".join([str(one) for one in allowed])))

@@ -1,0 +1,183 @@
+"""A serial line with a meter made of libmodbus (libmodbus_server.c), and the wire between it and the gateway.
+
+In:  baud rate, parity, unit. Out: the path of a pty for the gateway; what libmodbus heard, and what its memory holds.
+
+A pty has no baud rate, so the wire is played here: each byte comes out at the other end when its last bit would have.
+`collisions` counts frames that began while the other side was sending, `least_gap_ms` is the shortest silence between
+the end of an answer and the gateway's next request.
+"""
+
+import hashlib
+import heapq
+import os
+import platform
+import queue
+import select
+import subprocess
+import threading
+import time
+import tty
+from pathlib import Path
+
+from tools import debian
+
+_HERE = Path(__file__).resolve().parent
+SOURCE = _HERE / "libmodbus_server.c"
+CACHE = _HERE.parent.parent / "build" / "libmodbus"
+_FLAGS = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-overflow")  # its macros cut numbers to registers
+_COMPILE_LIMIT_S = 60
+_ANSWER_S = 10
+_PIECE_S = 0.005  # UART drivers hand over pieces
+
+
+def _library():
+    """What the compiler is told to find libmodbus: that of the system, or Debian's packages unpacked in build/."""
+    probe = ["gcc", "-fsyntax-only", "-include", "modbus/modbus.h", "-xc", os.devnull]
+    if not subprocess.run(probe, stderr=subprocess.DEVNULL, timeout=_COMPILE_LIMIT_S, check=False).returncode:
+        return ["-isystem", "/usr/include/modbus", "-lmodbus"]
+    header = next(debian.unpack("libmodbus-dev").glob("usr/include/modbus/modbus.h"))
+    (library,) = debian.unpack("libmodbus5").glob("usr/lib/*/libmodbus.so.5")
+    return ["-isystem", str(header.parent), str(library), f"-Wl,-rpath,{library.parent}"]
+
+
+def ensure_server(cache=CACHE):
+    """The compiled server. Raises debian.MissingPackages, or CalledProcessError with what the compiler said."""
+    compiler = debian.ensure_packages({"gcc": "build-essential"})["gcc"]
+    name = hashlib.sha256(SOURCE.read_bytes() + " ".join((*_FLAGS, platform.machine())).encode()).hexdigest()[:16]
+    target = cache / f"server-{name}"
+    if not target.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f"{target.name}.{os.getpid()}")
+        command = [compiler, *_FLAGS, "-o", str(fresh), str(SOURCE), *_library()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_LIMIT_S, check=False)
+        assert done.returncode == 0, done.stderr
+        fresh.rename(target)
+    return target
+
+
+class Wire:
+    """Two ptys, `meter` and `gateway`, and a thread that carries bytes between them at the pace of the line."""
+
+    def __init__(self, baud, parity):
+        self._character_s = (10 + (parity != "N")) / baud
+        self.collisions = 0
+        self.least_gap_ms = None
+
+    def __enter__(self):
+        (self._meter, slave_m), (self._gateway, slave_g) = os.openpty(), os.openpty()
+        self._wake_r, self._wake_w = os.pipe()
+        self._fds = (self._meter, slave_m, self._gateway, slave_g, self._wake_r, self._wake_w)
+        for fd in self._fds[:4]:
+            tty.setraw(fd)
+        self.meter, self.gateway = os.ttyname(slave_m), os.ttyname(slave_g)
+        self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        os.write(self._wake_w, b"x")
+        self._thread.join()
+        for fd in self._fds:
+            os.close(fd)
+
+    def _run(self):
+        other = {self._meter: self._gateway, self._gateway: self._meter}
+        free_s = dict.fromkeys(other, 0.0)  # when what each has sent will be over
+        due = []  # (when, number, to whom, bytes)
+        number = 0
+        while True:
+            timeout = max(0.0, due[0][0] - time.monotonic()) if due else None
+            readable, _, _ = select.select([*other, self._wake_r], [], [], timeout)
+            if self._wake_r in readable:
+                return
+            now = time.monotonic()
+            for fd in readable:
+                data = os.read(fd, 1024)
+                far_s = free_s[other[fd]]
+                self.collisions += now < far_s
+                if fd == self._gateway and far_s and now >= free_s[fd]:
+                    gap_ms = 1000 * (now - far_s)
+                    self.least_gap_ms = min(gap_ms, self.least_gap_ms or gap_ms)
+                begin_s = max(now, free_s[fd])
+                step = max(1, int(_PIECE_S / self._character_s))
+                for at in range(0, len(data), step):
+                    piece = data[at : at + step]
+                    number += 1
+                    when_s = begin_s + (at + len(piece)) * self._character_s
+                    heapq.heappush(due, (when_s, number, other[fd], piece))
+                free_s[fd] = begin_s + len(data) * self._character_s
+            while due and due[0][0] <= time.monotonic():
+                _, _, fd, piece = heapq.heappop(due)
+                os.write(fd, piece)
+
+
+class LibmodbusLine:
+    """The wire with libmodbus at its end; a context manager.
+
+    path      the serial device for the gateway      version   of libmodbus
+    requests  frames that it took for its own, whole, as bytes
+    """
+
+    def __init__(self, baud, parity, unit):
+        self.wire = Wire(baud, parity)
+        self._arguments = [str(baud), parity, str(unit)]
+        self.requests = []
+        self._said = queue.Queue()
+
+    def __enter__(self):
+        program = ensure_server()
+        self.wire.__enter__()
+        self.path = self.wire.gateway
+        try:
+            self._process = subprocess.Popen(
+                [program, self.wire.meter, *self._arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+            self._thread = threading.Thread(target=self._read, name="libmodbus", daemon=True)
+            self._thread.start()
+            self.version = self._next("ready")[0]
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self._process.stdin.close()
+        try:
+            self._process.wait(_ANSWER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._thread.join()
+        self._process.stdout.close()
+        self.wire.__exit__(*exc)
+
+    def holding(self, first, count):
+        """What its holding registers hold, asked past the line."""
+        return self._ask(f"holding {first} {count}")
+
+    def coils(self, first, count):
+        return [bool(value) for value in self._ask(f"coils {first} {count}")]
+
+    def pdus(self):
+        """Those of all requests."""
+        return [frame[1:-2] for frame in self.requests]
+
+    def _ask(self, command):
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return [int(word) for word in self._next("values")]
+
+    def _next(self, wanted):
+        """The words behind `wanted`, which the server says next beside requests."""
+        said = self._said.get(timeout=_ANSWER_S)
+        assert said.split()[:1] == [wanted], f"libmodbus: {said!r}"
+        return said.split()[1:]
+
+    def _read(self):
+        for line in self._process.stdout:
+            if line.startswith("request "):
+                self.requests.append(bytes.fromhex(line.split()[1]))
+            else:
+                self._said.put(line.rstrip("\n"))
+        self._said.put("the end")

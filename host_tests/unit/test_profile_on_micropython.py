@@ -1,0 +1,156 @@
+"""Every profile decodes the same on CPython and on 32-bit MicroPython, and takes little of the heap there."""
+
+import functools
+import json
+import random
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from firmware import profile_load
+from host_tests.unit.profile_rows import nearest
+from tools import profiles
+from tools.micropython import ensure
+
+_ROOT = Path(__file__).resolve().parents[2]
+_SCRIPT = _ROOT / "host_tests" / "upy" / "decode_profiles.py"
+_METERS = (
+    {},
+    {"ct_primary": 600, "ct_secondary": 5},
+    {"ct_primary": 2500, "ct_secondary": 1, "pt_primary": 20000, "pt_secondary": 110},
+    {"inverted": True},
+    {"inverted": True, "ct_primary": 3, "ct_secondary": 7, "pt_primary": 1000000, "pt_secondary": 999983},
+)
+_IMAGES = 12
+_PROFILE_MAX = 1700  # bytes of heap
+
+
+def questions(name):
+    """(configuration, registers by function and address) in plenty: random, and at the edges of every type."""
+    rng = random.Random(name)
+    profile = profiles.load(name)
+    for k in range(_IMAGES):
+        for change in _METERS:
+            image = {}
+            for point in profile.points:
+                words = [rng.getrandbits(16) for _ in range(point.size)]
+                if k < 4:  # all bits, the highest, all but the highest, none
+                    words = [(0xFFFF, 0x8000, 0x7FFF, 0)[k], *[(0xFFFF, 0, 0xFFFF, 0)[k]] * (point.size - 1)]
+                    words = words if profile.word_order == "big" else words[::-1]
+                elif k < 8 and point.type == "float32":
+                    value = rng.uniform(-1, 1) * 10 ** rng.uniform(-3, 7)
+                    words = profiles.encode(value, "float32", profile.word_order)
+                for i, word in enumerate(words):
+                    image[point.function, point.address + i] = word
+            yield {"profile": name, **change}, image
+
+
+def blocks(plan, image):
+    return [
+        b"".join(image.get((function, first + k), 0x1234).to_bytes(2, "big") for k in range(count))
+        for function, first, count in plan
+    ]
+
+
+def expected(name, config, image):
+    """{point's name: value}, from the table of the host and exact fractions."""
+    profile = profiles.load(name)
+    by_name = {point.name: point for point in profile.points}
+    ct = Fraction(config.get("ct_primary", 1), config.get("ct_secondary", 1))
+    pt = Fraction(config.get("pt_primary", 1), config.get("pt_secondary", 1))
+    result = {}
+    for point in profile.points:
+        source = point
+        if config.get("inverted") and ("_import" in point.name or "_export" in point.name):
+            swapped = point.name.replace("_import", "_?").replace("_export", "_import").replace("_?", "_export")
+            other = by_name.get(swapped)
+            if other and (other.type, other.scale) == (point.type, point.scale):
+                source = other
+        words = [image[source.function, source.address + k] for k in range(source.size)]
+        raw = profiles.decode(words, source.type, profile.word_order)
+        if profiles.is_void(raw, source.type, profile.no_value):
+            result[point.name] = None
+            continue
+        factor = {"V": pt, "A": ct, "": Fraction(1), "Hz": Fraction(1)}.get(point.unit, ct * pt)
+        exact = Fraction(raw) * Fraction(str(point.scale)) * factor
+        turned = point.unit in ("W", "var") or point.name.startswith("power_factor")
+        if config.get("inverted") and turned:
+            exact = -exact
+        result[point.name] = nearest(exact) if point.accumulating else float(exact)
+    return result
+
+
+@functools.cache
+def on_micropython():
+    """({profile: values of each of its questions}, {profile: bytes of heap})."""
+    asked = [
+        (name, {"meter": config, "blocks": [block.hex() for block in blocks(profile_load.load(name).plan, image)]})
+        for name in profiles.available()
+        for config, image in questions(name)
+    ]
+    done = subprocess.run(
+        [str(ensure()), "-X", "heapsize=128K", str(_SCRIPT), str(_ROOT), str(_ROOT / "lib")],
+        input="".join(json.dumps(question) + "\n" for _, question in asked),
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    assert len(lines) == len(asked) + 1
+    answers = {}
+    for (name, _), line in zip(asked, lines, strict=False):
+        answers.setdefault(name, []).append([int(value) if isinstance(value, str) else value for value in line])
+    return answers, lines[-1]["heap"]
+
+
+def compare(got, wanted, where):
+    assert (got is None) == (wanted is None), where
+    if wanted is None:
+        return
+    if isinstance(wanted, int):
+        assert isinstance(got, int), where
+        assert got == wanted, where
+    else:
+        assert got == pytest.approx(wanted, rel=1e-12), where
+
+
+@pytest.mark.parametrize("name", profiles.available())
+def test_a_profile_decodes_on_cpython_what_its_table_says(name):
+    known = {}
+    for config, image in questions(name):
+        profile = profile_load.of_meter(config, known)
+        data = blocks(profile.plan, image)
+        wanted = expected(name, config, image)
+        for i, point in enumerate(profile.names()):
+            value = profile.decode(i, data[profile.blocks[i]], profile_load.ratios(config))
+            compare(value, wanted[point], (config, point))
+
+
+@pytest.mark.parametrize("name", profiles.available())
+def test_a_profile_decodes_on_micropython_what_its_table_says(name):
+    answers, _ = on_micropython()
+    points = profile_load.load(name).names()
+    for (config, image), values in zip(questions(name), answers[name], strict=True):
+        wanted = expected(name, config, image)
+        for point, value in zip(points, values, strict=True):
+            compare(value, wanted[point], (config, point))
+
+
+def test_energies_beyond_24_and_31_bits_are_among_them():
+    """The images above are worth something."""
+    largest = 0
+    for name in ("abb-b23", "carlo-gavazzi-em340", "eastron-sdm630", "schneider-iem3155", "pzem-004t-v3"):
+        values = [v for config, image in questions(name) for v in expected(name, config, image).values()]
+        whole = [value for value in values if isinstance(value, int)]
+        assert sum(abs(value) > 2**24 for value in whole) > 50, name
+        assert sum(abs(value) > 2**31 for value in whole) > 20, name
+        largest = max(largest, *whole)
+    assert largest > 2**63
+
+
+@pytest.mark.parametrize("name", profiles.available())
+def test_a_profile_takes_little_of_the_heap(name):
+    _, heap = on_micropython()
+    assert 300 < heap[name] <= _PROFILE_MAX
+    assert heap[name] <= 450 + 32 * len(profiles.load(name).points)

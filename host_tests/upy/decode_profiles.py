@@ -1,0 +1,47 @@
+"""Decodes blocks of registers by the profiles of the tree, on MicroPython.
+
+    micropython decode_profiles.py PATH...
+
+The PATHs go to the front of sys.path. In: one JSON object a line: {"meter": configuration of a meter, "blocks": [what
+each read of the plan gave, in hex]}. Out: one line of JSON for each, the values of all points in the profile's order;
+integers as texts, so that no parser makes floats of them. The last line is {"heap": {profile: bytes that it takes}}.
+"""
+
+import gc
+import json
+import sys
+
+sys.path[0:0] = sys.argv[1:]
+from firmware import profile_load
+
+
+def shown(value):
+    return str(value) if isinstance(value, int) else value
+
+
+def main():
+    profiles = {}
+    heap = {}
+    while True:
+        line = sys.stdin.readline()
+        if not line:
+            break
+        question = json.loads(line)
+        meter = question["meter"]
+        name = meter["profile"]
+        if name not in heap:
+            profile_load.of_meter(meter, {})  # what is allocated once is no profile's
+            gc.collect()
+            before = gc.mem_alloc()
+            profiles[name] = profile_load.load(name)
+            gc.collect()
+            heap[name] = gc.mem_alloc() - before
+        profile = profile_load.of_meter(meter, profiles)
+        ratios = profile_load.ratios(meter)
+        blocks = [bytearray([int(text[k : k + 2], 16) for k in range(0, len(text), 2)]) for text in question["blocks"]]
+        values = [profile.decode(i, blocks[profile.blocks[i]], ratios) for i in range(len(profile))]
+        print(json.dumps([shown(value) for value in values]))
+    print(json.dumps({"heap": heap}))
+
+
+main()
