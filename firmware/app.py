@@ -305,3 +305,4 @@ def run(board):
         seam.run(app.main())
     finally:
         app.close()
+        seam.install()  # the loop's tasks hold all of it, and whoever is at the prompt now needs the heap

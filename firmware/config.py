@@ -128,7 +128,7 @@ def load():
     if not errors:
         config, errors = validate(raw)
         if not errors:
-            _remember(config, errors)
+            _remember(errors)
             return Loaded(config, "file", errors)
     kept = store.load(LAST_GOOD)
     if kept is not None:
@@ -153,9 +153,10 @@ def _read():
         return None, ["%s: not JSON: %s" % (PATH, error)]
 
 
-def _remember(config, errors):
+def _remember(errors):
+    """Keeps the file as the user wrote it: the whole configuration would be several times as long."""
     try:
-        store.save(LAST_GOOD, json.dumps(config).encode())
+        store.save(LAST_GOOD, store.read(PATH))
     except (OSError, ValueError) as error:
         # The device runs all the same; it only could not fall back to this one later.
         errors.append("%s: not kept as last good: %s" % (PATH, error))

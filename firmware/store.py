@@ -2,7 +2,8 @@
 
 Two copies are kept in turn (NAME.a, NAME.b) with a growing serial number, so that there is always an older whole one:
 littlefs renames atomically, but a copy may still be damaged by what it says itself. A copy is one line of header,
-`serial sha256-of-the-body`, and the body.
+`serial sha256-of-the-body`, and the body. Copies are looked at in small pieces: at the prompt, after the firmware has
+run, the heap has no room for several of them at once.
 """
 
 import hashlib
@@ -10,34 +11,68 @@ import os
 
 _SUFFIXES = (".a", ".b")
 _BODY_MAX = 16384
+_HEAD_MAX = 75  # nine digits, a space, 64 of the checksum, the end of the line
+_PIECE = 256
 
 
-def _digest(serial, body):
-    digest = hashlib.sha256(b"%d " % serial + body).digest()
-    return "".join(["%02x" % byte for byte in digest])
+def _checksum(serial):
+    return hashlib.sha256(b"%d " % serial)
 
 
-def _read(path):
-    """(serial, body) of one copy, or None when it is missing or damaged."""
+def _hex(digest):
+    return "".join(["%02x" % byte for byte in digest]).encode()
+
+
+def _look(path, wanted=None):
+    """(serial, where the body begins, whether it is `wanted`) of one copy, or None when it is missing or damaged."""
     try:
-        if os.stat(path)[6] > _BODY_MAX + 128:
+        size = os.stat(path)[6]
+        if size > _BODY_MAX + 128:
             return None
         with open(path, "rb") as f:
-            data = f.read()
+            piece = f.read(_HEAD_MAX)
+            begin = piece.find(b"\n") + 1
+            serial, _, digest = piece[: max(begin - 1, 0)].partition(b" ")
+            if not serial.isdigit() or len(serial) > 9:
+                return None
+            check = _checksum(int(serial))
+            piece = piece[begin:]
+            same = wanted is not None and len(wanted) == size - begin
+            at = 0
+            while piece:
+                check.update(piece)
+                same = same and wanted[at : at + len(piece)] == piece
+                at += len(piece)
+                piece = f.read(_PIECE)
     except OSError:
         return None
-    end = data.find(b"\n")
-    serial, _, digest = data[: max(end, 0)].partition(b" ")
-    if not serial.isdigit() or len(serial) > 9:
-        return None
-    body = data[end + 1 :]
-    return (int(serial), body) if digest == _digest(int(serial), body).encode() else None
+    return (int(serial), begin, same) if digest == _hex(check.digest()) else None
+
+
+def _newest(copies):
+    """Index of the newest of two copies as _look() gives them; -1 without any."""
+    newest = -1
+    for k in range(2):
+        if copies[k] is not None and (newest < 0 or copies[k][0] > copies[newest][0]):
+            newest = k
+    return newest
 
 
 def load(path):
     """The body of the newest whole copy, or None."""
-    copies = [copy for copy in [_read(path + suffix) for suffix in _SUFFIXES] if copy is not None]
-    return max(copies)[1] if copies else None
+    copies = [_look(path + suffix) for suffix in _SUFFIXES]
+    newest = _newest(copies)
+    if newest < 0:
+        return None
+    with open(path + _SUFFIXES[newest], "rb") as f:
+        f.read(copies[newest][1])
+        return f.read()
+
+
+def read(path):
+    """The content of a plain file. Raises OSError."""
+    with open(path, "rb") as f:
+        return f.read()
 
 
 def save(path, body):
@@ -45,23 +80,26 @@ def save(path, body):
     same already. Raises OSError, and ValueError when it is too long."""
     if len(body) > _BODY_MAX:
         raise ValueError("%s: %d bytes are more than %d" % (path, len(body), _BODY_MAX))
-    copies = [_read(path + suffix) for suffix in _SUFFIXES]
-    newest = -1
-    for k in range(2):
-        if copies[k] is not None and (newest < 0 or copies[k][0] > copies[newest][0]):
-            newest = k
-    if newest >= 0 and copies[newest][1] == body:
-        return
-    serial = copies[newest][0] + 1 if newest >= 0 else 1
-    head = b"%d %s\n" % (serial, _digest(serial, body).encode())
-    replace(path + _SUFFIXES[1 - newest if newest >= 0 else 0], head + body)
+    copies = [_look(path + suffix, body) for suffix in _SUFFIXES]
+    newest = _newest(copies)
+    serial = 1
+    if newest >= 0:
+        if copies[newest][2]:
+            return
+        serial = copies[newest][0] + 1
+    check = _checksum(serial)
+    check.update(body)
+    head = b"%d %s\n" % (serial, _hex(check.digest()))
+    replace(path + _SUFFIXES[1 - newest if newest >= 0 else 0], head, body)
 
 
-def replace(path, data):
-    """The file `path` with this content: the old one or the new one after a power cut, never a mixture."""
+def replace(path, *parts):
+    """The file `path` with these parts as its content: the old one or the new one after a power cut, never a
+    mixture."""
     make_folder(path)
     with open(path + ".new", "wb") as f:
-        f.write(data)
+        for part in parts:
+            f.write(part)
         f.flush()
     os.rename(path + ".new", path)
 
