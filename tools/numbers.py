@@ -22,12 +22,13 @@ if not __package__:  # run as a program: "tools" must be found, and tools/microp
 from tools import build, micropython, sim
 from tools.gateway import Gateway, free_ports, write_config
 from tools.virtual_line import VirtualLine
-from tools.virtual_meters import default_meters
+from tools.virtual_meters import Behaviour, VirtualMeter, default_meters
 
 _ROOT = Path(__file__).resolve().parent.parent
 _HEAP_SCRIPT = _ROOT / "host_tests" / "upy" / "heap_at_rest.py"
 _BAUD = 115200
 _ROUNDS = 5
+_BUS_S = 30
 
 
 def _configuration():
@@ -115,6 +116,34 @@ def _wait_online(gateway, port):
     raise RuntimeError("the meters do not come online:\n" + gateway.tail(20))
 
 
+def bus_time():
+    """Time over the least that physics allows, on a bus that is never idle: ten meters at 9600 baud on a
+    pseudo-terminal, whose bits are paced. The least is the bits of request and answer, t3.5 before and after the
+    answer, and the meter's own delay."""
+    baud = 9600
+    meters = [VirtualMeter(1 + k, "eastron-sdm120") for k in range(10)]
+    rows = [
+        {"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": "eastron-sdm120", "interval_s": 1} for k in
+        range(10)
+    ]
+    config = {**_configuration(), "buses": [{"uart": "bus0", "baud": baud}], "meters": rows}
+    with tempfile.TemporaryDirectory() as folder:
+        write_config(Path(folder), config)
+        with VirtualLine(meters, baud, link=str(Path(folder) / "bus0")), Gateway(folder) as gateway:
+            gateway.wait_ready()
+            time.sleep(5)
+            for meter in meters:
+                meter.seen.clear()
+            begin = time.perf_counter()
+            time.sleep(_BUS_S)
+            passed = time.perf_counter() - begin
+            asked = [(meter, pdu) for meter in meters for pdu in list(meter.seen)]
+    gap_s = 3.5 * 11 / baud
+    least = sum((len(pdu) + 3 + len(meter.answer(pdu)) + 3) * 10 / baud + 2 * gap_s for meter, pdu in asked)
+    least += len(asked) * Behaviour().delay_ms / 1000
+    return passed / least
+
+
 def rates():
     """(name, (median, slowest, fastest)) of each kind of request."""
     config = _configuration()
@@ -152,6 +181,8 @@ def main(arguments=None):
     for name, (median, slowest, fastest) in rates():
         numbers[name] = median
         print(f"{name}: {median:.0f}/s (of {_ROUNDS} rounds: {slowest:.0f} to {fastest:.0f})")
+    numbers["bus time over the least"] = bus_time()
+    print(f"time on a full bus (9600 baud, ten meters) over the least: {numbers['bus time over the least']:.3f}")
     if options.json:
         Path(options.json).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     return 0

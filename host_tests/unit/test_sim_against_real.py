@@ -1,6 +1,6 @@
 """The simulated sockets beside the kernel's own: the same small scripts on both, on 127.0.0.1 and in virtual time, and
-the same must be seen. This holds the profile `unix` against the truth; what is special to lwIP is held against what was
-measured or read of it (test_sim_tcp.py).
+the same must be seen. This holds the profile `unix` against the truth; host_tests/silicon/test_lwip.py does so with
+lwIP, with these scripts and its own.
 
 A script gets a driver and gives what it saw: bytes, numbers, names of errors. The kernel's side waits for a condition,
 with a deadline, and never for a time alone.
@@ -98,10 +98,10 @@ class Real:
 
 
 class Simulated:
-    """The same of the simulation; the server is a device with the profile `unix`."""
+    """The same of the simulation; the server is a device."""
 
-    def __init__(self):
-        self._net = Net(profiles.UNIX, listen=False)
+    def __init__(self, profile=profiles.UNIX):
+        self._net = Net(profile, listen=False)
 
     def close(self):
         assert self._net.complaints == []

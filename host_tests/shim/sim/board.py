@@ -53,6 +53,7 @@ class SimBoard:
         self._wires = list(wires)
         self._opened = {}
         self._timeout_us = 0
+        self._watchdog_max_s = profile.watchdog_max_s
         self._fed_us = 0
 
     def open_line(self, config):
@@ -67,7 +68,7 @@ class SimBoard:
 
     def watchdog(self, timeout_s):
         if timeout_s:
-            self._timeout_us = 1_000_000 * timeout_s
+            self._timeout_us = int(1e6 * min(timeout_s, self._watchdog_max_s))
             self.feed()
             self._timeline.after(self._timeout_us, self._bite)
 
@@ -85,6 +86,9 @@ class SimBoard:
 
     def release(self):
         self.released = True
+
+    def reset_cause(self):
+        return ""
 
     def reset(self):
         raise SimReset("reset")

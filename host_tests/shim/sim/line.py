@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from tools.virtual_line import adu, crc16
 
 _CHARACTER_BITS = 10  # 8N1
-_PIECE = 32  # bytes that the driver hands over at once
+# Bytes that the driver hands over at once. An RP2040 keeps back up to 4 (UARTIFLS, lowest level), an ESP32 none
+# (MicroPython sets the threshold to 1 with timeout_char=0): 32 saves time and is harder, but at low rates they would
+# take too long.
+_PIECE = 32
+_PIECE_MS = 34
 _RX_MAX = 512  # firmware.board.chip: rxbuf
 
 
@@ -39,6 +43,7 @@ class Wire:
         self.jitter_ms = jitter_ms
         self.faults = faults or Faults()
         self.character_us = _CHARACTER_BITS * 1_000_000 / baud
+        self.piece = min(_PIECE, max(4, int(1000 * _PIECE_MS / self.character_us)))
         self.gap_us = 1750 if baud > 19200 else 3.5 * 11 * 1_000_000 / baud
         self.line = None
         self.gone = False  # unplugged
@@ -115,8 +120,8 @@ class Wire:
             self.collisions += 1
             return
         self._busy_until_us = now + int(len(data) * self.character_us)
-        for at in range(0, len(data), _PIECE):
-            piece = data[at : at + _PIECE]
+        for at in range(0, len(data), self.piece):
+            piece = data[at : at + self.piece]
             self.timeline.at(now + int((at + len(piece)) * self.character_us), self._deliver, line, piece)
 
     def _deliver(self, line, piece):

@@ -2,10 +2,12 @@
 
 `latency_us` is a range; `loss` a probability: a TCP segment that is lost arrives a retransmission later, a datagram
 never; `reorder` delays a datagram behind others; `duplicate` sends it twice. A host in `stalled` hears and says nothing
-until a moment: segments wait for it, as retransmissions would, and datagrams are lost.
+until a moment: segments wait for it, as retransmissions would, and datagrams are lost. A host that is deaf() loses what
+comes; segments come again, those of a connection in their order.
 """
 
 _RETRANSMIT_US = 300_000  # the first retransmission of a live connection
+_RETRANSMIT_MAX_US = 60_000_000
 
 
 class Network:
@@ -25,7 +27,7 @@ class Network:
         when = self.timeline.now_us + low + int((high - low) * self.rng.random())
         if self.loss:
             wait_us = _RETRANSMIT_US
-            while self.rng.random() < self.loss and wait_us < 60_000_000:
+            while self.rng.random() < self.loss and wait_us < _RETRANSMIT_MAX_US:
                 when += wait_us
                 wait_us *= 2
         if self.stalled:
@@ -34,7 +36,29 @@ class Network:
         if when < pcb.arrival_us:
             when = pcb.arrival_us
         pcb.arrival_us = when
-        self.timeline.at(when, call, *args)
+        target = self.stacks[pcb.remote[0]]
+        if target.limited_input:
+            self.timeline.at(when, self._deliver, target, pcb, call, args)
+        else:
+            self.timeline.at(when, call, *args)
+
+    def _deliver(self, target, pcb, call, args):
+        if pcb.held:
+            pcb.held.append((call, args))
+        elif not target.deaf():
+            call(*args)
+        elif call != target.on_syn:  # a SYN comes again by itself
+            pcb.held.append((call, args))
+            self.timeline.after(_RETRANSMIT_US, self._again, target, pcb, _RETRANSMIT_US)
+
+    def _again(self, target, pcb, wait_us):
+        """The retransmission of what a deaf host has lost."""
+        while pcb.held and not target.deaf():
+            call, args = pcb.held.popleft()
+            call(*args)
+        if pcb.held:
+            wait_us = min(2 * wait_us, _RETRANSMIT_MAX_US)
+            self.timeline.after(wait_us, self._again, target, pcb, wait_us)
 
     def datagram(self, source, source_port, ip, port, data):
         """source: the sending Stack."""

@@ -2,7 +2,7 @@
 
 Sources: ESP-IDF v5.5 components/lwip/Kconfig and MicroPython's ports/esp32 (sdkconfig.base, lwip_patch.c, modsocket.c);
 lwIP 2.2.1 (opt.h, tcp.c, tcp_in.c) with MicroPython's extmod/lwip-include/lwipopts_common.h and extmod/modlwip.c;
-"measured": real MicroPython 1.26.1 on an emulated RP2040.
+"measured": real MicroPython 1.25.0 on an emulated RP2040, as host_tests/silicon/test_lwip.py does it again.
 """
 
 import errno
@@ -33,14 +33,21 @@ class Profile:
     # Newcomers
     backlog_full: str = DROP
     backlog_extra: int = 0  # connections that the queue takes beyond the backlog
+    pending_limit: bool = False  # as many handshakes under way as the backlog says; further SYNs are dropped
     abort_at_accept: bool = False  # no PCB for a SYN: the listener becomes readable, accept raises ECONNABORTED
     reset_leaves_queue: bool = False  # reset before accept: it is never accepted
+    fin_before_accept_lost: bool = False  # unless input came before it: accepted, never told that the peer has closed
+    refused_s: float = 0  # input that came before accept is offered again so often, and first read then
     # Data
     send_buffer: int = 1 << 17  # of each connection
-    send_pool: int = 1 << 30  # of all of them
+    send_pool: int = 1 << 30  # memory for the output of all of them
+    send_overhead: int = 0  # of that, for each segment
     no_room: int = errno.EAGAIN  # when the pool is used up
+    no_room_wait_s: float = 0  # and write() has waited so long, non-blocking sockets included
     window: int = 65536  # unread input of each connection
-    reset_discards_input: bool = False
+    segment: int = 0  # the largest, where it matters how many there are
+    input_pool: int = _LARGE  # segments of unread input of all connections: when it is used up nothing more is heard
+    loss_discards_input: bool = False
     error_once: bool = False  # as on Linux: a lost connection is told once, then reads end and writes give EPIPE
     udp_queue: int = 64  # datagrams that wait in one socket
     # Closing
@@ -51,6 +58,7 @@ class Profile:
     syn_received_s: float = 20  # lwIP TCP_SYN_RCVD_TIMEOUT
     given_up: int = errno.ETIMEDOUT
     # The processor
+    watchdog_max_s: float = 1e6
     call_us: int = 0  # what a socket call takes, with the Python around it: some ms for each request (a guess)
 
 
@@ -85,10 +93,16 @@ ESP32 = Profile(
     call_us=400,
 )
 ESP32_16 = replace(ESP32, name="esp32-16", sockets=16, tcp=16, udp=16, fds=16, tcp_pcbs=24)
-# opt.h: MEMP_NUM_TCP_PCB 5, MEMP_NUM_TCP_PCB_LISTEN 8; lwipopts_common.h: MEMP_NUM_UDP_PCB 5, of which mDNS and DHCP
-# take two, TCP_WND and TCP_SND_BUF 6400, and MEM_SIZE 8000 for the output of all. modlwip.c: socket() gives ENOMEM; a
-# full accept queue resets (_lwip_tcp_accept: ERR_BUF); close() aborts after MICROPY_PY_LWIP_TCP_CLOSE_TIMEOUT_MS.
-# Measured: the sixth SYN is dropped in silence; a peer that does not read gives ENOMEM after about 6.5 kB.
+# opt.h: MEMP_NUM_TCP_PCB 5, MEMP_NUM_TCP_PCB_LISTEN 8, PBUF_POOL_SIZE 16; lwipopts_common.h: MEMP_NUM_UDP_PCB 5, of
+# which mDNS and DHCP take two, TCP_MSS 800, TCP_WND and TCP_SND_BUF 6400, and MEM_SIZE 8000 for the output of all.
+# modlwip.c: socket() gives ENOMEM; a full accept queue resets (_lwip_tcp_accept: ERR_BUF), and so does tcp_in.c with
+# SYNs (tcp_listen_input: accepts_pending), but in silence; what comes before accept is refused
+# (_lwip_tcp_recv_unaccepted) and offered again by the fast timer, a FIN alone is not; write() waits 200 times 50 ms for
+# memory; close() aborts after MICROPY_PY_LWIP_TCP_CLOSE_TIMEOUT_MS. RP2040
+# datasheet 4.7: the watchdog's longest time is 8.388 s.
+# Measured: the sixth SYN is dropped in silence; a peer that does not read lets write() wait and then raise ENOMEM after
+# about 6.5 kB; a client that closes before accept is accepted and stays silent for ever; sixteen unread segments of
+# one byte each make the chip deaf, to new clients too.
 PICOW = Profile(
     name="picow",
     board="rp2",
@@ -102,26 +116,37 @@ PICOW = Profile(
     pcb_for_socket=True,
     no_pcb=errno.ENOMEM,
     backlog_full=RESET,
+    pending_limit=True,
     reset_leaves_queue=True,
+    fin_before_accept_lost=True,
+    refused_s=0.25,  # TCP_TMR_INTERVAL
     send_buffer=6400,
-    send_pool=6400,
+    send_pool=8000,
+    send_overhead=100,  # pbuf.h, mem.c: struct pbuf, room for the headers, the heap's own
     no_room=errno.ENOMEM,
+    no_room_wait_s=10,
     window=6400,
-    reset_discards_input=True,  # modlwip.c, _lwip_tcp_error
-    udp_queue=1,  # modlwip.c before 1.24, _lwip_udp_incoming: "no room in the inn"
+    segment=800,
+    input_pool=16,
+    loss_discards_input=True,  # modlwip.c, _lwip_tcp_error
+    udp_queue=1,  # modlwip.c, _lwip_udp_incoming: "no room in the inn"
     close_timeout_s=10,
     fin_wait_2_s=20,
     time_wait_s=120,
     retransmit_s=1.5 * (2 + 4 + 8 + 16 + 32 + 64 + 6 * 128),
     given_up=errno.ECONNABORTED,
+    watchdog_max_s=8.388,
     call_us=600,
 )
-# tools/boards/METERPORT_PICO_W: MEMP_NUM_TCP_PCB 24, MEM_SIZE 16000, TCP_WND and TCP_SND_BUF 4 x 800.
+# tools/boards/lwip_for_16_sockets.h: MEMP_NUM_TCP_PCB 24, MEM_SIZE 20000, TCP_WND and TCP_SND_BUF 4 x 800, POOL 24.
 PICOW_16 = replace(
-    PICOW, name="picow-16", tcp=16, tcp_pcbs=24, send_buffer=3200, window=3200, send_pool=16000
+    PICOW, name="picow-16", tcp=16, tcp_pcbs=24, send_buffer=3200, window=3200, send_pool=20000, input_pool=24
 )  # fmt: skip
-# Measured: four UDP sockets, as nothing else of the port takes one there.
-PICO_EMULATED = replace(PICOW, name="pico-emulated", udp_pcbs=4)
+# Measured: four UDP sockets, as nothing else of the port takes one there; and PPP takes some 900 bytes of MEM_SIZE for
+# each packet that leaves (pppos.c, pppos_netif_output).
+PICO_EMULATED = replace(PICOW, name="pico-emulated", udp_pcbs=4, send_pool=7200)
+# The same with our lwIP, to be held against it: everywhere else it is PICOW_16.
+PICO_EMULATED_16 = replace(PICOW_16, name="pico-emulated-16", udp_pcbs=4, send_pool=19200)
 # A development machine: Linux. The accept queue takes one more than the backlog (net/sock.h, sk_acceptq_is_full).
 UNIX = Profile(
     name="unix", board="unix", sockets=16, tcp=16, udp=16, jitter_ms=20, backlog_extra=1, call_us=10,

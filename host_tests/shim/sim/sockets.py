@@ -7,6 +7,8 @@ of sockets that were closed while the loop still watched them.
 import errno
 import socket as real
 
+_NO_ROOM_STEP_US = 50_000  # modlwip.c, lwip_tcp_send
+
 
 class SocketModule:
     """The names of `socket` that the firmware uses. `complain(text)` is told what must not happen."""
@@ -145,7 +147,7 @@ class FakeSocket:
         if not listener.queue:
             raise BlockingIOError(errno.EAGAIN, "nobody waits")
         pcb = listener.queue.popleft()
-        pcb.listener = None
+        pcb.accepted()
         if not self._module.has_fd():
             pcb.close()
             raise OSError(self._stack.profile.no_fd, "no descriptor")
@@ -165,7 +167,19 @@ class FakeSocket:
 
     def send(self, data):
         self._module.spend()
-        n = self._pcb.write(data)
+        profile = self._stack.profile
+        timeline = self._stack.timeline
+        deadline_us = timeline.now_us + int(1e6 * profile.no_room_wait_s)
+        while True:
+            try:
+                n = self._pcb.write(data)
+                break
+            except OSError as error:
+                if error.errno != profile.no_room or timeline.now_us >= deadline_us:
+                    raise
+            # The program stands still; the network does not.
+            timeline.spend_us(_NO_ROOM_STEP_US)
+            timeline.run_due()
         if n is None:
             raise BlockingIOError(errno.EAGAIN, "no room")
         return n

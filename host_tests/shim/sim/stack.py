@@ -4,7 +4,9 @@ What happens at each limit is the profile's (profiles.py names the sources):
     no descriptor     socket() and accept() raise; what accept had taken from the queue is closed
     no TCP PCB        TIME_WAIT is stolen first, then LAST_ACK, then CLOSING (lwIP tcp.c, tcp_alloc); else the SYN is
                       dropped, of which an ESP32 tells its listener (ECONNABORTED) and a Pico W nobody
-    backlog full      the SYN is dropped (ESP32, Linux), or the connection reset once it stands (Pico W)
+    backlog full      the SYN is dropped (ESP32, Linux), or the connection reset once it stands (Pico W, where a SYN is
+                      dropped when as many handshakes as the backlog are under way)
+    input pool empty  nothing that comes is heard (Pico W): the Network asks deaf()
 """
 
 import errno
@@ -52,7 +54,7 @@ class Listener:
     def full(self):
         profile = self.stack.profile
         if profile.backlog_full != "drop":
-            return False
+            return profile.pending_limit and self.pending >= self.backlog
         return len(self.queue) + self.pending >= self.backlog + profile.backlog_extra
 
     def _changed(self):
@@ -77,6 +79,7 @@ class Stack:
         self.ip = ip
         self.profile = profile
         self.limited = profile.send_pool < 1 << 30
+        self.limited_input = profile.input_pool < 1 << 20
         self.split = split
         self.listeners = {}
         self.udp = {}
@@ -84,8 +87,13 @@ class Stack:
         self.pcbs_most = 0
         self.stolen = 0
         self.syns_without_pcb = 0
+        self.input_pieces = 0  # segments of unread input
         self._next_port = _EPHEMERAL[0] + network.rng.randrange(1000)
         network.stacks[ip] = self
+
+    def deaf(self):
+        """No buffer is left for what comes."""
+        return self.input_pieces >= self.profile.input_pool
 
     # -- PCBs
 
@@ -122,8 +130,8 @@ class Stack:
         return False
 
     def queued(self):
-        """Bytes of output that all connections hold."""
-        return sum(len(pcb.out) for pcb in self.pcbs if isinstance(pcb, tcp.Pcb))
+        """Memory that the output of all connections takes."""
+        return sum(pcb.memory() for pcb in self.pcbs if isinstance(pcb, tcp.Pcb))
 
     def cut(self, n):
         """Where a write of n bytes is cut into two segments; 0 for not at all."""
@@ -209,7 +217,7 @@ class Stack:
 
     def datagram(self, port, data, sender):
         bound = self.udp.get(port)
-        if bound is None:
+        if bound is None or self.deaf():
             return
         if len(bound.queue) >= self.profile.udp_queue:
             bound.dropped += 1

@@ -1,7 +1,8 @@
 """One end of a TCP connection (RFC 9293), as far as a program can tell: states, buffers, windows, FIN and RST.
 
 A Pcb belongs to a Stack and knows the Pcb at the other end; segments are calls that the Network brings there in order.
-Not here: sequence numbers, congestion control, Nagle. A lost segment is one that comes later (network.py).
+Not here: sequence numbers, congestion control, Nagle. A lost segment is one that comes later (network.py). Of input
+that comes before accept lwIP keeps the first segment only, and the others come again; here all of it waits.
 
 What differs by board is in the profile: how long states last that hold a PCB, how much is buffered, what a reset does
 to unread input. Everywhere alike:
@@ -11,6 +12,7 @@ to unread input. Everywhere alike:
 """
 
 import errno
+from collections import deque
 
 SYN_SENT = "SYN_SENT"
 SYN_RCVD = "SYN_RCVD"
@@ -44,6 +46,9 @@ class Pcb:
         self.closed_by_app = False
         self.rx = bytearray()
         self.rx_end = False  # FIN has come
+        self.pieces = deque()  # sizes of the segments that rx came in, where the profile has any
+        self.out_pieces = deque()  # of those in `out`
+        self.refused = False  # rx came before accept, and is to be offered again
         self.error = 0  # what the next call raises
         self.lost = 0  # why the connection was lost, for good
         self.out = bytearray()  # not acknowledged yet
@@ -54,11 +59,12 @@ class Pcb:
         self.gone = False  # this end has vanished: hears nothing, says nothing
         self.giving_up = False
         self.arrival_us = 0
+        self.held = deque()  # segments of ours that the other end was deaf for (network.py)
 
     # -- what a program does
 
     def readable(self):
-        return bool(self.rx or self.rx_end or self.error or self.state == CLOSED)
+        return bool(((self.rx or self.rx_end) and not self.refused) or self.error or self.state == CLOSED)
 
     def writable(self):
         if self.state in (ESTABLISHED, CLOSE_WAIT):
@@ -68,12 +74,13 @@ class Pcb:
     def read(self, n):
         """Up to n bytes, b"" at the end of the stream, None when there are none now. Raises OSError."""
         rx = self.rx
-        if rx:
+        if rx and not self.refused:
             data = bytes(rx[:n])
             del rx[:n]
+            self._take_pieces(len(data))
             self._tell_window()
             return data
-        if self.rx_end:
+        if self.rx_end and not self.refused:
             return b""
         if self.error:
             self._raise()
@@ -88,23 +95,51 @@ class Pcb:
         stack = self.stack
         profile = stack.profile
         room = profile.send_buffer - len(self.out)
-        if stack.limited:
-            pool = profile.send_pool - stack.queued()
-            if pool <= 0:
-                raise OSError(profile.no_room, "no memory for output")
-            room = min(room, pool)
         if room <= 0:
             return None
         n = min(room, len(data))
+        if stack.limited:
+            pieces = self._segments(n)
+            if stack.queued() + n + profile.send_overhead * len(pieces) > profile.send_pool:
+                raise OSError(profile.no_room, "no memory for output")
+            self.out_pieces.extend(pieces)
         self.out += data[:n]
         self._push()
         return n
+
+    def memory(self):
+        """What its output takes of the pool."""
+        return len(self.out) + self.stack.profile.send_overhead * len(self.out_pieces)
+
+    def _segments(self, n):
+        segment = self.stack.profile.segment
+        if not segment:
+            return ()
+        return [segment] * (n // segment) + ([n % segment] if n % segment else [])
 
     def _raise(self):
         error = self.error
         if self.stack.profile.error_once:
             self.error = 0
         raise OSError(error, "connection lost")
+
+    def _take_pieces(self, n):
+        before = len(self.pieces)
+        _shorten(self.pieces, n)
+        self.stack.input_pieces -= before - len(self.pieces)
+
+    def accepted(self):
+        """The program has it: what came before is offered to it at the next tick of lwIP's fast timer."""
+        self.listener = None
+        period_s = self.stack.profile.refused_s
+        if self.rx and period_s:
+            self.refused = True
+            period_us = int(1e6 * period_s)
+            self.stack.timeline.after(period_us - self.stack.timeline.now_us % period_us, self._offer)
+
+    def _offer(self):
+        self.refused = False
+        self._changed()
 
     def shutdown(self):
         """No more output."""
@@ -141,6 +176,7 @@ class Pcb:
         if self.state == CLOSED:
             return
         self._send("on_reset")
+        self._drop_pieces()
         self._free()
 
     def vanish(self):
@@ -208,6 +244,9 @@ class Pcb:
             self.reset()
             return
         self.rx += data
+        pieces = self._segments(len(data))
+        self.pieces.extend(pieces)
+        self.stack.input_pieces += len(pieces)
         self.window_told = window = self.stack.profile.window - len(self.rx)
         self._send("on_ack", len(data), window)
         self._changed()
@@ -218,6 +257,7 @@ class Pcb:
         was_full = len(self.out) >= self.stack.profile.send_buffer
         if n:
             del self.out[:n]
+            _shorten(self.out_pieces, n)
             self.flying -= n
         self.window = window
         self._push()
@@ -252,7 +292,8 @@ class Pcb:
         if self.state == CLOSED:
             self._send("on_reset")
             return
-        self.rx_end = True
+        if self.rx or self.listener is None or not self.stack.profile.fin_before_accept_lost:
+            self.rx_end = True
         self._send("on_fin_ack")
         if self.state == ESTABLISHED:
             self._become(CLOSE_WAIT)
@@ -275,8 +316,6 @@ class Pcb:
     def on_reset(self):
         if self.state == CLOSED or self.gone:
             return
-        if self.stack.profile.reset_discards_input:
-            self.rx.clear()
         if self.state == SYN_SENT:
             self._lose(errno.ECONNREFUSED)
         elif self.state == CLOSE_WAIT and self.stack.profile.error_once:
@@ -308,6 +347,9 @@ class Pcb:
     def _lose(self, error):
         if self.state == CLOSED:
             return
+        if self.stack.profile.loss_discards_input:
+            self.rx.clear()
+            self._drop_pieces()
         self.error = self.lost = error
         listener = self.listener
         self._free()
@@ -315,9 +357,14 @@ class Pcb:
             listener.lost(self)
         self._changed()
 
+    def _drop_pieces(self):
+        self.stack.input_pieces -= len(self.pieces)
+        self.pieces.clear()
+
     def _free(self):
         self.state = CLOSED
         self.out.clear()
+        self.out_pieces.clear()
         self.flying = 0
         self.stack.free(self)
 
@@ -331,3 +378,11 @@ class Pcb:
     def _changed(self):
         if self.app is not None:
             self.app.changed()
+
+
+def _shorten(pieces, n):
+    """Takes n bytes from the front of segments."""
+    while pieces and n >= pieces[0]:
+        n -= pieces.popleft()
+    if n and pieces:
+        pieces[0] -= n

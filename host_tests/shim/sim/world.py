@@ -199,6 +199,10 @@ class World:
         return task.result()
 
     def _unseen(self, virtual, context):
+        if isinstance(context.get("exception"), board.SimReset):  # from within a callback of the firmware
+            self._failed.append(context["exception"])
+            self._stop.set()
+            return
         self.violate(f"unseen by its owner: {context.get('message')} {context.get('exception')!r}")
 
     def _clean(self, virtual):
