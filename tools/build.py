@@ -5,6 +5,9 @@ them by name), every other module compiled to .mpy, data files copied. Left out:
 and umodbus (a peer of the tests) unless asked for. Compiled with -O2: asserts are gone, line numbers are kept
 for tracebacks, and each .mpy names its source as it lies in the repository.
 
+Or, with frozen_manifest(), the same modules within an image of MicroPython, where they take no heap; then the data
+files alone go on the board.
+
 Only what changed is compiled again: beside the output lies a manifest of content hashes. What has no source
 any more vanishes from the output. An output directory that this tool did not make is refused.
 """
@@ -31,7 +34,9 @@ TREES = ("firmware", "lib")
 DATA = (".json", ".html", ".css", ".js", ".svg", ".gz")
 CPYTHON_ONLY = ("firmware/net/seam_cpython.py",)
 UMODBUS = "lib/umodbus/"
-_OPTIONS = ("-O2",)
+FROZEN = pathlib.Path("tools") / "boards" / "frozen"  # has the boot.py of an image with the modules within
+_LEVEL = 2  # of optimisation
+_OPTIONS = (f"-O{_LEVEL}",)
 _COMPILE_LIMIT_S = 60
 
 Progress = Callable[[str], object]
@@ -136,6 +141,23 @@ def check(root: pathlib.Path = ROOT, with_umodbus: bool = False) -> int:
     with tempfile.TemporaryDirectory(prefix="meterport-check-") as folder:
         _compile_all(items, [pathlib.Path(folder) / f"{number}.mpy" for number in range(len(items))])
     return len(items)
+
+
+def frozen_manifest(root: pathlib.Path = ROOT) -> tuple[str, list[pathlib.Path]]:
+    """A manifest.py for MicroPython's build, on top of the board's own: its text, and the files that it freezes.
+
+    Every module of the tree becomes part of the image. Those of lib/ lie at its top, as they do on a board's path.
+    boot.py is the one of tools/boards/frozen. Raises BuildError when a starter is missing.
+    """
+    folders: dict[pathlib.Path, list[str]] = {root: [], root / "lib": [], root / FROZEN: ["boot.py"]}
+    for item in _plan(root, True, False)[0]:
+        if item.name.startswith("lib/") and item.name.endswith(".py"):
+            folders[root / "lib"].append(item.name.removeprefix("lib/"))
+        elif item.name.endswith(".py") and item.name != "boot.py":
+            folders[root].append(item.name)
+    lines = ["# Made by tools/build.py", 'include("$(BOARD_DIR)/manifest.py")']
+    lines += [f"freeze({str(folder)!r}, {tuple(names)!r}, opt={_LEVEL})" for folder, names in folders.items() if names]
+    return "\n".join(lines) + "\n", [folder / name for folder, names in folders.items() for name in names]
 
 
 def _digest(item: _Item, tool: str) -> str:

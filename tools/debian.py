@@ -1,8 +1,9 @@
 """What the host tools know about Debian: which system this is, which archives its apt uses, and how a missing
 command comes from a package.
 
-Nothing here changes the system except `ensure_packages` (apt-get install, only as root). The two forms of
-apt's sources are read as sources.list(5) gives them: one-line (*.list) and deb822 (*.sources).
+Nothing here changes the system except `ensure_packages` (apt-get install, only as root). `unpack` gives the
+files of a package that should not be installed, such as a daemon that would start. The two forms of apt's
+sources are read as sources.list(5) gives them: one-line (*.list) and deb822 (*.sources).
 """
 
 import os
@@ -10,6 +11,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ KEYRINGS = (
     pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
     pathlib.Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
 )
+CACHE = pathlib.Path(__file__).resolve().parent.parent / "build" / "debian"
 _UPDATE_LIMIT_S = 300
 _INSTALL_LIMIT_S = 900
 
@@ -117,10 +120,11 @@ def debian_mirrors(codename: str, apt: pathlib.Path = APT) -> list[Archive]:
     return list(mirrors.values())
 
 
-def _run(what: str, command: list[str], limit_s: int) -> None:
+def _run(what: str, command: list[str], limit_s: int, folder: pathlib.Path | None = None) -> None:
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8")
     done = subprocess.run(
         command,
+        cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         text=True,
@@ -155,3 +159,33 @@ def ensure_packages(commands: dict[str, str], progress: Progress = print) -> dic
         if still:
             raise MissingPackages(f"{', '.join(still)} still missing after installing {' '.join(packages)}")
     return {command: shutil.which(command) or command for command in commands}
+
+
+def unpack(package: str, progress: Progress = print, cache: pathlib.Path = CACHE) -> pathlib.Path:
+    """A directory with the files of a Debian package as they would lie under /, fetched by this machine's apt but not
+    installed; it stays for the next time. What the package depends on must be there already.
+
+    Raises MissingPackages where that cannot be done.
+    """
+    target = cache / package
+    if target.is_dir():
+        return target
+    if not is_debian():
+        raise MissingPackages(f"{package} comes from Debian's package of that name, and this is not Debian")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{package}-", dir=cache) as folder:
+        work = pathlib.Path(folder)
+        progress(f"apt-get download {package} ...")
+        fetch = ["apt-get", "-q", "download", package]
+        try:
+            _run(" ".join(fetch), fetch, _INSTALL_LIMIT_S, work)
+        except MissingPackages:
+            if os.geteuid() != 0:
+                raise
+            # Its lists may be missing, or too old for what the archive has now.
+            _run("apt-get update", ["apt-get", "update", "-q"], _UPDATE_LIMIT_S)
+            _run(" ".join(fetch), fetch, _INSTALL_LIMIT_S, work)
+        (archive,) = work.glob("*.deb")
+        _run(f"unpacking {archive.name}", ["dpkg-deb", "-x", str(archive), str(work / "files")], _INSTALL_LIMIT_S)
+        (work / "files").rename(target)
+    return target

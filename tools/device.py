@@ -28,6 +28,7 @@ from tools import build
 ROOT = Path(__file__).resolve().parent.parent
 INVENTORY = ROOT / "tools" / "device_inventory.py"
 TREES = ("/firmware", "/lib")  # the only places where files are removed
+DATA = "/data"  # made, and never looked into
 STARTERS = ("/boot.py", "/main.py")  # copied last: a half-copied firmware is not started by a new main.py
 
 # Flash offset of the bootloader, at which MicroPython's image begins: boards/*/board.json of its ESP32 port.
@@ -43,6 +44,7 @@ _APP_DESCRIPTION = bytes.fromhex("3254CDAB")  # at 32 in an application without 
 _HEADER_LENGTH = 36
 
 _FILES_A_CALL = 12  # copied by one call of mpremote, so that something is seen to happen
+_REPL_BAUD = 115200
 _CALL_TIMEOUT_S = 600
 _LOOKS = 3  # attempts to reach a board that may be restarting
 _BOOT_TIMEOUT_S = 60  # the first start makes the file system
@@ -163,8 +165,10 @@ def local_files(tree):
 
 
 def make_plan(wanted, board):
-    """The Plan that makes the board hold the files `wanted`. Nothing outside TREES is ever removed."""
+    """The Plan that makes the board hold the files `wanted`, and a folder for its configuration. Nothing outside TREES
+    is ever removed."""
     directories = {str(parent) for path in wanted for parent in Path(path).parents if str(parent) != "/"}
+    directories.add(DATA)
     changed = [path for path in wanted if board.files.get(path) != wanted[path]]
     return Plan(
         remove=tuple(sorted(p for p in board.files if p not in wanted and p.startswith(tuple(f"{t}/" for t in TREES)))),
@@ -333,10 +337,14 @@ def _wait_for_micropython(port, say):
 def repl(port, dry_run=False, say=print):
     """The board's prompt; the firmware, if it runs, goes on until Ctrl-C. Raises DeviceError."""
     command = mpremote(port, "resume", "repl")
+    leaves = "Ctrl-] or Ctrl-X leaves"
+    if "://" in port:  # mpremote's console wants a file descriptor, which pyserial's URLs do not have
+        command = [sys.executable, "-m", "serial.tools.miniterm", "--raw", "--eol", "CR", port, str(_REPL_BAUD)]
+        leaves = "Ctrl-] leaves"
     if dry_run:
         say(show(command))
         return
-    say(f"the prompt of the board at {port}: Ctrl-C interrupts the firmware, Ctrl-] or Ctrl-X leaves")
+    say(f"the prompt of the board at {port}: Ctrl-C interrupts the firmware, {leaves}")
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise DeviceError(f"failed with code {done.returncode}: {show(command)}")

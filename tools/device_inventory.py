@@ -1,4 +1,5 @@
-"""Runs on the board (mpremote run): what lies under /firmware and /lib, and boot.py and main.py.
+"""Runs on the board (mpremote run): what lies under /firmware and /lib, boot.py and main.py, and whether there is
+/data.
 
 Out, on the REPL: `F <size> <sha256> <path>` for each file, `D <path>` for each directory, `S <free bytes>`, and `end`.
 """
@@ -41,6 +42,8 @@ def main():
         path = ROOT + "/" + entry[0]
         if entry[0] in ("firmware", "lib") and entry[1] & _DIRECTORY:
             _walk(path, block)
+        elif entry[0] == "data" and entry[1] & _DIRECTORY:
+            print("D", "/data")  # what lies in it is the user's
         elif entry[0] in ("boot.py", "main.py"):
             _file(path, block)
     space = os.statvfs(ROOT or "/")

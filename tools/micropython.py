@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 if (
@@ -93,14 +93,23 @@ def probe(path: pathlib.Path | str) -> tuple[int, int, int]:
     return major, minor, bits
 
 
-def _apt_configuration(work: pathlib.Path, mirror: debian.Archive) -> None:
+def configure_apt(
+    work: pathlib.Path, mirror: debian.Archive, suites: Iterable[str] = (_SUITE,), sources: bool = False
+) -> None:
+    """Makes the empty directory `work` a world of its own for apt_get(): packages for i386 (and source packages, with
+    `sources`) of these suites of the mirror, and nothing of what the machine's own apt knows or does.
+
+    Raises NoMicroPython when there is no keyring to check signatures with.
+    """
     keyring = mirror.keyring or next((str(path) for path in debian.KEYRINGS if path.exists()), None)
     if keyring is None:
         raise NoMicroPython(f"the Debian archive keyring is missing ({debian.KEYRINGS[0]})")
     for folder in ("lists/partial", "cache/archives/partial", "debs"):
         (work / folder).mkdir(parents=True)
     (work / "status").touch()
-    (work / "sources").write_text(f"deb [signed-by={keyring}] {mirror.uri} {_SUITE} main\n", encoding="utf-8")
+    kinds = ("deb", "deb-src") if sources else ("deb",)
+    lines = [f"{kind} [signed-by={keyring}] {mirror.uri} {suite} main\n" for suite in suites for kind in kinds]
+    (work / "sources").write_text("".join(lines), encoding="utf-8")
     # The machine's own ways to the network (proxies, certificates) stay, its hooks and everything else does
     # not.
     dump = subprocess.run(
@@ -128,11 +137,13 @@ def _apt_configuration(work: pathlib.Path, mirror: debian.Archive) -> None:
     (work / "apt.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _apt(work: pathlib.Path, *arguments: str) -> None:
+def apt_get(work: pathlib.Path, *arguments: str) -> None:
+    """Runs apt-get in work/debs, which is where `download` and `source` put what they fetch; configure_apt() was there
+    before. Raises NoMicroPython with the end of its output."""
     done = subprocess.run(
         ["apt-get", "-q", *arguments],
         cwd=work / "debs",
-        env=dict(os.environ, APT_CONFIG=str(work / "apt.conf")),
+        env=dict(os.environ, APT_CONFIG=str(work / "apt.conf"), LC_ALL="C.UTF-8"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -149,11 +160,11 @@ def _apt(work: pathlib.Path, *arguments: str) -> None:
 def _unpack(mirror: debian.Archive, target: pathlib.Path, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="micropython-", dir=target.parent) as folder:
         work = pathlib.Path(folder)
-        _apt_configuration(work, mirror)
+        configure_apt(work, mirror)
         progress(f"MicroPython for i386: reading the index of {_SUITE} (10 MB) ...")
-        _apt(work, "update")
+        apt_get(work, "update")
         progress("MicroPython for i386: fetching and unpacking 7 packages ...")
-        _apt(work, "download", *(f"{name}:i386" for name in _PACKAGES))
+        apt_get(work, "download", *(f"{name}:i386" for name in _PACKAGES))
         fresh = work / "fresh"
         fresh.mkdir()
         for deb in sorted((work / "debs").glob("*.deb")):

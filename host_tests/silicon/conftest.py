@@ -5,12 +5,13 @@ first build."""
 import contextlib
 import http.client
 import json
+import socket
 
 import pytest
 
 from host_tests.gateway.rig import HOST, METERS, Client, wait_for
 from tools.emulator import __main__ as emulate
-from tools.emulator import build, emulated
+from tools.emulator import build, emulated, variant
 from tools.virtual_meters import VirtualMeter
 
 ANSWER_S = 15  # the chip runs slower than real time while it is busy, and libslirp accepts before it does
@@ -22,25 +23,40 @@ def pytest_ignore_collect(collection_path, config):
     return None if any("silicon" in argument for argument in config.args) else True
 
 
+class ChipClient(Client):
+    """A Client on a connection that is there already."""
+
+    def __init__(self, connection):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket, self.transaction, self._have = connection, 0, b""
+
+
 class Chip:
     """An emulated Pico with the firmware and frozen virtual meters; a context manager."""
 
-    def __init__(self, folder, tcp_pcbs, config=None):
-        self.meters = {meter["unit"]: VirtualMeter(meter["unit"], meter["profile"]) for meter in METERS}
+    def __init__(self, folder, tcp_pcbs, config=None, tun=False, files=None):
+        image = variant.Variant.of(tcp_pcbs)
+        config = {"meters": list(METERS), **(config or {})}
+        self.meters = {meter["unit"]: VirtualMeter(meter["unit"], meter["profile"]) for meter in config["meters"]}
         for meter in self.meters.values():
             meter.delay_ms = 1
             meter.freeze()
-        self.config = emulate.configuration({"meters": list(METERS), **(config or {})})
+        self.config = emulate.configuration(config)
         self.emulator = emulated.Emulator(
             folder,
-            firmware=build.ensure_firmware(tcp_pcbs),
-            files=emulated.device_files(self.config),
+            firmware=build.ensure_firmware(image),
+            files=emulated.device_files(self.config, frozen=image.frozen) | (files or {}),
             meters=list(self.meters.values()),
             ports={"http": 0, "modbus": 0},
+            tun=tun,
         )
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.emulator.stop()
+            raise
         return self
 
     def __exit__(self, kind, error, trace):
@@ -54,12 +70,17 @@ class Chip:
         self.emulator.start()
         self.emulator.wait_ready()
 
-    def client(self):
-        return Client(self.emulator.ports["modbus"], timeout=ANSWER_S)
+    def connect(self, name, timeout=ANSWER_S):
+        """A TCP connection to "http" or "modbus"."""
+        return self.emulator.network.connect(self.emulator.ports[name], timeout)
+
+    def client(self, timeout=ANSWER_S):
+        return ChipClient(self.connect("modbus", timeout))
 
     def fetch(self, path):
         """(status, body) of a GET on a connection of its own."""
-        connection = http.client.HTTPConnection(HOST, self.emulator.ports["http"], timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(HOST)
+        connection.sock = self.connect("http")
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -93,9 +114,15 @@ class Chip:
 
 
 @pytest.fixture(scope="module")
-def shared_chip(tmp_path_factory):
-    """The chip with 16 TCP connections for all tests of a module."""
-    with Chip(tmp_path_factory.mktemp("chip"), build.OUR_PCBS) as chip:
+def shared_chip(request, tmp_path_factory):
+    """One chip for all tests of a module. Its CONFIG is merged over the configuration, TCP_PCBS chooses lwIP's
+    connections or a Variant, TUN a network that hides nothing, and files() is what the flash holds besides."""
+    config = getattr(request.module, "CONFIG", None)
+    tcp_pcbs = getattr(request.module, "TCP_PCBS", build.OUR_PCBS)
+    tun = getattr(request.module, "TUN", False)
+    folder = tmp_path_factory.mktemp("chip")
+    files = getattr(request.module, "files", lambda folder: None)(folder)
+    with Chip(folder, tcp_pcbs, config, tun, files) as chip:
         chip.wait_polled()
         yield chip
 

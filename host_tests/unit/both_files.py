@@ -7,7 +7,7 @@ import json
 import os
 import struct
 
-from firmware import config, profile_load, store
+from firmware import config, profile_load, signature, store
 from firmware.profile import scaled_integer
 
 # -- numbers: 32 bits, and whatever floats this interpreter has
@@ -72,12 +72,56 @@ def test_decimal_scales_print_as_the_meter_meant():
 
 
 def test_the_profiles_of_the_tree_load():
-    for name in ("eastron-sdm630", "elkor-wattson-mk2", "pzem-004t-v3"):
+    names = [name[:-5] for name in os.listdir(profile_load._BUILT_IN)]
+    assert len(names) >= 14
+    for name in names:
         profile = profile_load.load(name)
         assert len(profile.names()) == len(profile)
         for i in range(len(profile)):
             size = 2 * profile.plan[profile.blocks[i]][2]
             assert profile.decode(i, bytearray(size)) == 0
+
+
+def test_energy_keeps_its_last_watt_hour_beyond_24_and_31_bits():
+    """At scales above and below 1, behind transformers, and from a float32."""
+    cases = (
+        ("uint32", 1, 0x01000001, None, 16777217), ("uint32", 100, 0x7FFFFFFF, None, 214748364700),
+        ("uint64", 10, 0x10000000001, None, 10995116277770),
+        ("uint64", 0.1, 0x7FFFFFFFFFFFFFFF, None, 922337203685477581),
+        ("int64", 1, -0x4000000000000001, None, -4611686018427387905), ("uint16", 0.5, 3, None, 2),
+        ("uint32", 10, 0x01000001, (600, 5), 20132660400), ("uint16", 10, 1, (1, 3), 3),
+        ("float32", 1000, 0x4B7FFFFF, None, 16777215000), ("float32", 1000, 0x4640E6B7, (600, 5), 1481481445),
+        ("float32", 0.1, 0x4B7FFFFF, None, 1677722),
+    )  # fmt: skip
+    for kind, scale, raw, ct, wanted in cases:
+        rows = [[32, "energy_import", 4, 0, kind, scale, "Wh", "accumulating"]]
+        profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
+        size = {"16": 2, "32": 4, "64": 8}[kind[-2:]]
+        if raw < 0:
+            raw += 1 << 8 * size
+        data = bytes([raw >> 8 * k & 0xFF for k in range(size - 1, -1, -1)])
+        config = {"ct_primary": ct[0], "ct_secondary": ct[1]} if ct else {}
+        got = profile.decode(0, bytearray(data), profile_load.ratios(config))
+        assert isinstance(got, int)
+        assert got == wanted, (kind, scale, raw, ct, got, wanted)
+
+
+def test_the_signatures_of_the_tree_are_read():
+    found = dict(signature.candidates())
+    assert len(found) >= 14
+    (code, frequency) = found["eastron-sdm630"]
+    assert code[:3] == (3, 0xFC02, 1)
+    assert signature.matches(code, b"\x00\x70")
+    assert not signature.matches(code, b"\x00\x71")
+    assert not signature.matches(code, None)
+    assert signature.matches(frequency, struct.pack(">f", 50))
+    assert not signature.matches(frequency, struct.pack(">f", 44.9))
+    assert not signature.matches(frequency, b"\x7f\xc0\x00\x00")
+    (model,) = found["abb-b23"]
+    assert signature.matches(model, b"B23 ")
+    assert signature.matches(model, b"B24 ")
+    assert not signature.matches(model, b"B21 ")
+    assert signature.matches(found["schneider-iem3155"][0], b"iEM3")
 
 
 def test_malformed_rows_are_profile_errors():

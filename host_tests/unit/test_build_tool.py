@@ -1,6 +1,8 @@
-"""tools/build.py: what goes on a board, what is compiled again, and how it fails."""
+"""tools/build.py: what goes on a board or into an image, what is compiled again, and how it fails."""
 
+import ast
 import os
+import pathlib
 
 import pytest
 
@@ -156,3 +158,55 @@ def test_a_manifest_cut_short_means_everything_is_made_anew(root, out):
     out.with_name("device.manifest.json").write_text('{"main', encoding="utf-8")
 
     assert run(out, root).compiled == 3
+
+
+def frozen(text):
+    """(manifests that a manifest includes, [(folder, names, options)] that it freezes)."""
+    included, frozen = [], []
+    names = {"include": included.append, "freeze": lambda path, names, **options: frozen.append((path, names, options))}
+    exec(text, names)
+    return included, frozen
+
+
+def test_an_image_has_every_module_those_of_lib_at_its_top(root):
+    text, files = build.frozen_manifest(root)
+
+    assert frozen(text) == (
+        ["$(BOARD_DIR)/manifest.py"],
+        [
+            (str(root), ("main.py", "firmware/__init__.py", "firmware/app.py"), {"opt": 2}),
+            (str(root / "lib"), ("modbus/crc.py",), {"opt": 2}),
+            (str(root / build.FROZEN), ("boot.py",), {"opt": 2}),
+        ],
+    )
+    assert files == [pathlib.Path(path, name) for path, names, _options in frozen(text)[1] for name in names]
+
+
+def test_an_image_has_the_modules_of_the_compiled_tree(root, out):
+    run(out, root)
+
+    calls = frozen(build.frozen_manifest(root)[0])[1]
+    in_image = {name.removesuffix(".py") for _path, names, _options in calls for name in names}
+    on_board = {name.removeprefix("lib/") for name in made(out) if name.endswith((".py", ".mpy"))}
+    assert in_image == {name.rpartition(".")[0] for name in on_board}
+
+
+def test_every_file_of_an_image_exists():
+    _text, files = build.frozen_manifest()
+
+    assert [path for path in files if not path.is_file()] == []
+
+
+def test_the_boot_file_that_an_image_leaves_out_does_nothing():
+    (only,) = ast.parse((build.ROOT / "boot.py").read_text(encoding="utf-8")).body
+
+    assert isinstance(only, ast.Expr)
+    assert isinstance(only.value, ast.Constant)  # its docstring
+
+
+def test_the_boot_file_of_an_image_puts_the_image_before_the_files(monkeypatch):
+    path = ["", ".frozen", "/lib"]
+    monkeypatch.setattr("sys.path", path)
+
+    exec((build.ROOT / build.FROZEN / "boot.py").read_text(encoding="utf-8"), {})
+    assert path == [".frozen", "", "/lib"]

@@ -95,6 +95,8 @@ class Board:
                     lines.append(f"D /{path.relative_to(self.root)}")
             if (self.root / top).is_dir():
                 lines.append(f"D /{top}")
+        if (self.root / "data").is_dir():
+            lines.append("D /data")
         files = device_files(self.root)
         lines += [f"F {size} {digest} {path}" for path, (size, digest) in files.items()]
         return "\r\n".join([*lines, f"S {self.free}", "end", ""])
@@ -217,7 +219,7 @@ def test_a_dry_run_prints_the_commands_and_calls_nothing(board, tree):
     text = deploy(tree, dry_run=True)
     assert board.calls == []
     assert "mpremote connect PORT run tools/device_inventory.py" in text
-    assert "mpremote connect PORT resume mkdir :/firmware + mkdir :/firmware/bus" in text
+    assert "mpremote connect PORT resume mkdir :/data + mkdir :/firmware + mkdir :/firmware/bus" in text
     assert "firmware/app.mpy :/firmware/app.mpy" in text
     assert "mpremote connect PORT resume reset" in text
     assert "reset" not in deploy(tree, dry_run=True, reset=False)
@@ -257,7 +259,7 @@ def test_the_boards_inventory_is_that_of_the_tree(tree, tmp_path):
     found = device.parse_inventory(text)
     shutil.rmtree(tree / "data")
     assert found.files == device.local_files(tree)
-    assert set(found.directories) == {"/firmware", "/firmware/bus", "/firmware/meters", "/lib", "/lib/modbus"}
+    assert set(found.directories) == {"/data", "/firmware", "/firmware/bus", "/firmware/meters", "/lib", "/lib/modbus"}
     assert found.free > 0
 
 
@@ -378,7 +380,9 @@ def test_a_missing_image_is_named_before_the_port(no_ports, capsys):
 
 def test_repl_opens_the_prompt_without_a_reset(capsys):
     assert device.main(["repl", "--port", "socket://127.0.0.1:7000", "--dry-run"]) == 0
-    assert "mpremote connect socket://127.0.0.1:7000 resume repl" in capsys.readouterr().out
+    assert "serial.tools.miniterm --raw --eol CR socket://127.0.0.1:7000" in capsys.readouterr().out
+    device.repl("/dev/ttyUSB7", dry_run=True)
+    assert "mpremote connect /dev/ttyUSB7 resume repl" in capsys.readouterr().out
 
 
 def test_a_failing_command_is_named_with_its_code():

@@ -184,3 +184,68 @@ def test_the_interpreter_of_this_machine_is_micropython_and_found_at_once_the_se
         raise AssertionError(f"not from the cache: {text}")
 
     assert micropython.ensure(progress) == path
+
+
+@pytest.fixture
+def fake_apt(tmp_path, monkeypatch):
+    """A folder first on PATH, with an apt-config and an apt-get that says what it was started with."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    settings = ('Acquire::http::Proxy "http://proxy.example";', 'Acquire::IndexTargets "x";')
+    script(folder / "apt-config", "\n".join(f"echo '{line}'" for line in settings))
+    script(folder / "apt-get", 'echo "$@" > called; echo "$APT_CONFIG" >> called')
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+MIRROR = debian.Archive("http://mirror.example/debian", ("bookworm",), "/usr/share/keyrings/other.gpg")
+
+
+def test_the_private_apt_reads_one_suite_and_keeps_only_the_ways_to_the_network(tmp_path, fake_apt):
+    work = tmp_path / "work"
+    micropython.configure_apt(work, MIRROR)
+
+    assert (work / "sources").read_text(encoding="utf-8") == (
+        "deb [signed-by=/usr/share/keyrings/other.gpg] http://mirror.example/debian trixie main\n"
+    )
+    lines = (work / "apt.conf").read_text(encoding="utf-8").splitlines()
+    assert 'Acquire::http::Proxy "http://proxy.example";' in lines
+    assert not [line for line in lines if "IndexTargets" in line]
+    assert {f'Dir::State::lists "{work}/lists";', 'Dir::Etc::parts "/dev/null";'} <= set(lines)
+
+
+def test_the_private_apt_reads_several_suites_and_their_sources_when_asked(tmp_path, fake_apt):
+    micropython.configure_apt(tmp_path / "work", MIRROR, ("sid", "trixie"), sources=True)
+
+    lines = (tmp_path / "work" / "sources").read_text(encoding="utf-8").splitlines()
+    assert [(line.split()[0], line.split()[-2]) for line in lines] == [
+        ("deb", "sid"),
+        ("deb-src", "sid"),
+        ("deb", "trixie"),
+        ("deb-src", "trixie"),
+    ]
+
+
+def test_without_a_keyring_nothing_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(debian, "KEYRINGS", (tmp_path / "none.gpg",))
+
+    with pytest.raises(micropython.NoMicroPython, match=r"keyring is missing .*none\.gpg"):
+        micropython.configure_apt(tmp_path / "work", MIRROR._replace(keyring=None))
+
+
+def test_the_private_apt_runs_in_the_folder_of_what_it_fetches(tmp_path, fake_apt):
+    work = tmp_path / "work"
+    micropython.configure_apt(work, MIRROR)
+    micropython.apt_get(work, "download", "micropython:i386")
+
+    called = (work / "debs" / "called").read_text(encoding="utf-8").splitlines()
+    assert called == ["-q download micropython:i386", f"{work}/apt.conf"]
+
+
+def test_what_apt_says_when_it_fails_is_passed_on(tmp_path, fake_apt):
+    work = tmp_path / "work"
+    micropython.configure_apt(work, MIRROR)
+    script(fake_apt / "apt-get", "echo 'E: the mirror is asleep' >&2; exit 100")
+
+    with pytest.raises(micropython.NoMicroPython, match="apt-get update failed: E: the mirror is asleep"):
+        micropython.apt_get(work, "update")

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 
 from tools import sim, virtual_meters
-from tools.emulator import build, emulated, image, slirp
+from tools.emulator import build, emulated, image, slirp, variant
 
 READY_TIMEOUT_S = 120
 UART = {"uart": emulated.METER_UART, "baud": emulated.BAUD, "framing": "8N1"}
@@ -51,6 +51,7 @@ def configuration(over=None):
 
 def run(options):
     """Runs until a signal (returns 0) or the end of the emulator (returns 1)."""
+    chosen = variant.from_options(options)
     with contextlib.ExitStack() as stack:
         folder = options.state
         if folder is None:
@@ -67,8 +68,8 @@ def run(options):
 
         chip = emulated.Emulator(
             folder,
-            firmware=build.ensure_firmware(options.tcp_pcbs, progress),
-            files=emulated.device_files(config, progress),
+            firmware=build.ensure_firmware(chosen, progress),
+            files=emulated.device_files(config, progress, chosen.frozen),
             meters=virtual_meters.default_meters(),
             baud=bus.get("baud", emulated.BAUD),
             framing=bus.get("framing", "8N1"),
@@ -102,13 +103,7 @@ def parse(arguments=None):
             f"--{name}-port", type=int, default=port, metavar="N", help="default %(default)s; 0 picks a free one"
         )
     parser.add_argument("--repl-port", type=int, default=0, metavar="N", help="of the REPL; default: a free one")
-    parser.add_argument(
-        "--tcp-pcbs",
-        type=int,
-        default=build.OUR_PCBS,
-        metavar="N",
-        help=f"TCP connections of lwIP, default %(default)s; MicroPython's own {build.STOCK_PCBS}",
-    )
+    variant.add_options(parser)
     parser.add_argument("--state", metavar="DIR", type=Path, help="keeps flash.bin; default: a temporary directory")
     parser.add_argument("--config", metavar="FILE", help="JSON merged over the configuration of a new flash")
     options = parser.parse_args(arguments)
@@ -118,6 +113,10 @@ def parse(arguments=None):
             parser.error(f"--{name.replace('_', '-')} {value}: must be 0..65535")
     if options.http_port and options.http_port == options.modbus_port:
         parser.error(f"HTTP and Modbus cannot both have port {options.http_port}")
+    try:
+        variant.from_options(options)
+    except ValueError as error:
+        parser.error(str(error))
     if options.state and options.state.exists() and not options.state.is_dir():
         parser.error(f"--state {options.state}: is not a directory")
     return options

@@ -24,6 +24,8 @@ from typing import Any
 from tools import gateway
 from tools.emulator import build, image, node
 from tools.emulator.network import Forward, Network
+from tools.emulator.slirp import SlirpNetwork
+from tools.emulator.tun import TunNetwork
 from tools.virtual_line import VirtualLine
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -64,7 +66,7 @@ class Emulator:
 
     lines    output of the REPL, last ones (bounded)     events   what the machine reported, last ones
     resets   so far in this life of the process          alive    True while the process runs
-    repl_port, uart1_port                                ports    of 127.0.0.1, by name ("http", "modbus")
+    repl_port, uart1_port                                ports    of network.host, by name ("http", "modbus")
     line     the virtual meters, None without            network  PPP, None without forwards
     """
 
@@ -81,17 +83,20 @@ class Emulator:
         repl_port=0,
         on_line=None,
         progress: Progress | None = None,
+        tun=False,
     ):
         """Nothing is started yet.
 
         folder    keeps flash.bin; a flash that is there already is used as it is
-        firmware  MicroPython's image (build.ensure_firmware()); None builds the one with 16 TCP connections
+        firmware  MicroPython's image (build.ensure_firmware() of a variant); None builds the one that users flash
         files     {name: bytes} of a new flash's file system; None leaves it empty
         meters    VirtualMeters for its UART 1
         ports     {"http": port, "modbus": port} of 127.0.0.1 that lead to the services; 0 picks a free one
         forwards  further ones
         on_line   called with every output line and event, from another thread
         progress  called with a text before every long step
+        tun       a network of the chip's own (tun.py) instead of forwards: needs privileges; `ports` are the chip's
+                  then
         """
         self.folder = pathlib.Path(folder).resolve()
         self.flash = self.folder / "flash.bin"
@@ -103,6 +108,9 @@ class Emulator:
         free = dict(zip(wanted, gateway.free_ports(len(wanted)), strict=True))
         self.ports = {name: port or free[name] for name, port in wanted.items()}
         self.forwards = [*(Forward(port, PORTS[name]) for name, port in self.ports.items()), *forwards]
+        self.tun = tun
+        if tun:
+            self.ports, self.forwards = {name: PORTS[name] for name in wanted}, []
         self.repl_port, self.uart1_port = repl_port, 0
         self.on_line = on_line or (lambda line: None)
         self.progress = progress or (lambda text: None)
@@ -120,7 +128,7 @@ class Emulator:
 
     def start(self):
         """Makes the flash if there is none, and switches the power on; returns self. Raises EmulatorError,
-        build.BuildError, node.NodeError, debian.MissingPackages, image.ImageError."""
+        build.BuildError, node.NodeError, debian.MissingPackages, image.ImageError, network.NetworkError."""
         if self.alive:
             raise RuntimeError("the emulator runs already")
         if self.forwards:
@@ -133,7 +141,7 @@ class Emulator:
         self.resets = 0
         arguments = ["--flash", self.flash, "--repl", self.repl_port]
         self._process = subprocess.Popen(
-            [node.find()[0], HERE / "machine" / "main.mjs", *map(str, arguments)],
+            [node.find(self.progress)[0], HERE / "machine" / "main.mjs", *map(str, arguments)],
             env={"METERPORT_NODE_MODULES": str(modules)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -147,8 +155,10 @@ class Emulator:
         try:
             listening = self.wait_event("listening", _START_S)
             self.repl_port, self.uart1_port = listening["repl"], listening["uart1"]
-            if self.forwards:
-                self.network = Network(listening["uart0"], self.forwards).start()
+            if self.tun:
+                self.network = TunNetwork(listening["uart0"]).start()
+            elif self.forwards:
+                self.network = SlirpNetwork(listening["uart0"], self.forwards).start()
             if self.meters is not None:
                 self.line = UartLine(self.meters, self.uart1_port, self.baud, self.framing)
                 self.line.start()
@@ -253,7 +263,7 @@ class Emulator:
         except (TimeoutError, RuntimeError) as error:
             raise EmulatorError(f"{error}\n{self.tail()}") from error
         for name, answers in (("http", gateway.http_answers), ("modbus", gateway.modbus_answers)):
-            while name in self.ports and not answers(self.ports[name]):
+            while name in self.ports and not self.network.call(answers, self.ports[name], self.network.host):
                 if not self.alive:
                     raise EmulatorError(f"the emulator has ended\n{self.tail()}")
                 if time.monotonic() > deadline:
@@ -353,7 +363,10 @@ class Emulator:
         raise EmulatorError(f"{what}: not within {timeout:g} s\n{self.tail()}")
 
 
-def device_files(config, progress: Progress = print) -> dict[str, bytes]:
-    """The firmware's tree, compiled, with this configuration: what a new flash holds. Raises gateway.GatewayError."""
+def device_files(config, progress: Progress = print, frozen=False) -> dict[str, bytes]:
+    """The firmware's tree, compiled, with this configuration: what a new flash holds. Its data files only when the
+    modules are frozen into MicroPython's image. Raises gateway.GatewayError."""
     files = image.tree_files(gateway.build_device(False, progress))
+    if frozen:
+        files = {name: content for name, content in files.items() if not name.endswith((".py", ".mpy"))}
     return files | {"data/config.json": image.config_file(config)}

@@ -5,11 +5,14 @@ Out: a file of 2 MiB, as the emulated chip reads and writes it; and what lies in
 
 The file system is what MicroPython's rp2 port makes and mounts (ports/rp2/modules/_boot.py): littlefs 2, blocks of 4096
 bytes, programmed in 256.
+
+A journal of every operation on the flash (machine/flash.mjs) tells what a power cut leaves, whenever it comes.
 """
 
 import json
 import pathlib
-from typing import Any
+import random
+from typing import Any, NamedTuple
 
 import littlefs
 
@@ -85,3 +88,52 @@ def read(flash: pathlib.Path) -> dict[str, bytes]:
             with system.open(path, "rb") as file:
                 files[path] = file.read()
     return files
+
+
+# Power cuts
+
+# What the operation under way has done when the power goes: nothing, its first half, or some bits of every byte.
+TEARS = ("nothing", "half", "bits")
+
+
+class Operation(NamedTuple):
+    """One operation on the flash: from `offset` on it then holds `data`."""
+
+    name: str  # "erase" a sector, or "program" a page
+    offset: int
+    data: bytes
+
+    def apply(self, flash: bytearray) -> None:
+        flash[self.offset : self.offset + len(self.data)] = self.data
+
+    def tear(self, flash: bytearray, how: str) -> None:
+        """Does what a power cut leaves of it: one of TEARS."""
+        size = len(self.data)
+        before = flash[self.offset : self.offset + size]
+        if how == "half":
+            flash[self.offset : self.offset + size // 2] = self.data[: size // 2]
+        elif how == "bits":
+            done = random.Random(self.offset).randbytes(size)
+            mixed = (old & ~mask | new & mask for old, new, mask in zip(before, self.data, done, strict=True))
+            flash[self.offset : self.offset + size] = bytes(mixed)
+
+
+def keep_journal(flash: pathlib.Path) -> None:
+    """From its next start on, the chip with this flash keeps a journal of all that it writes."""
+    _journal(flash).touch()
+
+
+def read_journal(flash: pathlib.Path) -> list[Operation]:
+    """Every operation since keep_journal(). The chip may be running."""
+    operations = []
+    for line in _journal(flash).read_text(encoding="ascii").splitlines(keepends=True):
+        if line.endswith("\n"):  # the last one may be on its way
+            entry = json.loads(line)
+            name = "erase" if "erase" in entry else "program"
+            data = b"\xff" * _BLOCK if name == "erase" else bytes.fromhex(entry["data"])
+            operations.append(Operation(name, entry[name], data))
+    return operations
+
+
+def _journal(flash: pathlib.Path) -> pathlib.Path:
+    return flash.with_name(flash.name + ".journal")

@@ -12,11 +12,12 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-GATEWAY = "10.0.2.2"  # this machine, seen from the chip
-GUEST = "10.0.2.15"
+from tools.emulator import network
+
+GATEWAY, GUEST = network.GATEWAY, network.GUEST
 _NETWORK, _MASK, _DNS = "10.0.2.0", "255.255.255.0", "10.0.2.3"
 _HOST = "127.0.0.1"
 
@@ -98,8 +99,26 @@ def _address(text: str) -> int:
     return int(struct.unpack("=I", socket.inet_aton(text))[0])
 
 
-class SlirpError(RuntimeError):
+class SlirpError(network.NetworkError):
     """A forward that libslirp cannot make."""
+
+
+class SlirpNetwork(network.Network):
+    """Ports of 127.0.0.1 lead to the chip; this machine is GATEWAY for it."""
+
+    def __init__(self, uart_port: int, forwards: Iterable[network.Forward] = ()) -> None:
+        super().__init__(uart_port)
+        self.forwards = tuple(forwards)
+
+    def _join(self, to_chip: Callable[[bytes], object]) -> network.FarEnd:
+        end = Slirp(to_chip)
+        try:
+            for forward in self.forwards:
+                end.forward(*forward)
+        except SlirpError:
+            end.close()
+            raise
+        return end
 
 
 class Slirp:

@@ -1,4 +1,4 @@
-// A Pico W with 16 TCP connections for meterport and eight more: an evicted one stays in FIN_WAIT_2 until its peer notices
+// A Pico W with 16 sockets for meterport.
 #define MICROPY_HW_BOARD_NAME "meterport, 16 sockets"
 
 #define MICROPY_PY_NETWORK 1
@@ -14,12 +14,4 @@ int mp_hal_is_pin_reserved(int n);
 
 #define MICROPY_HW_FLASH_STORAGE_BYTES (848 * 1024)
 
-#define MEMP_NUM_TCP_PCB (24)
-
-// Output of all connections comes from one pool: four browsers that do not read must not use it up (4 x 3200 of 16000).
-#define MEM_SIZE (16000)
-#define TCP_MSS (800)
-#define TCP_WND (4 * TCP_MSS)
-#define TCP_SND_BUF (4 * TCP_MSS)
-#define MEMP_NUM_TCP_SEG (64)
-#define PBUF_POOL_SIZE (24)
+#include "../lwip_for_16_sockets.h"

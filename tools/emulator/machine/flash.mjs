@@ -1,5 +1,7 @@
 // The flash chip: NOR flash that is kept in a file, operation by operation, so that killing the emulator is a power cut.
 // In: an image of 2 MiB (made on the first start). Out: the same file, never further than the last finished operation.
+// Where a file FILE.journal lies beside the image, each operation is appended to it as a line of JSON, {"erase":OFFSET} or
+// {"program":OFFSET,"data":HEX}: with the image of before, that is the flash at every moment at which the power may go.
 import fs from 'node:fs';
 
 export const FLASH_BYTES = 2 * 1024 * 1024;
@@ -12,6 +14,8 @@ export class Flash {
     this.bytes = new Uint8Array(FLASH_BYTES).fill(0xff);
     fs.readSync(this.file, this.bytes, 0, FLASH_BYTES, 0);
     this.target = this.bytes; // what the chip reads
+    const journal = path + '.journal';
+    this.journal = fs.existsSync(journal) ? fs.openSync(journal, 'a') : null;
     this.erased = 0;
     this.programmed = 0;
   }
@@ -24,6 +28,7 @@ export class Flash {
 
   erase(offset, length) {
     for (let at = offset; at < offset + length; at += SECTOR_BYTES) {
+      this.#note({ erase: at });
       this.#write(at, new Uint8Array(SECTOR_BYTES).fill(0xff));
       this.erased++;
     }
@@ -34,9 +39,14 @@ export class Flash {
     for (let at = 0; at < data.length; at += PAGE_BYTES) {
       const page = data.slice(at, at + PAGE_BYTES);
       for (let n = 0; n < page.length; n++) page[n] &= this.bytes[offset + at + n];
+      this.#note({ program: offset + at, data: Buffer.from(page).toString('hex') });
       this.#write(offset + at, page);
       this.programmed++;
     }
+  }
+
+  #note(operation) {
+    if (this.journal !== null) fs.writeSync(this.journal, JSON.stringify(operation) + '\n');
   }
 
   #write(offset, data) {

@@ -1,4 +1,3 @@
-# -DTCP_PCBS=n builds with n lwIP TCP connections instead of MicroPython's 5.
 set(PICO_BOARD "pico")
 set(PICO_PLATFORM "rp2040")
 set(MICROPY_PY_LWIP ON)
@@ -7,7 +6,15 @@ list(APPEND MICROPY_DEF_BOARD
     MICROPY_PY_NETWORK=1
     MICROPY_PY_NETWORK_PPP_LWIP=1
 )
-if(TCP_PCBS)
-    list(APPEND MICROPY_DEF_BOARD METERPORT_TCP_PCBS=${TCP_PCBS} MEMP_NUM_TCP_PCB=${TCP_PCBS})
-endif()
-set(MICROPY_FROZEN_MANIFEST ${CMAKE_CURRENT_LIST_DIR}/manifest.py)
+
+# tools/emulator/build.py writes variant.h, what it includes, and manifest.py there. Only what needs variant.h sees it,
+# which is lwIP and the three files with the board's name: the next variant compiles 80 files of the 500.
+set(VARIANT_DIR ${CMAKE_BINARY_DIR}/variant)
+include_directories(BEFORE ${CMAKE_CURRENT_LIST_DIR}/lwip ${VARIANT_DIR})
+set_source_files_properties(
+    ${MICROPY_DIR}/extmod/modos.c
+    ${MICROPY_DIR}/py/modsys.c
+    ${MICROPY_DIR}/shared/runtime/pyexec.c
+    PROPERTIES COMPILE_OPTIONS "-include;variant.h"
+)
+set(MICROPY_FROZEN_MANIFEST ${VARIANT_DIR}/manifest.py)

@@ -1,0 +1,99 @@
+"""Images of MicroPython: the one with the firmware within, and what the board definitions that users build have in
+common with those that the tests run."""
+
+import json
+import pathlib
+import subprocess
+import urllib.request
+
+import pytest
+
+from tools import virtual_meters
+from tools.emulator import __main__ as emulate
+from tools.emulator import build, emulated, sources
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BOARDS = ROOT / "tools" / "boards"
+EMULATED = ROOT / "tools" / "emulator" / "board" / build.BOARD
+HEAP_AT_REST = ROOT / "host_tests" / "upy" / "heap_at_rest.py"
+FROZEN = build.Variant(frozen=True)
+FROZEN_HEAP = 90_000  # 61,000 in use when this was written; with the modules as files, 122,000
+READY_S = 300
+ANSWER_S = 60
+MEASURE_S = 300
+# What the boards differ in, lwIP's options set aside.
+NOT_LWIP = ("MICROPY_", "CYW43_", "METERPORT_")
+
+pytestmark = pytest.mark.timeout(900)  # the first run builds, and after each change in the firmware one image anew
+
+
+@pytest.fixture
+def make_emulator(tmp_path):
+    """make_emulator(files={}) gives an emulator, not started, whose image has the firmware within."""
+
+    def make(files=None):
+        return emulated.Emulator(
+            tmp_path,
+            firmware=build.ensure_firmware(FROZEN),
+            files=emulated.device_files(emulate.configuration(), frozen=True) | (files or {}),
+            meters=virtual_meters.default_meters(),
+            ports={"http": 0, "modbus": 0},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def tree():
+    """MicroPython's sources."""
+    build.ensure_firmware(build.OUR_PCBS)
+    return sources.ensure(build.Variant().micropython, print, build.CACHE)
+
+
+def test_the_firmware_within_the_image_starts_with_data_files_alone(make_emulator):
+    with make_emulator() as emulator:
+        assert not [name for name in emulator.files if name.endswith((".py", ".mpy"))]
+        emulator.wait_ready(READY_S)
+        address = f"http://{emulated.HOST}:{emulator.ports['http']}"
+        with urllib.request.urlopen(f"{address}/", timeout=ANSWER_S) as page:
+            assert page.read().rstrip().endswith(b"</html>")
+        with urllib.request.urlopen(f"{address}/api/readings", timeout=ANSWER_S) as answer:
+            assert [len(meter["points"]) > 0 for meter in json.load(answer)["meters"]] == [True] * 3
+
+
+def test_modules_within_the_image_take_no_heap(make_emulator):
+    with make_emulator({"data/safe_mode": b""}) as emulator:
+        output = emulator.exec(HEAP_AT_REST.read_text(encoding="utf-8"), timeout=MEASURE_S)
+    assert json.loads(output.splitlines()[-1])["running"] < FROZEN_HEAP
+
+
+def macros(tree, *includes):
+    """The macros that lwIP is compiled with, but for the board's own, where a board's folders are included first."""
+    folders = [*includes, tree, *(tree / name for name in ("ports/rp2/lwip_inc", "extmod/lwip-include"))]
+    command = ["gcc", "-E", "-dM", "-xc", "-", *(f"-I{folder}" for folder in (*folders, tree / "lib/lwip/src/include"))]
+    text = subprocess.run(command, input='#include "lwip/opt.h"', capture_output=True, text=True, check=True).stdout
+    rows = (line.split(None, 2)[1:] for line in text.splitlines())
+    return {name: value for name, *value in rows if not name.startswith(NOT_LWIP)}
+
+
+def test_lwip_is_the_same_in_what_users_build_and_in_what_the_tests_run(tree, tmp_path):
+    # All that lwIP takes from MicroPython's configuration is the board's.
+    (tmp_path / "py").mkdir()
+    (tmp_path / "py" / "mpconfig.h").write_text('#include "mpconfigboard.h"\n', encoding="utf-8")
+    (tmp_path / "variant.h").write_text(build.Variant().header, encoding="utf-8")
+
+    pico_w = macros(tree, tmp_path, BOARDS / "METERPORT_PICO_W")
+    assert pico_w["MEMP_NUM_TCP_PCB"] == [f"({build.OUR_PCBS})"]
+    assert pico_w == macros(tree, tmp_path, BOARDS, EMULATED / "lwip", EMULATED)
+
+
+def test_the_esp32_definition_adds_its_options_to_those_of_the_generic_board(tree):
+    def defaults(folder):
+        text = (folder / "mpconfigboard.cmake").read_text(encoding="utf-8")
+        return text.partition("set(SDKCONFIG_DEFAULTS")[2].partition(")")[0].split()
+
+    port = tree / "ports" / "esp32"
+    generic = defaults(port / "boards" / "ESP32_GENERIC")
+    assert generic
+    assert defaults(BOARDS / "METERPORT_ESP32") == [*generic, "${MICROPY_BOARD_DIR}/sdkconfig.board"]
+    assert [name for name in generic if not (port / name).is_file()] == []

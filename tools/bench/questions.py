@@ -1,0 +1,124 @@
+"""The requests of the benchmarks, and what is a right answer to them.
+
+A Question is bytes to send, a function that tells when its answer is whole, and one that looks at it and raises
+WrongAnswer. Modbus TCP: MODBUS Messaging on TCP/IP Implementation Guide V1.0b. HTTP/1.1: RFC 9112.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tools.bench.tcp import Connection
+
+
+class WrongAnswer(RuntimeError):
+    """A server said what it should not."""
+
+
+class Question(NamedTuple):
+    """What is asked."""
+
+    data: bytes
+    whole: Callable[[Connection], int]
+    check: Callable[[bytes], None]
+
+
+def read(unit: int, function: int, first: int, values: Sequence[int]) -> Question:
+    """A Modbus read of registers that hold these values."""
+    count = len(values)
+    data = struct.pack(">HHHBBHH", 0x4D50, 0, 6, unit, function, first, count)
+    right = struct.pack(f">HHHBBB{count}H", 0x4D50, 0, 3 + 2 * count, unit, function, 2 * count, *values)
+
+    def whole(connection: Connection) -> int:
+        have = connection.received
+        length = 6 + int.from_bytes(have[4:6], "big")
+        return length if len(have) >= max(6, length) else 0
+
+    def check(answer: bytes) -> None:
+        if answer != right:
+            raise WrongAnswer(f"Modbus: {data.hex()} was answered by {answer.hex()} instead of {right.hex()}")
+
+    return Question(data, whole, check)
+
+
+def get(path: str, keep_alive: bool, check_body: Callable[[bytes], None]) -> Question:
+    """A GET. Without keep_alive the server's end of the connection may be that of the answer."""
+    lines = [f"GET {path} HTTP/1.1", "Host: 10.0.2.15", "User-Agent: bench", "Accept: */*"]
+    lines += [] if keep_alive else ["Connection: close"]
+
+    def whole(connection: Connection) -> int:
+        return http_length(connection.received, connection.ended)
+
+    def check(answer: bytes) -> None:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status = head.split(b" ")[1:2]
+        if status != [b"200"]:
+            raise WrongAnswer(f"GET {path}: {head[:80]!r}")
+        check_body(unchunked(body) if _chunked(head) else body)
+
+    return Question("".join(line + "\r\n" for line in [*lines, ""]).encode(), whole, check)
+
+
+def _chunked(head: bytes) -> bool:
+    return b"transfer-encoding: chunked" in head.lower()
+
+
+def http_length(have: bytes | bytearray, ended: bool) -> int:
+    """Length of the response at the front, 0 as long as it is not whole."""
+    head_end = have.find(b"\r\n\r\n") + 4
+    if head_end < 4:
+        return 0
+    for line in bytes(have[:head_end]).lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            length = head_end + int(line.partition(b":")[2])
+            return length if len(have) >= length else 0
+    if _chunked(bytes(have[:head_end])):
+        at = head_end
+        while True:
+            line_end = have.find(b"\r\n", at)
+            if line_end < 0:
+                return 0
+            size = int(have[at:line_end], 16)
+            at = line_end + 2 + size + 2
+            if at > len(have):
+                return 0
+            if not size:
+                return at
+    return len(have) if ended else 0
+
+
+def unchunked(body: bytes) -> bytes:
+    """The content of a whole chunked body."""
+    content = b""
+    while True:
+        line, _, body = body.partition(b"\r\n")
+        size = int(line, 16)
+        if not size:
+            return content
+        content, body = content + body[:size], body[size + 2 :]
+
+
+def equals(right: bytes) -> Callable[[bytes], None]:
+    """A body that must be this."""
+
+    def check(body: bytes) -> None:
+        if body != right:
+            raise WrongAnswer(f"{len(body)} bytes that are not the {len(right)} of the page: {body[:60]!r}")
+
+    return check
+
+
+def readings(meters: int) -> Callable[[bytes], None]:
+    """A document of readings of this many meters, all of them good."""
+
+    def check(body: bytes) -> None:
+        try:
+            found = json.loads(body)["meters"]
+            qualities = {point["quality"] for meter in found for point in meter["points"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise WrongAnswer(f"readings: {error!r}: {body[:80]!r}") from error
+        if len(found) != meters or qualities != {"good"}:
+            raise WrongAnswer(f"readings: {len(found)} meters instead of {meters}, qualities {sorted(qualities)}")
+
+    return check

@@ -1,0 +1,125 @@
+"""What runs on the chip: our gateway, and the servers that it is compared with, each as a flash image and meters.
+
+The others get a small program of tools/bench/device; like the firmware, all modules are compiled ahead of time.
+"""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tools import build, microdot, sim, umodbus, virtual_meters
+from tools.bench.meters import Ramp
+from tools.emulator import __main__ as emulate
+from tools.emulator import emulated, image
+
+HERE = pathlib.Path(__file__).resolve().parent
+OUT = build.ROOT / "build" / "bench"
+PAGE = build.ROOT / "firmware" / "services" / "http" / "page.html"
+CACHED_UNIT, PASSED_UNIT = 1, 9  # of the quiet gateway: polled once, never polled
+READY = "ready"
+_QUIET = {"interval_s": 3600, "max_age_s": 3600}
+
+Progress = Callable[[str], object]
+
+
+GATEWAY, POLL_LOOP, UMODBUS, MICRODOT = "meterport", "poll loop", "umodbus 2.3.7", f"microdot {microdot.VERSION}"
+
+
+class Server(NamedTuple):
+    """`name` as in the tables; files of its flash; meters on its line; what it prints once it runs."""
+
+    name: str
+    files: dict[str, bytes]
+    meters: list[Any]
+    ready: str
+
+
+def ramp_profile(registers: int) -> bytes:
+    """A profile whose points lie side by side in this many input registers: one block for the poller."""
+    pairs = registers // 2
+    rows = [[n + 1, f"p{n + 1}", 4, 2 * n, "uint32", 1, "", "instantaneous"] for n in range(pairs)]
+    if registers % 2:
+        rows.append([pairs + 1, f"p{pairs + 1}", 4, 2 * pairs, "uint16", 1, "", "instantaneous"])
+    columns = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
+    profile = {"name": "ramp", "confidence": 0, "max_registers": registers, "gap": 0, "word_order": "big"}
+    return json.dumps(profile | {"columns": columns, "points": rows}).encode()
+
+
+def quiet_gateway(progress: Progress) -> Server:
+    """Our gateway with one meter that it polls once an hour: nothing happens but what is asked."""
+    meter = {"slot": 0, "name": "ramp", "unit": CACHED_UNIT, "profile": "ramp", "timeout_ms": 1000}
+    config = emulate.configuration({"meters": [meter | _QUIET]})
+    files = emulated.device_files(config, progress) | {"data/meters/ramp.json": ramp_profile(125)}
+    return Server(GATEWAY, files, [Ramp(CACHED_UNIT), Ramp(PASSED_UNIT)], "link: up")
+
+
+def gateway(progress: Progress, quiet: bool) -> Server:
+    """Our gateway as `make sim` has it: three meters, each polled every second, or once an hour; their values stand
+    still."""
+    over = {"meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]]} if quiet else {}
+    files = emulated.device_files(emulate.configuration(over), progress)
+    return Server(GATEWAY, files, list(_still_meters().values()), "link: up")
+
+
+def _still_meters() -> dict[int, virtual_meters.VirtualMeter]:
+    """The meters of the sim by their unit, whose values never move."""
+    return {
+        one["unit"]: virtual_meters.VirtualMeter(one["unit"], one["profile"], clock=lambda: 0.0)
+        for one in sim.DEFAULT_CONFIG["meters"]
+    }
+
+
+def readings() -> bytes:
+    """A document like /api/readings of those meters."""
+    found = []
+    for one in sim.DEFAULT_CONFIG["meters"]:
+        meter = _still_meters()[one["unit"]]
+        points = [
+            {
+                "id": one["slot"] << 8 | point.number,
+                "name": point.name,
+                "value": float(f"{meter.expected(point.number):.7g}"),
+                "unit": point.unit,
+                "age_s": 1,
+                "quality": "good",
+            }
+            for point in meter.profile.points
+        ]
+        head = {"slot": one["slot"], "name": one["name"], "unit": one["unit"], "profile": one["profile"]}
+        found.append(head | {"state": "online", "points": points})
+    return json.dumps({"uptime_s": 60, "meters": found}).encode()
+
+
+def _other(name: str, packages: list[pathlib.Path], data: dict[str, bytes]) -> Server:
+    """A server of tools/bench/device with these packages and data files."""
+    source = OUT / name / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    (source / "lib").mkdir(parents=True)
+    (source / "firmware").mkdir()
+    (source / "boot.py").write_text('"""Nothing to prepare."""\n', encoding="utf-8")
+    (source / "main.py").write_text(f"import {name}\n", encoding="utf-8")
+    for module in ("bench_link", name):
+        shutil.copyfile(HERE / "device" / f"{module}.py", source / "lib" / f"{module}.py")
+    for package in packages:
+        shutil.copytree(package, source / "lib" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    build.build(OUT / name / "device", progress=lambda text: None, with_umodbus=True, root=source)
+    return Server(name, image.tree_files(OUT / name / "device") | data, [], READY)
+
+
+def poll_loop(progress: Progress) -> Server:
+    """The floor."""
+    return _other("poll_loop", [], {"page.html": PAGE.read_bytes()})._replace(name=POLL_LOOP)
+
+
+def umodbus_server(progress: Progress) -> Server:
+    """micropython-modbus. Raises umodbus.FetchError."""
+    return _other("umodbus_server", [umodbus.ensure(progress)], {})._replace(name=UMODBUS)
+
+
+def microdot_server(progress: Progress) -> Server:
+    """microdot. Raises microdot.FetchError."""
+    data = {"page.html": PAGE.read_bytes(), "readings.json": readings()}
+    package = microdot.ensure(progress) / "microdot"
+    return _other("microdot_server", [package], data)._replace(name=MICRODOT)

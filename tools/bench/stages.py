@@ -1,0 +1,322 @@
+"""The stages of the silicon benchmark: each boots one server on a chip of its own and measures it.
+
+In:  a Bench, which knows the firmware and how often to ask. Out: rows, heaps and shares in its lists.
+Raises questions.WrongAnswer, chip.ChipError, tcp.TcpError, lockstep.LockstepError, what fetching and building raise.
+"""
+
+import contextlib
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+
+from tools.bench import cycles, heap, measure, names, questions, servers
+from tools.bench.chip import Chip, ChipError, Sample, Watch
+from tools.bench.elf import Symbols
+from tools.bench.meters import Ramp
+from tools.bench.questions import Question
+from tools.bench.tcp import Connection
+from tools.emulator import image
+
+CLIENTS = 10
+MODBUS, HTTP = 502, 80
+_WARM_UP = 2
+_TURNS = 3  # of a crowd
+_BOOT_NS = 30e9
+_POLLED_NS = 60e9
+_LOOK_NS = 0.5e9
+_IDLE_NS = 5e9
+_COLLECTIONS = 3  # that the heap is watched for
+_CROWD_NS = 60e9  # and no longer than this
+_PROFILED = 3
+_FEWER = 5  # pages are asked for so many times less often than registers
+
+RAMP = [Ramp.register(address) for address in range(125)]
+
+Progress = Callable[[str], object]
+Clients = Sequence[tuple[Connection, tuple[Question, ...]]]  # what each asks in turn
+
+
+class Bench:
+    """Results so far, and what all stages need."""
+
+    def __init__(self, firmware: pathlib.Path, rounds: int, progress: Progress) -> None:
+        """firmware.elf lies beside `firmware`. Raises elf.ElfError, OSError."""
+        self.firmware, self.rounds, self.progress = firmware, rounds, progress
+        self.symbols = Symbols(firmware.with_name("firmware.elf"))
+        self.rows: list[measure.Row] = []
+        self.heaps: list[measure.Heap] = []
+        self.parts: dict[str, list[cycles.Share]] = {}  # of a read of 10 registers, by server
+        self.functions: dict[str, list[cycles.Share]] = {}
+        self.idle: dict[str, float] = {}  # cycles per second with nobody connected, by server
+
+    @contextlib.contextmanager
+    def booted(self, server: servers.Server) -> Iterator[Chip]:
+        """A chip that runs this server and whose network is up."""
+        self.progress(f"{server.name}: starting ...")
+        with tempfile.TemporaryDirectory(prefix="meterport-bench-") as folder:
+            flash = pathlib.Path(folder) / "flash.bin"
+            image.make(flash, self.firmware, server.files)
+            with Chip(flash, self.symbols, server.meters) as chip:
+                chip.wait(lambda: server.ready in chip.printed, _BOOT_NS, f"{server.name}: its start")
+                yield chip
+
+    def measure(self, chip: Chip, server: str, what: str, ask: Callable[[], Sample], rounds: int) -> None:
+        """A row of this many requests, one after the other; ask() checks the answer of its own."""
+        self.progress(f"{server}: {what}")
+        for _ in range(_WARM_UP):
+            ask()
+        used, collections = chip.used(), len(chip.sweeps)
+        samples = [ask() for _ in range(rounds)]
+        grown = heap.allocated(used, chip.used(), chip.sweeps[collections:])
+        self.rows.append(measure.row(server, what, samples, chip.character_ns[0], grown))
+
+    def measure_crowd(self, chip: Chip, server: str, what: str, question: Question) -> None:
+        """The same with 10 connections at once. What overlaps cannot be told apart: cycles are the mean, and since a
+        median would leave out collections of the heap, so does this."""
+        self.progress(f"{server}: {what}")
+        clients = [(chip.connect(MODBUS), (question,)) for _ in range(CLIENTS)]
+        list(crowd(chip, clients, lambda done: done >= CLIENTS))
+        used, collections, before, line_before = chip.used(), len(chip.sweeps), chip.cycles, chip.line_cycles
+        samples = list(crowd(chip, clients, lambda done: done >= CLIENTS * _TURNS))
+        grown = heap.allocated(used, chip.used(), chip.sweeps[collections:])
+        collected = sum(sweep.cycles for sweep in chip.sweeps[collections:])
+        each = (chip.cycles - before - collected) / len(samples)
+        line_each = (chip.line_cycles - line_before) / len(samples)
+        even = [sample._replace(cycles=round(each), line_cycles=round(line_each)) for sample in samples]
+        self.rows.append(measure.row(server, what, even, chip.character_ns[0], grown))
+        for connection, _ in clients:
+            chip.hang_up(connection)
+
+    def profile(self, chip: Chip, server: str, what: str, ask: Callable[[], Sample]) -> None:
+        """Where the cycles of this request go."""
+        self.progress(f"{server}: where the cycles go, {what}")
+        ask()
+        chip.lockstep.ask("profile", cycles.request(self.symbols))
+        for _ in range(_PROFILED):
+            ask()
+        counted = chip.lockstep.ask("profile", None)
+        name = names.Names(chip.read, self.symbols).function
+        key = f"{server}, {what}"
+        self.parts[key] = cycles.parts(counted["calls"], _PROFILED)
+        self.functions[key] = cycles.functions(counted["calls"], counted["entered"], name, _PROFILED)
+
+    def rest(self, chip: Chip, server: str) -> None:
+        """What it does while nobody asks."""
+        before = chip.cycles + chip.line_cycles
+        chip.run(_IDLE_NS)
+        self.idle[server] = (chip.cycles + chip.line_cycles - before) / (_IDLE_NS / 1e9)
+
+    def heap_under(
+        self, chip: Chip, server: str, started: int, clients: Clients
+    ) -> None:
+        """The heap while these clients ask as fast as they are answered, until it was collected some times."""
+        self.progress(f"{server}: heap under {len(clients)} clients")
+        before, end_ns = len(chip.sweeps), chip.now_ns + _CROWD_NS
+        for _ in crowd(
+            chip, clients, lambda _: len(chip.sweeps) >= before + _COLLECTIONS or chip.now_ns >= end_ns
+        ):
+            pass
+        sweeps = chip.sweeps[before:]
+        self.heaps.append(
+            measure.heap_under(server, chip.heap_bytes, started, len(clients), sweeps, chip.used())
+        )
+
+
+def asker(chip: Chip, connection: Connection, question: Question) -> Callable[[], Sample]:
+    """Asks this on this connection, and looks at the answer."""
+
+    def ask() -> Sample:
+        answer, sample = chip.request(connection, question.data, question.whole)
+        question.check(answer)
+        return sample
+
+    return ask
+
+
+def visitor(chip: Chip, port: int, question: Question) -> Callable[[], Sample]:
+    """The same with a connection for each request."""
+
+    def ask() -> Sample:
+        answer, sample = chip.visit(port, question.data, question.whole)
+        question.check(answer)
+        return sample
+
+    return ask
+
+
+def crowd(
+    chip: Chip, clients: Clients, enough: Callable[[int], bool]
+) -> Iterator[Sample]:
+    """All of them at once, each asking its questions in turn as soon as it is answered, until enough(answers)."""
+    turns = [0] * len(clients)
+    under_way: dict[int, Watch] = {}
+    done = 0
+    while True:
+        for n, (connection, asked) in enumerate(clients):
+            if n not in under_way and not enough(done):
+                question = asked[turns[n] % len(asked)]
+                under_way[n] = Watch(chip, connection, question.whole)
+                under_way[n].send(question.data)
+        if not under_way:
+            return
+        chip.wait(lambda: any(watch.look() for watch in under_way.values()), _BOOT_NS, "an answer in a crowd")
+        for n, watch in list(under_way.items()):
+            if watch.look():
+                asked = clients[n][1]
+                asked[turns[n] % len(asked)].check(watch.answer())
+                turns[n] += 1
+                done += 1
+                del under_way[n]
+                yield watch.sample()
+
+
+def _registers(unit: int, count: int) -> Question:
+    return questions.read(unit, 4, 0, RAMP[:count])
+
+
+def quiet_gateway(bench: Bench) -> None:
+    """Our gateway without a poller at work: registers from memory and over the bus."""
+    server = servers.quiet_gateway(bench.progress)
+    with bench.booted(server) as chip:
+        chip.wait(lambda: chip.line.transactions, _POLLED_NS, "a meter that is polled")
+        chip.run(1e9)
+        modbus = chip.connect(MODBUS)
+        ten = asker(chip, modbus, _registers(servers.CACHED_UNIT, 10))
+        bench.measure(chip, server.name, "read of 10 registers", ten, bench.rounds)
+        many = asker(chip, modbus, _registers(servers.CACHED_UNIT, 125))
+        bench.measure(chip, server.name, "read of 125 registers", many, bench.rounds)
+        passed = asker(chip, modbus, _registers(servers.PASSED_UNIT, 10))
+        bench.measure(chip, server.name, "read of 10, passed through", passed, bench.rounds)
+        bench.profile(chip, server.name, "read of 10 registers", ten)
+        bench.profile(chip, server.name, "read of 10, passed through", passed)
+        chip.hang_up(modbus)
+        question = _registers(servers.CACHED_UNIT, 10)
+        bench.measure_crowd(chip, server.name, "read of 10, 10 clients", question)
+
+
+def pages(bench: Bench) -> None:
+    """Our gateway with three meters and no poller at work: what a browser asks for."""
+    server = servers.gateway(bench.progress, quiet=True)
+    fewer = max(1, bench.rounds // _FEWER)
+    page = questions.get("/", True, questions.equals(servers.PAGE.read_bytes()))
+    readings = questions.get("/api/readings", True, questions.readings(len(server.meters)))
+    with bench.booted(server) as chip:
+        browser = chip.connect(HTTP)
+        _wait_polled(chip, browser, readings)
+        bench.measure(chip, server.name, "GET /", asker(chip, browser, page), fewer)
+        bench.measure(chip, server.name, "GET /api/readings", asker(chip, browser, readings), fewer)
+        bench.profile(chip, server.name, "GET /", asker(chip, browser, page))
+        bench.profile(chip, server.name, "GET /api/readings", asker(chip, browser, readings))
+        chip.hang_up(browser)
+        alone = questions.get("/", False, questions.equals(servers.PAGE.read_bytes()))
+        bench.measure(chip, server.name, "GET /, a connection each", visitor(chip, HTTP, alone), fewer)
+        alone = questions.get("/api/readings", False, questions.readings(len(server.meters)))
+        what = "GET /api/readings, a connection each"
+        bench.measure(chip, server.name, what, visitor(chip, HTTP, alone), fewer)
+
+
+def plant(bench: Bench) -> None:
+    """Our gateway as it is meant to run, three meters polled every second: the heap, and what it does by itself."""
+    server = servers.gateway(bench.progress, quiet=False)
+    page = questions.get("/", True, questions.equals(servers.PAGE.read_bytes()))
+    readings = questions.get("/api/readings", True, questions.readings(len(server.meters)))
+    with bench.booted(server) as chip:
+        started = chip.sweeps[-1].after
+        browser = chip.connect(HTTP)
+        _wait_polled(chip, browser, readings)
+        chip.hang_up(browser)
+        bench.rest(chip, server.name)
+        meter = server.meters[-1]
+        asked = questions.read(meter.unit, 4, 0, meter.registers(4, 0, 10))
+        clients = [(chip.connect(MODBUS), (asked,)) for _ in range(CLIENTS - 1)]
+        bench.heap_under(chip, server.name, started, [*clients, (chip.connect(HTTP), (page, readings))])
+
+
+def _wait_polled(chip: Chip, browser: Connection, readings: Question) -> None:
+    end_ns = chip.now_ns + _POLLED_NS
+    while True:
+        try:
+            asker(chip, browser, readings)()
+            return
+        except questions.WrongAnswer as error:
+            if chip.now_ns >= end_ns:
+                raise ChipError(f"the meters do not become good: {error}") from error
+            chip.run(_LOOK_NS)
+
+
+def poll_loop(bench: Bench) -> None:
+    """The floor."""
+    server = servers.poll_loop(bench.progress)
+    fewer = max(1, bench.rounds // _FEWER)
+    with bench.booted(server) as chip:
+        started = chip.sweeps[-1].after
+        bench.rest(chip, server.name)
+        modbus = chip.connect(MODBUS)
+        ten = asker(chip, modbus, _registers(1, 10))
+        bench.measure(chip, server.name, "read of 10 registers", ten, bench.rounds)
+        many = asker(chip, modbus, _registers(1, 125))
+        bench.measure(chip, server.name, "read of 125 registers", many, bench.rounds)
+        bench.profile(chip, server.name, "read of 10 registers", ten)
+        chip.hang_up(modbus)
+        bench.measure_crowd(chip, server.name, "read of 10, 10 clients", _registers(1, 10))
+        page = questions.get("/", True, questions.equals(servers.PAGE.read_bytes()))
+        browser = chip.connect(HTTP)
+        bench.measure(chip, server.name, "GET /", asker(chip, browser, page), fewer)
+        clients = [(chip.connect(MODBUS), (_registers(1, 10),)) for _ in range(CLIENTS)]
+        used, count = chip.used(), len(chip.sweeps)
+        list(crowd(chip, clients, lambda done: done >= CLIENTS))
+        bench.heaps.append(
+            measure.heap_under(server.name, chip.heap_bytes, started, CLIENTS, chip.sweeps[count:], used)
+        )
+
+
+def umodbus_server(bench: Bench) -> None:
+    """micropython-modbus, which serves one client at a time."""
+    server = servers.umodbus_server(bench.progress)
+    with bench.booted(server) as chip:
+        started = chip.sweeps[-1].after
+        bench.rest(chip, server.name)
+        modbus = chip.connect(MODBUS)
+        ten = asker(chip, modbus, _registers(1, 10))
+        bench.measure(chip, server.name, "read of 10 registers", ten, bench.rounds)
+        many = asker(chip, modbus, _registers(1, 125))
+        bench.measure(chip, server.name, "read of 125 registers", many, bench.rounds)
+        bench.profile(chip, server.name, "read of 10 registers", ten)
+        bench.heap_under(chip, server.name, started, [(modbus, (_registers(1, 125),))])
+
+
+def microdot_server(bench: Bench) -> None:
+    """microdot, which closes every connection after its response."""
+    server = servers.microdot_server(bench.progress)
+    fewer = max(1, bench.rounds // _FEWER)
+    with bench.booted(server) as chip:
+        started = chip.sweeps[-1].after
+        bench.rest(chip, server.name)
+        page = questions.get("/", False, questions.equals(servers.PAGE.read_bytes()))
+        readings = questions.get("/api/readings", False, questions.readings(3))
+        bench.measure(chip, server.name, "GET /, a connection each", visitor(chip, HTTP, page), fewer)
+        what = "GET /api/readings, a connection each"
+        bench.measure(chip, server.name, what, visitor(chip, HTTP, readings), fewer)
+        bench.profile(chip, server.name, "GET /, a connection each", visitor(chip, HTTP, page))
+        before = len(chip.sweeps)
+        bench.progress(f"{server.name}: heap under {CLIENTS} clients")
+        while len(chip.sweeps) < before + _COLLECTIONS:
+            # One after the other: at once, they use up lwIP's memory, and microdot drops connections for it.
+            guests = [chip.connect(HTTP) for _ in range(CLIENTS)]
+            for guest in guests:
+                asker(chip, guest, page)()
+                chip.hang_up(guest)
+        sweeps = chip.sweeps[before:]
+        bench.heaps.append(
+            measure.heap_under(server.name, chip.heap_bytes, started, CLIENTS, sweeps, chip.used())
+        )
+
+
+STAGES: dict[str, Callable[[Bench], None]] = {
+    "registers": quiet_gateway,
+    "pages": pages,
+    "plant": plant,
+    "poll-loop": poll_loop,
+    "umodbus": umodbus_server,
+    "microdot": microdot_server,
+}
