@@ -38,14 +38,17 @@ def test_transactions_take_little_more_than_their_bits_and_the_meters_own_delay(
             meter.seen = []  # all, where it keeps the last ones only
         begin_s, busy_ms = world.now_s, counters.busy_ms
         await world.sleep(MEASURE_S)
-        least_s = sum(least_us(world.wire, meter, pdu) for meter in world.meters for pdu in meter.seen) / 1e6
-        return (world.now_s - begin_s) / least_s, (counters.busy_ms - busy_ms) / 1000 / least_s
+        each_s = [least_us(world.wire, meter, pdu) / 1e6 for meter in world.meters for pdu in meter.seen]
+        least_s = sum(each_s)
+        under_way = max(each_s) / least_s  # the last one is counted from its request on
+        return (world.now_s - begin_s) / least_s, (counters.busy_ms - busy_ms) / 1000 / least_s, under_way
 
-    elapsed, busy = run(scenario, profile=profile, meters=ten("eastron-sdm120", 1), baud=baud).result
+    elapsed, busy, under_way = run(scenario, profile=profile, meters=ten("eastron-sdm120", 1), baud=baud).result
     print(f"{profile.name} at {baud}: {elapsed:.3f}, transactions alone {busy:.3f}")
-    assert 0.99 <= busy <= EFFICIENCY  # the silence after the last bit may be before the next transaction
+    # The silence after the last bit may be before the next transaction, so it may be missing from all of them.
+    assert 0.99 - under_way <= busy <= EFFICIENCY
     if baud < 115200:
-        assert 1 <= elapsed <= EFFICIENCY
+        assert 1 - under_way <= elapsed <= EFFICIENCY
 
 
 def rates(interval_s, units=range(1, 11), dead=False):
