@@ -1,11 +1,14 @@
 """The whole gateway on the emulated chip: what a client sees through real lwIP, and who is evicted there."""
 
+import re
 import struct
+import subprocess
 
 import pytest
+from pymodbus.client import ModbusTcpClient
 
-from host_tests.gateway.rig import METERS, wait_for, words
-from tools import profiles
+from host_tests.gateway.rig import HOST, METERS, wait_for, words
+from tools import debian, profiles
 
 READ = (3, 4, 0, 10)  # of the PZEM: polled, so it is answered from memory
 CLOSED_S = 15  # until an end that the chip has sent has come over the line and through libslirp
@@ -54,6 +57,32 @@ def test_a_meter_that_is_not_there_is_no_answer_and_no_route(chip):
     with chip.client() as client:
         assert client.exception(77, struct.pack(">BHH", 3, 0, 1)) in (0x0A, 0x0B)
         check(chip, client)
+
+
+@pytest.mark.parametrize(("unit", "function", "first", "count"), [(1, 4, 0, 36), (2, 3, 0x200, 40), (3, 4, 0, 10)])
+def test_mbpoll_reads_through_real_lwip_what_the_meters_have(chip, unit, function, first, count):
+    command = [
+        debian.ensure_packages({"mbpoll": "mbpoll"})["mbpoll"], "-m", "tcp", "-p", str(chip.emulator.ports["modbus"]),
+        "-a", str(unit), "-0", "-1", "-o", "10", "-t", {3: "4:hex", 4: "3:hex"}[function], "-r", str(first),
+        "-c", str(count), HOST,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    got = {int(address): int(text, 16) for address, text in re.findall(r"^\[(\d+)\]:\s+(\w+)", done.stdout, re.M)}
+    assert got == dict(enumerate(chip.meters[unit].registers(function, first, count), first))
+
+
+def test_pymodbus_reads_and_asks_who_it_is_through_real_lwip(chip):
+    client = ModbusTcpClient(HOST, port=chip.emulator.ports["modbus"], timeout=15, retries=0)
+    try:
+        assert client.connect()
+        for unit, first, count in ((1, 0, 36), (3, 0, 10)):
+            answer = client.read_input_registers(first, count=count, device_id=unit)
+            assert answer.registers == chip.meters[unit].registers(4, first, count)
+        answer = client.read_holding_registers(0x200, count=40, device_id=2)
+        assert answer.registers == chip.meters[2].registers(3, 0x200, 40)
+        assert client.read_device_information(read_code=1, object_id=0, device_id=255).information[0] == b"meterport"
+    finally:
+        client.close()
 
 
 def test_the_page_and_the_readings_come_whole(chip):

@@ -58,22 +58,24 @@ class Server:
         return HttpConnection(self, stream, slot)
 
     def route(self, request):
-        """(content type, length or None, generator of bytes or texts) for a request. Raises http1.HttpError."""
+        """(content type, length, file) or (content type, None, generator of bytes or texts) for a request. Raises
+        http1.HttpError and OSError."""
         path = request.path
         if (request.method, path) in self.api.commands:
             return self._command(request)
+        known = path == "/" or path in self.api.documents
+        if known and request.method not in ("GET", "HEAD"):
+            raise http1.HttpError(405, "no such method for this path", request.content_length > 0)
+        if known and request.content_length:
+            raise http1.HttpError(413, "no request body is expected here")
         if path == "/":
-            found = "text/html; charset=utf-8", os.stat(_PAGE)[6], _file(_PAGE)
+            found = "text/html; charset=utf-8", os.stat(_PAGE)[6], open(_PAGE, "rb")
         elif path in self.api.documents:
             if not self.public_status:
                 raise http1.HttpError(403, "http.public_status is off", False)
             found = _JSON, None, self.api.documents[path]()
         else:
             raise http1.HttpError(404, "no such page: %s" % path, False)
-        if request.method not in ("GET", "HEAD"):
-            raise http1.HttpError(405, "no such method for this path", request.content_length > 0)
-        if request.content_length:
-            raise http1.HttpError(413, "no request body is expected here")
         return found
 
     def _command(self, request):
@@ -104,7 +106,7 @@ class HttpConnection(Connection):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
         self.left = b""  # input that is no whole request yet, or whose turn has not come
-        self.pieces = None  # the response under way: a generator
+        self.pieces = None  # the response under way: a generator, or a file, which is read into the block
         self.rest = b""  # of a piece that did not fit into the block
         self.chunked = False
         self.keep_alive = False
@@ -172,8 +174,10 @@ class HttpConnection(Connection):
             self.keep_alive = False  # HTTP/1.0: the end of the document is the end of the connection
         if self.chunked:
             length = http1.CHUNKED
-        self._respond(http1.response_head(200, kind, length, self.keep_alive), iter(()) if head_only else pieces)
+        self._respond(http1.response_head(200, kind, length, self.keep_alive), pieces)
         if head_only:
+            self._end_pieces()
+            self.pieces = iter(())
             self.chunked = False
 
     def _refuse(self, error, head_only=False):
@@ -229,7 +233,12 @@ class HttpConnection(Connection):
             limit -= 7  # CR LF, and the last chunk: 0 CR LF CR LF
         begin = n
         ended = False
-        while n < limit:
+        file = self.pieces if hasattr(self.pieces, "readinto") else None
+        if file is not None:
+            got = file.readinto(memoryview(block)[n:limit])
+            n += got
+            ended = not got
+        while file is None and n < limit:
             piece = self.rest
             if not piece:
                 piece = next(self.pieces, None)
@@ -253,21 +262,17 @@ class HttpConnection(Connection):
                 block[n : n + 5] = http1.LAST_CHUNK
                 n += 5
         if ended:
-            self.pieces = None
+            self._end_pieces()
         return n
 
-    def close(self):
+    def _end_pieces(self):
+        if hasattr(self.pieces, "close"):
+            self.pieces.close()
         self.pieces = None
+
+    def close(self):
+        self._end_pieces()
         super().close()
-
-
-def _file(path):
-    with open(path, "rb") as f:
-        while True:
-            piece = f.read(_BLOCK // 2)
-            if not piece:
-                return
-            yield piece
 
 
 def _plain(text):
