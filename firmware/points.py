@@ -22,12 +22,13 @@ STATES = ("unknown", "online", "failing", "quarantined")
 class Block:
     """Registers first..end-1 of one function as last read. `good` means: what the cache may answer from."""
 
-    def __init__(self, function, first, count):
+    def __init__(self, function, first, count, max_age_ms):
         self.function = function
         self.first = first
         self.end = first + count
         self.data = bytearray(2 * count)
         self.view = memoryview(self.data)
+        self.max_age_ms = max_age_ms  # beyond which it may not answer requests
         self.read_ms = 0  # ticks of the last good read
         self.read_s = 0  # uptime of it
         self.seen = False  # was read at least once
@@ -55,7 +56,7 @@ class Meter:
         if ratios:
             self.ratios = ratios
         self.profile = profile
-        self.blocks = [Block(*block) for block in profile.plan]
+        self.blocks = [Block(function, first, count, self.max_age_ms) for function, first, count in profile.plan]
         self.state = UNKNOWN
         self.failures = 0  # in a row
         self.requests = 0

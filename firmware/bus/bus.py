@@ -102,7 +102,7 @@ class Bus:
                 and block.function == function
                 and block.first <= first
                 and first + count <= block.end
-                and seam.ticks_diff(seam.ticks_ms(), block.read_ms) <= meter.max_age_ms
+                and seam.ticks_diff(seam.ticks_ms(), block.read_ms) <= block.max_age_ms
             ):
                 return block
         return None
@@ -176,7 +176,7 @@ class Bus:
         now = seam.ticks_ms()
         for meter in self.meters:
             for block in meter.blocks:
-                if block.good and seam.ticks_diff(now, block.read_ms) > meter.max_age_ms:
+                if block.good and seam.ticks_diff(now, block.read_ms) > block.max_age_ms:
                     block.good = False
 
     def _next(self):

@@ -139,11 +139,15 @@ class Connection:
         sent = self._write(buf, n)
         if sent == n:
             return True
+        self._keep(buf, sent, n)
+        return False
+
+    def _keep(self, buf, sent, n):
+        """What _write() has left of buf[:n], if the connection is not gone."""
         if sent >= 0:
             self._kept = bytes(memoryview(buf)[sent:n])
             self._taken_ms = seam.ticks_ms()
             seam.interest(self.stream, seam.WRITE)
-        return False
 
     def _write(self, buf, n):
         """Bytes taken, or -1 when the connection is gone."""

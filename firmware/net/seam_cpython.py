@@ -65,7 +65,8 @@ class Waker:
             self._event = asyncio.Event()
             try:
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._event.wait(), max(0, timeout_ms) / 1000)
+                    async with asyncio.timeout(max(0, timeout_ms) / 1000):
+                        await self._event.wait()
             finally:
                 self._event = None
         woken = self._woken

@@ -38,34 +38,51 @@ class _Reactor(core.IOQueue):
         self.owners = []
         self.listeners = 0
         self.changed = False
+        # A bound method is made anew, in the heap, each time that it is looked up.
+        self._wait = self.poller.ipoll
+        self._first_task = core._task_queue.peek
 
     def wait_io_event(self, dt):
+        """Calls the owners of streams that are ready until a task of the loop is due: for a request and its answer
+        nothing else of the loop is run."""
         streams = self.streams
-        self.changed = False
-        accepting = 0
-        for stream, events in self.poller.ipoll(dt):
-            if self.map and id(stream) in self.map:
-                self._wake_task(stream, events)
-                continue
-            i = streams.index(stream)
-            if i < self.listeners:
-                accepting |= 1 << i
-                continue
-            self._call(i, events)
-            if self.changed:
-                break  # the set under the iterator has changed; what is left is still ready in the next turn
-        # No newcomer before the others' input: while owners come and go this waits for the next turn.
-        if accepting and not self.changed:
-            for i in range(self.listeners):
-                if accepting >> i & 1:
-                    self._call(i, READ)
-
-    def _call(self, i, events):
-        owner = self.owners[i]
-        try:
-            owner.on_ready(events)
-        except Exception as error:
-            owner.fail(error)
+        owners = self.owners
+        wait = self._wait
+        first_task = self._first_task
+        while True:
+            listeners = self.listeners
+            self.changed = False
+            accepting = 0
+            for stream, events in wait(dt):
+                if self.map and id(stream) in self.map:
+                    self._wake_task(stream, events)
+                    continue
+                i = streams.index(stream)
+                if i < listeners:
+                    accepting |= 1 << i
+                    continue
+                owner = owners[i]
+                try:
+                    owner.on_ready(events)
+                except Exception as error:
+                    owner.fail(error)
+                if self.changed:
+                    break  # the set under the iterator has changed; what is left is still ready in the next turn
+            # No newcomer before the others' input: while owners come and go this waits for the next turn.
+            if accepting and not self.changed:
+                for i in range(listeners):
+                    if accepting >> i & 1:
+                        owner = owners[i]
+                        try:
+                            owner.on_ready(READ)
+                        except Exception as error:
+                            owner.fail(error)
+            task = first_task()
+            if task is None:
+                return
+            dt = ticks_diff(task.ph_key, ticks_ms())
+            if dt <= 0:
+                return
 
     def _wake_task(self, stream, events):
         waiting = self.map[id(stream)]

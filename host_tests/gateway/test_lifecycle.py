@@ -61,7 +61,7 @@ def test_a_signal_ends_the_firmware_and_frees_its_ports(make_rig, runtime, numbe
     with rig.client() as client:
         assert client.read(255, 3, 0, 1) == b"MP"
         os.kill(rig.gateway.pid, number)
-        code = rig.gateway.wait_exit(5)
+        code = rig.gateway.wait_exit(30)
         assert client.wait_closed() == b""
     # Ctrl-C is the way to the REPL: an orderly end. SIGTERM may be handled or not.
     assert code == 0 if number == signal.SIGINT else code in (0, -signal.SIGTERM)

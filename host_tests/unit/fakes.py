@@ -62,8 +62,9 @@ class Clock:
         """Puts this clock in the place of the seam's, everywhere."""
         from firmware.bus import poller
         from firmware.net import budget, seam
+        from firmware.services.modbus_tcp import server
 
-        for module in (seam, budget, poller):
+        for module in (seam, budget, poller, server):
             monkeypatch.setattr(module, "ticks_ms", self.ticks_ms)
         monkeypatch.setattr(seam, "ticks_us", self.ticks_us)
         monkeypatch.setattr(seam, "spin_us", self.spin_us)

@@ -198,6 +198,7 @@ def test_replies_keep_their_order_when_fast_ones_come_behind_slow_ones(make):
     peer.feed(read(1, 1, 3, 0, 1) + read(2, 255, 3, 0, 1) + read(3, 250, 3, 0, 1) + read(4, 1, 3, 5, 1))
     assert peer.take() == b""
     bench.bus.end(registers(1, 3, 7))
+    peer.settle()
     assert [reply[:2] for reply in split(peer.take())] == [b"\x00\x01", b"\x00\x02", b"\x00\x03"]
     bench.bus.end(registers(1, 3, 8))
     assert split(peer.take()) == [adu(4, 1, registers(1, 3, 8)[1:-2])]
@@ -506,7 +507,7 @@ def test_every_function_that_only_reads_is_passed_on(make, pdu):
 
 
 def block(function=4, first=100, count=10):
-    made = points.Block(function, first, count)
+    made = points.Block(function, first, count, 10000)
     made.data[:] = bytes((17 * k + 3) & 0xFF for k in range(2 * count))
     return made
 

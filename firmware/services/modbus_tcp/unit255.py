@@ -101,27 +101,29 @@ class Unit255:
     def _holding(self, first, count, out, at):
         end = first + count
         if end <= 100:
-            words = self._identity()
+            rows = iter((self._identity(),))
             base = 0
         elif first >= 100 and end <= LEDGER:
-            words = self._sockets()
+            rows = iter((self._sockets(),))
             base = 100
         elif first >= LEDGER and end <= LEDGER + LEDGER_ROWS * LEDGER_ROW:
-            words = self._ledger()
+            rows = self._ledger()
             base = LEDGER
         elif first >= BUSES:
-            words = self._bus_counters()
+            rows = self._bus_counters()
             base = BUSES
         else:
             return False
-        if end > base + len(words):
-            return False
-        for i in range(count):
-            word = words[first - base + i]
-            out[at] = word >> 8
-            out[at + 1] = word & 0xFF
-            at += 2
-        return True
+        # Row by row: all words of the ledger in one list are more than a full heap may have in one piece.
+        for words in rows:
+            for i in range(max(first - base, 0), min(end - base, len(words))):
+                to = at + 2 * (base + i - first)
+                out[to] = words[i] >> 8
+                out[to + 1] = words[i] & 0xFF
+            base += len(words)
+            if base >= end:
+                return True
+        return False
 
     def _identity(self):
         status = self._status
@@ -149,9 +151,10 @@ class Unit255:
         return words
 
     def _ledger(self):
-        words = []
+        rows = 0
         now = self._status.uptime_s()
         for slot in self._budget.ledger():
+            words = []
             words.append(_KINDS.index(slot.kind) | (0x100 if slot.role == "connection" else 0))
             words.append((1 if slot.open else 0) | (2 if slot.busy else 0))
             ip, port = seam.peer(slot.peer) if slot.peer is not None else ("0.0.0.0", 0)
@@ -165,20 +168,22 @@ class Unit255:
             _long(words, slot.received)
             _long(words, slot.sent)
             words.extend((0, 0))
-        words.extend([0] * (LEDGER_ROWS * LEDGER_ROW - len(words)))
-        return words
+            rows += 1
+            yield words
+        while rows < LEDGER_ROWS:
+            rows += 1
+            yield bytes(LEDGER_ROW)
 
     def _bus_counters(self):
-        words = []
         for bus in self._buses:
-            begin = len(words)
+            words = []
             counters = bus.counters
             words.append(0 if bus.line_error else 1)
             words.append(bus.waiting())
             for name in _BUS_COUNTERS:
                 _long(words, getattr(counters, name))
-            words.extend([0] * (begin + BUS_ROW - len(words)))
-        return words
+            words.extend([0] * (BUS_ROW - len(words)))
+            yield words
 
     # -- device identification
 
