@@ -89,6 +89,10 @@ bench: venv  ## our gateway beside umodbus, microdot, pymodbus, asyncio and a ba
 bench-silicon: venv  ## cycles of requests on the emulated RP2040, the same on every machine; ARGS="--help" for more
 	@exec $(PY) -m tools.bench.silicon $(ARGS)
 
+.PHONY: instructions
+instructions: venv  ## instructions of the interpreter for each request, by Callgrind; ARGS="--renew" keeps them
+	@exec $(PY) -m tools.bench.instructions $(ARGS)
+
 .PHONY: numbers
 numbers: venv  ## the numbers of the README, measured here
 	@exec $(PY) -m tools.numbers $(ARGS)

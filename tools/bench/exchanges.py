@@ -11,14 +11,7 @@ from tools.bench.load import Exchange
 from tools.bench.meters import Ramp
 from tools.bench.processes import FUNCTION, HOST, UNIT
 
-_ANSWER_S = 10
-
-
-class _Received:
-    """What questions.Question.whole looks at."""
-
-    def __init__(self) -> None:
-        self.received, self.ended = bytearray(), False
+_ANSWER_S = 60  # under Callgrind a document takes seconds
 
 
 def read(count: int, unit: int = UNIT) -> Exchange:
@@ -34,16 +27,35 @@ def page(port: int, keep_alive: bool, right: bytes) -> Exchange:
 
 
 def fetch(port: int, question: questions.Question) -> bytes:
-    """One whole answer, which has been looked at. Without keep-alive the server has to end the connection."""
-    state = _Received()
-    with socket.create_connection((HOST, port), timeout=_ANSWER_S) as connection:
-        connection.sendall(question.data)
-        while not (length := question.whole(state)):  # type: ignore[arg-type]
-            if state.ended:
-                raise questions.WrongAnswer(f"port {port}: the connection ended after {bytes(state.received)[:80]!r}")
-            piece = connection.recv(65536)
-            state.ended = not piece
-            state.received += piece
-    answer = bytes(state.received[:length])
-    question.check(answer)
-    return answer
+    """One whole answer, which has been looked at."""
+    with Kept(port) as kept:
+        return kept.ask(question)
+
+
+class Kept:
+    """An HTTP connection for one question after the other; a context manager."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.received, self.ended = bytearray(), False  # what Question.whole looks at
+
+    def __enter__(self) -> "Kept":
+        self._socket = socket.create_connection((HOST, self._port), timeout=_ANSWER_S)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._socket.close()
+
+    def ask(self, question: questions.Question) -> bytes:
+        """The whole answer, which has been looked at."""
+        self._socket.sendall(question.data)
+        while not (length := question.whole(self)):  # type: ignore[arg-type]
+            if self.ended:
+                raise questions.WrongAnswer(f"port {self._port}: it ended after {bytes(self.received)[:80]!r}")
+            piece = self._socket.recv(65536)
+            self.ended = not piece
+            self.received += piece
+        answer = bytes(self.received[:length])
+        del self.received[:length]
+        question.check(answer)
+        return answer

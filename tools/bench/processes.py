@@ -36,8 +36,8 @@ HOST = "127.0.0.1"
 _PROGRAMS = pathlib.Path(__file__).resolve().parent / "host"
 _OUT = build.ROOT / "build" / "bench"
 _BAUD = 115200
-_READY_S = 20
-_READ_FIRST_S = 10  # until the gateway has polled its meter
+_READY_S = 60  # Callgrind makes everything fifty times slower
+_READ_FIRST_S = 60  # until the gateway has polled its meter
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
 
 Progress = Callable[[str], object]
@@ -113,9 +113,16 @@ class Server:
             self.hold()
 
 
-def interpreter(progress: Progress) -> list[str]:
-    """How MicroPython is called. Raises micropython.NoMicroPython."""
-    return [str(micropython.ensure(progress)), "-X", f"heapsize={HEAP}"]
+class Interpreter(NamedTuple):
+    """How MicroPython is called."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+
+def interpreter(progress: Progress) -> Interpreter:
+    """As it is. Raises micropython.NoMicroPython."""
+    return Interpreter([str(micropython.ensure(progress))], {})
 
 
 def device_tree(tree: pathlib.Path, progress: Progress) -> pathlib.Path:
@@ -127,6 +134,13 @@ def device_tree(tree: pathlib.Path, progress: Progress) -> pathlib.Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     build.build(out, progress=progress, root=tree)
     return out
+
+
+def _page(device: pathlib.Path) -> bytes:
+    """The body of GET / as it lies on the device, packed or not."""
+    folder = device / "firmware" / "services" / "http"
+    packed = folder / "page.html.gz"
+    return (packed if packed.exists() else folder / "page.html").read_bytes()
 
 
 def _program_tree(name: str, packages: Iterable[pathlib.Path]) -> pathlib.Path:
@@ -161,10 +175,13 @@ def _ports(probed: bool) -> Ports:
 class Bench:
     """Starts servers; all end with its `with` block."""
 
-    def __init__(self, tree: pathlib.Path, folder: pathlib.Path, progress: Progress) -> None:
-        """`tree`: of a checkout; `folder`: for the servers' files, exists."""
+    def __init__(
+        self, tree: pathlib.Path, folder: pathlib.Path, progress: Progress, upy: Interpreter | None = None
+    ) -> None:
+        """`tree`: of a checkout; `folder`: for the servers' files, exists; `upy`: instead of interpreter()."""
         self.tree, self.folder, self.progress = tree, folder, progress
-        self.page = (tree / "firmware" / "services" / "http" / "page.html").read_bytes()
+        self._upy = upy or interpreter(progress)
+        self.page = _page(device_tree(tree, progress))
         self._stack = contextlib.ExitStack()
         self._started = 0
 
@@ -174,9 +191,9 @@ class Bench:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def _start(self, name: str, argv: list[str], path: str, ports: Ports, folder: pathlib.Path) -> Server:
-        env = {"MICROPYPATH": path}
-        process = gateway.Gateway(folder, argv=argv, env=env)
+    def _start(self, name: str, program: list[str], path: str, ports: Ports, folder: pathlib.Path) -> Server:
+        argv = [*self._upy.command, "-X", f"heapsize={HEAP}", *program]
+        process = gateway.Gateway(folder, argv=argv, env=self._upy.environment | {"MICROPYPATH": path})
         self._stack.enter_context(process)
         server = Server(name, process, ports)
         self._stack.callback(_let_go, server)
@@ -206,26 +223,27 @@ class Bench:
         self._stack.enter_context(line)
         tree = device_tree(self.tree, self.progress)
         path = f"{tree}:{tree}/lib:.frozen"
-        argv = [*interpreter(self.progress), f"{tree}/main.py"]
+        program = [f"{tree}/main.py"]
         if probed:
             programs = _program_tree("gateway_probed", [])
             path = f"{tree}:{tree}/lib:{programs}/lib:.frozen"
-            argv = [*interpreter(self.progress), f"{programs}/main.py", *ports.words()]
-        server = self._start(GATEWAY, argv, path, ports, folder)
+            program = [f"{programs}/main.py", *ports.words()]
+        server = self._start(GATEWAY, program, path, ports, folder)
         server.process.wait_ready(_READY_S, ports.http, ports.modbus)
-        self._wait_polled(server, {line_meter.unit for line_meter in line.meters})
+        self._wait_polled(server)
         server.hold()
         return server
 
-    def _wait_polled(self, server: Server, units: set[int]) -> None:
-        """Until all meters are online, as unit 255 says (docs/contracts.md, holding register 12)."""
-        request = bytes.fromhex("4d5000000006ff03000c0001")
+    def _wait_polled(self, server: Server) -> None:
+        """Until all meters are online, as unit 255 says (docs/contracts.md: holding register 10 has how many there are,
+        12 how many are online)."""
+        request = bytes.fromhex("4d5000000006ff03000a0003")
         deadline = time.monotonic() + _READ_FIRST_S
         with socket.create_connection((HOST, server.ports.modbus), timeout=_READ_FIRST_S) as connection:
             while True:
                 connection.sendall(request)
                 answer = connection.recv(64)
-                if len(answer) == 11 and answer[-1] == len(units):
+                if len(answer) == 15 and answer[9:11] == answer[13:15]:
                     return
                 if time.monotonic() > deadline:
                     raise gateway.GatewayError(f"the meters do not come online\n{server.process.tail()}")
@@ -236,8 +254,7 @@ class Bench:
         folder = self._folder()
         (folder / "page.html").write_bytes(self.page)
         tree = _program_tree(program, packages)
-        argv = [*interpreter(self.progress), f"{tree}/main.py", *ports.words()]
-        server = self._start(name, argv, f"{tree}/lib:.frozen", ports, folder)
+        server = self._start(name, [f"{tree}/main.py", *ports.words()], f"{tree}/lib:.frozen", ports, folder)
         server.process.wait_line("^ready", _READY_S)
         _wait_open(ports.http if name == MICRODOT else ports.modbus)  # microdot listens a little later
         server.hold()

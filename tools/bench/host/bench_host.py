@@ -7,11 +7,14 @@ it is imported or runs. A question is one byte, an answer one JSON object:
 m   bytes of heap in use and free
 c   the same after a collection, and how long that took in microseconds
 n   the same as m, after a file "canary" was opened and forgotten: its finaliser closes it with the next collection
+d   the same as m, after a call of C's getenv(), which Callgrind can be told to notice
+a   the same as m, after 100 objects of several blocks were allocated and forgotten
 """
 
 # mypy: ignore-errors
 import gc
 import json
+import os
 import socket
 import sys
 import time
@@ -55,6 +58,11 @@ def answer(probe, question):
         took = time.ticks_diff(time.ticks_us(), begin)
     elif question == b"n":
         open("canary", "wb")  # noqa: SIM115 (left to the collector, that is its purpose)
+    elif question == b"d":
+        os.getenv("CALLGRIND")
+    elif question == b"a":
+        for _ in range(100):
+            bytearray(100)
     probe.write(json.dumps({"used": gc.mem_alloc(), "free": gc.mem_free(), "took_us": took}).encode())
 
 
