@@ -96,6 +96,10 @@ class Row(NamedTuple):
         }
         for quantile in ("p50", "p99", "p999"):
             found[f"{quantile}_us"] = round(self.latency_us(quantile), 2)
+        for quantile in ("p50", "p99"):
+            values = [getattr(sample.load.served, quantile) for sample in self.samples]
+            found[f"served_{quantile}_us"] = round(statistics.median(values), 2)
+        found |= {"late": sum(sample.load.late for sample in self.samples)}
         found |= {"core_us": {name: round(value, 2) for name, value in self.core_us._asdict().items()}}
         found |= {"worst_us": round(self.worst_us, 2), "fairness": round(self.fairness, 3)}
         return found | {f"{kind}_us": round(self.cpu_us(kind), 3) for kind in Cpu._fields}

@@ -1,5 +1,6 @@
 """The tables of `make bench`, for a terminal and for the README."""
 
+import statistics
 import sys
 from typing import NamedTuple
 
@@ -7,7 +8,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench.host_stages import Ratio, Results
+from tools.bench.compare import Row
+from tools.bench.host_stages import Idle, Ratio, Results
+from tools.bench.memory import Allocated, Collections
 
 _WIDTH = 132  # of the tables where the terminal does not say
 NOTES = """\
@@ -27,9 +30,16 @@ class Sheet(NamedTuple):
 
 def sheets(results: Results) -> list[Sheet]:
     """All tables of what was measured."""
-    found = [rows_sheet(results)] if results.rows else []
     ratios = results.ratios()
-    return [*found, ratios_sheet(ratios)] if ratios else found
+    found = [
+        rows_sheet(results) if results.rows else None,
+        ratios_sheet(ratios) if ratios else None,
+        paced_sheet(results.paced) if results.paced else None,
+        allocated_sheet(results.allocated) if results.allocated else None,
+        collections_sheet(results.collections) if results.collections else None,
+        idle_sheet(results.idle) if results.idle else None,
+    ]
+    return [sheet for sheet in found if sheet]
 
 
 def rows_sheet(results: Results) -> Sheet:
@@ -48,10 +58,51 @@ def rows_sheet(results: Results) -> Sheet:
 def ratios_sheet(ratios: list[Ratio]) -> Sheet:
     """Our gateway to the others."""
     columns = ["request", "meterport to", "rate", "least", "most", "on a free core", "least", "most", "user time"]
-    rows = [
-        [one.what, one.server, *(f"{value:.2f}" for value in (*one.rate, *one.core, one.user))] for one in ratios
-    ]
+    rows = []
+    for one in ratios:
+        user = "" if one.user is None else f"{one.user:.2f}"
+        rows.append([one.what, one.server, *(f"{value:.2f}" for value in (*one.rate, *one.core)), user])
     return Sheet("Ratios, round by round", 2, columns, rows)
+
+
+def paced_sheet(rows: list[Row]) -> Sheet:
+    """Latencies at a fixed rate."""
+    columns = ["load", "server", "answered", "p50 us", "p99 us", "p99 to p50", "worst us", "later than 20 ms"]
+    columns += ["left late p99 us", "once sent p99 us", "p99 to p50"]
+    found = []
+    for row in rows:
+        lags = [sample.load.lag for sample in row.samples if sample.load.lag]
+        answered = sum(sample.load.requests for sample in row.samples)
+        p50, p99 = row.latency_us("p50"), row.latency_us("p99")
+        times = [f"{p50:.0f}", f"{p99:.0f}", f"{p99 / p50:.1f}", f"{row.worst_us:.0f}"]
+        late = sum(sample.load.late for sample in row.samples)
+        served = statistics.median(sample.load.served.p99 for sample in row.samples)
+        served_p50 = statistics.median(sample.load.served.p50 for sample in row.samples)
+        left = [f"{statistics.median(lag.p99 for lag in lags):.0f}", f"{served:.0f}", f"{served / served_p50:.1f}"]
+        found.append([row.case.what, row.case.server.name, f"{answered}", *times, str(late), *left])
+    return Sheet("At a fixed rate, from the moment at which a request should have left", 2, columns, found)
+
+
+def allocated_sheet(rows: list[Allocated]) -> Sheet:
+    """Garbage."""
+    columns = ["request", "server", "bytes"]
+    return Sheet("Heap for each request", 2, columns, [[row.what, row.server, f"{row.bytes:.0f}"] for row in rows])
+
+
+def collections_sheet(rows: list[Collections]) -> Sheet:
+    """The gateway's collections."""
+    columns = ["load", "seconds", "collections", "pause us", "longest us", "% of time", "bytes free"]
+    found = []
+    for row in rows:
+        times = [f"{row.pause_us:.0f}", f"{row.longest_us:.0f}", f"{100 * row.share:.2f}"]
+        found.append([row.what, f"{row.seconds:.1f}", str(row.count), *times, str(row.free)])
+    return Sheet("Collections of the gateway's heap", 1, columns, found)
+
+
+def idle_sheet(rows: list[Idle]) -> Sheet:
+    """Doing nothing."""
+    found = [[row.server, row.what, f"{row.percent:.2f}"] for row in rows]
+    return Sheet("Idle", 2, ["server", "while", "% of a core"], found)
 
 
 def show(results: Results) -> None:

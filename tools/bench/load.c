@@ -10,7 +10,8 @@
  * Closed loop: each client asks again as soon as it has its answer. With --rate each client has moments, evenly spaced,
  * at which it wants to ask; a request that cannot leave yet because the answer before it is missing leaves when it
  * can, and its latency counts from the moment at which it should have left, so that a server that stops is not
- * forgiven the requests that it has prevented (coordinated omission). `lag` is how late the requests left in fact.
+ * forgiven the requests that it has prevented (coordinated omission). `lag` is how late the requests left in fact, for
+ * which the machine may be the reason; `served` is the time from there to the answer.
  *
  * One thread and one epoll, which a server on the same core can share the core with: nothing here waits busily.
  */
@@ -53,6 +54,7 @@ struct client {
     size_t got;       /* bytes of the answer */
     uint64_t due;     /* ns: when the next request should leave; of the request under way once it has left */
     uint64_t since;   /* ns: from when the latency of the request under way counts */
+    uint64_t left;    /* ns: when it left */
     uint64_t asked, answered;
     uint16_t id;
 };
@@ -68,7 +70,7 @@ static struct {
 } options = {.clients = 1, .timeout_ns = 5000000000u, .late_ns = 20000000u};
 
 static struct client clients[CLIENTS_MAX];
-static struct histogram latency, lag;
+static struct histogram latency, lag, served;
 static uint64_t late, end_ns, each;  /* each: requests of a client; 0 when time alone ends the run */
 static int poller, timer = -1;
 
@@ -162,7 +164,7 @@ static void ask(int number, uint64_t now) {
     ssize_t sent = send(c->fd, options.request, options.request_size, MSG_NOSIGNAL);
     if (sent != (ssize_t)options.request_size)  /* requests are much shorter than a socket's buffer */
         fail_errno("send");
-    c->since = now;
+    c->since = c->left = now;
     if (options.rate > 0) {
         note(&lag, now - c->due);
         c->since = c->due;
@@ -206,6 +208,7 @@ static void answered(int number) {
     struct client *c = &clients[number];
     uint64_t now = now_ns();
     note(&latency, now - c->since);
+    note(&served, now - c->left);
     late += now - c->since > options.late_ns;
     c->answered++;
     c->busy = false;
@@ -325,6 +328,7 @@ static void print_results(uint64_t passed_ns, uint64_t cpu_ns) {
     printf("{\"requests\": %" PRIu64 ", \"seconds\": %.6f, ", latency.count, (double)passed_ns / 1e9);
     printf("\"cpu_s\": %.6f, ", (double)cpu_ns / 1e9);
     print_histogram("latency_us", &latency);
+    print_histogram("served_us", &served);
     if (options.rate > 0)
         print_histogram("lag_us", &lag);
     printf("\"late\": %" PRIu64 ", \"clients\": [", late);

@@ -57,6 +57,7 @@ class Load(NamedTuple):
     seconds: float
     latency: Times
     lag: Times | None  # how late requests left, at a fixed rate
+    served: Times  # from the moment at which they left; without a rate the latency
     late: int  # answers after more than LATE_MS
     clients: list[int]  # answers for each
     cpu_s: float  # that the generator itself took
@@ -150,5 +151,5 @@ def parse(text: str) -> Load:
     """The generator's output."""
     raw = json.loads(text)
     lag = Times(**raw["lag_us"]) if "lag_us" in raw else None
-    latency = Times(**raw["latency_us"])
-    return Load(raw["requests"], raw["seconds"], latency, lag, raw["late"], raw["clients"], raw["cpu_s"])
+    latency, served = Times(**raw["latency_us"]), Times(**raw["served_us"])
+    return Load(raw["requests"], raw["seconds"], latency, lag, served, raw["late"], raw["clients"], raw["cpu_s"])

@@ -178,7 +178,9 @@ class Bench:
     def __init__(
         self, tree: pathlib.Path, folder: pathlib.Path, progress: Progress, upy: Interpreter | None = None
     ) -> None:
-        """`tree`: of a checkout; `folder`: for the servers' files, exists; `upy`: instead of interpreter()."""
+        """`tree`: of a checkout; `folder`: for the servers' files, exists; `upy`: instead of interpreter(). `heap` of
+        the servers to come may be set to another size."""
+        self.heap = HEAP
         self.tree, self.folder, self.progress = tree, folder, progress
         self._upy = upy or interpreter(progress)
         self.page = _page(device_tree(tree, progress))
@@ -192,7 +194,7 @@ class Bench:
         self._stack.close()
 
     def _start(self, name: str, program: list[str], path: str, ports: Ports, folder: pathlib.Path) -> Server:
-        argv = [*self._upy.command, "-X", f"heapsize={HEAP}", *program]
+        argv = [*self._upy.command, "-X", f"heapsize={self.heap}", *program]
         process = gateway.Gateway(folder, argv=argv, env=self._upy.environment | {"MICROPYPATH": path})
         self._stack.enter_context(process)
         server = Server(name, process, ports)
