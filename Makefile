@@ -81,9 +81,17 @@ silicon: venv  ## the tests on the emulated RP2040 (the first run builds MicroPy
 silicon-long: venv  ## the same with what takes too long for every day
 	@$(MAKE) --no-print-directory silicon PYTEST_ARGS="-m 'long or not long' $(PYTEST_ARGS)"
 
+.PHONY: bench
+bench: venv  ## our gateway beside umodbus, microdot, pymodbus, asyncio and a bare loop; ARGS="--help" for more
+	@exec $(PY) -m tools.bench $(ARGS)
+
 .PHONY: bench-silicon
 bench-silicon: venv  ## cycles of requests on the emulated RP2040, the same on every machine; ARGS="--help" for more
 	@exec $(PY) -m tools.bench.silicon $(ARGS)
+
+.PHONY: instructions
+instructions: venv  ## instructions of the interpreter for each request, by Callgrind; ARGS="--renew" keeps them
+	@exec $(PY) -m tools.bench.instructions $(ARGS)
 
 .PHONY: numbers
 numbers: venv  ## the numbers of the README, measured here

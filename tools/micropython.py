@@ -189,7 +189,7 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def _debian_mirrors() -> list[debian.Archive]:
+def debian_mirrors() -> list[debian.Archive]:
     """Empty where the private unpacking cannot work: not Debian 12 or later, not a PC, no apt."""
     fields = debian.os_release()
     release = debian.version(fields)
@@ -218,7 +218,7 @@ def ensure(progress: Progress = print, cache: pathlib.Path = CACHE) -> pathlib.P
     if cached.exists():  # renamed into place only after it ran
         return cached
     tried = []
-    for mirror in _debian_mirrors():
+    for mirror in debian_mirrors():
         try:
             with _locked(cache.with_name(cache.name + ".lock")):
                 if not cached.exists():

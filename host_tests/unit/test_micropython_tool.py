@@ -137,7 +137,7 @@ def test_a_variable_that_names_nothing_is_an_error_and_not_passed_over(monkeypat
 
 def test_the_path_is_the_last_resort(tmp_path, monkeypatch):
     monkeypatch.delenv("MICROPYTHON", raising=False)
-    monkeypatch.setattr(micropython, "_debian_mirrors", list)
+    monkeypatch.setattr(micropython, "debian_mirrors", list)
     script(tmp_path / "micropython", "echo 1 25 64")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
@@ -150,7 +150,7 @@ def test_without_any_interpreter_the_message_says_what_was_tried(tmp_path, monke
 
     monkeypatch.delenv("MICROPYTHON", raising=False)
     mirror = debian.Archive("http://x.example", ("x",), None)
-    monkeypatch.setattr(micropython, "_debian_mirrors", lambda: [mirror])
+    monkeypatch.setattr(micropython, "debian_mirrors", lambda: [mirror])
     monkeypatch.setattr(micropython, "_unpack", unpack)
     monkeypatch.setenv("PATH", str(tmp_path))
 

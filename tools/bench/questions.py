@@ -24,11 +24,16 @@ class Question(NamedTuple):
     check: Callable[[bytes], None]
 
 
-def read(unit: int, function: int, first: int, values: Sequence[int]) -> Question:
-    """A Modbus read of registers that hold these values."""
+def read_adus(unit: int, function: int, first: int, values: Sequence[int]) -> tuple[bytes, bytes]:
+    """A Modbus read of registers that hold these values, and the right answer to it."""
     count = len(values)
     data = struct.pack(">HHHBBHH", 0x4D50, 0, 6, unit, function, first, count)
-    right = struct.pack(f">HHHBBB{count}H", 0x4D50, 0, 3 + 2 * count, unit, function, 2 * count, *values)
+    return data, struct.pack(f">HHHBBB{count}H", 0x4D50, 0, 3 + 2 * count, unit, function, 2 * count, *values)
+
+
+def read(unit: int, function: int, first: int, values: Sequence[int]) -> Question:
+    """A Modbus read of registers that hold these values."""
+    data, right = read_adus(unit, function, first, values)
 
     def whole(connection: Connection) -> int:
         have = connection.received

@@ -36,12 +36,13 @@ class Server(NamedTuple):
     ready: str
 
 
-def ramp_profile(registers: int) -> bytes:
-    """A profile whose points lie side by side in this many input registers: one block for the poller."""
+def ramp_profile(registers: int, function: int = 4) -> bytes:
+    """A profile whose points lie side by side in this many registers: one block for the poller. `function` reads them:
+    4 input registers, 3 holding registers."""
     pairs = registers // 2
-    rows = [[n + 1, f"p{n + 1}", 4, 2 * n, "uint32", 1, "", "instantaneous"] for n in range(pairs)]
+    rows = [[n + 1, f"p{n + 1}", function, 2 * n, "uint32", 1, "", "instantaneous"] for n in range(pairs)]
     if registers % 2:
-        rows.append([pairs + 1, f"p{pairs + 1}", 4, 2 * pairs, "uint16", 1, "", "instantaneous"])
+        rows.append([pairs + 1, f"p{pairs + 1}", function, 2 * pairs, "uint16", 1, "", "instantaneous"])
     columns = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
     profile = {"name": "ramp", "confidence": 0, "max_registers": registers, "gap": 0, "word_order": "big"}
     return json.dumps(profile | {"columns": columns, "points": rows}).encode()

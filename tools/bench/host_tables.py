@@ -1,0 +1,136 @@
+"""The tables of `make bench`, for a terminal and for the README."""
+
+import statistics
+import sys
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tools.bench.compare import Row
+from tools.bench.host_stages import Idle, Ratio, Results
+from tools.bench.memory import Allocated, Collections
+
+_WIDTH = 132  # of the tables where the terminal does not say
+NOTES = """\
+Medians of the rounds. Client and server share one core; each server is held while another one is asked.
+user, system: CPU time of the server for each request. core: of server and client together, which is what a request
+takes on a core that nobody else uses; ratios on a free core are made of it."""
+
+
+class Sheet(NamedTuple):
+    """A table: the first `texts` columns are texts, the others numbers."""
+
+    title: str
+    texts: int
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def sheets(results: Results) -> list[Sheet]:
+    """All tables of what was measured."""
+    ratios = results.ratios()
+    found = [
+        rows_sheet(results) if results.rows else None,
+        ratios_sheet(ratios) if ratios else None,
+        paced_sheet(results.paced) if results.paced else None,
+        allocated_sheet(results.allocated) if results.allocated else None,
+        collections_sheet(results.collections) if results.collections else None,
+        idle_sheet(results.idle) if results.idle else None,
+    ]
+    return [sheet for sheet in found if sheet]
+
+
+def rows_sheet(results: Results) -> Sheet:
+    """What requests cost."""
+    columns = ["request", "server", "/s", "least", "most", "p50 us", "p99 us", "user us", "system us", "core us"]
+    columns.append("slowest/ fastest")
+    rows = []
+    for row in results.rows:
+        found = [row.case.what, row.case.server.name, *(f"{rate:.0f}" for rate in row.rate)]
+        found += [f"{row.latency_us(name):.1f}" for name in ("p50", "p99")]
+        found += [f"{row.cpu_us(kind):.2f}" for kind in ("user", "system")]
+        rows.append([*found, f"{row.core_us.median:.2f}", f"{row.fairness:.2f}" if row.case.clients > 1 else ""])
+    return Sheet(f"Requests: {results.rounds} rounds of {results.seconds:g} s", 2, columns, rows)
+
+
+def ratios_sheet(ratios: list[Ratio]) -> Sheet:
+    """Our gateway to the others."""
+    columns = ["request", "meterport to", "rate", "least", "most", "on a free core", "least", "most", "user time"]
+    rows = []
+    for one in ratios:
+        user = "" if one.user is None else f"{one.user:.2f}"
+        rows.append([one.what, one.server, *(f"{value:.2f}" for value in (*one.rate, *one.core)), user])
+    return Sheet("Ratios, round by round", 2, columns, rows)
+
+
+def paced_sheet(rows: list[Row]) -> Sheet:
+    """Latencies at a fixed rate."""
+    columns = ["load", "server", "answered", "p50 us", "p99 us", "p99 to p50", "worst us", "later than 20 ms"]
+    columns += ["left late p99 us", "once sent p99 us", "p99 to p50"]
+    found = []
+    for row in rows:
+        lags = [sample.load.lag for sample in row.samples if sample.load.lag]
+        answered = sum(sample.load.requests for sample in row.samples)
+        p50, p99 = row.latency_us("p50"), row.latency_us("p99")
+        times = [f"{p50:.0f}", f"{p99:.0f}", f"{p99 / p50:.1f}", f"{row.worst_us:.0f}"]
+        late = sum(sample.load.late for sample in row.samples)
+        served = statistics.median(sample.load.served.p99 for sample in row.samples)
+        served_p50 = statistics.median(sample.load.served.p50 for sample in row.samples)
+        left = [f"{statistics.median(lag.p99 for lag in lags):.0f}", f"{served:.0f}", f"{served / served_p50:.1f}"]
+        found.append([row.case.what, row.case.server.name, f"{answered}", *times, str(late), *left])
+    return Sheet("At a fixed rate, from the moment at which a request should have left", 2, columns, found)
+
+
+def allocated_sheet(rows: list[Allocated]) -> Sheet:
+    """Garbage."""
+    columns = ["request", "server", "bytes"]
+    return Sheet("Heap for each request", 2, columns, [[row.what, row.server, f"{row.bytes:.0f}"] for row in rows])
+
+
+def collections_sheet(rows: list[Collections]) -> Sheet:
+    """The gateway's collections."""
+    columns = ["load", "seconds", "collections", "pause us", "longest us", "% of time", "bytes free"]
+    found = []
+    for row in rows:
+        times = [f"{row.pause_us:.0f}", f"{row.longest_us:.0f}", f"{100 * row.share:.2f}"]
+        found.append([row.what, f"{row.seconds:.1f}", str(row.count), *times, str(row.free)])
+    return Sheet("Collections of the gateway's heap", 1, columns, found)
+
+
+def idle_sheet(rows: list[Idle]) -> Sheet:
+    """Doing nothing."""
+    found = [[row.server, row.what, f"{row.percent:.2f}"] for row in rows]
+    return Sheet("Idle", 2, ["server", "while", "% of a core"], found)
+
+
+def show(results: Results) -> None:
+    """Prints the tables."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    for sheet in sheets(results):
+        console.print(_table(sheet))
+    console.print(NOTES)
+
+
+def _table(sheet: Sheet) -> Table:
+    table = Table(title=sheet.title, title_justify="left", header_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, column in enumerate(sheet.columns):
+        # The last word of a heading on a line of its own keeps the columns narrow.
+        head = "\n".join(column.rsplit(" ", 1)) if number >= sheet.texts else column
+        table.add_column(head, justify="left" if number < sheet.texts else "right", no_wrap=True)
+    for row in sheet.rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown(results: Results) -> str:
+    """The same for the README."""
+    return "\n".join(_markdown(sheet) for sheet in sheets(results))
+
+
+def _markdown(sheet: Sheet) -> str:
+    lines = [f"**{sheet.title}**", "", "| " + " | ".join(sheet.columns) + " |"]
+    lines.append("|" + "|".join("---" if k < sheet.texts else "--:" for k in range(len(sheet.columns))) + "|")
+    lines += ["| " + " | ".join(row) + " |" for row in sheet.rows]
+    return "\n".join(lines) + "\n"
