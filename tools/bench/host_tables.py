@@ -95,7 +95,7 @@ def collections_sheet(rows: list[Collections]) -> Sheet:
     found = []
     for row in rows:
         times = [f"{row.pause_us:.0f}", f"{row.longest_us:.0f}", f"{100 * row.share:.2f}"]
-        found.append([row.what, f"{row.seconds:.1f}", str(row.count), *times, str(row.free)])
+        found.append([row.what, f"{row.seconds:.1f}", str(row.number), *times, str(row.free)])
     return Sheet("Collections of the gateway's heap", 1, columns, found)
 
 

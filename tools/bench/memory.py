@@ -39,7 +39,7 @@ class Collections(NamedTuple):
 
     what: str
     seconds: float
-    count: int
+    number: int
     pause_us: float  # median of those that were asked for
     longest_us: float
     free: int  # bytes, right after a collection
@@ -47,7 +47,7 @@ class Collections(NamedTuple):
     @property
     def share(self) -> float:
         """Of the time."""
-        return self.count * self.pause_us / 1e6 / self.seconds
+        return self.number * self.pause_us / 1e6 / self.seconds
 
     def as_json(self) -> dict[str, Any]:
         """Everything."""
