@@ -154,16 +154,19 @@ class Connection:
         try:
             sent = self.stream.write(buf, n) or 0
         except OSError as error:
-            # modlwip.c, lwip_tcp_send: ENOMEM says that lwIP could not transmit just now; the bytes are in its queue,
-            # and sent again they would arrive twice. (It may also have had no memory for the queue, but says so after
-            # ten seconds only, when a watchdog has bitten.)
             if error.errno != errno.ENOMEM:
                 self.close()
                 return -1
-            self.events.add(self.slot.kind, "the port is short of memory for output")
+            self._short_of_memory()
             sent = n
         self.slot.sent += sent
         return sent
+
+    def _short_of_memory(self):
+        """write() said ENOMEM. modlwip.c, lwip_tcp_send: lwIP could not transmit just now; the bytes are in its queue,
+        and sent again they would arrive twice. (It may also have had no memory for the queue, but says so after ten
+        seconds only, when a watchdog has bitten.)"""
+        self.events.add(self.slot.kind, "the port is short of memory for output")
 
     def _flush(self):
         kept = self._kept
@@ -196,6 +199,9 @@ class Connection:
 
     def fail(self, error):
         """on_ready raised. A reset by the peer is its right; anything else is worth a line."""
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            self._short_of_memory()
+            return
         if not isinstance(error, OSError):
             self.events.add(self.slot.kind, "connection closed: %r" % error)
         self.close()

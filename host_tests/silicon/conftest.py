@@ -14,8 +14,8 @@ from tools.emulator import __main__ as emulate
 from tools.emulator import build, emulated, variant
 from tools.virtual_meters import VirtualMeter
 
-ANSWER_S = 15  # the chip runs slower than real time while it is busy, and libslirp accepts before it does
-POLLED_S = 60
+ANSWER_S = 60  # the chip runs slower than real time while it is busy, and libslirp accepts before it does
+POLLED_S = 240
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -23,7 +23,7 @@ from host_tests.unit.test_sim_against_real import Simulated, seen
 from tools.emulator import build, emulated
 
 PORT = 502
-UP_S = 60
+UP_S = 240
 SOON_S = 0.6  # of the chip's own clock: by then what does not come will not come
 _STEP_S = 0.1
 _CALL_S = 120

@@ -11,11 +11,11 @@ import time
 from host_tests.gateway.rig import wait_for, words
 
 READS = ((3, 4, 0, 10), (1, 4, 0, 2), (2, 3, 512, 8))  # polled, so they are answered from memory
-SERVED_S = 90  # a newcomer tries again until then
+SERVED_S = 240  # a newcomer tries again until then
 _PAUSE_S = 0.5  # between polls
 _TRY_S = 5  # a connection attempt
 _TURN_S = 0.3  # between attempts
-_ANSWER_S = 40
+_ANSWER_S = 120
 
 
 class Poller(threading.Thread):

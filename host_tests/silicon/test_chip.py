@@ -8,8 +8,8 @@ from tools.emulator import image
 
 CONFIG = {"system": {"watchdog_s": 3}}
 MINUTE_S = 60
-STOPPED_S = 30
-BITES_S = 90  # a busy chip is several times slower than we are
+STOPPED_S = 120
+BITES_S = 300  # a busy chip is several times slower than we are
 
 # The task that keeps the link up hangs once the gateway runs.
 HANG = """\

@@ -16,10 +16,10 @@ from tools import gateway
 from tools.emulator import __main__ as emulate
 from tools.emulator import build, emulated
 
-CALL_S = 110
-READY_S = 60
+CALL_S = 400
+READY_S = 240
 LEAVES_S = 10
-AGAIN_S = 30  # a deploy with nothing to copy
+AGAIN_S = 120  # a deploy with nothing to copy
 
 
 class Board(emulated.Emulator):

@@ -11,7 +11,7 @@ from host_tests.gateway.rig import HOST, METERS, wait_for, words
 from tools import debian, profiles
 
 READ = (3, 4, 0, 10)  # of the PZEM: polled, so it is answered from memory
-CLOSED_S = 15  # until an end that the chip has sent has come over the line and through libslirp
+CLOSED_S = 60  # until an end that the chip has sent has come over the line and through libslirp
 
 
 def expected(chip, unit, function, address, count):

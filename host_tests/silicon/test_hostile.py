@@ -15,7 +15,7 @@ from host_tests.silicon.peers import Flood, Peers, Pollers
 
 TUN = True
 PAGE = (Path(__file__).parent.parent.parent / "firmware" / "services" / "http" / "page.html").read_bytes()
-CLOSED_S = 90  # until the chip has closed whom it must; its own limit is ten seconds
+CLOSED_S = 240  # until the chip has closed whom it must; its own limit is ten seconds
 SILENT = 9  # a unit that nobody has
 
 

@@ -14,6 +14,7 @@ VARIANTS = {
     "ours": (build.OUR_PCBS, profiles.PICO_EMULATED_16),
 }
 TRIES = 15  # of a script, until all has come that is to come
+LOOKS = 3  # at the chip, until it shows what the simulation does
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -220,10 +221,17 @@ SCRIPTS = (
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 def test_the_simulation_shows_what_lwip_shows(variant, script):
     chip, profile = variant
-    outcomes = []
-    for driver in (OnChip(chip, profile), InSim(profile)):
-        try:
-            outcomes.append(script(driver))
-        finally:
-            driver.close()
-    assert outcomes[1] == outcomes[0]
+    wanted = outcome(script, InSim(profile))
+    seen = []
+    for _ in range(LOOKS):  # this machine stops for a while now and then, and then the chip or its peer comes too late
+        seen.append(outcome(script, OnChip(chip, profile)))
+        if seen[-1] == wanted:
+            return
+    assert wanted == seen[-1], f"seen: {seen}"
+
+
+def outcome(script, driver):
+    try:
+        return script(driver)
+    finally:
+        driver.close()

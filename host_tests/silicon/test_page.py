@@ -10,7 +10,7 @@ import pytest
 from host_tests.gateway.rig import HOST, Poller, words
 from tools import debian
 
-PAGE_S = 60
+PAGE_S = 240
 BUDGET_MS = 3000  # of the browser's own time: it stands while an answer is awaited
 READS = ((3, 4, 0, 10), (1, 4, 0, 6))  # polled, so they are answered from memory
 POLLERS = 4

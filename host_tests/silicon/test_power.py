@@ -25,7 +25,7 @@ from tools.emulator import build, emulated, image
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG = "data/config.json"
 SAFE_MODE = "data/safe_mode"
-ANSWER_S = 20
+ANSWER_S = 120
 KILLS = 5
 SEVERAL_SAVES = 60  # flash operations
 OPERATIONS_MAX = 200  # more than a save takes

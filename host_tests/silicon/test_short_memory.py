@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 READS = ((3, 4, 0, 10), (1, 4, 0, 6))  # polled, so they are answered from memory
 LOAD_S = 25  # pages of 7 KB, of the 8 KB that lwIP has
 CLIENTS = 2
-ANSWER_S = 20
+ANSWER_S = 60
 PAUSE_S = 0.3
 
 

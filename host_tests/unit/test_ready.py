@@ -1,5 +1,6 @@
 """Reads that a client repeats: the reply that stands ready is what the block holds now, and takes little room."""
 
+import errno
 import struct
 
 import pytest
@@ -149,6 +150,35 @@ def test_a_client_that_does_not_read_gets_the_reply_of_its_time(bench, cached, c
     peer.room = None
     peer.settle()
     assert split(peer.take()) == [then, reply(5, cached)]
+
+
+def test_a_port_that_is_short_of_memory_has_the_reply_in_its_queue(bench, cached, monkeypatch):
+    """lwIP says ENOMEM when it has taken the bytes and could not send them just now."""
+    peer = ready_client(bench, cached)
+
+    def short(buf, n):
+        raise OSError(errno.ENOMEM, "out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(peer, "write", short)
+        peer.feed(read(4, 1, 4, 100, 10))
+    assert not peer.closed
+    assert "short of memory" in str(list(bench.events.lines()))
+    peer.feed(read(5, 1, 4, 100, 10))
+    assert peer.take() == reply(5, cached)
+
+
+@pytest.mark.parametrize("room", range(29))
+def test_the_bytes_of_a_reply_that_is_taken_in_two_parts_are_counted_once(bench, cached, room):
+    peer = ready_client(bench, cached)
+    before = peer.slot.sent
+    peer.room = room
+    peer.feed(read(4, 1, 4, 100, 10))
+    assert peer.slot.sent - before == room
+    peer.room = None
+    peer.settle()
+    assert peer.slot.sent - before == 29
+    assert peer.take() == reply(4, cached)
 
 
 def test_a_client_that_goes_through_all_registers_once_leaves_nothing(bench, cached):

@@ -1,7 +1,7 @@
 """`make instructions`: instructions of the host's MicroPython for each request, counted by Callgrind.
 
 In:  options (see --help). Out: a table on stdout; with --renew the file beside this one, by which a test
-     (host_tests/gateway/test_instructions.py) holds the firmware to within 10 %.
+     (host_tests/gateway/test_instructions.py) holds the firmware to within 10 %, and documents to within 30 %.
 
 Unlike a time the count does not mind what else the machine does. Each load is asked n times and then 2n times; the
 difference is divided by n, so that whatever belongs to the measuring and to the start cancels out, and so does, on
@@ -33,6 +33,9 @@ from tools.bench.probe import Probe, ProbeError
 
 FILE = pathlib.Path(__file__).resolve().with_name("instructions.json")
 BOUND = 0.10  # of the number in the file, above and below
+# What writes in pieces or waits for the bus takes the loop more or fewer turns each time.
+WIDE_BOUND = 0.30
+EXACT = "from memory"  # the requests that BOUND is for
 SLACK = {"instructions": 500, "allocations": 0.5}  # not worth a word
 RENEW = 'make instructions ARGS="--renew"'
 PASSED_UNIT = 9  # on the line, but not configured
@@ -193,14 +196,15 @@ def interpreter_digest() -> str:
 
 
 def compare(kept: Figures, found: Figures) -> list[str]:
-    """What is further than BOUND from what is kept, a line each; empty when nothing is."""
+    """What is further than its bound from what is kept, a line each; empty when nothing is."""
     lines = []
     for name in sorted(kept.keys() | found.keys()):
         if name not in kept or name not in found:
             lines.append(f"{name}: {'not kept' if name in found else 'not measured'}")
             continue
         for field, before, now in zip(Cost._fields, kept[name], found[name], strict=True):
-            if abs(now - before) > max(BOUND * before, SLACK[field]):
+            bound = BOUND if EXACT in name else WIDE_BOUND
+            if abs(now - before) > max(bound * before, SLACK[field]):
                 lines.append(f"{name}: {now:,} {field} instead of {before:,} ({'fewer' if now < before else 'more'})")
     return lines
 
@@ -255,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_file(found[processes.GATEWAY])
     elif FILE.exists():
         for line in compare(read_file()[1], found[processes.GATEWAY]):
-            print(f"beyond {BOUND:.0%}: {line}")
+            print(f"beyond its bound: {line}")
     return 0
 
 

@@ -252,7 +252,7 @@ class Emulator:
         """Waits for the count-th reset since start(); returns its cause, "software" or "watchdog"."""
         return self.wait_event("reset", timeout, count)["cause"]
 
-    def wait_ready(self, timeout=90.0):
+    def wait_ready(self, timeout=300.0):
         """Waits until PPP is up and HTTP and Modbus TCP answer on their ports. Raises EmulatorError."""
         if not self.network:
             raise RuntimeError("there are no ports to answer on")
