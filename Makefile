@@ -85,6 +85,10 @@ silicon-long: venv  ## the same with what takes too long for every day
 bench: venv  ## our gateway beside umodbus, microdot, pymodbus, asyncio and a bare loop; ARGS="--help" for more
 	@exec $(PY) -m tools.bench $(ARGS)
 
+.PHONY: bench-scaling
+bench-scaling: venv  ## how the gateway scales, as a table and plots: ARGS="--svg FILE"
+	@exec $(PY) -m tools.bench.scaling $(ARGS)
+
 .PHONY: bench-silicon
 bench-silicon: venv  ## cycles of requests on the emulated RP2040, the same on every machine; ARGS="--help" for more
 	@exec $(PY) -m tools.bench.silicon $(ARGS)

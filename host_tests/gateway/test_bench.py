@@ -6,7 +6,7 @@ import pytest
 
 from tools import build
 from tools.bench import __main__ as bench
-from tools.bench import exchanges, load, memory, processes
+from tools.bench import exchanges, load, memory, processes, scaling
 from tools.bench.probe import Probe
 
 
@@ -43,3 +43,32 @@ def test_the_canary_counts_as_many_collections_as_the_garbage_takes(tmp_path):
                 expected = 40 * garbage / started_free
                 assert expected * 0.6 - 1 <= counter.count <= expected * 1.2 + 1, server.name
                 assert (counter.count > 5) == (server.name == processes.ECHO)
+
+
+def test_scaling_has_a_point_for_each_load_and_says_what_does_not_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scaling, "CLIENTS", (1, 12))
+    monkeypatch.setattr(scaling, "REGISTERS", (125,))
+    monkeypatch.setattr(scaling, "METERS", (2, 32))
+    monkeypatch.setattr(scaling, "BROWSERS", (1,))
+    start = processes.Bench.gateway
+
+    def start_or_not(self, over=None, meters=(), probed=False):
+        meters = list(meters)
+        if len(meters) == 32:
+            raise processes.DoesNotFit("no room")
+        return start(self, over, meters, probed)
+
+    monkeypatch.setattr(processes.Bench, "gateway", start_or_not)
+    figures, plots = tmp_path / "figures.json", tmp_path / "plots.svg"
+    words = ["--rounds", "1", "--seconds", "0.1", "--json", str(figures), "--svg", str(plots)]
+    assert scaling.main(words) == 0, capsys.readouterr().err
+    points = json.loads(figures.read_text())["points"]
+    assert [(one["axis"], one["value"], one["fits"]) for one in points] == [
+        *[("clients", 1, True), ("clients", 12, True), ("registers", 125, True)] * 2,
+        *[("meters", 2, True)] * 2,
+        *[("meters", 32, False)] * 2,
+        ("browsers", 1, True),
+    ]
+    reopened = [one["reopened"] for one in points if one["axis"] == "clients"]
+    assert reopened[1] > 0 == reopened[0] == reopened[2] == reopened[3]  # ten slots with all services, fifteen without
+    assert plots.read_text().count("<circle") == 2 + 3 * 9  # the legend's and nine points in three rows

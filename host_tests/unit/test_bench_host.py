@@ -22,7 +22,7 @@ class Process:
 
 
 def sample(requests, seconds=1.0, user=0.1, total=0.3, cpu_s=0.2, clients=(1, 1), late=0):
-    found = load.Load(requests, seconds, TIMES, None, TIMES, late, list(clients), cpu_s)
+    found = load.Load(requests, seconds, TIMES, None, TIMES, late, list(clients), cpu_s, 0)
     return Sample(found, Cpu(user, total - user, total))
 
 
@@ -114,7 +114,7 @@ def test_bytes_of_a_request_are_the_difference_of_many_and_twice_as_many():
 def results():
     found = host_stages.Results(1, 0.5, lambda text: None)
     found.rows = [row(POLL_LOOP, [sample(1000)]), row(GATEWAY, [sample(800)]), row(ECHO, [sample(500)])]
-    paced = load.Load(1600, 2.0, TIMES, TIMES, TIMES, 3, [200] * 8, 0.1)
+    paced = load.Load(1600, 2.0, TIMES, TIMES, TIMES, 3, [200] * 8, 0.1, 0)
     found.paced = [row(GATEWAY, [Sample(paced, Cpu(0.1, 0.1, 0.2))], "8 clients, 100/s each", clients=8)]
     found.allocated = [memory.Allocated(GATEWAY, "10 registers", 48.0)]
     found.collections = [memory.Collections("a load", 4.0, 1000, 300.0, 400.0, 20000)]

@@ -118,6 +118,19 @@ def test_with_reconnect_each_request_has_a_connection_which_the_server_ends(serv
     assert (found.requests, ending.connections) == (20, 20)
 
 
+def test_with_reopen_a_connection_that_the_server_ends_is_opened_again_and_no_answer_is_lost(serve):
+    fake = serve(12, lambda request, number: None if number == 10 else modbus(request, number))
+    found = load.run(fake.port, READ, requests=100, clients=2, reopen=True)
+    assert found.clients == [50, 50]
+    assert fake.connections == 2 + found.reopened
+    assert found.reopened >= 8  # each connection answers ten requests
+
+
+def test_with_reopen_a_server_that_ends_every_connection_is_an_error(serve):
+    with pytest.raises(load.LoadError, match="no answer, only ends of connections"):
+        load.run(serve(12, lambda request, number: None).port, READ, requests=5, reopen=True, timeout_s=1)
+
+
 def test_at_a_fixed_rate_requests_leave_when_they_should(serve):
     found = load.run(serve(12, modbus).port, READ, seconds=0.5, clients=4, rate=100)
     assert found.clients == [50, 50, 50, 50]
@@ -150,6 +163,7 @@ def test_a_pause_of_the_server_is_not_forgiven_the_requests_that_it_prevents(ser
     [
         {"requests": 1, "clients": 65},
         {"requests": 1, "rate": 0.5},
+        {"requests": 1, "reconnect": True, "reopen": True},
         {"seconds": -1},
         {},
     ],

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from collections.abc import Callable
 
 if not __package__:  # run as a program: "tools" must be found, and tools/micropython.py must hide nothing
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent.parent)
@@ -54,6 +54,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="STAGE",
         help=f"some stages only, repeatable: {', '.join(host_stages.STAGES)}",
     )
+    add_where(parser)
+    options = parser.parse_args(arguments)
+    check_where(parser, options)
+    return options
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Options that scaling.py has as well: what is measured, and where."""
     parser.add_argument(
         "--tree",
         type=pathlib.Path,
@@ -69,7 +77,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="of all of it, -20 to 19: below 0 (as root) other programs disturb less",
     )
-    options = parser.parse_args(arguments)
+
+
+def check_where(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the program with 2 when one of them, or of --rounds and --seconds, is wrong."""
     if not -20 <= options.nice <= 19:
         parser.error(f"--nice {options.nice}: must be -20 to 19")
     if not 1 <= options.rounds <= 1000:
@@ -83,7 +94,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         options.core = min(cores)
     if options.core not in cores:
         parser.error(f"--core {options.core}: is not one of {sorted(cores)}")
-    return options
 
 
 def progress(text: str) -> None:
@@ -91,16 +101,15 @@ def progress(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the benchmark; returns the exit code."""
-    options = parse(arguments)
+def on_one_core(options: argparse.Namespace, run: Callable[[], object]) -> int:
+    """Runs it and what it starts on one core; returns the exit code."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends then, too
     cores, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
     try:
         load.compile_generator()
-        os.sched_setaffinity(0, {options.core})  # and what this starts
+        os.sched_setaffinity(0, {options.core})
         os.setpriority(os.PRIO_PROCESS, 0, nice + options.nice)
-        results = _run(options)
+        run()
     except KeyboardInterrupt:
         progress("stopped")
         return 130
@@ -115,15 +124,24 @@ def main(arguments: list[str] | None = None) -> int:
         if options.nice < 0:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
         signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit code."""
+    options = parse(arguments)
+    return on_one_core(options, lambda: _write(_run(options), options))
+
+
+def _write(results: host_stages.Results, options: argparse.Namespace) -> None:
     host_tables.show(results)
     if options.json:
         options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(host_tables.markdown(results), encoding="utf-8")
-    return 0
 
 
-def _run(options: argparse.Namespace) -> Any:
+def _run(options: argparse.Namespace) -> host_stages.Results:
     with tempfile.TemporaryDirectory(prefix="meterport-bench-") as name:
         results = host_stages.Results(options.rounds, options.seconds, progress)
         for stage in options.only or host_stages.STAGES:

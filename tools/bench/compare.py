@@ -25,6 +25,7 @@ class Case(NamedTuple):
     clients: int = 1
     rate: float = 0  # requests per second and client; 0: as many as there is time for
     reconnect: bool = False
+    reopen: bool = False
 
 
 class Sample(NamedTuple):
@@ -129,6 +130,7 @@ def ask(case: Case, seconds: float) -> load.Load:
         clients=case.clients,
         rate=case.rate,
         reconnect=case.reconnect,
+        reopen=case.reopen,
     )
 
 

@@ -12,7 +12,7 @@ from tools.bench.compare import Row
 from tools.bench.host_stages import Idle, Ratio, Results
 from tools.bench.memory import Allocated, Collections
 
-_WIDTH = 132  # of the tables where the terminal does not say
+WIDTH = 132  # of the tables where the terminal does not say
 NOTES = """\
 Medians of the rounds. Client and server share one core; each server is held while another one is asked.
 user, system: CPU time of the server for each request. core: of server and client together, which is what a request
@@ -107,29 +107,31 @@ def idle_sheet(rows: list[Idle]) -> Sheet:
 
 def show(results: Results) -> None:
     """Prints the tables."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     for sheet in sheets(results):
-        console.print(_table(sheet))
+        console.print(table(sheet))
     console.print(NOTES)
 
 
-def _table(sheet: Sheet) -> Table:
-    table = Table(title=sheet.title, title_justify="left", header_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def table(sheet: Sheet) -> Table:
+    """For rich's console."""
+    found = Table(title=sheet.title, title_justify="left", header_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, column in enumerate(sheet.columns):
         # The last word of a heading on a line of its own keeps the columns narrow.
         head = "\n".join(column.rsplit(" ", 1)) if number >= sheet.texts else column
-        table.add_column(head, justify="left" if number < sheet.texts else "right", no_wrap=True)
+        found.add_column(head, justify="left" if number < sheet.texts else "right", no_wrap=True)
     for row in sheet.rows:
-        table.add_row(*row)
-    return table
+        found.add_row(*row)
+    return found
 
 
 def markdown(results: Results) -> str:
     """The same for the README."""
-    return "\n".join(_markdown(sheet) for sheet in sheets(results))
+    return "\n".join(markdown_sheet(sheet) for sheet in sheets(results))
 
 
-def _markdown(sheet: Sheet) -> str:
+def markdown_sheet(sheet: Sheet) -> str:
+    """One table."""
     lines = [f"**{sheet.title}**", "", "| " + " | ".join(sheet.columns) + " |"]
     lines.append("|" + "|".join("---" if k < sheet.texts else "--:" for k in range(len(sheet.columns))) + "|")
     lines += ["| " + " | ".join(row) + " |" for row in sheet.rows]

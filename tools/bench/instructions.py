@@ -175,6 +175,7 @@ def measure(tree: pathlib.Path, others: bool, progress: Progress) -> dict[str, F
         tempfile.TemporaryDirectory(prefix="meterport-instructions-") as name,
         processes.Bench(tree, pathlib.Path(name), progress, upy) as bench,
     ):
+        bench.ready_s = processes.READY_CALLGRIND_S
         progress("starting the gateway under Callgrind ...")
         found = {processes.GATEWAY: measure_gateway(bench)}
         for start in (bench.poll_loop, bench.echo, bench.umodbus) if others else ():

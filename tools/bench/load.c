@@ -13,6 +13,9 @@
  * forgiven the requests that it has prevented (coordinated omission). `lag` is how late the requests left in fact, for
  * which the machine may be the reason; `served` is the time from there to the answer.
  *
+ * With --reopen a connection that the server ends is opened again, and the request under way on it asked again, as a
+ * client does that more of its kind are pushed out than there is room for; its latency counts from the first time.
+ *
  * One thread and one epoll, which a server on the same core can share the core with: nothing here waits busily.
  */
 #define _GNU_SOURCE
@@ -64,13 +67,14 @@ static struct {
     int clients;
     double seconds, rate;
     uint64_t requests, late_ns, timeout_ns;
-    bool with_id, reconnect;
+    bool with_id, reconnect, reopen;
     uint8_t *request, *answer;
     size_t request_size, answer_size;
 } options = {.clients = 1, .timeout_ns = 5000000000u, .late_ns = 20000000u};
 
 static struct client clients[CLIENTS_MAX];
 static struct histogram latency, lag, served;
+static uint64_t reopened, progress_ns;  /* times; when the last answer came */
 static uint64_t late, end_ns, each;  /* each: requests of a client; 0 when time alone ends the run */
 static int poller, timer = -1;
 
@@ -152,18 +156,25 @@ static void open_connection(int number) {
     watch(number, fd, EPOLL_CTL_ADD);
 }
 
+static void send_request(struct client *c) {
+    if (options.with_id) {
+        options.request[0] = (uint8_t)(c->id >> 8);
+        options.request[1] = (uint8_t)c->id;
+    }
+    c->got = 0;
+    ssize_t sent = send(c->fd, options.request, options.request_size, MSG_NOSIGNAL);
+    if (sent < 0 && options.reopen && (errno == EPIPE || errno == ECONNRESET))
+        return;  /* reading will tell */
+    if (sent != (ssize_t)options.request_size)  /* requests are much shorter than a socket's buffer */
+        fail_errno("send");
+}
+
 static void ask(int number, uint64_t now) {
     struct client *c = &clients[number];
     if (c->fd < 0)
         open_connection(number);
-    if (options.with_id) {
-        c->id++;
-        options.request[0] = (uint8_t)(c->id >> 8);
-        options.request[1] = (uint8_t)c->id;
-    }
-    ssize_t sent = send(c->fd, options.request, options.request_size, MSG_NOSIGNAL);
-    if (sent != (ssize_t)options.request_size)  /* requests are much shorter than a socket's buffer */
-        fail_errno("send");
+    c->id++;
+    send_request(c);
     c->since = c->left = now;
     if (options.rate > 0) {
         note(&lag, now - c->due);
@@ -172,7 +183,6 @@ static void ask(int number, uint64_t now) {
     }
     c->asked++;
     c->busy = true;
-    c->got = 0;
 }
 
 static bool wants_more(const struct client *c, uint64_t now) {
@@ -210,6 +220,7 @@ static void answered(int number) {
     note(&latency, now - c->since);
     note(&served, now - c->left);
     late += now - c->since > options.late_ns;
+    progress_ns = now;
     c->answered++;
     c->busy = false;
     c->ending = options.reconnect;
@@ -217,8 +228,24 @@ static void answered(int number) {
         ask(number, now);
 }
 
+/* The server has ended a connection that is still needed. */
+static void reopen(int number) {
+    struct client *c = &clients[number];
+    if (now_ns() - progress_ns > options.timeout_ns)
+        fail("no answer, only ends of connections");
+    reopened++;
+    close(c->fd);
+    open_connection(number);
+    if (c->busy)
+        send_request(c);
+}
+
 static void ended(int number) {
     struct client *c = &clients[number];
+    if (!c->ending && options.reopen) {
+        reopen(number);
+        return;
+    }
     if (!c->ending)
         fail(c->busy ? "the server ended the connection in an answer" : "the server ended the connection");
     close(c->fd);  /* which takes it out of the epoll as well */
@@ -235,9 +262,9 @@ static void readable(int number) {
     ssize_t got = recv(c->fd, piece, sizeof piece, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN)
         return;
-    if (got < 0)
+    if (got < 0 && !(options.reopen && errno == ECONNRESET))
         fail_errno("recv");
-    if (!got) {
+    if (got <= 0) {
         ended(number);
         return;
     }
@@ -279,7 +306,7 @@ static bool all_done(void) {
 }
 
 static uint64_t run(void) {
-    uint64_t begin = now_ns();
+    uint64_t begin = progress_ns = now_ns();
     end_ns = begin + (uint64_t)(options.seconds * 1e9);
     if (options.rate > 0) {
         /* Clients that know nothing of each other: phases of the golden ratio, which never bunch and never line up. */
@@ -331,7 +358,7 @@ static void print_results(uint64_t passed_ns, uint64_t cpu_ns) {
     print_histogram("served_us", &served);
     if (options.rate > 0)
         print_histogram("lag_us", &lag);
-    printf("\"late\": %" PRIu64 ", \"clients\": [", late);
+    printf("\"late\": %" PRIu64 ", \"reopened\": %" PRIu64 ", \"clients\": [", late, reopened);
     for (int k = 0; k < options.clients; k++)
         printf("%s%" PRIu64, k ? ", " : "", clients[k].answered);
     printf("]}\n");
@@ -351,7 +378,7 @@ static uint8_t *read_file(const char *path, size_t *size) {
 
 static void usage(void) {
     fputs("usage: load --port N --request FILE --answer FILE (--seconds S | --requests N) [--host IPV4] [--clients N]\n"
-          "            [--rate REQUESTS_PER_SECOND_AND_CLIENT] [--id] [--reconnect] [--late-ms N] [--timeout-s N]\n",
+          "            [--rate REQUESTS_PER_SECOND_AND_CLIENT] [--id] [--reconnect | --reopen] [--late-ms N] [--timeout-s N]\n",
           stderr);
     exit(2);
 }
@@ -360,7 +387,7 @@ static void parse(int count, char **words) {
     static const struct option known[] = {
         {"host", 1, 0, 'h'}, {"port", 1, 0, 'p'}, {"request", 1, 0, 'q'}, {"answer", 1, 0, 'a'},
         {"seconds", 1, 0, 's'}, {"requests", 1, 0, 'n'}, {"clients", 1, 0, 'c'}, {"rate", 1, 0, 'r'},
-        {"id", 0, 0, 'i'}, {"reconnect", 0, 0, 'x'}, {"late-ms", 1, 0, 'l'}, {"timeout-s", 1, 0, 't'}, {0}};
+        {"id", 0, 0, 'i'}, {"reconnect", 0, 0, 'x'}, {"reopen", 0, 0, 'o'}, {"late-ms", 1, 0, 'l'}, {"timeout-s", 1, 0, 't'}, {0}};
     const char *host = "127.0.0.1", *request = NULL, *answer = NULL;
     int port = 0;
     for (int letter; (letter = getopt_long(count, words, "", known, NULL)) != -1;)
@@ -375,6 +402,7 @@ static void parse(int count, char **words) {
         case 'r': options.rate = atof(optarg); break;
         case 'i': options.with_id = true; break;
         case 'x': options.reconnect = true; break;
+        case 'o': options.reopen = true; break;
         case 'l': options.late_ns = strtoull(optarg, NULL, 10) * 1000000u; break;
         case 't': options.timeout_ns = strtoull(optarg, NULL, 10) * 1000000000u; break;
         default: usage();
@@ -383,7 +411,7 @@ static void parse(int count, char **words) {
     if (optind != count || port < 1 || port > 65535 || !request || !answer
         || inet_pton(AF_INET, host, &options.server.sin_addr) != 1
         || options.clients < 1 || options.clients > CLIENTS_MAX || (options.rate != 0 && options.rate < 1)
-        || options.seconds < 0 || !options.timeout_ns || (options.seconds > 0) == (options.requests > 0))
+        || (options.reconnect && options.reopen) || options.seconds < 0 || !options.timeout_ns || (options.seconds > 0) == (options.requests > 0))
         usage();
     options.request = read_file(request, &options.request_size);
     options.answer = read_file(answer, &options.answer_size);

@@ -61,6 +61,7 @@ class Load(NamedTuple):
     late: int  # answers after more than LATE_MS
     clients: list[int]  # answers for each
     cpu_s: float  # that the generator itself took
+    reopened: int  # connections that the server ended, with `reopen`
 
     @property
     def rate(self) -> float:
@@ -111,10 +112,12 @@ def run(
     clients: int = 1,
     rate: float = 0,
     reconnect: bool = False,
+    reopen: bool = False,
     timeout_s: int = _TIMEOUT_S,
 ) -> Load:
     """Asks for this long or this often (in all), closed loop, or `rate` times a second and client; with `reconnect`
-    each time on a new connection, which the server ends. No answer within the time-out: LoadError."""
+    each time on a new connection, which the server ends; with `reopen` again where the server has ended one. No answer
+    within the time-out: LoadError."""
     program = compile_generator()
     with tempfile.TemporaryDirectory(prefix="meterport-load-") as name:
         folder = pathlib.Path(name)
@@ -124,7 +127,7 @@ def run(
         command += ["--clients", str(clients), "--rate", str(rate), "--late-ms", str(LATE_MS)]
         command += ["--timeout-s", str(timeout_s)]
         command += ["--requests", str(requests)] if requests else ["--seconds", str(seconds)]
-        command += ["--id"] * exchange.numbered + ["--reconnect"] * reconnect
+        command += ["--id"] * exchange.numbered + ["--reconnect"] * reconnect + ["--reopen"] * reopen
         try:
             done = subprocess.run(
                 command,
@@ -152,4 +155,5 @@ def parse(text: str) -> Load:
     raw = json.loads(text)
     lag = Times(**raw["lag_us"]) if "lag_us" in raw else None
     latency, served = Times(**raw["latency_us"]), Times(**raw["served_us"])
-    return Load(raw["requests"], raw["seconds"], latency, lag, served, raw["late"], raw["clients"], raw["cpu_s"])
+    times = (raw["requests"], raw["seconds"], latency, lag, served, raw["late"])
+    return Load(*times, raw["clients"], raw["cpu_s"], raw["reopened"])

@@ -36,8 +36,9 @@ HOST = "127.0.0.1"
 _PROGRAMS = pathlib.Path(__file__).resolve().parent / "host"
 _OUT = build.ROOT / "build" / "bench"
 _BAUD = 115200
-_READY_S = 60  # Callgrind makes everything fifty times slower
-_READ_FIRST_S = 60  # until the gateway has polled its meter
+_LINES = 100  # of output that are looked through
+READY_S = 20
+READY_CALLGRIND_S = 60  # which makes everything fifty times slower
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
 
 Progress = Callable[[str], object]
@@ -113,6 +114,10 @@ class Server:
             self.hold()
 
 
+class DoesNotFit(gateway.GatewayError):
+    """The gateway has not enough heap for this configuration."""
+
+
 class Interpreter(NamedTuple):
     """How MicroPython is called."""
 
@@ -178,9 +183,9 @@ class Bench:
     def __init__(
         self, tree: pathlib.Path, folder: pathlib.Path, progress: Progress, upy: Interpreter | None = None
     ) -> None:
-        """`tree`: of a checkout; `folder`: for the servers' files, exists; `upy`: instead of interpreter(). `heap` of
-        the servers to come may be set to another size."""
-        self.heap = HEAP
+        """`tree`: of a checkout; `folder`: for the servers' files, exists; `upy`: instead of interpreter(). Of the
+        servers to come, `heap` may be set to another size, and `ready_s` to another time to start in."""
+        self.heap, self.ready_s = HEAP, READY_S
         self.tree, self.folder, self.progress = tree, folder, progress
         self._upy = upy or interpreter(progress)
         self.page = _page(device_tree(tree, progress))
@@ -220,7 +225,8 @@ class Bench:
         config = sim.merge(config, {"buses": [{"uart": "bus0", "baud": _BAUD}]})
         gateway.write_config(folder, sim.merge(config, over or {}))
         (folder / "data" / "meters").mkdir()
-        (folder / "data" / "meters" / "ramp.json").write_bytes(servers.ramp_profile(REGISTERS, FUNCTION))
+        for profile, count in (("ramp", REGISTERS), ("ramp10", 10)):
+            (folder / "data" / "meters" / f"{profile}.json").write_bytes(servers.ramp_profile(count, FUNCTION))
         line = VirtualLine(list(meters) or [LineRamp(UNIT)], _BAUD, link=str(folder / "bus0"))
         self._stack.enter_context(line)
         tree = device_tree(self.tree, self.progress)
@@ -231,8 +237,16 @@ class Bench:
             path = f"{tree}:{tree}/lib:{programs}/lib:.frozen"
             program = [f"{programs}/main.py", *ports.words()]
         server = self._start(GATEWAY, program, path, ports, folder)
-        server.process.wait_ready(_READY_S, ports.http, ports.modbus)
-        self._wait_polled(server)
+        on = over.get("http", {}).get("enabled", True) if over else True
+        try:
+            server.process.wait_ready(self.ready_s, ports.http if on else 0, ports.modbus)
+            self._wait_polled(server)
+        except (OSError, gateway.GatewayError) as error:
+            said = server.process.tail(_LINES)
+            server.process.stop()
+            if "MemoryError" in said:
+                raise DoesNotFit(f"no room in a heap of {self.heap}:\n{said}") from error
+            raise
         server.hold()
         return server
 
@@ -240,8 +254,8 @@ class Bench:
         """Until all meters are online, as unit 255 says (docs/contracts.md: holding register 10 has how many there are,
         12 how many are online)."""
         request = bytes.fromhex("4d5000000006ff03000a0003")
-        deadline = time.monotonic() + _READ_FIRST_S
-        with socket.create_connection((HOST, server.ports.modbus), timeout=_READ_FIRST_S) as connection:
+        deadline = time.monotonic() + self.ready_s
+        with socket.create_connection((HOST, server.ports.modbus), timeout=self.ready_s) as connection:
             while True:
                 connection.sendall(request)
                 answer = connection.recv(64)
@@ -257,7 +271,7 @@ class Bench:
         (folder / "page.html").write_bytes(self.page)
         tree = _program_tree(program, packages)
         server = self._start(name, [f"{tree}/main.py", *ports.words()], f"{tree}/lib:.frozen", ports, folder)
-        server.process.wait_line("^ready", _READY_S)
+        server.process.wait_line("^ready", self.ready_s)
         _wait_open(ports.http if name == MICRODOT else ports.modbus)  # microdot listens a little later
         server.hold()
         return server
@@ -286,7 +300,7 @@ class Bench:
         self._stack.enter_context(process)
         server = Server(PYMODBUS, process, ports)
         self._stack.callback(_let_go, server)
-        process.wait_line("^ready", _READY_S)
+        process.wait_line("^ready", self.ready_s)
         _wait_open(ports.modbus)
         server.hold()
         return server
@@ -299,7 +313,7 @@ def _let_go(server: Server) -> None:
 
 
 def _wait_open(port: int) -> None:
-    deadline = time.monotonic() + _READY_S
+    deadline = time.monotonic() + READY_S
     while True:
         try:
             socket.create_connection((HOST, port), timeout=1).close()

@@ -1,0 +1,275 @@
+"""`make bench-scaling`: how our gateway's rate, latency and heap follow clients, registers, meters and browsers.
+
+In:  options (see --help). Out: a table on stdout, with --svg the same as plots, with --json as one object. Same
+     interpreter, heap and rules as `make bench`: every byte of every answer is compared, one server at a time runs.
+
+Clients are in a closed loop. Where there are more than the gateway has slots for, it closes the least recently used
+connection for each newcomer, so these clients come again; no request is lost.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from tools.bench import __main__ as bench_main
+from tools.bench import exchanges, host_tables, load, plot, processes, questions
+from tools.bench.compare import Case, Sample
+from tools.bench.probe import Probe
+from tools.bench.processes import HOST, LineRamp, Server
+
+CLIENTS = (1, 2, 4, 6, 8, 10, 12, 14, 16)
+REGISTERS = (1, 10, 25, 50, 75, 100, 125)
+METERS = (1, 4, 8, 16, 24, 32)
+BROWSERS = (0, 1, 2)
+ON, OFF = "all services", "Modbus TCP alone"
+_SMALL = 10  # registers of a meter where there are many
+_USUAL_CLIENTS = 4  # beside browsers
+_BROWSE_S = 1.0  # between two questions of a browser
+_MOST = 13.0  # an answer of a crowd may take so many seconds: each reconnect waits for its turn
+
+
+class Point(NamedTuple):
+    """One load."""
+
+    axis: str
+    value: int
+    services: str
+    case: Case | None  # None: the gateway does not start, its heap is too small
+    browsers: int
+    samples: list[Sample]
+    heaps: list[int]  # bytes in use with the clients connected, after a collection
+
+    @property
+    def rate(self) -> float:
+        """Answers per second on a core that nobody else uses."""
+        return statistics.median(1e6 / sample.core_us for sample in self.samples)
+
+    @property
+    def measured_rate(self) -> float:
+        """Answers per second that went by."""
+        return statistics.median(sample.load.rate for sample in self.samples)
+
+    @property
+    def p99_ms(self) -> float:
+        """Median of the rounds."""
+        return statistics.median(sample.load.latency.p99 for sample in self.samples) / 1000
+
+    @property
+    def heap(self) -> int:
+        """Bytes."""
+        return round(statistics.median(self.heaps))
+
+    def as_json(self) -> dict[str, Any]:
+        """Rounded."""
+        where = {"axis": self.axis, "value": self.value, "services": self.services, "fits": bool(self.samples)}
+        if not self.samples:
+            return where
+        return where | {
+            "rate": round(self.rate, 1),
+            "measured_rate": round(self.measured_rate, 1),
+            "p99_ms": round(self.p99_ms, 3),
+            "heap_bytes": self.heap,
+            "reopened": sum(sample.load.reopened for sample in self.samples),
+        }
+
+
+def _quiet_services() -> dict[str, Any]:
+    return {name: {"enabled": False} for name in ("http", "bacnet", "finder", "ntp", "posting")}
+
+
+def _meters(count: int) -> dict[str, Any]:
+    return {
+        "meters": [
+            {"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": f"ramp{_SMALL}"} for k in range(count)
+        ]
+    }
+
+
+def points(bench: processes.Bench) -> list[Point]:
+    """All loads, their servers started and held."""
+    found = []
+
+    def add(axis: str, value: int, services: str, server: Server, count: int, clients: int, browsers: int = 0) -> None:
+        exchange = exchanges.read(count)
+        case = Case(f"{axis} {value}", server, server.ports.modbus, exchange, clients=clients, reopen=True)
+        found.append(Point(axis, value, services, case, browsers, [], []))
+
+    full = bench.gateway(probed=True)
+    alone = bench.gateway(_quiet_services(), probed=True)
+    for services, server in ((ON, full), (OFF, alone)):
+        for clients in CLIENTS:
+            add("clients", clients, services, server, 10, clients)
+        for count in REGISTERS:
+            add("registers", count, services, server, count, 1)
+    for count in METERS:
+        for services, over in ((ON, {}), (OFF, _quiet_services())):
+            meters = [LineRamp(1 + k) for k in range(count)]
+            try:
+                server = bench.gateway(over | _meters(count), meters, probed=True)
+            except processes.DoesNotFit as error:
+                bench.progress(f"{count} meters, {services}: {str(error).splitlines()[0]}")
+                found.append(Point("meters", count, services, None, 0, [], []))
+            else:
+                add("meters", count, services, server, _SMALL, 1)
+    for count in BROWSERS:
+        add("browsers", count, ON, full, 10, _USUAL_CLIENTS, count)
+    return found
+
+
+@contextlib.contextmanager
+def browsing(server: Server, browsers: int) -> Iterator[None]:
+    """So many browsers that ask for readings and status each second, as the page does."""
+    ended, errors = threading.Event(), []
+    documents = [
+        questions.get("/api/readings", True, questions.readings(1)),
+        questions.get("/api/status", True, lambda body: json.loads(body)),
+    ]
+
+    def browse() -> None:
+        try:
+            with exchanges.Kept(server.ports.http) as kept:
+                while not ended.is_set():
+                    for document in documents:
+                        kept.ask(document)
+                    ended.wait(_BROWSE_S)
+        except Exception as error:  # raised where the block ends
+            errors.append(error)
+
+    threads = [threading.Thread(target=browse, daemon=True) for _ in range(browsers)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
+
+
+def measure(point: Point, case: Case, seconds: float) -> None:
+    """One more sample of a point."""
+    server = case.server
+    with server.running(), Probe(server) as probe, browsing(server, point.browsers):
+        before = server.cpu()
+        asked = load.run(
+            case.port, case.exchange, seconds=seconds, clients=case.clients, reopen=True, timeout_s=round(_MOST)
+        )
+        after = server.cpu()
+        point.samples.append(
+            Sample(asked, processes.Cpu(*(late - early for late, early in zip(after, before, strict=True))))
+        )
+        with _connected(case):
+            point.heaps.append(probe.collect().used)
+
+
+@contextlib.contextmanager
+def _connected(case: Case) -> Iterator[None]:
+    """The clients of a case, each with an answer; those that there is no room for have been closed again."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(case.clients):
+            client = stack.enter_context(socket.create_connection((HOST, case.port), timeout=_MOST))
+            client.sendall(case.exchange.request)
+            client.recv(512)
+        yield
+
+
+def sheet(found: list[Point], rounds: int, seconds: float) -> host_tables.Sheet:
+    """The table."""
+    columns = ["axis", "value", "services", "/s on a free core", "/s measured", "p99 ms", "heap used", "opened again"]
+    rows = []
+    for point in found:
+        cells = ["does not fit", "", "", "", ""]
+        if point.samples:
+            cells = [f"{point.rate:.0f}", f"{point.measured_rate:.0f}", f"{point.p99_ms:.2f}", f"{point.heap}"]
+            cells.append(str(sum(sample.load.reopened for sample in point.samples)))
+        rows.append([point.axis, str(point.value), point.services, *cells])
+    return host_tables.Sheet(f"Scaling: {rounds} rounds of {seconds:g} s", 3, columns, rows)
+
+
+def figure(found: list[Point]) -> plot.Figure:
+    """The plots."""
+    axes = ["clients", "registers", "meters", "browsers"]
+    rows: list[tuple[plot.Axis, Callable[[Point], float]]] = [
+        (plot.Axis("requests/s on a free core", False, ",.0f"), lambda point: point.rate),
+        (plot.Axis("99th percentile of latency, ms", True, ",g"), lambda point: point.p99_ms),
+        (plot.Axis("heap in use, KiB of 128", False, ",.0f"), lambda point: point.heap / 1024),
+    ]
+    there = [point for point in found if point.samples]
+    panels = [
+        [
+            [
+                plot.Series(number, [(point.value, value(point)) for point in chosen])
+                for number, services in enumerate((ON, OFF))
+                if (chosen := [point for point in there if (point.axis, point.services) == (axis, services)])
+            ]
+            for axis in axes
+        ]
+        for _, value in rows
+    ]
+    names = ["clients in a closed loop", "registers of a read", "meters, polled", f"browsers beside {_USUAL_CLIENTS}"]
+    title = "Reads from memory, 32-bit MicroPython with a heap of 128 KiB"
+    return plot.Figure(title, [ON, OFF], names, [axis for axis, _ in rows], panels)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options. Ends the program with 2 when one is wrong."""
+    parser = argparse.ArgumentParser(prog="bench-scaling", description="How our gateway scales; see make bench.")
+    parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")
+    parser.add_argument("--svg", metavar="FILE", type=pathlib.Path, help="write the plots there")
+    parser.add_argument("--markdown", metavar="FILE", type=pathlib.Path, help="write the table there")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default %(default)s")
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="default %(default)s")
+    bench_main.add_where(parser)
+    options = parser.parse_args(arguments)
+    bench_main.check_where(parser, options)
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs it; returns the exit code."""
+    options = parse(arguments)
+
+    def run() -> None:
+        with (
+            tempfile.TemporaryDirectory(prefix="meterport-scaling-") as name,
+            processes.Bench(options.tree, pathlib.Path(name), bench_main.progress) as bench,
+        ):
+            found = points(bench)
+            for turn in range(options.rounds):
+                for point in found:
+                    if point.case:
+                        what = f"{point.case.what}, {point.services}"
+                        bench_main.progress(f"round {turn + 1} of {options.rounds}: {what}")
+                        measure(point, point.case, options.seconds)
+        _write(found, options)
+
+    return bench_main.on_one_core(options, run)
+
+
+def _write(found: list[Point], options: argparse.Namespace) -> None:
+    table = sheet(found, options.rounds, options.seconds)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else host_tables.WIDTH)
+    console.print(host_tables.table(table))
+    if options.json:
+        figures = {"rounds": options.rounds, "seconds": options.seconds, "points": [one.as_json() for one in found]}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if options.svg:
+        options.svg.write_text(plot.svg(figure(found)), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(host_tables.markdown_sheet(table), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
