@@ -69,9 +69,9 @@ def same(frame, request, length):
     return len(frame) == length and begins(frame, request, length)
 
 
-def begins(buf, request, length):
-    """Whether `buf` begins with request[:length]."""
+def begins(buf, request, length, at=0):
+    """Whether buf[at:] begins with request[:length]."""
     for i in range(length):
-        if buf[i] != request[i]:
+        if buf[at + i] != request[i]:
             return False
     return True

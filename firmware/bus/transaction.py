@@ -85,6 +85,7 @@ class Transaction:
         self._request = None  # of the exchange that is under way
         self._request_length = 0
         self._sent_ms = 0
+        self._still = False  # nothing comes: the next byte is worth a look
         self._rest_ms = 0  # for which the line is not looked at, since the answer cannot be whole before
         seam.watch(line.stream, self)
 
@@ -106,12 +107,13 @@ class Transaction:
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
         if length > end and not self._echo:
             self._look_away(length - end)
-        if end == got or length < 0 or 0 < length <= end:
+        if self._still or length < 0 or 0 < length <= end:
+            self._still = False
             self._waker.wake()
 
     def _look_away(self, rest):
         """`rest` bytes are missing from what looks like the answer: they come one to four at a time, and each time
-        would cost the loop as much as a client's request."""
+        would cost the loop as much as a client's request. Noise that looks like that puts the answer off by as much."""
         rest_ms = (rest - _LAST) * self._character_us // 1000
         rx = self.rx
         if rest_ms >= _REST_MIN_MS and rx[0] == self._request[0] and rx[1] & 0x7F == self._request[1]:
@@ -247,6 +249,7 @@ class Transaction:
                 break
             end = self._end
             # Once something came, the line falling silent means: look at it, it may end without telling its length.
+            self._still = not flowing
             woken = await waker.wait_ms(self._silence_ms if flowing else timeout_ms - passed_ms)
             came = self._end != end
             if (woken or came or flowing) and self._found(not (woken or came)):
@@ -263,32 +266,41 @@ class Transaction:
             return False
         begin = 0
         if self._echo:
-            length = self._request_length
-            if end < length:
+            if end < self._request_length:
                 return False
-            if begins(self.rx, self._request, length):
-                begin = length
+            begin = self._echo_end()
         place = rtu.find_answer(self.rx, end, self._request, self._request_length, silent, begin)
         if not place:
             return False
         counters = self.counters
         self.at = place >> 16
         self.n = place & 0xFFFF
-        counters.noise_bytes += self.at - begin
+        counters.noise_bytes += self.at
         if begin:
+            counters.noise_bytes -= self._request_length
             counters.echoes += 1
         if self.rx[self.at + 1] & 0x80:
             counters.exceptions += 1
             tally.exception(counters.tally, self.rx[self.at + 2])
         return True
 
+    def _echo_end(self):
+        """Where the request's own echo ends in what has come, 0 without one. A stray byte may be before it; and whoever
+        took it for the answer, which looks the same for functions 5 and 6, would confirm what nobody has done."""
+        length = self._request_length
+        for at in range(self._end - length + 1):
+            if begins(self.rx, self._request, length, at):
+                return at + length
+        return 0
+
     def _no_answer(self):
         """Counts what came instead of the answer, by kind."""
         end = self._end
         counters = self.counters
         self.reason = 0
-        if self._echo and end == self._request_length and begins(self.rx, self._request, end):
+        if self._echo and end >= self._request_length and self._echo_end() == end:
             counters.echoes += 1
+            counters.noise_bytes += end - self._request_length
             end = 0
         if not end:
             counters.timeouts += 1

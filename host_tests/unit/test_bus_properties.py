@@ -87,12 +87,15 @@ HARMLESS = {
     "glued before": lambda right, request, x, late: ([(ANSWER_MS, foreign(request, x) + right)], 0),
     "glued after": lambda right, request, x, late: ([(ANSWER_MS, right + foreign(request, x))], 0),
     "stray before": lambda right, request, x, late: ([(1, b"\0"), (2 + x % 30, right)], 1),
-    # A zero right behind a frame leaves its CRC right: where nobody knows the length it must keep t3.5.
+    # A zero right behind a frame leaves its CRC right: where nobody knows the length it must keep t3.5. It comes before
+    # the next answer, or even its echo, could: in the midst of one it would do harm.
     "stray after": lambda right, request, x, late: (
-        [(ANSWER_MS, right), (ANSWER_MS + x + 10 * (right[1] == VENDORS), b"\0")], 0,
+        [(ANSWER_MS, right), (ANSWER_MS + (6 + x % 5 if right[1] == VENDORS else x % 11), b"\0")], 0,
     ),
+    # Not at the same moment: what the loop does first then is not said.
     "pieces": lambda right, request, x, late: (
-        [(ANSWER_MS, right[: 1 + x % (len(right) - 1)]), (ANSWER_MS + x % 40, right[1 + x % (len(right) - 1) :])], 1,
+        [(ANSWER_MS, right[: 1 + x % (len(right) - 1)]), (ANSWER_MS + 1 + x % 39, right[1 + x % (len(right) - 1) :])],
+        1,
     ),
 }  # fmt: skip
 HARMFUL = {

@@ -582,3 +582,40 @@ def test_a_long_life_of_good_and_bad_exchanges_leaves_no_answer_to_the_wrong_req
 
         wire.answers = [answer] * 1000
         assert wire.run(life()) > 30
+
+
+# -- stray bytes
+
+
+@pytest.mark.parametrize("before", [b"", b"\0", b"\xff\x07"])
+def test_a_write_is_not_confirmed_by_its_own_echo_behind_a_stray_byte(make, before):
+    def repeat(wire, request):
+        wire.line.deliver(before + request, wire.after(request, 1))
+
+    wire = make(repeat, config={"echo": True})
+    assert ask_once(wire, WRITE) == ("timed out", None)
+    assert (wire.counters.echoes, wire.counters.noise_bytes) == (1, len(before))
+
+
+@pytest.mark.parametrize("before", [b"", b"\0", b"\xff\x07"])
+@pytest.mark.parametrize("between", [b"", b"\0"])
+def test_behind_its_echo_the_confirmation_of_a_write_is_found(make, before, between):
+    def answer(wire, request):
+        wire.line.deliver(before + request, wire.after(request, 1))
+        wire.line.deliver(between + request, wire.after(request, 20))
+
+    wire = make(answer, config={"echo": True})
+    assert ask_once(wire, WRITE) == ("answered", WRITE)
+    assert (wire.counters.echoes, wire.counters.noise_bytes) == (1, len(before) + len(between))
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"\x07\x03", b"\xa5" * 4])
+def test_an_answer_long_after_a_stray_byte_is_taken_when_it_comes(make, stray):
+    def answer(wire, request):
+        wire.line.deliver(stray, wire.after(request, 1))
+        wire.line.deliver(ANSWER, wire.after(request, 60))
+
+    wire = make(answer)
+    assert ask_once(wire, timeout_ms=1000) == ("answered", ANSWER)
+    begun_us, _ = wire.line.sent[0]
+    assert wire.clock.ms - begun_us / 1000 < wire.after(READ_2, 60) + 20
