@@ -4,10 +4,8 @@ In:  a processes.Bench, Results. Out: rows in the Results. Raises load.LoadError
      starting servers raises.
 """
 
-import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tools import sim
@@ -129,7 +127,7 @@ def pages(bench: Bench, results: Results) -> None:
 def paced(bench: Bench, results: Results) -> None:
     """Eight and ten clients at a fixed rate each. None of these servers takes much of the core, or spins, so they may
     go before all other programs of the machine, whose turns would else be counted as latency."""
-    with _before_others(results.progress):
+    with compare.before_others(results.progress):
         servers = (bench.poll_loop(), bench.gateway(), bench.echo())
         exchange = exchanges.read(10)
         cases = [
@@ -138,20 +136,6 @@ def paced(bench: Bench, results: Results) -> None:
             for server in servers
         ]
         results.paced += compare.interleave(cases, results.rounds, 2 * results.seconds, results.progress)
-
-
-@contextlib.contextmanager
-def _before_others(progress: Callable[[str], object]) -> Iterator[None]:
-    """Real-time priority for what is started within, where that is allowed (root)."""
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        progress("no right to real-time priority: other programs will be seen in the latencies")
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, *before)
 
 
 def heap(bench: Bench, results: Results) -> None:
