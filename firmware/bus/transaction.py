@@ -25,6 +25,8 @@ _BUFFER = const(2 * 256)  # an echo or a foreign frame, and the answer behind it
 _CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: silence is counted in these, also at 8N1
 _BUSY_MASK = const(0x3FFFFFFF)
 _GAP_FAST_US = const(1750)  # 2.5.1.1: fixed above 19200 baud
+_LAST = const(4)  # bytes of an answer that are watched coming: the silence after them is counted from the last one
+_REST_MIN_MS = const(3)  # for less it is not worth it to look away
 
 
 class Counters:
@@ -83,6 +85,7 @@ class Transaction:
         self._request = None  # of the exchange that is under way
         self._request_length = 0
         self._sent_ms = 0
+        self._rest_ms = 0  # for which the line is not looked at, since the answer cannot be whole before
         seam.watch(line.stream, self)
 
     def on_ready(self, events):
@@ -101,7 +104,19 @@ class Transaction:
             self._end = 0
             return
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
+        if length > end and not self._echo:
+            self._look_away(length - end)
         if end == got or length < 0 or 0 < length <= end:
+            self._waker.wake()
+
+    def _look_away(self, rest):
+        """`rest` bytes are missing from what looks like the answer: they come one to four at a time, and each time
+        would cost the loop as much as a client's request."""
+        rest_ms = (rest - _LAST) * self._character_us // 1000
+        rx = self.rx
+        if rest_ms >= _REST_MIN_MS and rx[0] == self._request[0] and rx[1] & 0x7F == self._request[1]:
+            self._rest_ms = rest_ms
+            seam.interest(self._line.stream, 0)
             self._waker.wake()
 
     def fail(self, error):
@@ -115,6 +130,13 @@ class Transaction:
             seam.unwatch(self._line.stream)
             self._line.close()
             self._line = None
+
+    def _look(self):
+        """Ends what _look_away() has begun."""
+        if self._rest_ms:
+            self._rest_ms = 0
+            if self._line is not None:
+                seam.interest(self._line.stream, seam.READ)
 
     async def exchange(self, request, length, timeout_ms, slowest_ms=0):
         """Sends request[:length] and waits up to timeout_ms, counted from its last bit, for the answer. Returns
@@ -150,6 +172,7 @@ class Transaction:
             if result == LINE_DOWN and self._request is not None:  # it may be on its way to the meter
                 self._late.expect(request, length, self._sent_ms, max(timeout_ms, slowest_ms), False)
             self._request = None
+            self._look()
             counters.busy_ms = counters.busy_ms + seam.ticks_diff(seam.ticks_ms(), begin_ms) & _BUSY_MASK
         if result == ANSWERED:
             counters.answered += 1
@@ -216,6 +239,9 @@ class Transaction:
         begin_ms = seam.ticks_ms()
         flowing = False
         while self._line is not None:
+            if self._rest_ms:
+                await seam.sleep_ms(self._rest_ms)
+                self._look()
             passed_ms = seam.ticks_diff(seam.ticks_ms(), begin_ms)
             if passed_ms >= (timeout_ms + self._frame_ms if flowing else timeout_ms):
                 break
@@ -225,7 +251,7 @@ class Transaction:
             came = self._end != end
             if (woken or came or flowing) and self._found(not (woken or came)):
                 return ANSWERED
-            flowing = came
+            flowing = came or woken
         if self._line is None:
             return LINE_DOWN
         return self._no_answer()

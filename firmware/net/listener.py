@@ -139,10 +139,10 @@ class Connection:
         sent = self._write(buf, n)
         if sent == n:
             return True
-        self._keep(buf, sent, n)
+        self._keep_output(buf, sent, n)
         return False
 
-    def _keep(self, buf, sent, n):
+    def _keep_output(self, buf, sent, n):
         """What _write() has left of buf[:n], if the connection is not gone."""
         if sent >= 0:
             self._kept = bytes(memoryview(buf)[sent:n])

@@ -163,6 +163,8 @@ class FakeLine:
         self.finished = 0
         self.closed = False
         self.error = None  # raised by the next receive and send
+        self.events = 0
+        self.looks = 0  # at what has come
 
     def frames(self):
         return [data for _, data in self.sent]
@@ -183,7 +185,11 @@ class FakeLine:
 
     def _arrive(self, data):
         self.inbox += data
-        while self.inbox and self.owner is not None:
+        self.look()
+
+    def look(self):
+        """A turn of the poll loop."""
+        while self.inbox and self.owner is not None and self.events:
             left = len(self.inbox)
             self._ready()
             if len(self.inbox) == left:
@@ -203,6 +209,7 @@ class FakeLine:
     def receive(self, buf, at):
         if self.error:
             raise self.error
+        self.looks += 1
         n = min(len(self.inbox), len(buf) - at)
         buf[at : at + n] = self.inbox[:n]
         del self.inbox[:n]
@@ -248,6 +255,8 @@ def fake_seam(monkeypatch, clock):
     def interest(stream, events):
         assert stream.owner is not None
         stream.events = events
+        if events and isinstance(stream, FakeLine):
+            asyncio.get_running_loop().call_soon(stream.look)
 
     monkeypatch.setattr(seam, "watch", watch)
     monkeypatch.setattr(seam, "unwatch", unwatch)

@@ -75,6 +75,44 @@ def slowly(data, after_ms=5, byte_ms=1.15):
 # -- what is taken
 
 
+@pytest.mark.parametrize("baud", [1200, 9600, 19200])
+@pytest.mark.parametrize("count", [10, 36, 125])
+def test_the_line_is_not_looked_at_for_each_byte_of_a_long_answer(make, baud, count):
+    long = registers(7, 3, *range(count))
+    byte_ms = 10000 / baud
+    wire = make(slowly(long, byte_ms=byte_ms), baud=baud)
+    assert ask_once(wire, read_frame(7, 3, 0, count)) == ("answered", long)
+    assert wire.line.looks <= 12
+    # From the last byte on it takes no longer for that.
+    end_ms = len(READ_2) * byte_ms + 5 + (len(long) - 1) * byte_ms
+    begun_us, _ = wire.line.sent[0]
+    assert wire.clock.ms - begun_us / 1000 <= end_ms + 2
+
+
+@pytest.mark.parametrize("missing", range(1, 20))
+def test_after_looking_away_for_an_answer_that_breaks_off_the_line_is_looked_at_again(make, missing):
+    long = registers(7, 3, *range(20))
+
+    async def twice(wire):
+        first = await wire.ask(read_frame(7, 3, 0, 20))
+        assert wire.line.events
+        return first[0], await wire.ask(read_frame(7, 3, 0, 20))
+
+    wire = make(slowly(long[:-missing]), slowly(long))
+    assert wire.run(twice(wire)) == ("wrong", ("answered", long))
+
+
+def test_a_line_that_goes_while_nobody_looks_is_found_gone(make):
+    long = registers(7, 3, *range(125))
+
+    def break_off(wire, request):
+        wire.line.deliver(long, wire.after(request, 5), 1.15)
+        asyncio.get_running_loop().call_later(0.1, wire.line.unplug)
+
+    wire = make(break_off)
+    assert ask_once(wire, read_frame(7, 3, 0, 125))[0] == "line down"
+
+
 def test_a_whole_answer_is_taken(make):
     wire = make(ANSWER)
     assert ask_once(wire) == ("answered", ANSWER)

@@ -122,7 +122,7 @@ class ModbusConnection(Connection):
         sent = self.stream.write(adu, reply.size) or 0
         if sent != reply.size:
             slot.sent -= reply.size - sent
-            self._keep(adu, sent, reply.size)
+            self._keep_output(adu, sent, reply.size)
         return True
 
     def _other(self, got):
