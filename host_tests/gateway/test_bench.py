@@ -26,7 +26,7 @@ def test_all_servers_answer_right_and_every_figure_is_there(tmp_path, capsys):
     assert len(found["collections"]) == 4
     ours = {one["what"]: one["bytes"] for one in found["allocated"] if one["server"] == processes.GATEWAY}
     assert ours["10 registers"] < 100 < ours["page, kept alive"]
-    assert "| meterport to |" in tables.read_text()
+    assert "| request | meterport | poll loop |" in tables.read_text()
 
 
 def test_the_canary_counts_as_many_collections_as_the_garbage_takes(tmp_path):

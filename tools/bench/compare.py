@@ -5,8 +5,10 @@ In:  Cases. Out: Rows: rates, latencies, CPU time for each request, and how each
      the other, and the median of those is given; the order turns from round to round. Raises load.LoadError.
 """
 
+import contextlib
+import os
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tools.bench import load
@@ -162,3 +164,21 @@ def ratio(row: Row, reference: Row, value: Callable[[Sample], float]) -> Spread:
 def find(rows: Iterable[Row], what: str, server: str) -> Row | None:
     """The row of this load and server, or None."""
     return next((row for row in rows if (row.case.what, row.case.server.name) == (what, server)), None)
+
+
+@contextlib.contextmanager
+def before_others(progress: Callable[[str], object], *pids: int) -> Iterator[None]:
+    """Real-time priority for these processes and for what is started within, where that is allowed (root): the turns
+    of other programs would else be counted as latency. For loads that leave the core free most of the time."""
+    everybody = (0, *pids)  # 0: ourselves
+    before = [(os.sched_getscheduler(pid), os.sched_getparam(pid)) for pid in everybody]
+    try:
+        for pid in everybody:
+            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        progress("no right to real-time priority: other programs will be seen in the latencies")
+    try:
+        yield
+    finally:
+        for pid, (policy, parameter) in zip(everybody, before, strict=True):
+            os.sched_setscheduler(pid, policy, parameter)

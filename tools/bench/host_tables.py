@@ -8,15 +8,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tools.bench import compare
 from tools.bench.compare import Row
 from tools.bench.host_stages import Idle, Ratio, Results
 from tools.bench.memory import Allocated, Collections
+from tools.bench.processes import GATEWAY
 
+ROWS, RATIOS, ALLOCATED = "Requests", "Our gateway to the others, round by round", "Heap for each request"
 WIDTH = 132  # of the tables where the terminal does not say
 NOTES = """\
-Medians of the rounds. Client and server share one core; each server is held while another one is asked.
-user, system: CPU time of the server for each request. core: of server and client together, which is what a request
-takes on a core that nobody else uses; ratios on a free core are made of it."""
+Medians of {rounds} rounds of {seconds:g} s. Client and server share one core; each server is held while another one is
+asked. user, system: CPU time of the server for each request. core: of server and client together, which is what a
+request takes on a core that nobody else uses; ratios on a free core are made of it."""
 
 
 class Sheet(NamedTuple):
@@ -52,17 +55,17 @@ def rows_sheet(results: Results) -> Sheet:
         found += [f"{row.latency_us(name):.1f}" for name in ("p50", "p99")]
         found += [f"{row.cpu_us(kind):.2f}" for kind in ("user", "system")]
         rows.append([*found, f"{row.core_us.median:.2f}", f"{row.fairness:.2f}" if row.case.clients > 1 else ""])
-    return Sheet(f"Requests: {results.rounds} rounds of {results.seconds:g} s", 2, columns, rows)
+    return Sheet(ROWS, 2, columns, rows)
 
 
 def ratios_sheet(ratios: list[Ratio]) -> Sheet:
     """Our gateway to the others."""
-    columns = ["request", "meterport to", "rate", "least", "most", "on a free core", "least", "most", "user time"]
+    columns = ["request", "other", "rate", "least", "most", "on a free core", "least", "most", "user time"]
     rows = []
     for one in ratios:
         user = "" if one.user is None else f"{one.user:.2f}"
         rows.append([one.what, one.server, *(f"{value:.2f}" for value in (*one.rate, *one.core)), user])
-    return Sheet("Ratios, round by round", 2, columns, rows)
+    return Sheet(RATIOS, 2, columns, rows)
 
 
 def paced_sheet(rows: list[Row]) -> Sheet:
@@ -86,7 +89,7 @@ def paced_sheet(rows: list[Row]) -> Sheet:
 def allocated_sheet(rows: list[Allocated]) -> Sheet:
     """Garbage."""
     columns = ["request", "server", "bytes"]
-    return Sheet("Heap for each request", 2, columns, [[row.what, row.server, f"{row.bytes:.0f}"] for row in rows])
+    return Sheet(ALLOCATED, 2, columns, [[row.what, row.server, f"{row.bytes:.0f}"] for row in rows])
 
 
 def collections_sheet(rows: list[Collections]) -> Sheet:
@@ -110,7 +113,7 @@ def show(results: Results) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     for sheet in sheets(results):
         console.print(table(sheet))
-    console.print(NOTES)
+    console.print(NOTES.format(rounds=results.rounds, seconds=results.seconds))
 
 
 def table(sheet: Sheet) -> Table:
@@ -126,8 +129,27 @@ def table(sheet: Sheet) -> Table:
 
 
 def markdown(results: Results) -> str:
-    """The same for the README."""
-    return "\n".join(markdown_sheet(sheet) for sheet in sheets(results))
+    """For the README: the servers side by side, and what the others have no part in."""
+    side_by_side = [overview_sheet(results)] if results.rows else []
+    others = [sheet for sheet in sheets(results) if sheet.title not in (ROWS, RATIOS, ALLOCATED)]
+    return "\n".join(markdown_sheet(sheet) for sheet in side_by_side + others)
+
+
+def overview_sheet(results: Results) -> Sheet:
+    """A row for each request, a column for each server: requests per second on a free core, user time, heap."""
+    heaps = {(one.what, one.server): one.bytes for one in results.allocated}
+    names = list(dict.fromkeys(row.case.server.name for row in results.rows))
+    names.sort(key=lambda name: name != GATEWAY)
+    rows = []
+    for what in dict.fromkeys(row.case.what for row in results.rows):
+        cells = []
+        for name in names:
+            row = compare.find(results.rows, what, name)
+            cell = f"{1e6 / row.core_us.median:,.0f}/s, {row.cpu_us('user'):.1f} us" if row else ""
+            heap = heaps.get((what, name))
+            cells.append(cell if not row or heap is None else f"{cell}, {heap:,.0f} B")
+        rows.append([what, *cells])
+    return Sheet("Requests on a free core, user time and heap of each", 1, ["request", *names], rows)
 
 
 def markdown_sheet(sheet: Sheet) -> str:

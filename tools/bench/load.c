@@ -36,18 +36,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "histogram.h"
+
 enum {
     CLIENTS_MAX = 64,
     MESSAGE_MAX = 1 << 20,  /* bytes of a request or an answer */
     ID_SIZE = 2,
-    STEPS = 64,             /* of the histogram between two powers of two: 1.6 % */
-    BUCKETS = 40 * STEPS / 2,  /* up to 2^44 ns */
     TIMER = CLIENTS_MAX     /* in epoll's data, beside the numbers of clients */
-};
-
-struct histogram {
-    uint64_t buckets[BUCKETS], count, min, max;
-    double sum;
 };
 
 struct client {
@@ -96,44 +91,6 @@ static uint64_t clock_ns(clockid_t clock) {
 
 static uint64_t now_ns(void) {
     return clock_ns(CLOCK_MONOTONIC);
-}
-
-/* Histogram: values below STEPS have a bucket each; above, STEPS / 2 buckets for each power of two. */
-
-static unsigned bucket_of(uint64_t value) {
-    unsigned shift = 0;
-    while (value >> shift >= STEPS)
-        shift++;
-    unsigned bucket = shift * (STEPS / 2) + (unsigned)(value >> shift);
-    return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
-static uint64_t bucket_top(unsigned bucket) {
-    if (bucket < STEPS)
-        return bucket;
-    unsigned shift = bucket / (STEPS / 2) - 1;
-    return (((uint64_t)(bucket - shift * (STEPS / 2)) + 1) << shift) - 1;
-}
-
-static void note(struct histogram *h, uint64_t value) {
-    h->buckets[bucket_of(value)]++;
-    if (!h->count || value < h->min)
-        h->min = value;
-    if (value > h->max)
-        h->max = value;
-    h->count++;
-    h->sum += (double)value;
-}
-
-/* The least value that this share of all values does not exceed, up to the histogram's step. */
-static uint64_t quantile(const struct histogram *h, double share) {
-    uint64_t seen = 0;
-    for (unsigned k = 0; k < BUCKETS; k++) {
-        seen += h->buckets[k];
-        if (seen && (double)seen >= share * (double)h->count)
-            return bucket_top(k) < h->max ? bucket_top(k) : h->max;
-    }
-    return h->max;
 }
 
 /* One client */
@@ -341,15 +298,6 @@ static uint64_t run(void) {
 }
 
 /* What goes in and out */
-
-static void print_histogram(const char *name, const struct histogram *h) {
-    static const struct { const char *name; double share; } rows[] = {
-        {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}};
-    printf("\"%s\": {\"min\": %.3f", name, (double)h->min / 1e3);
-    for (unsigned k = 0; k < sizeof rows / sizeof *rows; k++)
-        printf(", \"%s\": %.3f", rows[k].name, (double)quantile(h, rows[k].share) / 1e3);
-    printf(", \"max\": %.3f, \"mean\": %.3f}, ", (double)h->max / 1e3, h->count ? h->sum / (double)h->count / 1e3 : 0);
-}
 
 static void print_results(uint64_t passed_ns, uint64_t cpu_ns) {
     printf("{\"requests\": %" PRIu64 ", \"seconds\": %.6f, ", latency.count, (double)passed_ns / 1e9);

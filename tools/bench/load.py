@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tools import debian
 
 SOURCE = pathlib.Path(__file__).resolve().with_name("load.c")
+_HEADER = SOURCE.with_name("histogram.h")
 OUT = SOURCE.parent.parent.parent / "build" / "bench"
 LATE_MS = 20  # no answer should take longer
 CLIENTS_MAX = 64
@@ -81,7 +82,8 @@ def compile_generator(out: pathlib.Path = OUT) -> pathlib.Path:
         compiler = shlex.split(told) if told else [debian.ensure_packages({"gcc": "gcc"})["gcc"]]
     except debian.MissingPackages as error:
         raise LoadError(f"the load generator needs a C compiler, or $CC: {error}") from error
-    mark = hashlib.sha256(" ".join([*compiler, *_FLAGS]).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+    sources = SOURCE.read_bytes() + _HEADER.read_bytes()
+    mark = hashlib.sha256(" ".join([*compiler, *_FLAGS]).encode() + sources).hexdigest()[:16]
     program = out / f"load-{mark}"
     if program.exists():
         return program
