@@ -1,0 +1,47 @@
+// Sockets are scarce here: one request at a time, so that one kept-alive connection does for all of a page.
+
+class Refused extends Error {
+  // An answer with a status of 400 or more; `fields` are what is wrong with a configuration: [{field, text}].
+  constructor(status, body) {
+    super(body.error || "the device answers " + status);
+    this.status = status;
+    this.fields = body.errors || [];
+  }
+}
+
+// There was no answer, or not all of it.
+class Unanswered extends Error {}
+
+let lastRequest = Promise.resolve();
+
+// The JSON that answers, in its turn. Throws Refused or Unanswered.
+function ask(method, path, body, limit_ms = 10000) {
+  const turn = lastRequest.then(() => send(method, path, body, limit_ms));
+  lastRequest = turn.catch(() => {});
+  return turn;
+}
+const get = path => ask("GET", path);
+
+async function send(method, path, body, limit_ms) {
+  let response, text, answer = {};
+  try {
+    response = await fetch(path, {
+      method,
+      // No page of another site can send this header without asking first.
+      headers: method === "GET" ? {} : { "X-Meterport": "1" },
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+      signal: AbortSignal.timeout(limit_ms),
+    });
+    text = await response.text();
+  } catch {
+    throw new Unanswered("the device does not answer");
+  }
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    if (response.ok) throw new Unanswered("the device's answer was cut short");
+  }
+  if (!response.ok) throw new Refused(response.status, answer);
+  return answer;
+}
