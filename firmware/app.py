@@ -10,7 +10,6 @@ import hashlib
 import os
 import sys
 
-import firmware
 from firmware.bus import Router
 from firmware.bus.bus import Bus
 from firmware.events import Events
@@ -25,7 +24,10 @@ _RESTART_FIRST_S = 1
 _RESTART_LAST_S = 60
 _CONFIG = "data/config.json"
 _CONFIG_TICKS = 5
-_BOOT_MODULES = ("config", "store", "profile_load", "strict_json")
+_PACK = 2048
+_BOOT_MODULES = (
+    "firmware.config", "firmware.store", "firmware.profile_load", "firmware.schema", "firmware.strict_json",
+)  # fmt: skip
 BUILT = ("http", "modbus", "ntp")
 
 
@@ -33,6 +35,7 @@ class App:
     """The running gateway. Its parts are attributes; status methods are what services may ask."""
 
     def __init__(self, board):
+        _pack(True)
         self.board = board
         self.clock = Clock(board.set_clock)
         self.events = Events(self.clock.uptime_s)
@@ -76,8 +79,16 @@ class App:
 
     # -- what services may ask
 
+    @staticmethod
+    def forget(*names):
+        """Gives modules back to the heap that were needed for one request only."""
+        _forget(*names)
+
     def name(self):
         return self.config["name"]
+
+    def hostname(self):
+        return self.config["network"]["hostname"]
 
     def uptime_s(self):
         return self.clock.uptime_s()
@@ -127,7 +138,7 @@ class App:
             self.events.add("config", "the new file will not do: %s" % error)
             due = []
         finally:
-            _forget("strict_json")
+            _forget("firmware.strict_json")
         return due or ["configuration"]
 
     def service_state(self, name):
@@ -171,6 +182,7 @@ class App:
             self._supervise("bus %d" % bus.number, bus.run)
         self._supervise("link", self._keep_link)
         self._supervise("tick", self._tick)
+        _pack(False)
 
     def _start(self, name, starter):
         try:
@@ -288,12 +300,22 @@ def _load_points(configs):
     return Points(meters)
 
 
+def _pack(on):
+    """While the firmware starts, the heap is collected often: then what stays lies together, and large pieces are left
+    for what is loaded later. (With garbage in between, they would be of half a kilobyte.)"""
+    if hasattr(gc, "threshold"):
+        gc.threshold(_PACK if on else -1)
+
+
 def _forget(*names):
-    """Gives modules that are needed at boot only back to the heap: 10 of its 128 KiB. They can be imported again."""
+    """Gives modules that are needed now and then only back to the heap: at boot 10 of its 128 KiB. They can be imported
+    again, and work on for whoever still holds something of them."""
     for name in names:
-        sys.modules.pop("firmware." + name, None)
-        if hasattr(firmware, name):
-            delattr(firmware, name)
+        module = sys.modules.pop(name, None)
+        package, _, last = name.rpartition(".")
+        holder = sys.modules.get(package)
+        if module is not None and hasattr(holder, last):
+            delattr(holder, last)
     gc.collect()  # what follows is allocated for good, and should lie together
 
 

@@ -10,104 +10,15 @@ import json
 import os
 
 from firmware import profile_load, store, strict_json
-from firmware.points import SLOTS
+from firmware.schema import SCHEMA, SPARSE
 
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
 _ERRORS_MAX = 12
-_METERS_MAX = 64
 _ON_BUS_MAX = 32  # unit loads of RS-485
 _FILE_MAX = 12288
 _ENOENT = 2
 _NO_FILE = object()
-
-# A key is (kind, default, allowed...): "bool"; "int", low, high; "text", shortest, longest; "choice", values;
-# "pin": GPIO number or null; "uart": number of a UART, or path of a serial device; "ip": dotted quad;
-# "ips", default, most: a list of them.
-# A section is a dict; a list is [schema of an item, most items].
-BUS = {
-    "uart": ("uart", 1),
-    "baud": ("choice", 9600, (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)),
-    "framing": ("choice", "8N1", ("8N1", "8E1", "8O1", "8N2")),
-    "tx": ("pin", None),
-    "rx": ("pin", None),
-    "direction": ("pin", None),
-    "gap_ms": ("int", 0, 0, 1000),
-    "echo": ("bool", False),
-    "broadcast": ("bool", False),
-    "turnaround_ms": ("int", 150, 0, 2000),
-}
-ROUTE = {
-    "unit": ("int", None, 1, 247),
-    "count": ("int", 1, 1, 247),
-    "bus": ("int", 0, 0, 1),
-    "address": ("int", 0, 0, 247),
-    "closed": ("bool", False),
-}
-METER = {
-    "slot": ("int", None, 0, SLOTS - 1),
-    "name": ("text", None, 1, 32),
-    "unit": ("int", None, 1, 247),
-    "profile": ("text", None, 1, 40),
-    "bus": ("int", 0, 0, 1),
-    "interval_s": ("int", 5, 1, 3600),
-    "max_age_s": ("int", 10, 0, 3600),
-    "timeout_ms": ("int", 500, 20, 10000),
-    "auto_timeout": ("bool", False),
-    "retries": ("int", 1, 0, 5),
-    "ct_primary": ("int", 1, 1, 1000000),
-    "ct_secondary": ("int", 1, 1, 1000000),
-    "pt_primary": ("int", 1, 1, 1000000),
-    "pt_secondary": ("int", 1, 1, 1000000),
-    "inverted": ("bool", False),
-}
-# What hardly any meter needs is not filled in: 64 meters would carry it through the heap and into the last good copy.
-# profile_load knows the defaults as well.
-_SPARSE = ("ct_primary", "ct_secondary", "pt_primary", "pt_secondary", "inverted")
-SCHEMA = {
-    "version": ("int", 1, 1, 1),
-    "name": ("text", "meterport", 1, 32),
-    "network": {
-        "link": ("choice", "wifi", ("wifi", "ethernet", "none")),
-        "ssid": ("text", "", 0, 32),
-        "password": ("text", "", 0, 63),
-        "country": ("text", "", 0, 2),
-    },
-    "sockets": {
-        "limit": ("int", 16, 4, 16),
-    },
-    "http": {
-        "enabled": ("bool", True),
-        "bind": ("ip", "0.0.0.0"),
-        "port": ("int", 80, 1, 65535),
-        "public_status": ("bool", False),
-        "commissioning": ("bool", False),
-        "max_connections": ("int", 4, 1, 8),
-        "idle_timeout_s": ("int", 15, 2, 300),
-    },
-    "modbus": {
-        "enabled": ("bool", True),
-        "bind": ("ip", "0.0.0.0"),
-        "port": ("int", 502, 1, 65535),
-        "allow_writes": ("bool", False),
-        "writers": ("ips", [], 8),
-        "priority": ("ips", [], 8),
-        "idle_timeout_s": ("int", 600, 10, 86400),
-    },
-    "bacnet": {"enabled": ("bool", True)},
-    "finder": {"enabled": ("bool", True)},
-    "ntp": {
-        "enabled": ("bool", True),
-        "server": ("text", "pool.ntp.org", 1, 64),
-        "port": ("int", 123, 1, 65535),
-        "interval_s": ("int", 3600, 64, 86400),
-    },
-    "posting": {"enabled": ("bool", True)},
-    "system": {"watchdog_s": ("int", 8, 0, 60)},
-    "buses": [BUS, 2],
-    "routes": [ROUTE, 32],
-    "meters": [METER, _METERS_MAX],
-}
 
 
 class Loaded:
@@ -197,7 +108,7 @@ def _section(raw, schema, path, errors):
             if wanted:
                 errors.append("%s: %s is not %s" % (where, _short(raw[key]), wanted))
             config[key] = raw[key]
-        elif key not in _SPARSE:
+        elif key not in SPARSE:
             if spec[1] is None and spec[0] != "pin":
                 errors.append("%s: missing" % where)
             config[key] = spec[1]
@@ -242,7 +153,8 @@ def _wrong(value, spec):
     if kind == "pin":
         return None if value is None or (number and 0 <= value <= 48) else "a GPIO number (0 to 48) or null"
     if kind == "ip":
-        return None if _is_ip(value) else 'an IPv4 address such as "0.0.0.0"'
+        good = _is_ip(value) or (value == spec[1] and isinstance(value, str))
+        return None if good else 'an IPv4 address such as "192.0.2.1"'
     if kind == "ips":
         good = isinstance(value, list) and len(value) <= spec[2] and all([_is_ip(one) for one in value])
         return None if good else 'a list of at most %d IPv4 addresses such as "192.0.2.1"' % spec[2]
@@ -268,6 +180,7 @@ def _cross_check(config, errors):
     modbus = config["modbus"]
     if http["enabled"] and modbus["enabled"] and http["port"] == modbus["port"]:
         errors.append("modbus.port: %d is taken by http.port" % modbus["port"])
+    _check_network(config["network"], errors)
     buses = config["buses"]
     if len(buses) == 2 and buses[0]["uart"] == buses[1]["uart"]:
         errors.append("buses[1].uart: %s is used by the other bus" % _short(buses[1]["uart"]))
@@ -309,3 +222,32 @@ def _cross_check(config, errors):
                 profile_load.load(name)
             except profile_load.ProfileError as error:
                 errors.append(where + "profile: %s" % error)
+
+
+def _check_network(network, errors):
+    """Addresses of the device's own, where it does not ask for them."""
+    name = network["hostname"]
+    if name.startswith("-") or not all([one in "-0123456789" or "a" <= one.lower() <= "z" for one in name]):
+        errors.append("network.hostname: %s: letters, digits and - only" % _short(name))
+    if network["dhcp"]:
+        return
+    for key in ("address", "netmask"):
+        if not network[key]:
+            errors.append("network.%s: needed when network.dhcp is off" % key)
+    if not network["address"] or not network["netmask"]:
+        return
+    address, mask = _number(network["address"]), _number(network["netmask"])
+    host = 0xFFFFFFFF - mask
+    if host & (host + 1) or not 3 <= host < 0xFFFFFF + 1:
+        errors.append('network.netmask: %s is not a netmask such as "255.255.255.0"' % network["netmask"])
+    elif not 0 < address & host < host or not 0x01000000 <= address < 0xE0000000:
+        errors.append("network.address: %s is no address of a device" % network["address"])
+    elif network["gateway"] and (_number(network["gateway"]) ^ address) & mask:
+        errors.append("network.gateway: %s is not in the network of network.address" % network["gateway"])
+
+
+def _number(ip):
+    number = 0
+    for part in ip.split("."):
+        number = number << 8 | int(part)
+    return number

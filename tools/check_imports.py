@@ -19,8 +19,10 @@ from typing import NamedTuple, TypeGuard
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Each may import those before it: "downward".
-CODECS = ("ntp", "dns", "http1", "modbus", "bacnet")
-CORE = ("events", "store", "strict_json", "profile", "profile_load", "signature", "points", "readings", "config")
+CODECS = ("ntp", "dns", "http1", "scram", "modbus", "bacnet")
+CORE = (
+    "events", "store", "strict_json", "profile", "profile_load", "signature", "points", "readings", "schema", "config",
+)  # fmt: skip
 
 ANYWHERE = ("gc", "micropython")
 _CODECS = tuple(CODECS)
@@ -44,7 +46,7 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
     Layer("main", ("main.py",), ("firmware.app", "firmware.board", "os", "sys")),
-    Layer("lib codecs", ("lib/*",), ("struct", "{lower}", "{own}")),
+    Layer("lib codecs", ("lib/*",), ("hashlib", "struct", "{lower}", "{own}")),
     Layer(
         "core",
         tuple(f"firmware/{name}.py" for name in CORE),

@@ -130,8 +130,8 @@ def test_the_status_names_every_service_and_what_it_does(rig, connection):
     assert status["config"] == {"source": "file", "errors": []}
     assert status["reboot_due"] == []
     services = {service["name"]: service for service in status["services"]}
-    assert services["http"] == {"name": "http", "state": "running", "port": rig.http_port}
-    assert services["modbus"] == {"name": "modbus", "state": "running", "port": rig.modbus_port}
+    assert services["http"] == {"name": "http", "state": "running", "slots": 1, "port": rig.http_port}
+    assert services["modbus"] == {"name": "modbus", "state": "running", "slots": 1, "port": rig.modbus_port}
     assert set(services) == {"http", "modbus", "bacnet", "finder", "ntp", "posting"}
     assert [bus["open"] for bus in status["buses"]] == [True]
     assert [meter["state"] for meter in status["meters"]] == ["online"] * 3
@@ -254,5 +254,5 @@ def test_without_public_status_the_page_is_there_and_the_data_is_not(make_rig):
         for path in DOCUMENTS:
             response, body = fetch(connection, path)
             assert response.status == 403
-            assert strict_json(body) == {"error": "http.public_status is off", "status": 403}
+            assert strict_json(body) == {"error": "not logged in, and http.public_status is off", "status": 403}
         assert "</html>" in page(connection)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from firmware import VERSION, config, points, profile_load
+from firmware import VERSION, config, points, profile_load, schema
 from firmware.bus.transaction import Counters as BusCounters
 from firmware.net import seam
 from firmware.net.budget import REASONS, SERVICES, Budget
 from firmware.readings import Readings
-from firmware.services.http import server as http_server
+from firmware.services.http import front
 from firmware.services.http.api import Api
 from firmware.services.http.server import HttpConnection, Server
 from firmware.services.modbus_tcp.server import Counters as ModbusCounters
@@ -83,6 +83,25 @@ class FakeApi:
     def __init__(self):
         self.documents = {}
         self.commands = {}
+        self.uptime_s = Uptime(100)
+        self.hostname = "meterport"
+
+    def find(self, path):
+        if path == "/":
+            return "open", "GET, HEAD", 0
+        if path not in self.documents:
+            return None, None, 0
+        return "read", ", ".join(["GET", "HEAD", *(method for method, of in self.commands if of == path)]), 0
+
+    def call(self, request, body, connection):
+        if request.path == "/":
+            return front.answer(None, request, body, connection)
+        if (request.method, request.path) in self.commands:
+            return self.commands[request.method, request.path](request.query), ()
+        return self.documents[request.path](), ()
+
+    def drop(self):
+        self.dropped = True
 
 
 class Bench:
@@ -147,7 +166,7 @@ def pieces_of(n):
 def test_the_page_is_what_lies_in_the_file(bench):
     response = bench.ask(get("/"))
     assert response.status == 200
-    assert response.body == Path(http_server._PAGE).read_bytes()
+    assert response.body == Path(front._PAGE).read_bytes()
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["content-length"] == str(len(response.body))
     assert response.headers["connection"] == "keep-alive"
@@ -252,7 +271,7 @@ def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):
 
 
 def test_a_page_that_cannot_be_read_is_500_and_logged(bench, events, monkeypatch):
-    monkeypatch.setattr(http_server, "_PAGE", "/nonexistent/page.html")
+    monkeypatch.setattr(front, "_PAGE", "/nonexistent/page.html")
     assert bench.ask(get("/")).status == 500
     assert len(events.texts()) == 1
 
@@ -450,6 +469,7 @@ def test_a_command_that_cannot_be_is_refused_with_the_reason(commands, data, sta
 
 def test_without_commissioning_there_are_no_commands(make):
     bench = make()
+    bench.api.documents["/api/do"] = lambda: iter(("{}",))
     bench.api.commands["POST", "/api/do"] = lambda query: pytest.fail("it was done")
     assert "commissioning" in error_of(bench.ask(get("/api/do", OURS, method="POST")), 403)
 
@@ -644,13 +664,15 @@ class App:
             [16, "active_power", 4, 1, "float32", 1, "W", "instantaneous"],
             [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
         ]
-        given = defaults(config.METER, slot=5, name='Haupt"zähler\\', unit=7, profile="test")
+        given = defaults(schema.METER, slot=5, name='Haupt"zähler\\', unit=7, profile="test")
         profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
         self.points = points.Points(
             [points.Meter(given, profile), points.Meter({**given, "slot": 6, "unit": 8}, profile)]
         )
         self.readings = Readings(uptime)
         self.config = {name: {"enabled": True} for name in SERVICES}
+        self.config["network"] = {"link": "wifi"}
+        self.link = type("Link", (), {"details": lambda self: ("192.0.2.7", None, None, None, None, -60)})()
         self.config["http"]["port"], self.config["modbus"]["port"], self.config["ntp"]["port"] = 80, 502, 123
         self.config_source = "last good"
         self.restarts = 3
@@ -673,6 +695,12 @@ class App:
 
     def name(self):
         return "gate \U0001f50c"
+
+    def hostname(self):
+        return "gate"
+
+    def forget(self, *names):
+        """The tests hold what they have loaded."""
 
     def uptime_s(self):
         return self.uptime()

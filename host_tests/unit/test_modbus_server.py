@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from firmware import config, points
+from firmware import config, points, schema
 from firmware.bus import OK, Router
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
@@ -291,7 +291,7 @@ def test_a_reply_has_the_requests_transaction_and_unit(make, tid, unit):
 
 
 def route(**values):
-    return defaults(config.ROUTE, **values)
+    return defaults(schema.ROUTE, **values)
 
 
 def test_a_route_leads_to_another_address_and_the_reply_names_the_unit_that_was_asked(make):

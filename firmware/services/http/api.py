@@ -1,187 +1,89 @@
-"""The JSON API: what GET /api/... says. Every field is in docs/contracts.md.
+"""The JSON API: which paths there are, who may use them, and the code that answers them, which is loaded when somebody
+asks. Every field is in docs/contracts.md.
 
-Each document is a generator of short texts, so that it can be sent piece by piece: a document of all readings is many
-times larger than what the heap could spare. Between two pieces others may run; each object is yielded in one piece
-and so is consistent in itself.
+One part of that code is in the heap at a time: a page that polls finds its part there, whoever logs in or saves puts
+another in its place, and when the last connection has gone nothing of it is left.
 """
 
-import gc
-import json
-
-from firmware import VERSION
-from firmware.net import seam
-from firmware.net.budget import REASONS, SERVICES
-from firmware.points import STATES
-from firmware.readings import QUALITIES
+# path, who may (open: everybody; read: with http.public_status everybody reads; session: who has logged in), methods,
+# longest body, module of this package. One text instead of a table, which would cost several times the heap.
+_ROUTES = (
+    "\n/ open GET,HEAD 0 front"
+    "\n/api/status read GET,HEAD 0 documents"
+    "\n/api/readings read GET,HEAD 0 documents"
+    "\n/api/bus read GET,HEAD 0 bus_api"
+    "\n/api/scan read GET,HEAD,POST,DELETE 0 bus_api"
+    "\n/api/sockets read GET,HEAD 0 documents"
+    "\n/api/session open GET,HEAD 0 login"
+    "\n/api/login open POST 512 login"
+    "\n/api/logout open POST 512 login"
+    "\n/api/password open POST 768 login"
+    "\n"
+)
+# What those modules load in their turn.
+_BORROWED = ("scram", "firmware.store")
 
 
 class Api:
-    """`app` gives the parts of the gateway: budget, points, readings, buses, events, and the services that run."""
+    """`app` is the running gateway (firmware.app.App)."""
 
     def __init__(self, app):
         self._app = app
-        self.documents = {
-            "/api/status": self.status,
-            "/api/readings": self.readings,
-            "/api/bus": self.bus,
-            "/api/scan": self.scan,
-            "/api/sockets": self.sockets,
-        }
-        self.commands = {("POST", "/api/scan"): self.start_scan, ("DELETE", "/api/scan"): self.stop_scan}
+        self._name = ""
+        self._part = None
+        self.uptime_s = app.uptime_s
+        self.hostname = app.hostname()
 
-    def readings(self):
-        """Every point of every meter: value, unit, age, quality."""
-        app = self._app
-        yield '{"uptime_s":%d,"meters":[' % app.uptime_s()
-        for k, meter in enumerate(app.points.meters):
-            yield '%s{"slot":%d,"name":%s,"unit":%d,"profile":%s,"state":"%s","reason":"%s","points":[' % (
-                "," if k else "", meter.slot, _text(meter.name), meter.unit, _text(meter.profile_name),
-                STATES[meter.state], app.buses[meter.bus].why(meter),
-            )  # fmt: skip
-            profile = meter.profile
-            for i, name in enumerate(profile.names()):
-                value = app.readings.value(meter, i)
-                yield '%s{"id":%d,"name":%s,"value":%s,"unit":"%s","age_s":%s,"quality":"%s"}' % (
-                    "," if i else "", meter.point_id(i), _text(name), _number(value), profile.unit(i),
-                    _number(app.readings.age_s(meter, i)), QUALITIES[app.readings.quality(meter, i, value)],
-                )  # fmt: skip
-            yield "]}"
-        yield "]}"
+    def find(self, path):
+        """(who may, methods, longest body) of a path; (None, None, 0) when there is none."""
+        row = _row(path)
+        return (row[1], row[2].replace(",", ", "), int(row[3])) if row else (None, None, 0)
 
-    def sockets(self):
-        """The ledger of the 16 slots, and what has become of those who wanted one."""
-        budget = self._app.budget
-        yield '{"limit":%d,"services":%d,"general":%d,"in_use":%d,"high_water":%d,"accepted":%d,' % (
-            budget.limit, len(budget.services), budget.general, budget.in_use(), budget.high_water, budget.accepted,
-        )  # fmt: skip
-        evictions = ",".join(['"%s":%d' % (REASONS[i], n) for i, n in enumerate(budget.evictions)])
-        yield '"postponed":%d,"failed_accepts":%d,"evictions":{%s},"advice":%s,"slots":[' % (
-            budget.postponed, budget.failed_accepts, evictions, json.dumps(self._app.advice()),
-        )  # fmt: skip
-        now = self._app.uptime_s()
-        for k, slot in enumerate(list(budget.ledger())):
-            peer = "null" if slot.peer is None else '"%s:%d"' % seam.peer(slot.peer)
-            idle_s = slot.idle_ms() // 1000 if slot.role == "connection" else None
-            yield (
-                '%s{"kind":"%s","role":"%s","open":%s,"busy":%s,"peer":%s,"age_s":%d,"idle_s":%s,'
-                '"requests":%d,"received":%d,"sent":%d}'
-            ) % (
-                "," if k else "", slot.kind, slot.role, _bool(slot.open), _bool(slot.busy), peer,
-                now - slot.opened_s, _number(idle_s), slot.requests, slot.received, slot.sent,
-            )  # fmt: skip
-        yield "]}"
+    def call(self, request, body, connection):
+        """Answers a request for one of those paths. A pair: generator of texts, extra header fields; or whatever
+        connection.respond() takes; or None when the connection will be told. Raises http1.HttpError, ValueError,
+        OSError and MemoryError."""
+        return self._load(_row(request.path)[4]).answer(self._app, request, body, connection)
 
-    def status(self):
-        """Health of the whole device."""
-        app = self._app
-        unix_s = app.unix_s()
-        yield '{"name":%s,"version":"%d.%d.%d","board":"%s","uptime_s":%d,"time_unix_s":%s,' % (
-            (_text(app.name()),) + VERSION + (app.board.name, app.uptime_s(), _number(unix_s or None))
-        )
-        yield '"config":{"source":"%s","errors":%s},"reboot_due":%s,' % (
-            app.config_source, json.dumps(app.config_errors()), json.dumps(list(app.reboot_due())),
-        )  # fmt: skip
-        yield '"heap":{"free":%d,"used":%d},"task_restarts":%d,"services":[' % (
-            gc.mem_free() if hasattr(gc, "mem_free") else 0,
-            gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0,
-            app.restarts,
-        )
-        for k, name in enumerate(SERVICES):
-            yield '%s{"name":"%s","state":"%s","port":%s}' % (
-                "," if k else "", name, app.service_state(name), _number(app.config[name].get("port")),
-            )  # fmt: skip
-        yield '],"buses":['
-        for k, bus in enumerate(app.buses):
-            yield ("," if k else "") + self._bus(bus)
-        yield '],"meters":['
-        for k, meter in enumerate(app.points.meters):
-            yield (
-                '%s{"slot":%d,"name":%s,"unit":%d,"bus":%d,"profile":%s,"state":"%s","requests":%d,"timeouts":%d,'
-                '"errors":%d,"exceptions":%d}'
-            ) % (
-                "," if k else "", meter.slot, _text(meter.name), meter.unit, meter.bus, _text(meter.profile_name),
-                STATES[meter.state], meter.requests, meter.timeouts, meter.errors, meter.exceptions,
-            )  # fmt: skip
-        yield '],"modbus":%s,"ntp":%s,"events":[' % (self._modbus(), self._ntp())
-        # A copy: an event may come between two pieces.
-        for k, line in enumerate(list(app.events.lines())):
-            yield '%s{"uptime_s":%d,"source":%s,"text":%s,"times":%d}' % (
-                "," if k else "", line[0], _text(line[1]), _text(line[2]), line[3],
-            )  # fmt: skip
-        yield "]}"
+    def _load(self, name):
+        if name != self._name:
+            self.drop()
+            try:
+                part = _import(name)
+                self._part = part
+                self._name = name
+            finally:
+                # Nobody else may hold it.
+                self._app.forget("firmware.services.http." + name, *_BORROWED)
+        return self._part
 
-    # Of what is wanted now and then only, the code is not in the heap before (firmware.services.http.bus_api).
+    def drop(self):
+        """Gives the part that is loaded back to the heap."""
+        if self._part is not None:
+            self._name = ""
+            self._part = None
+            self._app.forget()
 
-    def bus(self):
+
+def _import(name):
+    if name == "documents":
+        from firmware.services.http import documents
+
+        return documents
+    if name == "bus_api":
         from firmware.services.http import bus_api
 
-        return bus_api.document(self._app)
+        return bus_api
+    if name == "front":
+        from firmware.services.http import front
 
-    def scan(self):
-        from firmware.services.http import bus_api
+        return front
+    from firmware.services.http import login
 
-        return bus_api.scan(self._app)
-
-    def start_scan(self, query):
-        from firmware.services.http import bus_api
-
-        return bus_api.start_scan(self._app, query)
-
-    def stop_scan(self, query):
-        from firmware.services.http import bus_api
-
-        return bus_api.stop_scan(self._app, query)
-
-    def _bus(self, bus):
-        line = bus.line_error
-        counters = bus.counters
-        return (
-            '{"number":%d,"uart":%s,"baud":%d,"framing":"%s","open":%s,"error":%s,"waiting":%d,'
-            '"sent":%d,"answered":%d,"timeouts":%d,"retries":%d,"exceptions":%d,"crc":%d,'
-            '"foreign":%d,"noise_bytes":%d,"stale_bytes":%d,"busy_ms":%d}'
-        ) % (
-            bus.number, json.dumps(bus.config["uart"]), bus.config["baud"], bus.config["framing"],
-            _bool(bus.wire is not None), "null" if line is None else _text(repr(line)), bus.waiting(),
-            counters.sent, counters.answered, counters.timeouts, counters.retries, counters.exceptions, counters.crc,
-            counters.foreign, counters.noise_bytes, counters.stale_bytes, counters.busy_ms,
-        )  # fmt: skip
-
-    def _modbus(self):
-        server = self._app.modbus
-        if server is None:
-            return "null"
-        counters = server.counters
-        return '{"requests":%d,"cached":%d,"passed":%d,"exceptions":%d,"discarded":%d,"malformed":%d}' % (
-            counters.requests, counters.cached, counters.passed, counters.exceptions, counters.discarded,
-            counters.malformed,
-        )  # fmt: skip
-
-    def _ntp(self):
-        client = self._app.ntp
-        if client is None:
-            return "null"
-        since = client.synchronised_s
-        age = None if since is None else self._app.uptime_s() - since
-        error = "null" if client.error is None else _text(client.error)
-        return '{"age_s":%s,"stratum":%d,"offset_ms":%d,"round_trip_ms":%d,"failures":%d,"error":%s}' % (
-            _number(age), client.stratum, client.offset_ms, client.round_trip_ms, client.failures, error,
-        )  # fmt: skip
+    return login
 
 
-def _text(text):
-    return json.dumps(text)
-
-
-def _bool(value):
-    return "true" if value else "false"
-
-
-def _number(value):
-    """JSON for an int, a float (7 digits, as float32 has) or None; what JSON cannot say becomes null."""
-    if value is None:
-        return "null"
-    if isinstance(value, int):
-        return str(value)
-    if value != value or value in (float("inf"), float("-inf")):
-        return "null"
-    return "%.7g" % value
+def _row(path):
+    """The words of a path's row, or ()."""
+    at = _ROUTES.find("\n%s " % path)
+    return _ROUTES[at + 1 : _ROUTES.find("\n", at + 1)].split(" ") if at >= 0 else ()
