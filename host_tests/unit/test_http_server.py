@@ -20,6 +20,7 @@ from firmware.services.http.api import Api
 from firmware.services.http.server import HttpConnection, Server
 from firmware.services.modbus_tcp.server import Counters as ModbusCounters
 from host_tests.unit.fakes import FakeStream, Uptime, defaults, fake_seam
+from tools import page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,19 +165,18 @@ def pieces_of(n):
 
 
 def test_the_page_is_what_lies_in_the_file(bench):
-    response = bench.ask(get("/"))
+    response = bench.ask(get("/", "Accept-Encoding: gzip"))
     assert response.status == 200
-    assert response.body == Path(front._PAGE).read_bytes()
+    assert response.body == page.packed()
+    assert response.headers["content-encoding"] == "gzip"
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["content-length"] == str(len(response.body))
     assert response.headers["connection"] == "keep-alive"
 
 
-def test_the_page_needs_no_permission_and_nothing_but_the_api(make):
-    """One connection loads it whole: no script, style or picture of its own address."""
-    page = make(public=False).ask(get("/")).body.decode()
-    assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', page) == []
-    assert set(re.findall(r'get\("([^"]*)"\)', page)) == {"/api/readings", "/api/sockets", "/api/status"}
+def test_a_client_that_takes_nothing_packed_is_told_how_to_get_the_page(bench):
+    for takes in ((), ("Accept-Encoding: identity",)):
+        assert "--compressed" in error_of(bench.ask(get("/", *takes)), 406)
 
 
 def test_head_gives_the_head_of_get_without_body(bench):
@@ -478,7 +478,7 @@ def test_without_public_status_the_documents_are_403(make):
     bench = make(public=False)
     bench.api.documents["/api/status"] = lambda: pytest.fail("the document was made")
     assert "public_status" in error_of(bench.ask(get("/api/status")), 403)
-    assert bench.ask(get("/")).status == 200
+    assert bench.ask(get("/", "Accept-Encoding: gzip")).status == 200
     error_of(bench.ask(get("/api/other")), 404)
 
 

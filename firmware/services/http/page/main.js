@@ -29,9 +29,8 @@ async function show() {
   showFrame(name);
   if (!session) return wake();
   main.replaceChildren();
-  if (session.setup) return setupView(main);
   if (session.logged_in) loginWanted = false;
-  else if (loginWanted || !wanted.open || !session.public_status) return loginView(main);
+  else if (loginWanted || !wanted.open || !session.public_status) return session.setup ? setupView(main) : loginView(main);
   try {
     if (wanted.config && !draft.loaded) await loadDraft();
     if (wanted.config && !health) await refreshHealth();
@@ -54,8 +53,8 @@ function showFrame(name) {
   $("tabs").replaceChildren(...Object.entries(PAGES).map(([key, { title }]) => el("a", { href: "#/" + key, "aria-current": key === name ? "page" : null }, title)));
   $("tabs").querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
   const button = $("session");
-  button.hidden = !session || session.setup;
-  button.textContent = session?.logged_in ? "Log out" : "Log in";
+  button.hidden = !session;
+  button.textContent = session?.logged_in ? "Log out" : session?.setup ? "Set a password" : "Log in";
   if (session) $("name").textContent = session.name;
 }
 
