@@ -1,1 +1,1 @@
-"""The web server: server.py (connections), guard.py (sessions), api.py (paths), page/ (what the one page is made of)."""
+"""The web server: server.py (connections), guard.py (sessions), api.py (paths), page/ (what the page is made of)."""
