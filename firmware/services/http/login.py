@@ -72,8 +72,9 @@ def _session(app, server, session, ip):
     record = _record()
     salt, iterations = ("", _ITERATIONS) if record is None else (record[0].hex(), record[1])
     logged_in = session is not None
-    nonce = "null" if logged_in else '"%s"' % _new_nonce(server.guard.secret, app.uptime_s(), ip)
-    yield '{"name":%s,"version":"%d.%d.%d","setup":%s,"logged_in":%s,"salt":"%s","iterations":%d,"nonce":%s,' % (
+    # Who is logged in needs one as well, to change the password.
+    nonce = _new_nonce(server.guard.secret, app.uptime_s(), ip)
+    yield '{"name":%s,"version":"%d.%d.%d","setup":%s,"logged_in":%s,"salt":"%s","iterations":%d,"nonce":"%s",' % (
         (json.dumps(app.name()),) + VERSION + (_bool(record is None), _bool(logged_in), salt, iterations, nonce)
     )
     yield '"wait_s":%d,"public_status":%s}' % (
