@@ -137,7 +137,12 @@ addEventListener("hashchange", () => {
   notice("");
   loginWanted = false;
   scrollTo(0, 0);
-  show().then(() => $("main").querySelector("h2")?.focus());
+  show().then(() => {
+    // Who listens to the page hears where it is now.
+    const title = $("main").querySelector("h2");
+    title?.setAttribute("tabindex", -1);
+    title?.focus({ preventScroll: true });
+  });
 });
 document.addEventListener("visibilitychange", () => document.hidden ? schedule(0) : round());
 show();

@@ -45,7 +45,7 @@ function metersTable() {
   const all = valueAt("meters");
   if (!all.length) return dim("None yet.");
   const states = new Map(health?.meters.map(meter => [meter.slot, meter.state]));
-  return table(["name", ">unit", ">line", "kind", "state", ""], all.map((meter, k) => [
+  return table(["name", ">unit", ">line", "kind", "state", "remove"], all.map((meter, k) => [
     el("a", { href: "#/meters/" + k }, meter.name || "(no name)"), meter.unit, (meter.bus || 0) + 1, meter.profile, states.get(meter.slot) || "after saving and a restart",
     button("Remove", async () => {
       if (!await confirmed(`Remove "${meter.name}"? Its points go with it.`, "Remove")) return;
@@ -60,7 +60,7 @@ function meterView(main, index) {
   const path = `meters[${index}]`;
   if (!lookUp(path, draft.now)) return main.append(el("p", null, "There is no such meter. ", el("a", { href: "#/meters" }, "All meters")));
   const kinds = profiles.map(({ name, title, confidence }) => [name, title + (confidence === 2 ? "" : " (not certain)")]);
-  const title = el("h2", { tabindex: -1 }, valueAt(path + ".name"));
+  const title = el("h2", null, valueAt(path + ".name"));
   const own = { name: { onchange: name => { title.textContent = name; } }, bus: { options: lineOptions() }, profile: { options: kinds } };
   main.append(el("p", null, el("a", { href: "#/meters" }, "All meters")),
     el("section", null, title, el("div", { class: "fields" }, PLAIN_KEYS.map(key => field(`${path}.${key}`, own[key]))),
@@ -94,11 +94,13 @@ function testRead(path) {
 async function readNow(path, code, first, count) {
   const answer = await ask("POST", "/api/read", { bus: valueAt(path + ".bus"), unit: valueAt(path + ".unit"), function: code, first, count }, 20000);
   if (answer.exception) return el("p", { class: "bad" }, `The meter answers with exception ${answer.exception}.`);
+  const said = dim(`Answered within ${answer.ms} ms.`);
+  if (answer.bits) return el("div", null, said, table([">address", ">state"], answer.bits.map((bit, i) => [first + i, bit])));
   const view = new DataView(new ArrayBuffer(2 * answer.registers.length));
   answer.registers.forEach((word, i) => view.setUint16(2 * i, word));
   const rows = answer.registers.map((word, i) => [first + i, word, word.toString(16).padStart(4, "0"), view.getInt16(2 * i),
     i + 1 < answer.registers.length ? Number(view.getFloat32(2 * i).toPrecision(6)) : ""]);
-  return el("div", null, dim(`Answered within ${answer.ms} ms.`), table([">address", ">number", ">hexadecimal", ">signed", ">float32 from here"], rows));
+  return el("div", null, said, table([">address", ">number", ">hexadecimal", ">signed", ">float32 from here"], rows));
 }
 
 function linesForm() {

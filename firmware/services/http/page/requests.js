@@ -1,11 +1,12 @@
 // Sockets are scarce here: one request at a time, so that one kept-alive connection does for all of a page.
 
 class Refused extends Error {
-  // An answer with a status of 400 or more; `fields` are what is wrong with a configuration: [{field, text}].
+  // An answer with a status of 400 or more; `fields` are what is wrong with which: [{field, text}].
   constructor(status, body) {
-    super(body.error || "the device answers " + status);
+    const fields = body.errors || [];
+    super([body.error || "the device answers " + status, ...fields.map(one => `${one.field}: ${one.text}`)].join("; "));
     this.status = status;
-    this.fields = body.errors || [];
+    this.fields = fields;
   }
 }
 
