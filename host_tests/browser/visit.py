@@ -140,8 +140,8 @@ class Visit:
     def close(self):
         """AssertionError when the page complained or talked to anybody else."""
         self.context.close()
-        assert self.complaints == []
-        assert self.hosts <= {f"{HOST}:{self.rig.http_port}"}
+        assert not self.complaints, self.complaints
+        assert self.hosts <= {f"{HOST}:{self.rig.http_port}"}, self.hosts
 
 
 class Tabs:

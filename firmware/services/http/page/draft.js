@@ -86,16 +86,15 @@ function placeOf(path) {
 }
 
 // The bar at the bottom: there while something is not saved, with all that is wrong.
+const wrongPlace = el("div", { role: "alert" });
+$("changes").append(wrongPlace, el("div", { class: "actions" }, el("span", null, "Not saved yet"),
+  button("Save", event => attempt(event, save)), button("Discard", discard, "plain")));
+
 function showChanges() {
-  const bar = $("changes");
-  bar.hidden = !isChanged();
-  if (bar.hidden) return;
+  $("changes").hidden = !isChanged();
   const wrong = [...draft.errors].map(([path, text]) => el("li", null,
     path ? el("a", { href: placeOf(path) }, path) : "The configuration", ": " + text));
-  bar.replaceChildren(
-    wrong.length ? el("div", { role: "alert" }, "Nothing was saved:", el("ul", { class: "bad" }, wrong)) : "",
-    el("div", { class: "actions" }, el("span", null, "Not saved yet"), button("Save", event => attempt(event, save)),
-      button("Discard", discard, "plain")));
+  wrongPlace.replaceChildren(...(wrong.length ? ["Nothing was saved:", el("ul", { class: "bad" }, wrong)] : []));
 }
 
 function discard() {

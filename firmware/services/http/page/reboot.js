@@ -2,7 +2,6 @@
 
 const FIRST_LOOK_MS = 1500, LONGEST_PAUSE_MS = 8000, LOOK_MS = 3000;
 
-const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
 const visible = () => new Promise(resolve => {
   if (!document.hidden) return resolve();
   document.addEventListener("visibilitychange", function seen() {
