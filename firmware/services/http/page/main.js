@@ -1,7 +1,7 @@
 // Which page is shown, when the device is asked, and what all pages have in common.
 
 const PAGES = { status: statusPage, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: postingPage, system: systemPage };
-const HEALTH_EVERY_MS = 8000, LONGEST_WAIT_MS = 30000;
+const HEALTH_EVERY_MS = 15000, LONGEST_WAIT_MS = 30000;
 
 // GET /api/status, for all pages; null before.
 let health = null;

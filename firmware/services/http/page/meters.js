@@ -20,7 +20,7 @@ function newMeter(known) {
 const metersPage = {
   title: "Meters",
   config: true,
-  every_ms: 10000,
+  every_ms: SELDOM_MS,
   async show(main, index) {
     profiles ??= (await get("/api/profiles")).profiles;
     this.scan = this.list = null;
@@ -37,7 +37,7 @@ const metersPage = {
     if (!this.scan) return;
     const { isRunning, show } = this.scan;
     show(await get("/api/scan"));
-    this.every_ms = isRunning() ? 1000 : 10000;
+    this.every_ms = isRunning() ? 1000 : SELDOM_MS;
   },
 };
 

@@ -5,7 +5,7 @@ const WIFI_KEYS = ["ssid", "password", "country"], STATIC_KEYS = ["address", "ne
 const networkPage = {
   title: "Network",
   config: true,
-  every_ms: 10000,
+  every_ms: SELDOM_MS,
   show(main) {
     const wifi = el("div", { class: "fields" }, field("network.ssid"), secretField("network.password"), field("network.country"));
     const fixed = el("div", { class: "fields" }, STATIC_KEYS.map(key => field("network." + key)));

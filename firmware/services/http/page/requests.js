@@ -13,6 +13,9 @@ class Refused extends Error {
 // There was no answer, or not all of it.
 class Unanswered extends Error {}
 
+// How often a page asks on which little happens by itself: longer than the device keeps a connection that is idle.
+const SELDOM_MS = 20000;
+
 let lastRequest = Promise.resolve();
 
 // The JSON that answers, in its turn. Throws Refused or Unanswered.

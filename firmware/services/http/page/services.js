@@ -33,7 +33,7 @@ function serviceCard(name) {
 const servicesPage = {
   title: "Services",
   config: true,
-  every_ms: 10000,
+  every_ms: SELDOM_MS,
   show(main) {
     main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(serviceCard));
   },
@@ -42,7 +42,7 @@ const servicesPage = {
 const postingPage = {
   title: "Posting",
   config: true,
-  every_ms: 10000,
+  every_ms: SELDOM_MS,
   show(main) {
     main.append(card("Posting to a web server",
       el("p", null, "This firmware does not post readings to a web server yet. The service's socket is kept free for it as long as it is switched on; a later firmware will find it there.")), serviceCard("posting"));

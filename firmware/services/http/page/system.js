@@ -3,7 +3,7 @@
 const systemPage = {
   title: "System",
   config: true,
-  every_ms: 10000,
+  every_ms: SELDOM_MS,
   show(main) {
     this.about = el("div");
     this.log = el("div");
