@@ -107,8 +107,9 @@ class Unit255:
             words = self._sockets()
             base = 100
         elif first >= LEDGER and end <= LEDGER + LEDGER_ROWS * LEDGER_ROW:
-            words = self._ledger()
-            base = LEDGER
+            row = (first - LEDGER) // LEDGER_ROW
+            words = self._ledger(row, (end - LEDGER - 1) // LEDGER_ROW - row + 1)
+            base = LEDGER + row * LEDGER_ROW
         elif first >= BUSES:
             words = self._bus_counters()
             base = BUSES
@@ -148,24 +149,25 @@ class Unit255:
             _long(words, getattr(counters, name))
         return words
 
-    def _ledger(self):
-        words = []
+    def _ledger(self, row, rows):
+        """Of the rows that are asked for only, and in one piece of heap: 16 of them would want a kilobyte in a row."""
+        words = [0] * (rows * LEDGER_ROW)
         now = self._status.uptime_s()
+        at = -row * LEDGER_ROW
         for slot in self._budget.ledger():
-            words.append(_KINDS.index(slot.kind) | (0x100 if slot.role == "connection" else 0))
-            words.append((1 if slot.open else 0) | (2 if slot.busy else 0))
-            ip, port = seam.peer(slot.peer) if slot.peer is not None else ("0.0.0.0", 0)
-            quad = [int(part) for part in ip.split(".")]
-            words.append(quad[0] << 8 | quad[1])
-            words.append(quad[2] << 8 | quad[3])
-            words.append(port)
-            words.append(min(slot.idle_ms() // 1000, 0xFFFF) if slot.role == "connection" else _NO_AGE)
-            _long(words, now - slot.opened_s)
-            _long(words, slot.requests)
-            _long(words, slot.received)
-            _long(words, slot.sent)
-            words.extend((0, 0))
-        words.extend([0] * (LEDGER_ROWS * LEDGER_ROW - len(words)))
+            if 0 <= at < len(words):
+                ip, port = seam.peer(slot.peer) if slot.peer is not None else ("0.0.0.0", 0)
+                quad = [int(part) for part in ip.split(".")]
+                one = [
+                    _KINDS.index(slot.kind) | (0x100 if slot.role == "connection" else 0),
+                    (1 if slot.open else 0) | (2 if slot.busy else 0),
+                    quad[0] << 8 | quad[1], quad[2] << 8 | quad[3], port,
+                    min(slot.idle_ms() // 1000, 0xFFFF) if slot.role == "connection" else _NO_AGE,
+                ]  # fmt: skip
+                for count in (now - slot.opened_s, slot.requests, slot.received, slot.sent):
+                    _long(one, count)
+                words[at : at + len(one)] = one
+            at += LEDGER_ROW
         return words
 
     def _bus_counters(self):
