@@ -21,7 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Each may import those before it: "downward".
 CODECS = ("ntp", "dns", "http1", "scram", "modbus", "bacnet")
 CORE = (
-    "events", "store", "strict_json", "profile", "profile_load", "signature", "points", "readings", "schema", "config",
+    "events", "store", "strict_json", "json_file", "profile", "profile_load", "profile_check", "signature", "points",
+    "readings", "schema", "config_rules", "config_sections", "config_lists", "config_check", "config",
 )  # fmt: skip
 
 ANYWHERE = ("gc", "micropython")
@@ -66,7 +67,12 @@ LAYERS = (
         (*_CODECS, *_CORE, *_INTERFACES, "asyncio", "hashlib", "json", "os", "struct", "{own}"),
     ),
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
-    Layer("app", ("firmware/app.py",), ("*", *_CODECS, "firmware"), ("firmware.board",)),
+    Layer(
+        "app",
+        ("firmware/app.py", "firmware/starting.py", "firmware/opening.py", "firmware/switches.py"),
+        ("*", *_CODECS, "firmware"),
+        ("firmware.board",),
+    ),
     Layer("technician", ("firmware/technician.py",), ("firmware",)),
     Layer("package", ("firmware/__init__.py",), ()),
 )

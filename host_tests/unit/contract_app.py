@@ -3,7 +3,7 @@
 import struct
 from types import SimpleNamespace
 
-from firmware import VERSION, points, profile_load, schema
+from firmware import VERSION, points, profile_load
 from firmware.bus import tally
 from firmware.bus.bus import Bus
 from firmware.events import Events
@@ -12,6 +12,7 @@ from firmware.readings import Readings
 from firmware.services.http.api import Api
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import defaults
 
 _UPTIME_S = 100_000
@@ -86,9 +87,8 @@ def make():
         config={name: {"port": 80} for name in SERVICES} | {"network": {"link": "wifi"}},
         hostname=lambda: "meterport",
         link=SimpleNamespace(details=lambda: ("192.0.2.7", "255.255.255.0", "192.0.2.1", None, "02:00:00:00:00:01", 1)),
-        board=SimpleNamespace(name="unix"),
+        board=SimpleNamespace(name="unix", larger="another build"),
         restarts=0,
-        advice=lambda: ["something"],
         budget=budget,
         points=table,
         readings=readings,
@@ -97,6 +97,7 @@ def make():
         modbus=SimpleNamespace(counters=counters),
         ntp=ntp,
         forget=lambda *names: None,
+        pack=lambda on: None,
         meter=meter,
         scan=SimpleNamespace(running=True, done=3, total=9, error=None, found=[(3, 9600, "8N1", ["pzem-004t-v3"])]),
     )

@@ -5,7 +5,7 @@ import json
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.http.api import Api
-from firmware.services.http.server import HttpConnection, Server
+from firmware.services.http.server import Server
 from host_tests.unit.fakes import FakeStream, Uptime, fake_seam
 from host_tests.unit.test_http_server import App, responses
 from tools import device_api
@@ -48,7 +48,7 @@ class Gateway:
     def connect(self, ip="192.0.2.9", room=None):
         stream = FakeStream(room)
         slot = self.budget.open("http", (ip, 50000))
-        slot.connection = stream.connection = HttpConnection(self.server, stream, slot)
+        slot.connection = stream.connection = self.server.connection(stream, slot)
         stream.slot = slot
         seam.watch(stream, slot.connection)
         return stream
@@ -60,9 +60,12 @@ class Gateway:
             lines.append(f"Content-Length: {len(body)}")
         peer = self.connect(ip)
         peer.feed("\r\n".join([*lines, "", ""]).encode() + (body or b""))
+        if method == "PUT":
+            self.server.sweep()  # as the firmware does every second
+            peer.settle()
         (response,) = responses(peer.take(), method)
         if not peer.closed:
-            peer.connection.close()
+            peer.slot.connection.close()
         return response
 
     def get(self, path, cookie=None, **options):

@@ -5,10 +5,11 @@ import struct
 
 import pytest
 
-from firmware import points, profile_load, schema
+from firmware import points, profile_load
 from firmware.bus import OK, Request, Router, tally
 from firmware.bus.bus import Bus
 from host_tests.unit import fakes
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeLine, frame, registers
 
 CONFIG = fakes.defaults(schema.BUS, uart=1)

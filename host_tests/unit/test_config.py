@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from firmware import config, store, strict_json
+from firmware import config, config_rules, store, strict_json
 from firmware.net.budget import SERVICES
+from host_tests.unit import the_schema as schema
 from tools import profiles
 
 
@@ -38,7 +39,7 @@ def errors_of(raw):
     return config.validate(raw)[1]
 
 
-def keys(schema=config.SCHEMA, path=()):
+def keys(schema=schema.SCHEMA, path=()):
     """Every key of the schema: (path, spec); the steps of a path are names, and 0 for the first item of a list."""
     for key, spec in schema.items():
         if isinstance(spec, dict):
@@ -195,7 +196,7 @@ def test_a_missing_key_gets_its_default_or_is_named(path, spec):
         assert errors == []
         for step in path[:-1]:
             got = got[step]
-        if path[-1] in config.SPARSE:
+        if path[-1] in config_rules.SPARSE:
             assert path[-1] not in got
         else:
             assert got[path[-1]] == spec[1]
@@ -223,7 +224,7 @@ def test_the_message_for_a_typo_lists_the_right_key():
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True, 1.5])
-@pytest.mark.parametrize("key", [k for k, spec in config.SCHEMA.items() if isinstance(spec, dict)])
+@pytest.mark.parametrize("key", [k for k, spec in schema.SCHEMA.items() if isinstance(spec, dict)])
 def test_a_section_that_is_no_object_is_refused(key, value):
     assert errors_of({key: value}) == [f"{key}: must be an object"]
 

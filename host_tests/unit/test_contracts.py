@@ -17,6 +17,7 @@ from firmware.net import budget, listener
 from firmware.services.http import api
 from firmware.services.modbus_tcp import server as modbus_server
 from host_tests.unit import contract_app
+from host_tests.unit import the_schema as schema
 from tools import profiles
 
 _DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "contracts.md").read_text(encoding="utf-8")
@@ -162,8 +163,8 @@ def default_text(where, spec):
 
 def test_every_configuration_key_with_type_default_and_bounds():
     rows = {code(row[0]): row[1:] for row in tables("## Configuration")[0]}
-    assert list(rows) == [where for where, _ in leaves(config.SCHEMA)]
-    for where, spec in leaves(config.SCHEMA):
+    assert list(rows) == [where for where, _ in leaves(schema.SCHEMA)]
+    for where, spec in leaves(schema.SCHEMA):
         kind, default, bounds = rows[where]
         assert kind == spec[0], where
         assert default == default_text(where, spec), where
@@ -180,8 +181,8 @@ def test_bounds_that_are_not_configured():
     assert bounds["answer of a meter that is not configured"].startswith(f"within {bus_module._TIMEOUT_MS} ms")
     assert f"{modbus_server._UNSERVED_MS // 1000} s (Modbus)" in bounds["connection that never asks"]
     assert bounds["peer that does not take our output"] == f"closed after {listener._OUTPUT_TIMEOUT_MS // 1000} s"
-    assert f"at most {config.SCHEMA['meters'][1]}" in _DOCUMENT
-    assert f"`buses` holds at most {config.SCHEMA['buses'][1]}" in _DOCUMENT
+    assert f"at most {schema.SCHEMA['meters'][1]}" in _DOCUMENT
+    assert f"`buses` holds at most {schema.SCHEMA['buses'][1]}" in _DOCUMENT
 
 
 # -- unit 255

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from firmware.services.http import guard as guard_module
 from firmware.services.http import login
 from host_tests.unit.http_app import OURS, Gateway
 from tools import device_api
@@ -178,7 +177,7 @@ def test_failures_from_many_addresses_keep_their_table_small(locked):
     for k in range(50):
         fields, _ = device_api.proof("wrong", locked.get("/api/session", ip=f"192.0.2.{k}").json())
         assert locked.post("/api/login", fields, ip=f"192.0.2.{k}").status == 403
-    assert len(locked.server.guard.failures) <= 8
+    assert len(locked.server.failures) <= 8
     assert locked.login(PASSWORD, ip="192.0.2.200")
 
 
@@ -220,7 +219,7 @@ def test_logging_out_ends_this_session_and_no_other(locked):
 def test_cookies_are_random_and_kept_as_hashes_only(locked):
     cookies = {locked.login(PASSWORD) for _ in range(5)}
     assert len(cookies) == 5
-    assert not any(cookie.partition("=")[2] in repr(vars(locked.server.guard)) for cookie in cookies)
+    assert not any(cookie.partition("=")[2] in repr(vars(locked.server)) for cookie in cookies)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +292,5 @@ def test_the_tables_of_the_guard_are_bounded(locked):
     for _ in range(12):
         locked.login(PASSWORD)
         locked.uptime.now += 30
-    guard = locked.server.guard
-    assert len(guard._sessions) == guard_module._SESSIONS_MAX
-    assert len(guard.spent) <= login._SPENT_MAX
+    assert len(locked.server.sessions) == login._SESSIONS_MAX
+    assert len(locked.server.spent) <= login._SPENT_MAX

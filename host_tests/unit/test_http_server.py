@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from firmware import VERSION, config, points, profile_load, schema
+from firmware import VERSION, config, points, profile_load
 from firmware.bus.transaction import Counters as BusCounters
 from firmware.net import seam
 from firmware.net.budget import REASONS, SERVICES, Budget
 from firmware.readings import Readings
 from firmware.services.http import front
 from firmware.services.http.api import Api
-from firmware.services.http.server import HttpConnection, Server
+from firmware.services.http.server import Server
 from firmware.services.modbus_tcp.server import Counters as ModbusCounters
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeStream, Uptime, defaults, fake_seam
 from tools import page
 
@@ -104,6 +105,12 @@ class FakeApi:
     def drop(self):
         self.dropped = True
 
+    def forget(self, *names):
+        """The tests hold what they have loaded."""
+
+    def pack(self, on):
+        """The heap of the tests is large."""
+
 
 class Bench:
     def __init__(self, events, public=True, api=None, quota=4, commissioning=False):
@@ -117,7 +124,7 @@ class Bench:
     def connect(self, room=None):
         stream = FakeStream(room)
         slot = self.budget.open("http", ("192.0.2.1", 50000))
-        slot.connection = stream.connection = HttpConnection(self.server, stream, slot)
+        slot.connection = stream.connection = self.server.connection(stream, slot)
         stream.slot = slot
         seam.watch(stream, slot.connection)
         return stream
@@ -658,7 +665,7 @@ class App:
         self.uptime = uptime
         self.events = events
         self.budget = Budget(16, 16, 16, list(SERVICES), 4, uptime, events)
-        self.board = type("B", (), {"name": "unix"})
+        self.board = type("B", (), {"name": "unix", "larger": ""})
         rows = [
             [1, "voltage_l1", 4, 0, "uint16", 0.1, "V", "instantaneous"],
             [16, "active_power", 4, 1, "float32", 1, "W", "instantaneous"],
@@ -702,6 +709,9 @@ class App:
     def forget(self, *names):
         """The tests hold what they have loaded."""
 
+    def pack(self, on):
+        """The heap of the tests is large."""
+
     def uptime_s(self):
         return self.uptime()
 
@@ -713,9 +723,6 @@ class App:
 
     def reboot_due(self):
         return ("bacnet",)
-
-    def advice(self):
-        return ['bacnet is off: reboot to "free" its socket']
 
     def service_state(self, name):
         return "running" if name in ("http", "modbus", "ntp") else "reserved"
@@ -803,7 +810,10 @@ def test_sockets_are_the_ledger_and_what_became_of_those_who_wanted_one(make, ap
     assert (document["limit"], document["services"], document["general"], document["in_use"]) == (16, 6, 10, 7)
     assert list(document["evictions"]) == list(REASONS)
     assert document["evictions"]["idle"] == 2
-    assert document["advice"] == app.advice()
+    assert document["advice"] == [
+        "switching off what is not needed frees a connection each: bacnet, finder, ntp, posting",
+        "a reboot is due: until then every service keeps its socket",
+    ]
     assert [row["kind"] for row in document["slots"]] == [*SERVICES, "modbus"]
     assert document["slots"][-1] == {
         "kind": "modbus", "role": "connection", "open": True, "busy": True, "peer": "10.0.0.9:4711", "age_s": 10,

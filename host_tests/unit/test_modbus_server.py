@@ -6,11 +6,12 @@ import struct
 
 import pytest
 
-from firmware import config, points, schema
+from firmware import config, points
 from firmware.bus import OK, Router
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.server import ModbusConnection, Server
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
 
 CONFIG = config.default()["modbus"] | {"port": 0}

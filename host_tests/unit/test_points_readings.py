@@ -4,7 +4,8 @@ import struct
 
 import pytest
 
-from firmware import points, profile_load, readings, schema
+from firmware import points, profile_load, readings
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import Uptime, defaults
 
 CONFIG = defaults(schema.METER, slot=3, name="main", unit=17, profile="test")

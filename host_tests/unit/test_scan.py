@@ -5,9 +5,9 @@ import struct
 
 import pytest
 
-from firmware import schema
 from firmware.bus.scan import Scan
 from host_tests.unit import fakes
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeLine, defaults, frame, registers
 
 CONFIG = defaults(schema.BUS, uart=1)

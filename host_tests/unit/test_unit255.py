@@ -4,12 +4,13 @@ import struct
 
 import pytest
 
-from firmware import VERSION, points, profile_load, schema
+from firmware import VERSION, points, profile_load
 from firmware.bus.transaction import Counters as BusCounters
 from firmware.net.budget import SERVICES, Budget
 from firmware.readings import Readings
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import TICKS_PERIOD, Uptime, defaults
 
 NAN = b"\x7f\xc0\x00\x00"

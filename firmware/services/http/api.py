@@ -1,27 +1,46 @@
 """The JSON API: which paths there are, who may use them, and the code that answers them, which is loaded when somebody
 asks. Every field is in docs/contracts.md.
 
-One part of that code is in the heap at a time: a page that polls finds its part there, whoever logs in or saves puts
-another in its place, and when the last connection has gone nothing of it is left.
+What a page polls stays in the heap while there is room; whoever logs in or saves has it to himself, and when the last
+connection has gone nothing is left.
 """
+
+import gc
+
+from micropython import const
+
+_ROOM = const(12288)  # bytes; the largest part and a request need half of it
+_POLLED = ("status_api", "readings_api", "sockets_api", "bus_api", "history_api")
 
 # path, who may (open: everybody; read: with http.public_status everybody reads; session: who has logged in), methods,
 # longest body, module of this package. One text instead of a table, which would cost several times the heap.
 _ROUTES = (
     "\n/ open GET,HEAD 0 front"
-    "\n/api/status read GET,HEAD 0 documents"
-    "\n/api/readings read GET,HEAD 0 documents"
+    "\n/api/status read GET,HEAD 0 status_api"
+    "\n/api/readings read GET,HEAD 0 readings_api"
     "\n/api/bus read GET,HEAD 0 bus_api"
     "\n/api/scan read GET,HEAD,POST,DELETE 0 bus_api"
-    "\n/api/sockets read GET,HEAD 0 documents"
+    "\n/api/sockets read GET,HEAD 0 sockets_api"
     "\n/api/session open GET,HEAD 0 login"
     "\n/api/login open POST 512 login"
     "\n/api/logout open POST 512 login"
     "\n/api/password open POST 768 login"
+    "\n/api/config session GET,HEAD,PUT 12288 settings"
+    "\n/api/schema session GET,HEAD 0 tables"
+    "\n/api/profiles read GET,HEAD 0 tables"
+    "\n/api/read session POST 512 actions"
+    "\n/api/time session POST 512 actions"
+    "\n/api/reboot session POST 512 actions"
+    "\n/api/factory_reset session POST 512 actions"
     "\n"
 )
 # What those modules load in their turn.
-_BORROWED = ("scram", "firmware.store")
+_BORROWED = (
+    "firmware.config_check", "firmware.config_lists", "firmware.config_rules", "firmware.config_sections",
+    "firmware.json_file", "firmware.profile_check", "firmware.profile_load", "firmware.schema",
+    "firmware.services.http.settings", "firmware.services.http.upload", "firmware.store", "firmware.strict_json",
+    "scram",
+)  # fmt: skip
 
 
 class Api:
@@ -29,8 +48,9 @@ class Api:
 
     def __init__(self, app):
         self._app = app
-        self._name = ""
-        self._part = None
+        self._parts = {}
+        self.forget = app.forget
+        self.pack = app.pack
         self.uptime_s = app.uptime_s
         self.hostname = app.hostname()
 
@@ -45,31 +65,64 @@ class Api:
         OSError and MemoryError."""
         return self._load(_row(request.path)[4]).answer(self._app, request, body, connection)
 
+    def upload(self):
+        """What takes a body that is too long for the heap (upload.py). Raises OSError when that cannot be now."""
+        self.drop()
+        try:
+            from firmware.services.http.upload import Upload
+
+            return Upload(self._app)
+        finally:
+            self._app.forget(*_BORROWED)
+
+    def save(self, body):
+        """Checks and saves the configuration that an upload has taken (save.py): (what is wrong, what waits for a
+        reboot); (nothing, None) when the heap is too short."""
+        try:
+            from firmware.services.http import save
+
+            return save.run(self._app, body)
+        except MemoryError:
+            return (), None
+        finally:
+            self._app.forget("firmware.services.http.save", *_BORROWED)
+
     def _load(self, name):
-        if name != self._name:
-            self.drop()
+        part = self._parts.get(name)
+        if part is None:
+            gc.collect()
+            if name not in _POLLED or (hasattr(gc, "mem_free") and gc.mem_free() < _ROOM):
+                self.drop()
+            self.pack(True)
             try:
                 part = _import(name)
-                self._part = part
-                self._name = name
             finally:
+                self.pack(False)
                 # Nobody else may hold it.
                 self._app.forget("firmware.services.http." + name, *_BORROWED)
-        return self._part
+            self._parts[name] = part
+        return part
 
     def drop(self):
-        """Gives the part that is loaded back to the heap."""
-        if self._part is not None:
-            self._name = ""
-            self._part = None
-            self._app.forget()
+        """Gives the parts that are loaded back to the heap."""
+        if self._parts:
+            self._parts = {}
+            gc.collect()
 
 
 def _import(name):
-    if name == "documents":
-        from firmware.services.http import documents
+    if name == "status_api":
+        from firmware.services.http import status_api
 
-        return documents
+        return status_api
+    if name == "readings_api":
+        from firmware.services.http import readings_api
+
+        return readings_api
+    if name == "sockets_api":
+        from firmware.services.http import sockets_api
+
+        return sockets_api
     if name == "bus_api":
         from firmware.services.http import bus_api
 
@@ -78,9 +131,21 @@ def _import(name):
         from firmware.services.http import front
 
         return front
-    from firmware.services.http import login
+    if name == "login":
+        from firmware.services.http import login
 
-    return login
+        return login
+    if name == "settings":
+        from firmware.services.http import settings
+
+        return settings
+    if name == "tables":
+        from firmware.services.http import tables
+
+        return tables
+    from firmware.services.http import actions
+
+    return actions
 
 
 def _row(path):

@@ -1,17 +1,15 @@
 """Who may ask for what: sessions, and whether a request comes from our own page.
 
 A session is a random cookie, of which only the hash is kept: so its comparison tells nothing. What belongs to logging
-in, which is rare, is in login.py; its tables lie here because they outlive that code.
+in, which is rare, is in login.py.
 """
 
 import hashlib
-import os
 
 from micropython import const
 
 import http1
 
-_SESSIONS_MAX = const(4)
 _IDLE_S = const(3600)
 
 
@@ -26,48 +24,30 @@ class Refused(http1.HttpError):
 
 
 class Guard:
-    """`uptime_s`: function; `hostname`: the name, if any, by which the device is known."""
+    """`server` has the table of sessions, [hash of the cookie, when it was last used] with the least recently used one
+    first, and an `api` that knows uptime_s() and the `hostname` of the device."""
 
-    def __init__(self, uptime_s, hostname):
-        self._uptime_s = uptime_s
-        self._hostname = hostname.lower()
-        self._sessions = []  # [hash of the cookie, when it was last used], the least recently used first
-        self.secret = os.urandom(16)  # of login.py: marks the nonces that it gives out
-        self.failures = []  # of login.py: [address, how many in a row, not before]
-        self.spent = []  # of login.py: nonces that somebody has logged in with
-
-    def open_session(self):
-        """A new session's cookie (text). The least recently used session goes when there are too many."""
-        if len(self._sessions) >= _SESSIONS_MAX:
-            self._sessions.pop(0)
-        cookie = "".join(["%02x" % byte for byte in os.urandom(16)])
-        self._sessions.append([_digest(cookie), self._uptime_s()])
-        return cookie
-
-    def close_session(self, mine):
-        """Ends a session, as session() gave it."""
-        self._sessions = [one for one in self._sessions if one is not mine]
-
-    def keep_only(self, mine):
-        """Ends all sessions but `mine`; None ends all of them."""
-        self._sessions = [one for one in self._sessions if one is mine]
+    def __init__(self, server):
+        self._server = server
+        self._uptime_s = server.api.uptime_s
+        self._hostname = server.api.hostname.lower()
 
     def session(self, request):
         """The session that the request belongs to, or None."""
-        if not self._sessions:
+        if not self._server.sessions:
             return None
         now = self._uptime_s()
-        self._sessions = [one for one in self._sessions if now - one[1] < _IDLE_S]
+        self._server.sessions = [one for one in self._server.sessions if now - one[1] < _IDLE_S]
         for pair in request.headers.get("cookie", "").split(";"):
             name, _, value = pair.strip().partition("=")
             if name != "session":
                 continue
-            digest = _digest(value)
-            for one in self._sessions:
-                if one[0] == digest:
+            hashed = digest(value)
+            for one in self._server.sessions:
+                if one[0] == hashed:
                     one[1] = now
-                    self._sessions.remove(one)
-                    self._sessions.append(one)
+                    self._server.sessions.remove(one)
+                    self._server.sessions.append(one)
                     return one
         return None
 
@@ -79,16 +59,6 @@ class Guard:
             return
         raise Refused(421, "this is not %s: use the address, or set network.hostname" % name)
 
-    def check_command(self, request):
-        """403 unless our own page or a program sent this. A page of another site cannot send X-Meterport without asking
-        first (Fetch, CORS preflight), and nobody here would allow it; browsers tell the truth in Origin."""
-        self.check_host(request)
-        if "x-meterport" not in request.headers:
-            raise Refused(403, "the header X-Meterport is missing")
-        origin = request.headers.get("origin")
-        if origin is not None and origin.lower().partition("://")[2] != request.host:
-            raise Refused(403, "this came from a page of another site")
 
-
-def _digest(text):
+def digest(text):
     return hashlib.sha256(text.encode()).digest()

@@ -3,7 +3,8 @@
 Loaded for one request and given back to the heap. The password itself never comes here: what is kept (data/password, by
 firmware.store) is what SCRAM's server keeps, and each login proves knowledge of it for one nonce.
 
-A nonce is not remembered but marked: the time at which it was given out, and to whom, as an HMAC by the guard's secret.
+A nonce is not remembered but marked: the time at which it was given out, and to whom, as an HMAC by the server's
+secret.
 So nobody can push another's nonce out of a table. Only those that somebody has logged in with are kept, for as long as
 they would be good, so that an exchange that was overheard opens nothing. Who fails waits, longer each time; the table
 of them holds a few addresses, and nobody waits for what another has done.
@@ -17,7 +18,7 @@ from micropython import const
 
 from firmware import VERSION, store
 from firmware.net import seam
-from firmware.services.http.guard import Refused
+from firmware.services.http.guard import Refused, digest
 
 PATH = "data/password"
 _ITERATIONS = const(4096)  # RFC 7677 4: the least, and about what a slow phone does in a second
@@ -30,27 +31,27 @@ _FAILURES_MAX = const(8)
 _DELAY_MAX_S = const(300)
 _FORGIVEN_S = const(900)
 _SPENT_MAX = const(8)
+_SESSIONS_MAX = const(4)
 
 
 def answer(app, request, body, connection):
     """As firmware.services.http.api.Api.call."""
     ip = seam.peer(connection.slot.peer)[0]
     server = connection.server
-    guard = server.guard
     if request.path == "/api/session":
         return _session(app, server, request.session, ip), ()
     if request.path == "/api/logout":
-        guard.close_session(request.session)
+        _close_session(server, request.session)
         return iter(("{}",)), (("Set-Cookie", "session=; Max-Age=0; HttpOnly; SameSite=Strict; Path=/"),)
     given = _object(body)
     record = _record()
     if request.path == "/api/login":
         if record is None:
             raise Refused(403, "no password is set yet")
-        signature = _prove(app, guard, ip, record, given)
+        signature = _prove(app, server, ip, record, given)
         if request.session is not None:
-            guard.close_session(request.session)
-        cookie = "session=%s; HttpOnly; SameSite=Strict; Path=/" % guard.open_session()
+            _close_session(server, request.session)
+        cookie = "session=%s; HttpOnly; SameSite=Strict; Path=/" % _open_session(server)
         app.events.add("http", "login from %s" % ip)
         return iter(('{"signature":"%s"}' % signature,)), (("Set-Cookie", cookie),)
     if record is None:
@@ -60,12 +61,25 @@ def answer(app, request, body, connection):
         raise Refused(403, "not logged in")
     _check_new(given)
     if record is not None:
-        _prove(app, guard, ip, record, given)
+        _prove(app, server, ip, record, given)
     text = "%s %d %s %s" % (given["salt"], given["iterations"], given["stored_key"], given["server_key"])
     store.save(PATH, text.lower().encode())
-    guard.keep_only(request.session)
+    server.sessions = [one for one in server.sessions if one is request.session]
     app.events.add("http", "the password was set from %s" % ip)
     return iter(("{}",)), ()
+
+
+def _open_session(server):
+    """A new session's cookie (text). The least recently used session goes when there are too many."""
+    if len(server.sessions) >= _SESSIONS_MAX:
+        server.sessions.pop(0)
+    cookie = os.urandom(16).hex()
+    server.sessions.append([digest(cookie), server.api.uptime_s()])
+    return cookie
+
+
+def _close_session(server, mine):
+    server.sessions = [one for one in server.sessions if one is not mine]
 
 
 def _session(app, server, session, ip):
@@ -73,12 +87,12 @@ def _session(app, server, session, ip):
     salt, iterations = ("", _ITERATIONS) if record is None else (record[0].hex(), record[1])
     logged_in = session is not None
     # Who is logged in needs one as well, to change the password.
-    nonce = _new_nonce(server.guard.secret, app.uptime_s(), ip)
+    nonce = _new_nonce(server.secret, app.uptime_s(), ip)
     yield '{"name":%s,"version":"%d.%d.%d","setup":%s,"logged_in":%s,"salt":"%s","iterations":%d,"nonce":"%s",' % (
         (json.dumps(app.name()),) + VERSION + (_bool(record is None), _bool(logged_in), salt, iterations, nonce)
     )
     yield '"wait_s":%d,"public_status":%s}' % (
-        _wait_s(server.guard, ip, app.uptime_s()), _bool(server.public_status)
+        _wait_s(server, ip, app.uptime_s()), _bool(server.public_status)
     )  # fmt: skip
 
 
@@ -143,28 +157,28 @@ def _is_local(link, ip):
 # -- proofs
 
 
-def _prove(app, guard, ip, record, given):
+def _prove(app, server, ip, record, given):
     """The server's signature (hexadecimal) when `given` proves that the client knows the password. Raises Refused."""
     now = app.uptime_s()
-    wait_s = _wait_s(guard, ip, now)
+    wait_s = _wait_s(server, ip, now)
     if wait_s:
         raise Refused(429, "too early after a failure: wait %d s" % wait_s, (), (("Retry-After", str(wait_s)),))
     nonce = given.get("nonce")
     client_nonce = given.get("client_nonce")
     if not 8 <= len(_unhex(client_nonce)) <= 32:
         raise Refused(422, "this is no login", ("client_nonce: must be 8 to 32 bytes in hexadecimal digits",))
-    guard.spent = [one for one in guard.spent if now - one[1] <= _NONCE_S]
-    if not _is_ours(guard.secret, nonce, now, ip) or any([one[0] == nonce for one in guard.spent]):
+    server.spent = [one for one in server.spent if now - one[1] <= _NONCE_S]
+    if not _is_ours(server.secret, nonce, now, ip) or any([one[0] == nonce for one in server.spent]):
         raise Refused(403, "this nonce is not good any more: /api/session has another")
-    if len(guard.spent) >= _SPENT_MAX:
+    if len(server.spent) >= _SPENT_MAX:
         raise Refused(429, "too many logins: wait %d s" % _NONCE_S, (), (("Retry-After", str(_NONCE_S)),))
     message = ("%s,%s" % (client_nonce, nonce)).encode()
     if not scram.proves(record[2], message, _unhex(given.get("proof"))):
-        _failed(guard, ip, now)
+        _failed(server, ip, now)
         app.events.add("http", "login refused from %s" % ip)
         raise Refused(403, "wrong password")
-    guard.spent.append((nonce, now))
-    guard.failures = [one for one in guard.failures if one[0] != ip]
+    server.spent.append((nonce, now))
+    server.failures = [one for one in server.failures if one[0] != ip]
     return scram.signature(record[3], message).hex()
 
 
@@ -187,24 +201,24 @@ def _is_ours(secret, nonce, now, ip):
     return scram.equal(_mark(secret, body, ip), raw[_TIME + _RANDOM :]) and 0 <= age_s <= _NONCE_S
 
 
-def _wait_s(guard, ip, now):
+def _wait_s(server, ip, now):
     """Seconds until the next attempt from this address is looked at."""
-    for one in guard.failures:
+    for one in server.failures:
         if one[0] == ip:
             return max(one[2] - now, 0)
     return 0
 
 
-def _failed(guard, ip, now):
-    guard.failures = [one for one in guard.failures if now - one[2] < _FORGIVEN_S]
-    for one in guard.failures:
+def _failed(server, ip, now):
+    server.failures = [one for one in server.failures if now - one[2] < _FORGIVEN_S]
+    for one in server.failures:
         if one[0] == ip:
             break
     else:
-        if len(guard.failures) >= _FAILURES_MAX:
-            soonest = min([one[2] for one in guard.failures])
-            guard.failures = [one for one in guard.failures if one[2] != soonest]
+        if len(server.failures) >= _FAILURES_MAX:
+            soonest = min([one[2] for one in server.failures])
+            server.failures = [one for one in server.failures if one[2] != soonest]
         one = [ip, 0, 0]
-        guard.failures.append(one)
+        server.failures.append(one)
     one[1] += 1
     one[2] = now + min(1 << min(one[1] - 1, 10), _DELAY_MAX_S)

@@ -1,33 +1,17 @@
-"""A small HTTP/1.1 server (RFC 9110, RFC 9112): one page, and a JSON API.
-
-In: bytes of a connection, in any pieces, pipelined or not. Out: one response for each request, in their order.
-Connections stay open (keep-alive), so that a browser needs only one. What is answered to whom is settled before the
-first byte of a body is taken: guard.py says who it is, `api` what there is.
-
-Buffers: all connections share one of 1 KiB for input (a longer head: 431) and one of 1 KiB for output; a connection
-keeps of its own only what is not a whole request yet, a body of 512 bytes at most (larger ones go to a file as they
-come, see upload.py), and what its socket does not take. Documents are generators: head and first piece leave in one
-write, the rest as the client takes it. A file is read into the output block.
+"""A small HTTP/1.1 server: one page, and a JSON API. What runs it is loaded with the first connection and given back
+to the heap when there has been none for a while; what has to last is here.
 """
 
-import json
+import os
 
 from micropython import const
 
-import http1
 from firmware.net import seam
-from firmware.net.budget import REASONS
-from firmware.net.listener import Connection, Listener
-from firmware.services.http.guard import Guard, Refused
+from firmware.net.listener import Listener
 
-_HEAD_MAX = const(1024)
-_BLOCK = const(1024)
-_CHUNK_HEAD = const(6)  # four hexadecimal digits, CR LF
 _UNSERVED_MS = const(10000)  # to send the first request in
-_REQUEST_MS = const(10000)  # from the first byte of a request to its last
-_DRAIN_MAX = const(16384)  # of a request that was refused: read, or closing would reset it before our reason arrives
-_JSON = "application/json"
-_KEPT = ("x-meterport", "cookie", "origin", "accept-encoding", "if-none-match")
+_QUIET_S = const(10)
+_LOADED = ("http1", "firmware.services.http.guard", "firmware.services.http.connection")
 
 
 class Counters:
@@ -40,7 +24,7 @@ class Counters:
 
 class Server:
     """`api` (api.py): find(path) tells who may, methods and the longest body, call() answers, upload() takes a body
-    that is too long for the heap, drop() gives back what is loaded; uptime_s() and hostname."""
+    that is too long for the heap, drop() and forget() give back what is loaded; uptime_s() and hostname."""
 
     def __init__(self, config, budget, events, api):
         self.budget = budget
@@ -49,393 +33,81 @@ class Server:
         self.public_status = config["public_status"]
         self.commissioning = config["commissioning"]
         self.counters = Counters()
-        self.guard = Guard(api.uptime_s, api.hostname)
-        self.rx = bytearray(_HEAD_MAX)
-        self.block = bytearray(_BLOCK)  # of the response that is being made: sent, or copied, before the next is
+        self.sessions = []  # of guard.py
+        self.failures = []  # of login.py: [address, how many in a row, not before]
+        self.spent = []  # of login.py: nonces that somebody has logged in with
+        self.secret = os.urandom(16)  # of login.py: marks the nonces that it gives out
+        self.desk = None  # connection.py's
+        self.saving = None
+        self._factory = None
+        self._quiet_s = 0
         self.listener = Listener(
-            budget, events, "http", config["bind"], config["port"], self._connection,
+            budget, events, "http", config["bind"], config["port"], self.connection,
             _UNSERVED_MS, 1000 * config["idle_timeout_s"],
         )  # fmt: skip
 
-    def _connection(self, stream, slot):
-        return HttpConnection(self, stream, slot)
-
-    def admit(self, request):
-        """Says who `request` is from and whether that may be: the longest body that it may have. Raises HttpError."""
-        path = request.path
-        method = request.method
-        reads = method == "GET" or method == "HEAD"
-        request.session = None
-        access, methods, longest = self.api.find(path)
-        if access is None:
-            raise _closing(request, _no_page(path))
-        # The connection ends with what is refused when a body is on its way.
-        if method not in methods.split(", "):
-            raise _closing(request, Refused(405, "no such method for this path", (), (("Allow", methods),)))
-        try:
-            if path != "/":
-                if reads:
-                    self.guard.check_host(request)
-                else:
-                    self.guard.check_command(request)
-                request.session = self.guard.session(request)
-            self._check_access(request, access, reads)
-        except Refused as error:
-            raise _closing(request, error) from None
-        if reads:
-            longest = 0
-        if request.content_length > longest:
-            raise http1.HttpError(
-                413, "body longer than %d bytes" % longest if longest else "no request body is expected here"
-            )
-        return longest
-
-    def _check_access(self, request, access, reads):
-        if access == "open" or request.session is not None:
-            return
-        if access == "session":
-            raise Refused(403, "not logged in")
-        if reads and not self.public_status:
-            raise Refused(403, "not logged in, and http.public_status is off")
-        if not reads and not self.commissioning:
-            raise Refused(403, "not logged in, and http.commissioning is off")
-
-    def answer(self, request, body, connection):
-        """What connection.respond() takes, for a request that was admitted; None when the connection is told later.
-        Raises http1.HttpError and OSError."""
-        try:
-            found = self.api.call(request, body, connection)
-        except ValueError as error:
-            raise Refused(400, str(error)) from None
-        except OSError as error:
-            if request.method == "GET" or request.method == "HEAD":
+    def connection(self, stream, slot):
+        """A newcomer. Raises MemoryError, and is as it was then."""
+        if self._factory is None:
+            try:
+                self.load()
+            except MemoryError:
+                self.unload()
                 raise
-            raise Refused(409, str(error)) from None
-        except MemoryError:
-            raise Refused(503, "the device is short of memory for this: close other pages and try again") from None
-        return (200, _JSON, None) + found if found is not None and len(found) == 2 else found
+        return self._factory(self, stream, slot)
+
+    def load(self):
+        self.api.pack(True)
+        try:
+            from firmware.services.http.connection import Desk, HttpConnection
+
+            self.desk = Desk(self)
+            self._factory = HttpConnection
+        finally:
+            self.api.pack(False)
+
+    def unload(self):
+        """Gives back what only connections need."""
+        self.desk = self._factory = None
+        self.api.drop()
+        self.api.forget(*_LOADED)
 
     def sweep(self):
-        nobody = True
+        """Once a second."""
+        # First of all: what a frame has called once lies about in it, and is not given back while it runs.
+        if self.saving is not None:
+            self._save(self.saving)
+        self._quiet_s += 1
         for slot in self.budget.connections[:]:
             if slot.kind == "http":
-                nobody = False
+                self._quiet_s = 0
                 slot.connection.hurry()
         self.listener.sweep()
-        if nobody:
-            self.api.drop()
+        if self._quiet_s == _QUIET_S and self._factory is not None:
+            self.unload()
+
+    def _save(self, saving):
+        """A configuration has come whole. Its check needs the room that connections take: the others are closed, and
+        their browsers come back; the one that saves goes on when it is done."""
+        slot = saving.slot
+        for other in self.budget.connections[:]:
+            if other.kind == "http" and other is not slot:
+                other.connection.close()
+        self.unload()
+        errors, due = self.api.save(saving.body)
+        saving.body.drop()
+        self.saving = None
+        try:
+            self.load()
+            slot.connection = connection = self._factory(self, saving.stream, slot)
+        except MemoryError:
+            self.unload()
+            saving.close()
+            raise
+        seam.watch(saving.stream, connection)
+        connection.keep_alive = saving.keep_alive
+        connection.left = saving.left
+        saving.tell(connection, errors, due)
 
     def close(self):
         self.listener.close()
-
-
-class HttpConnection(Connection):
-    """One browser, or one of its several connections."""
-
-    def __init__(self, server, stream, slot):
-        super().__init__(stream, slot, server.budget, server.events)
-        self.server = server
-        self.left = b""  # input that is no whole request yet, or whose turn has not come
-        self.begun_ms = None  # when the request whose end has not come began
-        self.request = None  # whose body is on its way
-        self.body = None  # what has come of it: a bytearray, or an upload, which is alike as far as it goes
-        self.head_only = False
-        self.waits = None  # what will call tell(), and can be told by its cancel() that nobody wants to know any more
-        self.pieces = None  # the response under way: a generator, or a file, which is read into the block
-        self.rest = b""  # of a piece that did not fit into the block
-        self.chunked = False
-        self.version = 11
-        self.keep_alive = False
-        self.draining = 0
-
-    def on_ready(self, events):
-        # Whoever sends a body that is wanted is busy, and all the same read from.
-        if self.request is not None and self._kept is None:
-            self.on_input()
-        else:
-            super().on_ready(events)
-
-    def on_input(self):
-        rx = self.server.rx
-        have = 0 if self.draining else self._fetch()
-        got = self.stream.readinto(memoryview(rx)[have:] if have else rx)
-        if got is None:
-            return
-        if not got:
-            self.close()
-            return
-        self.slot.received += got
-        if self.draining:
-            self.draining -= got
-            if self.draining <= 0:
-                self.close()
-            return
-        self._serve(have + got)
-
-    def _fetch(self):
-        """What is left of the input into the buffer that all share; how much it is."""
-        have = len(self.left)
-        self.server.rx[:have] = self.left
-        return have
-
-    def _serve(self, have):
-        """Answers the requests in the first `have` bytes of the shared buffer, one after the other."""
-        rx = self.server.rx
-        while have and not self.draining:
-            self.left = b""
-            try:
-                if self.request is None:
-                    end = http1.head_end(rx, have)
-                    if end < 0:
-                        self._keep(0, have)
-                        self._note_begin()
-                        return
-                    request = http1.parse(rx, end, _KEPT, _DRAIN_MAX)
-                    self._keep(end, have)
-                    self._begin(request)
-                else:
-                    self._take(have)
-                if self.request is not None:
-                    have = self._fetch()
-                    continue
-            except http1.HttpError as error:
-                self._refuse(error)
-            if self.closed or self.waits is not None or not self._continue():
-                return
-            have = self._fetch()
-
-    def _keep(self, begin, end):
-        self.left = bytes(memoryview(self.server.rx)[begin:end]) if begin < end else b""
-
-    def _note_begin(self):
-        if self.begun_ms is None:
-            self.begun_ms = seam.ticks_ms()
-
-    def _begin(self, request):
-        """Answers a request, or begins to take its body. Raises HttpError."""
-        server = self.server
-        server.counters.requests += 1
-        self.keep_alive = request.keep_alive
-        self.version = request.version
-        self.head_only = request.method == "HEAD"
-        longest = server.admit(request)
-        if not request.content_length:
-            self._answer(request, b"")
-            return
-        self.body = self._upload() if longest > _BLOCK else bytearray()
-        self.request = request
-        self._note_begin()
-        self.slot.used_ms = seam.ticks_ms()  # or it may have been idle for so long that the sweep takes it
-        self.slot.busy = request.session is not None
-        if request.expect_continue:
-            self.send(http1.CONTINUE, len(http1.CONTINUE))
-
-    def _upload(self):
-        try:
-            return self.server.api.upload()
-        except (OSError, MemoryError) as error:
-            raise http1.HttpError(503, "nothing can be uploaded now: %s" % error) from None
-
-    def _take(self, have):
-        """Of the shared buffer's first `have` bytes what belongs to the body. Answers its request with its last
-        byte."""
-        request = self.request
-        missing = request.content_length - len(self.body)
-        n = min(have, missing)
-        self.body.extend(memoryview(self.server.rx)[:n])
-        self._keep(n, have)
-        if n == missing:
-            body = self.body
-            self.request = self.body = None
-            self._answer(request, body)
-
-    def _answer(self, request, body):
-        self.begun_ms = None
-        try:
-            found = self.server.answer(request, body, self)
-        except OSError as error:
-            self.events.add("http", "%s: %r" % (request.path, error))
-            raise http1.HttpError(500, "a file cannot be read or written", False) from None
-        finally:
-            if hasattr(body, "drop"):
-                body.drop()
-        if found is not None:
-            self.respond(*found)
-        elif not self.closed:
-            self.slot.busy = True
-            seam.interest(self.stream, 0)
-
-    def tell(self, status, pieces):
-        """The answer to a request whose api.call() had given None, which has `waits` set."""
-        self.waits = None
-        seam.interest(self.stream, seam.READ)
-        self.respond(status, _JSON, None, pieces, ())
-        self.on_sent()
-
-    def tell_error(self, error):
-        """The same for one that has failed."""
-        self.waits = None
-        seam.interest(self.stream, seam.READ)
-        self._refuse(error)
-        self.on_sent()
-
-    def _refuse(self, error):
-        """The response that an error calls for, as JSON."""
-        self.server.counters.refused += 1
-        self.begun_ms = self.request = None
-        self._drop_body()
-        if error.close:
-            self.keep_alive = False
-            self.left = b""
-            self.draining = _DRAIN_MAX
-            self.events.add("http", "request refused: %d %s" % (error.status, error.reason))
-        text = '{"error":"%s","status":%d' % (_plain(error.reason), error.status)
-        fields = getattr(error, "fields", ())
-        extra = getattr(error, "extra", ())
-        if fields:
-            self.respond(error.status, _JSON, None, _with_fields(text, fields), extra)
-        else:
-            body = text.encode() + b"}"
-            self.respond(error.status, _JSON, len(body), iter((body,)), extra)
-
-    def respond(self, status, kind, length, pieces, extra):
-        """Prepares a response. `length` of the body, None when it ends with its pieces; `pieces`: a file, or a
-        generator of bytes or texts; `extra`: header fields (name, value)."""
-        self.chunked = length is None and self.version == 11
-        if length is None and not self.chunked:
-            self.keep_alive = False  # HTTP/1.0: the end of the document is the end of the connection
-        if self.chunked:
-            length = http1.CHUNKED
-        self.slot.busy = True
-        self.rest = http1.response_head(status, kind, length, self.keep_alive, extra)
-        self.head_left = len(self.rest)
-        self.pieces = pieces
-        if self.head_only:
-            self._end_pieces()
-            self.pieces = iter(())
-            self.chunked = self.head_only = False
-
-    def on_sent(self):
-        if self.request is not None:  # all that was sent was that its body may come
-            self._serve(self._fetch())
-        elif self._continue():
-            self._serve(self._fetch())
-
-    def _continue(self):
-        """Sends the response as far as the client takes it. True when all of it has left and the next may come."""
-        block = self.server.block
-        while self.pieces is not None:
-            n = self._fill(block)
-            if n and not self.send(block, n):
-                return False
-        self.slot.busy = False
-        self.budget.served(self.slot)
-        if not self.keep_alive:
-            if not self.draining:
-                self.finish()
-            return False
-        return True
-
-    def _fill(self, block):
-        """The next block of the response; its length. At the end of the response `pieces` becomes None."""
-        n = 0
-        if self.head_left:
-            n = self.head_left  # the head fits: our own are shorter than 300 bytes
-            block[:n] = self.rest
-            self.rest = b""
-            self.head_left = 0
-        start = n
-        limit = _BLOCK
-        if self.chunked:
-            n += _CHUNK_HEAD
-            limit -= 7  # CR LF, and the last chunk: 0 CR LF CR LF
-        begin = n
-        ended = False
-        file = self.pieces if hasattr(self.pieces, "readinto") else None
-        if file is not None:
-            got = file.readinto(memoryview(block)[n:limit])
-            n += got
-            ended = not got
-        while file is None and n < limit:
-            piece = self.rest
-            if not piece:
-                piece = next(self.pieces, None)
-                if piece is None:
-                    ended = True
-                    break
-                if not isinstance(piece, bytes):
-                    piece = piece.encode()
-            take = min(len(piece), limit - n)
-            block[n : n + take] = piece[:take]
-            self.rest = piece[take:]
-            n += take
-        if self.chunked:
-            if n > begin:
-                block[start:begin] = b"%04x\r\n" % (n - begin)
-                block[n : n + 2] = http1.CHUNK_END
-                n += 2
-            else:
-                n = start
-            if ended:
-                block[n : n + 5] = http1.LAST_CHUNK
-                n += 5
-        if ended:
-            self._end_pieces()
-        return n
-
-    def _end_pieces(self):
-        if hasattr(self.pieces, "close"):
-            self.pieces.close()
-        self.pieces = None
-
-    def hurry(self):
-        """Called by the sweep: a request that has been coming for too long is given up."""
-        if self.begun_ms is None or seam.ticks_diff(seam.ticks_ms(), self.begun_ms) < _REQUEST_MS or self._kept:
-            return
-        self.left = b""
-        self.budget.evictions[REASONS.index("timeout")] += 1
-        self._refuse(http1.HttpError(408, "the request has not come whole within %d s" % (_REQUEST_MS // 1000)))
-        self.draining = 0
-        self._continue()
-
-    def _drop_body(self):
-        body = self.body
-        self.body = None
-        if hasattr(body, "drop"):
-            body.drop()
-
-    def close(self):
-        self._end_pieces()
-        self._drop_body()
-        self.request = None
-        if self.waits is not None:
-            self.waits.cancel()
-            self.waits = None
-        super().close()
-
-
-def _closing(request, error):
-    """The same error; the connection ends with it when a body is on its way, which nobody will read."""
-    if request.content_length:
-        error.close = True
-    return error
-
-
-def _no_page(path):
-    # Browsers ask for icons by themselves: once a day will do.
-    extra = (("Cache-Control", "max-age=86400"),) if path == "/favicon.ico" else ()
-    return Refused(404, "no such page: %s" % path, (), extra)
-
-
-def _with_fields(text, fields):
-    """The rest of an error document: what is wrong, and where."""
-    yield text + ',"errors":['
-    for k, line in enumerate(fields):
-        field, _, what = line.partition(": ")
-        yield '%s{"field":%s,"text":%s}' % ("," if k else "", json.dumps(field), json.dumps(what))
-    yield "]}"
-
-
-def _plain(text):
-    """Text that may stand in JSON and in a log as it is: everything else becomes a question mark."""
-    return "".join([letter if " " <= letter <= "~" and letter not in '"\\<>' else "?" for letter in text[:80]])
