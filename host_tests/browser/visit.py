@@ -138,6 +138,7 @@ class Visit:
 
     def screenshot(self, name):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.evaluate("scrollTo(0, 0)")  # or what sticks to the top stands in the middle
         self.page.screenshot(path=SCREENSHOTS / f"{name}-{self.size[0]}.png", full_page=True)
 
     def excuse(self, part, at_least=1):

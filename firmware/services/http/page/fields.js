@@ -64,7 +64,7 @@ function field(path, { options, onchange } = {}) {
 }
 
 // The fields of a section, but those that are shown elsewhere.
-const fieldsOf = (path, ...but) => Object.keys(specOf(path)).filter(key => !but.includes(key)).map(key => field(path + "." + key));
+const fieldsOf = (path, ...but) => Object.keys(specOf(path) || {}).filter(key => !but.includes(key)).map(key => field(path + "." + key));
 
 // A secret is never shown: what is typed takes its place.
 function secretField(path) {

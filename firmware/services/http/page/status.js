@@ -5,20 +5,21 @@ const FIRST_POINTS = new Set([1, 9, 15, 16, 28, 32, 36, 40]);
 const FEWEST_SHOWN = 6, TRENDS_A_ROUND = 2;
 
 // What is known of the past: `ids` of the points that are kept (null: not asked yet), `known` by id.
-const trends = { ids: null, step_s: 0, known: new Map() };
+const trends = { ids: null, known: new Map() };
 
-const isDue = id => !trends.known.has(id) || Date.now() - trends.known.get(id).at > 1000 * trends.step_s;
+// Once the next step has ended.
+function isDue(id) {
+  const trend = trends.known.get(id);
+  return !trend || Date.now() > trend.at + 1000 * Math.max(10, trend.step_s - trend.newest_age_s + 1);
+}
 
 // A few of them a round: readings do not wait for all.
 async function refreshTrends() {
-  if (!trends.ids) {
-    const kept = await get("/api/history");
-    trends.ids = new Set(kept.points);
-    trends.step_s = kept.step_s;
-  }
-  for (const id of [...trends.ids].filter(isDue).slice(0, TRENDS_A_ROUND)) {
-    const trend = await get("/api/history?point=" + id);
-    trends.known.set(id, { ...trend, at: Date.now() });
+  trends.ids ??= (await get("/api/history")).points;
+  for (const id of trends.ids.filter(isDue).slice(0, TRENDS_A_ROUND)) {
+    const trend = await get("/api/history?point=" + id), first = trend.values.findIndex(value => value != null);
+    // What was before the device began to keep values is no part of the picture.
+    trends.known.set(id, { ...trend, at: Date.now(), values: first < 0 ? [] : trend.values.slice(first) });
   }
 }
 

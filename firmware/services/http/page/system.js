@@ -8,7 +8,7 @@ const systemPage = {
     this.about = el("div");
     this.log = el("div");
     this.clock = el("strong");
-    main.append(card("Device", el("div", { class: "fields" }, field("name"), fieldsOf("sockets"), fieldsOf("system")), this.about),
+    main.append(card("Device", el("div", { class: "fields" }, field("name"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about),
       timeCard(this.clock), passwordCard(), backupCard(), restartCard(), this.log);
     this.refresh();
   },
