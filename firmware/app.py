@@ -38,7 +38,7 @@ class App:
         self._tasks = []
         self._held = False
         self.restarts = 0
-        self.scan = self.ntp = self.modbus = self.http = None
+        self.scan = self.ntp = self.modbus = self.http = self.history = None
 
     # -- what services may ask
 
@@ -165,6 +165,8 @@ class App:
                     service.sweep()
             for bus in self.buses:
                 bus.expire()
+            if self.history is not None:
+                self.history.tick(self.clock.uptime_s())
             ticks += 1
             if ticks % _CONFIG_TICKS == 0:
                 self.look_at_config()

@@ -8,7 +8,6 @@ buses there are.
 from firmware import config_rules, json_file, schema
 
 LISTS = ("routes", "meters")
-_ITEM_MAX = 1024  # bytes of one section, route or meter
 
 
 def sections(path, errors):
@@ -17,6 +16,8 @@ def sections(path, errors):
     places = {}
     config = {}
     with open(path, "rb") as f:
+        if json_file.is_list(f, 0, 128):
+            raise ValueError("must be an object")
         for key, begin, end in json_file.members(f):
             if key in places:
                 errors.append("%s: stands there twice" % key)
@@ -25,7 +26,8 @@ def sections(path, errors):
         for name, spec in schema.parts():
             if name not in LISTS:
                 given = name in places
-                config[name] = config_rules.part(name, spec, given, _value(f, places[name]) if given else None, errors)
+                raw = json_file.value(f, *places[name]) if given else None
+                config[name] = config_rules.part(name, spec, given, raw, errors)
     return config
 
 
@@ -50,15 +52,8 @@ def _items(f, begin, name, spec, most, check, errors):
         if k == most or len(errors) > config_rules.ERRORS_MAX:
             return
         wrong = []
-        item = config_rules.section(_value(f, (first, last)), spec, "%s[%d]" % (name, k), wrong)
+        item = config_rules.section(json_file.value(f, first, last), spec, "%s[%d]" % (name, k), wrong)
         if not wrong:
             check(k, item, wrong)
         errors.extend(wrong)
         k += 1
-
-
-def _value(f, place):
-    begin, end = place
-    if end - begin > _ITEM_MAX:
-        raise ValueError("byte %d: longer than %d bytes" % (begin, _ITEM_MAX))
-    return json_file.value(f, begin, end)

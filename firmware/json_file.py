@@ -6,6 +6,7 @@ import json
 from micropython import const
 
 _PIECE = const(128)
+_VALUE_MAX = const(2048)
 
 
 def members(f, at=0):
@@ -66,7 +67,9 @@ def _key(f, begin, colon):
 
 
 def value(f, begin, end):
-    """What stands in f[begin:end]. Raises ValueError with the place."""
+    """What stands in f[begin:end]. Raises ValueError with the place; also when it is longer than fits the heap."""
+    if end - begin > _VALUE_MAX:
+        raise ValueError("byte %d: longer than %d bytes" % (begin, _VALUE_MAX))
     f.seek(begin)
     try:
         return json.loads(f.read(end - begin).decode())
@@ -77,4 +80,9 @@ def value(f, begin, end):
 def is_list(f, begin, end):
     """Whether f[begin:end] begins as a list does."""
     f.seek(begin)
-    return f.read(min(end - begin, _PIECE)).strip().startswith(b"[")
+    while begin < end:
+        piece = f.read(1)
+        begin += 1
+        if piece.strip():
+            return piece == b"["
+    return False

@@ -10,6 +10,14 @@ def start(app):
         _try(app, "modbus", _start_modbus)
     if app.budget.service_slot("http"):
         _try(app, "http", _start_http)
+    size = app.config["history"]["bytes"]
+    if size and app.points.meters:
+        from firmware.history import History
+
+        try:
+            app.history = History(size, app.points.meters, app.readings)
+        except MemoryError:
+            app.events.add("app", "no memory for the history: history.bytes is %d" % size)
     if app.budget.service_slot("ntp"):
         from firmware.services.ntp.client import Client
 

@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CODECS = ("ntp", "dns", "http1", "scram", "modbus", "bacnet")
 CORE = (
     "events", "store", "strict_json", "json_file", "profile", "profile_load", "profile_check", "signature", "points",
-    "readings", "schema", "config_rules", "config_sections", "config_lists", "config_check", "config",
+    "readings", "history", "schema", "config_rules", "config_sections", "config_lists", "config_check", "config",
 )  # fmt: skip
 
 ANYWHERE = ("gc", "micropython")

@@ -1,6 +1,7 @@
 """The web server with its real API, on streams without a network: for tests of what it answers to whom."""
 
 import json
+from types import SimpleNamespace
 
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
@@ -38,7 +39,27 @@ class Gateway:
         self.app = App(events, self.uptime)
         self.app.link = Link(self)
         self.app.name = lambda: "gate"
+        self.app.config["network"] = {"link": "wifi", "ssid": "", "password": ""}
+        self.app.buses = []
+        self.app.scan = self.app.history = None
+        self.app.held = []
+        self.app.reboots = 0
+        self.app.times = []
+        self.app.hold = self._hold
+        self.app.reboot = self._reboot
+        self.app.look_at_config = lambda saved: None
+        self.app.reboot_due = lambda: ["configuration"]
+        self.app.clock = SimpleNamespace(set_ms=self.app.times.append)
         self.restart()
+
+    def _hold(self, on):
+        if on and self.app.held[-1:] == [True]:
+            return False
+        self.app.held.append(on)
+        return True
+
+    def _reboot(self):
+        self.app.reboots += 1
 
     def restart(self):
         self.budget = Budget(16, 16, 16, list(SERVICES), 4, self.uptime, self.events)

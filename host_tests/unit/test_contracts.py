@@ -304,10 +304,12 @@ def fields(value, path=""):
         yield path
 
 
-@pytest.mark.parametrize("path", ["/api/status", "/api/readings", "/api/sockets", "/api/bus", "/api/scan"])
+@pytest.mark.parametrize(
+    "path", ["/api/status", "/api/readings", "/api/sockets", "/api/bus", "/api/scan", "/api/history"]
+)
 def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, path):
     documented = [code(row[0]) for row in tables(f"### GET {path}")[0]]
-    document = json.loads("".join(app.api.call(SimpleNamespace(path=path, method="GET"), b"", None)[0]))
+    document = json.loads("".join(app.api.call(SimpleNamespace(path=path, method="GET", query=""), b"", None)[0]))
     assert list(dict.fromkeys(fields(document))) == documented
 
 

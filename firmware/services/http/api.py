@@ -21,6 +21,7 @@ _ROUTES = (
     "\n/api/bus read GET,HEAD 0 bus_api"
     "\n/api/scan read GET,HEAD,POST,DELETE 0 bus_api"
     "\n/api/sockets read GET,HEAD 0 sockets_api"
+    "\n/api/history read GET,HEAD 0 history_api"
     "\n/api/session open GET,HEAD 0 login"
     "\n/api/login open POST 512 login"
     "\n/api/logout open POST 512 login"
@@ -127,6 +128,10 @@ def _import(name):
         from firmware.services.http import bus_api
 
         return bus_api
+    if name == "history_api":
+        from firmware.services.http import history_api
+
+        return history_api
     if name == "front":
         from firmware.services.http import front
 
