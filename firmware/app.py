@@ -44,16 +44,20 @@ class App:
 
     @staticmethod
     def pack(on):
-        """While code is loaded, the heap is collected often: then what stays lies together, and large pieces are left.
-        (With garbage in between, they would be of half a kilobyte.)"""
+        """The heap is collected before it is full, and while code is loaded more often: then what stays lies together,
+        and large pieces are left. (With garbage in between, they would be of half a kilobyte.)"""
         gc.collect()
         if hasattr(gc, "threshold"):
-            gc.threshold(_PACK if on else -1)
+            gc.threshold(_PACK if on else 2 * _PACK)
 
     @staticmethod
     def forget(*names):
         """Gives modules back to the heap that were needed for one request only."""
         _forget(*names)
+
+    def is_short(self):
+        """Whether the heap is needed for somebody who looks at the page."""
+        return self.http is not None and self.http.desk is not None
 
     def name(self):
         return self.config["name"]

@@ -2,7 +2,7 @@
 
 Kept are power and then voltage of each meter in the order of the configuration, 32 points at most. A value is the mean
 of a step, in two bytes: 13 bits for a whole number of -4095 to 4095, three for a power of ten of -3 to 4, and 0 for
-none. That is 0.13 % at worst, for up to 40 MW.
+none. That is 0.13 % at worst, for up to 40 MW. Who reads it: services/http/history_api.py.
 """
 
 from micropython import const
@@ -22,25 +22,21 @@ class History:
 
     def __init__(self, size, meters, readings):
         self._readings = readings
-        self._rows = []  # (meter, index of the point in its profile)
+        self.rows = []  # (meter, index of the point in its profile)
         for number in WANTED:
             for meter in meters:
                 i = meter.profile.numbers.find(bytes((number,)))
-                if i >= 0 and len(self._rows) < _POINTS_MAX:
-                    self._rows.append((meter, i))
-        points = max(len(self._rows), 1)
+                if i >= 0 and len(self.rows) < _POINTS_MAX:
+                    self.rows.append((meter, i))
+        points = max(len(self.rows), 1)
         self.steps = size // (2 * points)
         # Whole minutes, and long enough for a day.
         self.step_s = 60 * -(-_SPAN_S // (60 * max(self.steps, 1)))
-        self._ring = bytearray(2 * points * self.steps)
-        self._newest = 0  # the step that was filled last
+        self.ring = bytearray(2 * points * self.steps)
+        self.newest = 0  # the step that was filled last
         self.closed_s = 0  # uptime of its end
         self._sums = [0] * points
         self._counts = [0] * points
-
-    def points(self):
-        """Ids of the points that are kept."""
-        return [meter.point_id(i) for meter, i in self._rows]
 
     def tick(self, uptime_s):
         """Once a second."""
@@ -51,28 +47,21 @@ class History:
             self.closed_s = uptime_s
 
     def _sample(self):
-        for k, (meter, i) in enumerate(self._rows):
+        for k, (meter, i) in enumerate(self.rows):
             value = self._readings.value(meter, i)
             if value is not None and self._readings.quality(meter, i, value) == GOOD and value == value:
                 self._sums[k] += value
                 self._counts[k] += 1
 
     def _close(self):
-        self._newest = (self._newest + 1) % self.steps
-        at = 2 * self._newest * len(self._rows)
-        for k in range(len(self._rows)):
+        self.newest = (self.newest + 1) % self.steps
+        at = 2 * self.newest * len(self.rows)
+        for k in range(len(self.rows)):
             packed = pack(self._sums[k] / self._counts[k]) if self._counts[k] else 0
-            self._ring[at] = packed >> 8
-            self._ring[at + 1] = packed & 0xFF
+            self.ring[at] = packed >> 8
+            self.ring[at + 1] = packed & 0xFF
             at += 2
             self._sums[k] = self._counts[k] = 0
-
-    def values(self, point_id):
-        """Yields the values of a point, the oldest first: numbers, and None where there is none."""
-        k = self.points().index(point_id)
-        for step in range(1, self.steps + 1):
-            at = 2 * ((self._newest + step) % self.steps * len(self._rows) + k)
-            yield unpack(self._ring[at] << 8 | self._ring[at + 1])
 
 
 def pack(value):
@@ -87,11 +76,3 @@ def pack(value):
         value = value / 10
         exponent += 1
     return 0
-
-
-def unpack(packed):
-    whole = (packed & 0x1FFF) - _ZERO
-    exponent = (packed >> 13) - 3
-    if not packed:
-        return None
-    return whole * 10**exponent if exponent >= 0 else whole / 10**-exponent

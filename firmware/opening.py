@@ -21,7 +21,7 @@ def start(app):
     if app.budget.service_slot("ntp"):
         from firmware.services.ntp.client import Client
 
-        app.ntp = Client(app.config["ntp"], app.budget, app.events, app.clock, app.link)
+        app.ntp = Client(app.config["ntp"], app.budget, app.events, app.clock, app.link, app.forget, app.is_short)
         app.supervise("ntp", app.ntp.run)
     for bus in app.buses:
         app.supervise("bus %d" % bus.number, bus.run)

@@ -96,7 +96,7 @@ def make():
         events=events,
         modbus=SimpleNamespace(counters=counters),
         ntp=ntp,
-        history=SimpleNamespace(step_s=180, steps=2, closed_s=5, points=lambda: [7]),
+        history=SimpleNamespace(step_s=180, steps=2, closed_s=5, rows=[(meter, 0)]),
         forget=lambda *names: None,
         pack=lambda on: None,
         meter=meter,

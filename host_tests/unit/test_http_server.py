@@ -102,6 +102,9 @@ class FakeApi:
             return self.commands[request.method, request.path](request.query), ()
         return self.documents[request.path](), ()
 
+    def once(self, name, function, *given):
+        """There is no password."""
+
     def drop(self):
         self.dropped = True
 

@@ -1,12 +1,12 @@
 """What somebody does to the device beside configuring it: a read of a meter's registers, the clock, a restart, and all
 back to how it came from the factory."""
 
-import json
 import os
 
 from firmware import store
 from firmware.bus import OK, Request
 from firmware.net import seam
+from firmware.services.http.given import object_of
 from firmware.services.http.guard import Refused
 
 _COUNT_MAX = 16
@@ -21,12 +21,7 @@ _NO_ANSWER = 11
 
 def answer(app, request, body, connection):
     """As firmware.services.http.api.Api.call."""
-    try:
-        given = json.loads(bytes(body).decode()) if body else {}
-    except (ValueError, RuntimeError):
-        given = None
-    if not isinstance(given, dict):
-        raise Refused(400, "the body must be a JSON object")
+    given = object_of(body)
     if request.path == "/api/read":
         connection.waits = _read(app, given, connection)
         return None
@@ -35,6 +30,7 @@ def answer(app, request, body, connection):
     else:
         if request.path == "/api/factory_reset":
             _forget_all(app, given)
+            connection.server.password = None
         app.reboot()
     return iter(("{}",)), ()
 

@@ -9,7 +9,8 @@ import gc
 
 from micropython import const
 
-_ROOM = const(12288)  # bytes; the largest part and a request need half of it
+_ROOM = const(20480)  # bytes: ten Modbus clients and a request are to fit as well
+_PACKAGE = "firmware.services.http."
 _POLLED = ("status_api", "readings_api", "sockets_api", "bus_api", "history_api")
 
 # path, who may (open: everybody; read: with http.public_status everybody reads; session: who has logged in), methods,
@@ -25,7 +26,7 @@ _ROUTES = (
     "\n/api/session open GET,HEAD 0 login"
     "\n/api/login open POST 512 login"
     "\n/api/logout open POST 512 login"
-    "\n/api/password open POST 768 login"
+    "\n/api/password open POST 768 password"
     "\n/api/config session GET,HEAD,PUT 12288 settings"
     "\n/api/schema session GET,HEAD 0 tables"
     "\n/api/profiles read GET,HEAD 0 tables"
@@ -40,7 +41,7 @@ _BORROWED = (
     "firmware.config_check", "firmware.config_lists", "firmware.config_rules", "firmware.config_sections",
     "firmware.json_file", "firmware.profile_check", "firmware.profile_load", "firmware.schema",
     "firmware.services.http.settings", "firmware.services.http.upload", "firmware.store", "firmware.strict_json",
-    "scram",
+    "firmware.services.http.given", "scram",
 )  # fmt: skip
 
 
@@ -66,27 +67,13 @@ class Api:
         OSError and MemoryError."""
         return self._load(_row(request.path)[4]).answer(self._app, request, body, connection)
 
-    def upload(self):
-        """What takes a body that is too long for the heap (upload.py). Raises OSError when that cannot be now."""
+    def once(self, name, function, *given):
+        """What `function` of that part of the package gives; the part itself is not kept. Raises what it raises."""
         self.drop()
         try:
-            from firmware.services.http.upload import Upload
-
-            return Upload(self._app)
+            return getattr(_part(name), function)(self._app, *given)
         finally:
-            self._app.forget(*_BORROWED)
-
-    def save(self, body):
-        """Checks and saves the configuration that an upload has taken (save.py): (what is wrong, what waits for a
-        reboot); (nothing, None) when the heap is too short."""
-        try:
-            from firmware.services.http import save
-
-            return save.run(self._app, body)
-        except MemoryError:
-            return (), None
-        finally:
-            self._app.forget("firmware.services.http.save", *_BORROWED)
+            self.forget(_PACKAGE + name, *_BORROWED)
 
     def _load(self, name):
         part = self._parts.get(name)
@@ -96,11 +83,11 @@ class Api:
                 self.drop()
             self.pack(True)
             try:
-                part = _import(name)
+                part = _part(name)
             finally:
                 self.pack(False)
                 # Nobody else may hold it.
-                self._app.forget("firmware.services.http." + name, *_BORROWED)
+                self.forget(_PACKAGE + name, *_BORROWED)
             self._parts[name] = part
         return part
 
@@ -111,46 +98,9 @@ class Api:
             gc.collect()
 
 
-def _import(name):
-    if name == "status_api":
-        from firmware.services.http import status_api
-
-        return status_api
-    if name == "readings_api":
-        from firmware.services.http import readings_api
-
-        return readings_api
-    if name == "sockets_api":
-        from firmware.services.http import sockets_api
-
-        return sockets_api
-    if name == "bus_api":
-        from firmware.services.http import bus_api
-
-        return bus_api
-    if name == "history_api":
-        from firmware.services.http import history_api
-
-        return history_api
-    if name == "front":
-        from firmware.services.http import front
-
-        return front
-    if name == "login":
-        from firmware.services.http import login
-
-        return login
-    if name == "settings":
-        from firmware.services.http import settings
-
-        return settings
-    if name == "tables":
-        from firmware.services.http import tables
-
-        return tables
-    from firmware.services.http import actions
-
-    return actions
+def _part(name):
+    """A module of this package. By its name, for statements would take half a kilobyte of heap."""
+    return __import__(_PACKAGE + name, None, None, (name,))
 
 
 def _row(path):

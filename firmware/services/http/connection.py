@@ -212,7 +212,7 @@ class HttpConnection(Connection):
 
     def _upload(self):
         try:
-            return self.desk.api.upload()
+            return self.desk.api.once("upload", "Upload")
         except (OSError, MemoryError) as error:
             raise http1.HttpError(503, "nothing can be uploaded now: %s" % error) from None
 

@@ -1,7 +1,7 @@
-"""The password: who sets it, and how somebody logs in. The JSON is in docs/contracts.md, the cryptography in lib/scram.
+"""How somebody logs in and out. The JSON is in docs/contracts.md, the cryptography in lib/scram.
 
-Loaded for one request and given back to the heap. The password itself never comes here: what is kept (data/password, by
-firmware.store) is what SCRAM's server keeps, and each login proves knowledge of it for one nonce.
+The password itself never comes here: the server has what SCRAM's server keeps of it (password.py), and each login
+proves knowledge of it for one nonce.
 
 A nonce is not remembered but marked: the time at which it was given out, and to whom, as an HMAC by the server's
 secret.
@@ -16,13 +16,12 @@ import os
 import scram
 from micropython import const
 
-from firmware import VERSION, store
+from firmware import VERSION
 from firmware.net import seam
+from firmware.services.http.given import object_of, unhex
 from firmware.services.http.guard import Refused, digest
 
-PATH = "data/password"
 _ITERATIONS = const(4096)  # RFC 7677 4: the least, and about what a slow phone does in a second
-_ITERATIONS_MAX = const(1000000)
 _NONCE_S = const(120)
 _TIME = const(4)  # bytes of a nonce: uptime, random, mark
 _RANDOM = const(8)
@@ -43,30 +42,15 @@ def answer(app, request, body, connection):
     if request.path == "/api/logout":
         _close_session(server, request.session)
         return iter(("{}",)), (("Set-Cookie", "session=; Max-Age=0; HttpOnly; SameSite=Strict; Path=/"),)
-    given = _object(body)
-    record = _record()
-    if request.path == "/api/login":
-        if record is None:
-            raise Refused(403, "no password is set yet")
-        signature = _prove(app, server, ip, record, given)
-        if request.session is not None:
-            _close_session(server, request.session)
-        cookie = "session=%s; HttpOnly; SameSite=Strict; Path=/" % _open_session(server)
-        app.events.add("http", "login from %s" % ip)
-        return iter(('{"signature":"%s"}' % signature,)), (("Set-Cookie", cookie),)
-    if record is None:
-        if not _is_local(app.link, ip):
-            raise Refused(403, "the first password is set from the local network only, not from %s" % ip)
-    elif request.session is None:
-        raise Refused(403, "not logged in")
-    _check_new(given)
-    if record is not None:
-        _prove(app, server, ip, record, given)
-    text = "%s %d %s %s" % (given["salt"], given["iterations"], given["stored_key"], given["server_key"])
-    store.save(PATH, text.lower().encode())
-    server.sessions = [one for one in server.sessions if one is request.session]
-    app.events.add("http", "the password was set from %s" % ip)
-    return iter(("{}",)), ()
+    given = object_of(body)
+    if server.password is None:
+        raise Refused(403, "no password is set yet")
+    signature = prove(app, server, ip, given)
+    if request.session is not None:
+        _close_session(server, request.session)
+    cookie = "session=%s; HttpOnly; SameSite=Strict; Path=/" % _open_session(server)
+    app.events.add("http", "login from %s" % ip)
+    return iter(('{"signature":"%s"}' % signature,)), (("Set-Cookie", cookie),)
 
 
 def _open_session(server):
@@ -83,7 +67,7 @@ def _close_session(server, mine):
 
 
 def _session(app, server, session, ip):
-    record = _record()
+    record = server.password
     salt, iterations = ("", _ITERATIONS) if record is None else (record[0].hex(), record[1])
     logged_in = session is not None
     # Who is logged in needs one as well, to change the password.
@@ -100,64 +84,10 @@ def _bool(value):
     return "true" if value else "false"
 
 
-def _object(body):
-    try:
-        given = json.loads(bytes(body).decode())
-    except (ValueError, RuntimeError):  # the latter: nested too deep
-        given = None
-    if not isinstance(given, dict):
-        raise Refused(400, "the body must be a JSON object")
-    return given
-
-
-def _record():
-    """(salt, iterations, StoredKey, ServerKey) of the password, or None when there is none."""
-    kept = store.load(PATH)
-    if kept is None:
-        return None
-    salt, iterations, stored_key, server_key = kept.decode().split(" ")
-    return bytes.fromhex(salt), int(iterations), bytes.fromhex(stored_key), bytes.fromhex(server_key)
-
-
-def _check_new(given):
-    wrong = []
-    for key, least, most in (("salt", 8, 32), ("stored_key", 32, 32), ("server_key", 32, 32)):
-        if not least <= len(_unhex(given.get(key))) <= most:
-            wrong.append("%s: must be %d to %d bytes in hexadecimal digits" % (key, least, most))
-    iterations = given.get("iterations")
-    whole = isinstance(iterations, int) and not isinstance(iterations, bool)
-    if not whole or not _ITERATIONS <= iterations <= _ITERATIONS_MAX:
-        wrong.append("iterations: must be %d to %d" % (_ITERATIONS, _ITERATIONS_MAX))
-    if wrong:
-        raise Refused(422, "this is no password record", wrong)
-
-
-def _unhex(text):
-    """The bytes that a text of hexadecimal digits stands for; none when it is anything else."""
-    if not isinstance(text, str) or len(text) % 2 or not all([one in "0123456789abcdefABCDEF" for one in text]):
-        return b""
-    return bytes.fromhex(text)
-
-
-def _is_local(link, ip):
-    """Whether the address is on the device's own network; where the device does not know which that is, whether it is
-    one of those that no router forwards (RFC 1918, RFC 3927)."""
-    parts = [int(part) for part in ip.split(".")]
-    if parts[0] == 127:
-        return True
-    address, netmask = link.details()[:2]
-    if netmask and netmask != "255.255.255.255":
-        own = [int(part) for part in address.split(".")]
-        mask = [int(part) for part in netmask.split(".")]
-        return all([parts[k] & mask[k] == own[k] & mask[k] for k in range(4)])
-    first, second = parts[:2]
-    return first == 10 or (first == 172 and 16 <= second < 32) or (first, second) in ((192, 168), (169, 254))
-
-
 # -- proofs
 
 
-def _prove(app, server, ip, record, given):
+def prove(app, server, ip, given):
     """The server's signature (hexadecimal) when `given` proves that the client knows the password. Raises Refused."""
     now = app.uptime_s()
     wait_s = _wait_s(server, ip, now)
@@ -165,7 +95,7 @@ def _prove(app, server, ip, record, given):
         raise Refused(429, "too early after a failure: wait %d s" % wait_s, (), (("Retry-After", str(wait_s)),))
     nonce = given.get("nonce")
     client_nonce = given.get("client_nonce")
-    if not 8 <= len(_unhex(client_nonce)) <= 32:
+    if not 8 <= len(unhex(client_nonce)) <= 32:
         raise Refused(422, "this is no login", ("client_nonce: must be 8 to 32 bytes in hexadecimal digits",))
     server.spent = [one for one in server.spent if now - one[1] <= _NONCE_S]
     if not _is_ours(server.secret, nonce, now, ip) or any([one[0] == nonce for one in server.spent]):
@@ -173,13 +103,13 @@ def _prove(app, server, ip, record, given):
     if len(server.spent) >= _SPENT_MAX:
         raise Refused(429, "too many logins: wait %d s" % _NONCE_S, (), (("Retry-After", str(_NONCE_S)),))
     message = ("%s,%s" % (client_nonce, nonce)).encode()
-    if not scram.proves(record[2], message, _unhex(given.get("proof"))):
+    if not scram.proves(server.password[2], message, unhex(given.get("proof"))):
         _failed(server, ip, now)
         app.events.add("http", "login refused from %s" % ip)
         raise Refused(403, "wrong password")
     server.spent.append((nonce, now))
     server.failures = [one for one in server.failures if one[0] != ip]
-    return scram.signature(record[3], message).hex()
+    return scram.signature(server.password[3], message).hex()
 
 
 def _new_nonce(secret, now, ip):
@@ -193,7 +123,7 @@ def _mark(secret, body, ip):
 
 def _is_ours(secret, nonce, now, ip):
     """Whether this address was given this nonce, and not too long ago. Digits in capitals are not what was given."""
-    raw = _unhex(nonce)
+    raw = unhex(nonce)
     if len(raw) != _TIME + _RANDOM + _MARK or nonce != nonce.lower():
         return False
     body = raw[: _TIME + _RANDOM]

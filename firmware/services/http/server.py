@@ -6,7 +6,6 @@ import os
 
 from micropython import const
 
-from firmware.net import seam
 from firmware.net.listener import Listener
 
 _UNSERVED_MS = const(10000)  # to send the first request in
@@ -33,6 +32,8 @@ class Server:
         self.public_status = config["public_status"]
         self.commissioning = config["commissioning"]
         self.counters = Counters()
+        self.password = api.once("password", "kept")  # of password.py
+        api.forget(*_LOADED)
         self.sessions = []  # of guard.py
         self.failures = []  # of login.py: [address, how many in a row, not before]
         self.spent = []  # of login.py: nonces that somebody has logged in with
@@ -89,25 +90,19 @@ class Server:
     def _save(self, saving):
         """A configuration has come whole. Its check needs the room that connections take: the others are closed, and
         their browsers come back; the one that saves goes on when it is done."""
-        slot = saving.slot
-        for other in self.budget.connections[:]:
-            if other.kind == "http" and other is not slot:
-                other.connection.close()
+        for slot in self.budget.connections[:]:
+            if slot.kind == "http" and slot is not saving.slot:
+                slot.connection.close()
         self.unload()
-        errors, due = self.api.save(saving.body)
-        saving.body.drop()
+        saving.check()
         self.saving = None
         try:
             self.load()
-            slot.connection = connection = self._factory(self, saving.stream, slot)
+            saving.go_on(self._factory)
         except MemoryError:
             self.unload()
             saving.close()
             raise
-        seam.watch(saving.stream, connection)
-        connection.keep_alive = saving.keep_alive
-        connection.left = saving.left
-        saving.tell(connection, errors, due)
 
     def close(self):
         self.listener.close()

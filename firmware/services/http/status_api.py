@@ -31,6 +31,10 @@ def _status(app):
         yield '%s{"name":"%s","state":"%s","slots":1,"port":%s}' % (
             "," if k else "", name, app.service_state(name), _number(app.config[name].get("port")),
         )  # fmt: skip
+    yield from _rest(app)
+
+
+def _rest(app):
     yield '],%s,"buses":[' % _network(app)
     for k, bus in enumerate(app.buses):
         yield ("," if k else "") + _bus(bus)

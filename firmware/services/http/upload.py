@@ -73,11 +73,24 @@ class Saving:
         connection.stream = None  # it is not that one's any more
         self.slot.connection = self
 
-    def tell(self, connection, errors, due):
-        """The answer goes to the new connection: what is wrong with the configuration, or what waits for a reboot now.
-        Nothing of both: the heap was too short."""
+    def check(self):
+        """Checks and saves what was sent, if it is right (save.py)."""
+        try:
+            self._errors, self._due = self._server.api.once("save", "run", self.body)
+        except MemoryError:
+            self._errors, self._due = (), None
+        self.body.drop()
+
+    def go_on(self, factory):
+        """The answer goes out over a new connection: what is wrong with the configuration, or what waits for a reboot
+        now; without both the heap was too short."""
         from firmware.services.http.guard import Refused
 
+        self.slot.connection = connection = factory(self._server, self.stream, self.slot)
+        seam.watch(self.stream, connection)
+        connection.keep_alive = self.keep_alive
+        connection.left = self.left
+        errors, due = self._errors, self._due
         if errors:
             connection.tell_error(Refused(422, "nothing was saved: the configuration is not right", errors))
         elif due is None:

@@ -100,16 +100,15 @@ class Unit255:
 
     def _holding(self, first, count, out, at):
         end = first + count
+        if first >= LEDGER and end <= LEDGER + LEDGER_ROWS * LEDGER_ROW:
+            self._ledger(first - LEDGER, count, out, at)
+            return True
         if end <= 100:
             words = self._identity()
             base = 0
         elif first >= 100 and end <= LEDGER:
             words = self._sockets()
             base = 100
-        elif first >= LEDGER and end <= LEDGER + LEDGER_ROWS * LEDGER_ROW:
-            row = (first - LEDGER) // LEDGER_ROW
-            words = self._ledger(row, (end - LEDGER - 1) // LEDGER_ROW - row + 1)
-            base = LEDGER + row * LEDGER_ROW
         elif first >= BUSES:
             words = self._bus_counters()
             base = BUSES
@@ -149,25 +148,31 @@ class Unit255:
             _long(words, getattr(counters, name))
         return words
 
-    def _ledger(self, row, rows):
-        """Of the rows that are asked for only, and in one piece of heap: 16 of them would want a kilobyte in a row."""
-        words = [0] * (rows * LEDGER_ROW)
+    def _ledger(self, first, count, out, at):
+        """Row by row into `out`: all words at once would want half a kilobyte of heap in one piece."""
+        for k in range(at, at + 2 * count):
+            out[k] = 0
         now = self._status.uptime_s()
-        at = -row * LEDGER_ROW
+        i = -first
         for slot in self._budget.ledger():
-            if 0 <= at < len(words):
-                ip, port = seam.peer(slot.peer) if slot.peer is not None else ("0.0.0.0", 0)
-                quad = [int(part) for part in ip.split(".")]
-                one = [
-                    _KINDS.index(slot.kind) | (0x100 if slot.role == "connection" else 0),
-                    (1 if slot.open else 0) | (2 if slot.busy else 0),
-                    quad[0] << 8 | quad[1], quad[2] << 8 | quad[3], port,
-                    min(slot.idle_ms() // 1000, 0xFFFF) if slot.role == "connection" else _NO_AGE,
-                ]  # fmt: skip
-                for count in (now - slot.opened_s, slot.requests, slot.received, slot.sent):
-                    _long(one, count)
-                words[at : at + len(one)] = one
-            at += LEDGER_ROW
+            if -LEDGER_ROW < i < count:
+                for k, word in enumerate(self._ledger_row(slot, now), i):
+                    if 0 <= k < count:
+                        out[at + 2 * k] = word >> 8
+                        out[at + 2 * k + 1] = word & 0xFF
+            i += LEDGER_ROW
+
+    @staticmethod
+    def _ledger_row(slot, now):
+        ip, port = seam.peer(slot.peer) if slot.peer is not None else ("0.0.0.0", 0)
+        quad = [int(part) for part in ip.split(".")]
+        words = [
+            _KINDS.index(slot.kind) | (0x100 if slot.role == "connection" else 0),
+            (1 if slot.open else 0) | (2 if slot.busy else 0), quad[0] << 8 | quad[1], quad[2] << 8 | quad[3], port,
+            min(slot.idle_ms() // 1000, 0xFFFF) if slot.role == "connection" else _NO_AGE,
+        ]  # fmt: skip
+        for number in (now - slot.opened_s, slot.requests, slot.received, slot.sent):
+            _long(words, number)
         return words
 
     def _bus_counters(self):
