@@ -5,6 +5,8 @@ import pytest
 from host_tests.gateway.rig import HOST
 from tools.device_api import ApiError, Device
 
+pytestmark = pytest.mark.timeout(400)
+
 PASSWORD = "correct horse"
 ANSWER_S = 60
 
