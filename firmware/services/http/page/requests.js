@@ -26,7 +26,7 @@ function ask(method, path, body, limit_ms = 10000) {
 }
 
 // 503 means that nothing was done, for want of memory most of all: that may be over in a moment.
-const ATTEMPTS = 3, PAUSE_MS = 700;
+const ATTEMPTS = 5, PAUSE_MS = 700;
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
 
 async function patient(request) {
