@@ -1,7 +1,5 @@
-"""Builds the gateway from its configuration, runs it, and watches over its tasks.
-
-Services are imported only when they are enabled: code costs heap. Each gets what it uses as arguments. The supervisor
-is the only one here that makes tasks; it starts one again that has died, later each time, and says so.
+"""The running gateway, and the supervisor of its tasks, which is the only one here that makes any: it starts one again
+that has died, later each time, and says so.
 """
 
 import asyncio
@@ -10,74 +8,62 @@ import hashlib
 import os
 import sys
 
-import firmware
-from firmware.bus import Router
-from firmware.bus.bus import Bus
-from firmware.events import Events
 from firmware.net import link, seam
-from firmware.net.budget import SERVICES, Budget
-from firmware.net.clock import Clock
-from firmware.points import Meter, Points
-from firmware.readings import Readings
 
 _TICK_MS = 1000
 _RESTART_FIRST_S = 1
 _RESTART_LAST_S = 60
 _CONFIG = "data/config.json"
 _CONFIG_TICKS = 5
-_BOOT_MODULES = ("config", "store", "profile_load", "strict_json")
+_REBOOT_MS = 500
+_PACK = 2048
 BUILT = ("http", "modbus", "ntp")
 
 
 class App:
-    """The running gateway. Its parts are attributes; status methods are what services may ask."""
+    """The running gateway. Its parts are attributes, methods are what services may ask."""
 
     def __init__(self, board):
+        from firmware import starting
+
+        self.pack(True)
         self.board = board
-        self.clock = Clock(board.set_clock)
-        self.events = Events(self.clock.uptime_s)
-        # Values only: an instance of a class of that module would keep all of it in the heap.
-        self._config_mark = _config_mark()
-        self._config_digest = _config_digest()
+        self.mark_config()
+        (
+            self.clock, self.events, self.budget, self.link, self.readings, self.points, self.buses, self.router,
+            self.config, self.config_source, self._config_errors,
+        ) = starting.build(board, _forget)  # fmt: skip
+        _forget("firmware.starting")
         self._reboot_due = []
-        self.config, self.config_source, self._config_errors = _load_config()
-        config = self.config
-        for error in self._config_errors:
-            self.events.add("config", error)
-        if self._config_errors:
-            self.events.add("config", "running by the %s configuration" % self.config_source)
-        limit = min(config["sockets"]["limit"], board.sockets)
-        enabled = [name for name in SERVICES if config[name]["enabled"]]
-        self.budget = Budget(
-            limit, board.tcp, board.udp, enabled, config["http"]["max_connections"], self.clock.uptime_s, self.events
-        )
-        self.link = board.open_link(config["network"])
-        self.readings = Readings(self.clock.uptime_s)
-        self.points = _load_points(config["meters"])
-        _forget(*_BOOT_MODULES)
-        cause = board.reset_cause()
-        if cause:
-            self.events.add("app", "started after " + cause)
-        self.buses = []
-        for number, bus in enumerate(config["buses"]):
-            meters = [meter for meter in self.points.meters if meter.bus == number]
-            self.buses.append(
-                Bus(number, bus, board.open_line, meters, self.events, self.clock.uptime_s)
-            )
-        self.router = Router(self.buses, self.points.meters, config["routes"])
-        # What has become of them has all that is needed: with 32 meters these are 10 KB.
-        del config["meters"], config["routes"]
-        self.restarts = 0
-        self.scan = None
-        self.ntp = None
-        self.modbus = None
-        self.http = None
         self._tasks = []
+        self._held = False
+        self.restarts = 0
+        self.scan = self.ntp = self.modbus = self.http = self.history = None
 
     # -- what services may ask
 
+    @staticmethod
+    def pack(on):
+        """The heap is collected before it is full, and while code is loaded more often: then what stays lies together,
+        and large pieces are left. (With garbage in between, they would be of half a kilobyte.)"""
+        gc.collect()
+        if hasattr(gc, "threshold"):
+            gc.threshold(_PACK if on else max(2 * _PACK, gc.mem_free() // 4))
+
+    @staticmethod
+    def forget(*names):
+        """Gives modules back to the heap that were needed for one request only."""
+        _forget(*names)
+
+    def is_short(self):
+        """Whether the heap is needed for somebody who looks at the page."""
+        return self.http is not None and self.http.desk is not None
+
     def name(self):
         return self.config["name"]
+
+    def hostname(self):
+        return self.config["network"]["hostname"]
 
     def uptime_s(self):
         return self.clock.uptime_s()
@@ -93,42 +79,47 @@ class App:
         with, and "configuration" when anything else in it has changed. Until then all stays as it is, slots too."""
         return self._reboot_due
 
-    def advice(self):
-        """What would get more out of this device's sockets, as texts for the page."""
-        texts = []
-        if self.budget.refused_services:
-            names = ", ".join(self.budget.refused_services)
-            texts.append("not started for want of sockets: %s; switch off services that are not needed" % names)
-        if self.board.larger:
-            texts.append("a MicroPython build with room for all services and 10 connections: " + self.board.larger)
-        return texts
+    def mark_config(self):
+        """The configuration's file as it is now is what the device runs by."""
+        self._config_mark = _config_mark()
+        self._config_digest = _config_digest()
 
-    def look_at_config(self):
-        """Looks at the configuration's file again when it has changed, and says what waits for a reboot. It is
-        checked at the reboot only: the code for that is no longer in the heap."""
+    def look_at_config(self, saved=False):
+        """Looks at the configuration's file again when it has changed, or was `saved` just now, and says what waits for
+        a reboot. Who writes it past the page is told at the reboot only what is wrong with it."""
         mark = _config_mark()
-        if mark == self._config_mark:
+        if mark == self._config_mark and not saved:
             return
         self._config_mark = mark
         due = []
         if _config_digest() != self._config_digest:
-            due = self._switches()
+            from firmware import switches
+
+            due = switches.due(_CONFIG, self.config, self.events)
+            _forget("firmware.switches", "firmware.strict_json", "firmware.json_file")
             self.events.add("config", "a reboot is due for: " + ", ".join(due))
         self._reboot_due = due
 
-    def _switches(self):
-        """Services that the file on its way to become the configuration switches on or off; if none, all of it."""
-        from firmware import strict_json
+    def hold(self, on):
+        """Lets all buses rest, while something writes to flash, or go on. False when they rest for somebody already."""
+        if on and self._held:
+            return False
+        self._held = on
+        for bus in self.buses:
+            bus.hold(on)
+        return True
 
-        try:
-            raw = strict_json.load(_CONFIG)
-            due = [name for name in SERVICES if raw.get(name, {}).get("enabled", True) != self.config[name]["enabled"]]
-        except (OSError, ValueError, AttributeError) as error:
-            self.events.add("config", "the new file will not do: %s" % error)
-            due = []
-        finally:
-            _forget("strict_json")
-        return due or ["configuration"]
+    def reboot(self):
+        """Restarts the device, once what was said has been sent."""
+        self.events.add("app", "restarting")
+        self._tasks.append(asyncio.create_task(self._restart()))
+
+    async def _restart(self):
+        await seam.sleep_ms(_REBOOT_MS)
+        for slot in self.budget.connections[:]:
+            slot.connection.close()
+        await seam.sleep_ms(_REBOOT_MS)  # peers are told
+        self.board.reset()
 
     def service_state(self, name):
         """"running", "reserved" (enabled, and not part of this firmware yet), "failed", "no_room" or "off"."""
@@ -157,45 +148,16 @@ class App:
 
     def start(self):
         """Opens the services and starts the tasks. A service that cannot start says so; the others do not suffer."""
-        config = self.config
-        if self.budget.service_slot("modbus"):
-            self._start("modbus", self._start_modbus)
-        if self.budget.service_slot("http"):
-            self._start("http", self._start_http)
-        if self.budget.service_slot("ntp"):
-            from firmware.services.ntp.client import Client
+        from firmware import opening
 
-            self.ntp = Client(config["ntp"], self.budget, self.events, self.clock, self.link)
-            self._supervise("ntp", self.ntp.run)
-        for bus in self.buses:
-            self._supervise("bus %d" % bus.number, bus.run)
-        self._supervise("link", self._keep_link)
-        self._supervise("tick", self._tick)
+        opening.start(self)
+        _forget("firmware.opening")
+        self.pack(False)
 
-    def _start(self, name, starter):
-        try:
-            starter()
-        except (OSError, MemoryError) as error:
-            self.events.add(name, "not started: port %d: %r" % (self.config[name]["port"], error))
-
-    def _start_modbus(self):
-        from firmware.services.modbus_tcp.server import Server
-        from firmware.services.modbus_tcp.unit255 import Unit255
-
-        gateway = Unit255(self, self.budget, self.points, self.readings, self.buses)
-        self.modbus = Server(self.config["modbus"], self.budget, self.events, self.router, gateway)
-        gateway.server_counters = self.modbus.counters
-
-    def _start_http(self):
-        from firmware.services.http.api import Api
-        from firmware.services.http.server import Server
-
-        self.http = Server(self.config["http"], self.budget, self.events, Api(self))
-
-    async def _keep_link(self):
+    async def keep_link(self):
         await link.keep_up(self.link, self.events)
 
-    async def _tick(self):
+    async def tick(self):
         """Once a second: the watchdog, and what must not wait for anybody to look."""
         self.board.watchdog(self.config["system"]["watchdog_s"])
         ticks = 0
@@ -207,12 +169,15 @@ class App:
                     service.sweep()
             for bus in self.buses:
                 bus.expire()
+            if self.history is not None:
+                self.history.tick(self.clock.uptime_s())
             ticks += 1
             if ticks % _CONFIG_TICKS == 0:
                 self.look_at_config()
             await seam.sleep_ms(_TICK_MS)
 
-    def _supervise(self, name, run):
+    def supervise(self, name, run):
+        """A task that is started again when it ends."""
         self._tasks.append(asyncio.create_task(self._keep_running(name, run)))
 
     async def _keep_running(self, name, run):
@@ -270,30 +235,15 @@ def _config_digest():
     return digest.digest()
 
 
-def _load_config():
-    from firmware import config
-
-    loaded = config.load()
-    return loaded.config, loaded.source, loaded.errors
-
-
-def _load_points(configs):
-    """Meters with their profiles, one profile for all meters of a kind."""
-    from firmware import profile_load
-
-    profiles = {}
-    meters = []
-    for one in configs:
-        meters.append(Meter(one, profile_load.of_meter(one, profiles), profile_load.ratios(one)))
-    return Points(meters)
-
-
 def _forget(*names):
-    """Gives modules that are needed at boot only back to the heap: 10 of its 128 KiB. They can be imported again."""
+    """Gives modules that are needed now and then only back to the heap: at boot 10 of its 128 KiB. They can be imported
+    again, and work on for whoever still holds something of them."""
     for name in names:
-        sys.modules.pop("firmware." + name, None)
-        if hasattr(firmware, name):
-            delattr(firmware, name)
+        module = sys.modules.pop(name, None)
+        package, _, last = name.rpartition(".")
+        holder = sys.modules.get(package)
+        if module is not None and hasattr(holder, last):
+            delattr(holder, last)
     gc.collect()  # what follows is allocated for good, and should lie together
 
 

@@ -5,109 +5,15 @@ data/config.json is what the user wrote. When it is right the device runs by it 
 was wrong: `meters[2].unit: 300 is not 1 to 247`. The file itself is never changed behind the user's back.
 """
 
-import gc
 import json
 import os
 
-from firmware import profile_load, store, strict_json
-from firmware.points import SLOTS
+from firmware import config_lists, config_rules, config_sections, profile_load, schema, store, strict_json
 
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
-_ERRORS_MAX = 12
-_METERS_MAX = 64
-_ON_BUS_MAX = 32  # unit loads of RS-485
-_FILE_MAX = 12288
 _ENOENT = 2
 _NO_FILE = object()
-
-# A key is (kind, default, allowed...): "bool"; "int", low, high; "text", shortest, longest; "choice", values;
-# "pin": GPIO number or null; "uart": number of a UART, or path of a serial device; "ip": dotted quad;
-# "ips", default, most: a list of them.
-# A section is a dict; a list is [schema of an item, most items].
-BUS = {
-    "uart": ("uart", 1),
-    "baud": ("choice", 9600, (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)),
-    "framing": ("choice", "8N1", ("8N1", "8E1", "8O1", "8N2")),
-    "tx": ("pin", None),
-    "rx": ("pin", None),
-    "direction": ("pin", None),
-    "gap_ms": ("int", 0, 0, 1000),
-    "echo": ("bool", False),
-    "broadcast": ("bool", False),
-    "turnaround_ms": ("int", 150, 0, 2000),
-}
-ROUTE = {
-    "unit": ("int", None, 1, 247),
-    "count": ("int", 1, 1, 247),
-    "bus": ("int", 0, 0, 1),
-    "address": ("int", 0, 0, 247),
-    "closed": ("bool", False),
-}
-METER = {
-    "slot": ("int", None, 0, SLOTS - 1),
-    "name": ("text", None, 1, 32),
-    "unit": ("int", None, 1, 247),
-    "profile": ("text", None, 1, 40),
-    "bus": ("int", 0, 0, 1),
-    "interval_s": ("int", 5, 1, 3600),
-    "max_age_s": ("int", 10, 0, 3600),
-    "timeout_ms": ("int", 500, 20, 10000),
-    "auto_timeout": ("bool", False),
-    "retries": ("int", 1, 0, 5),
-    "ct_primary": ("int", 1, 1, 1000000),
-    "ct_secondary": ("int", 1, 1, 1000000),
-    "pt_primary": ("int", 1, 1, 1000000),
-    "pt_secondary": ("int", 1, 1, 1000000),
-    "inverted": ("bool", False),
-}
-# What hardly any meter needs is not filled in: 64 meters would carry it through the heap and into the last good copy.
-# profile_load knows the defaults as well.
-_SPARSE = ("ct_primary", "ct_secondary", "pt_primary", "pt_secondary", "inverted")
-SCHEMA = {
-    "version": ("int", 1, 1, 1),
-    "name": ("text", "meterport", 1, 32),
-    "network": {
-        "link": ("choice", "wifi", ("wifi", "ethernet", "none")),
-        "ssid": ("text", "", 0, 32),
-        "password": ("text", "", 0, 63),
-        "country": ("text", "", 0, 2),
-    },
-    "sockets": {
-        "limit": ("int", 16, 4, 16),
-    },
-    "http": {
-        "enabled": ("bool", True),
-        "bind": ("ip", "0.0.0.0"),
-        "port": ("int", 80, 1, 65535),
-        "public_status": ("bool", False),
-        "commissioning": ("bool", False),
-        "max_connections": ("int", 4, 1, 8),
-        "idle_timeout_s": ("int", 15, 2, 300),
-    },
-    "modbus": {
-        "enabled": ("bool", True),
-        "bind": ("ip", "0.0.0.0"),
-        "port": ("int", 502, 1, 65535),
-        "allow_writes": ("bool", False),
-        "writers": ("ips", [], 8),
-        "priority": ("ips", [], 8),
-        "idle_timeout_s": ("int", 600, 10, 86400),
-    },
-    "bacnet": {"enabled": ("bool", True)},
-    "finder": {"enabled": ("bool", True)},
-    "ntp": {
-        "enabled": ("bool", True),
-        "server": ("text", "pool.ntp.org", 1, 64),
-        "port": ("int", 123, 1, 65535),
-        "interval_s": ("int", 3600, 64, 86400),
-    },
-    "posting": {"enabled": ("bool", True)},
-    "system": {"watchdog_s": ("int", 8, 0, 60)},
-    "buses": [BUS, 2],
-    "routes": [ROUTE, 32],
-    "meters": [METER, _METERS_MAX],
-}
 
 
 class Loaded:
@@ -142,8 +48,8 @@ def _read():
     """(parsed JSON, errors) of the user's file; (_NO_FILE, []) when there is none."""
     try:
         size = os.stat(PATH)[6]
-        if size > _FILE_MAX:
-            return None, ["%s: %d bytes are more than %d" % (PATH, size, _FILE_MAX)]
+        if size > config_rules.FILE_MAX:
+            return None, ["%s: %d bytes are more than %d" % (PATH, size, config_rules.FILE_MAX)]
         return strict_json.load(PATH), []
     except OSError as error:
         if error.errno == _ENOENT:
@@ -172,140 +78,26 @@ def default():
 def validate(raw):
     """(complete configuration, errors): defaults filled in, every wrong or unknown key named."""
     errors = []
-    config = _section(raw, SCHEMA, "", errors)
-    if not errors:
-        _cross_check(config, errors)
-    return config, errors[:_ERRORS_MAX]
-
-
-def _section(raw, schema, path, errors):
     config = {}
     if not isinstance(raw, dict):
-        errors.append("%s: must be an object" % (path or "configuration"))
+        errors.append("configuration: must be an object")
         raw = {}
-    for key in raw:
-        if key not in schema:
-            errors.append("%s: unknown key; known are %s" % (_join(path, key), ", ".join(sorted(schema))))
-    for key, spec in schema.items():
-        where = _join(path, key)
-        if isinstance(spec, dict):
-            config[key] = _section(raw.get(key, {}), spec, where, errors)
-        elif isinstance(spec, list):
-            config[key] = _list(raw.get(key, []), spec[0], spec[1], where, errors)
-        elif key in raw:
-            wanted = _wrong(raw[key], spec)
-            if wanted:
-                errors.append("%s: %s is not %s" % (where, _short(raw[key]), wanted))
-            config[key] = raw[key]
-        elif key not in _SPARSE:
-            if spec[1] is None and spec[0] != "pin":
-                errors.append("%s: missing" % where)
-            config[key] = spec[1]
-    return config
+    config_rules.check_keys(raw, schema.names(), "", errors)
+    for name, spec in schema.parts():
+        config[name] = config_rules.part(name, spec, name in raw, raw.get(name), errors)
+    if not errors:
+        config_sections.check(config, errors)
+        cross = config_lists.Cross(len(config["buses"]), _profile_error)
+        for k, route in enumerate(config["routes"]):
+            cross.route(k, route, errors)
+        for k, meter in enumerate(config["meters"]):
+            cross.meter(k, meter, errors)
+    return config, errors[: config_rules.ERRORS_MAX]
 
 
-def _list(raw, schema, most, where, errors):
-    if not isinstance(raw, list) or len(raw) > most:
-        errors.append("%s: must be a list of at most %d" % (where, most))
-        return []
-    items = []
-    for k, item in enumerate(raw):
-        items.append(_section(item, schema, "%s[%d]" % (where, k), errors))
-        gc.collect()  # or each stands alone amid a kilobyte of garbage, and no large piece of heap is left
-    return items
-
-
-def _join(path, key):
-    return "%s.%s" % (path, key) if path else str(key)
-
-
-def _short(value):
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _wrong(value, spec):
-    """What would be right, when `value` is not; else None."""
-    kind = spec[0]
-    number = isinstance(value, int) and not isinstance(value, bool)
-    if kind == "bool":
-        return None if isinstance(value, bool) else "true or false"
-    if kind == "int":
-        return None if number and spec[2] <= value <= spec[3] else "%d to %d" % (spec[2], spec[3])
-    if kind == "text":
-        if isinstance(value, str) and spec[2] <= len(value) <= spec[3] and _printable(value):
-            return None
-        return "a text of %d to %d printable characters" % (spec[2], spec[3])
-    if kind == "choice":
-        good = isinstance(value, type(spec[2][0])) and value in spec[2]
-        return None if good else "one of %s" % ", ".join([str(choice) for choice in spec[2]])
-    if kind == "pin":
-        return None if value is None or (number and 0 <= value <= 48) else "a GPIO number (0 to 48) or null"
-    if kind == "ip":
-        return None if _is_ip(value) else 'an IPv4 address such as "0.0.0.0"'
-    if kind == "ips":
-        good = isinstance(value, list) and len(value) <= spec[2] and all([_is_ip(one) for one in value])
-        return None if good else 'a list of at most %d IPv4 addresses such as "192.0.2.1"' % spec[2]
-    good = (number and 0 <= value <= 2) or (isinstance(value, str) and 0 < len(value) <= 80)
-    return None if good else "a UART number (0 to 2) or the path of a serial device"
-
-
-def _printable(text):
-    return all([" " <= letter != "\x7f" for letter in text])
-
-
-def _is_ip(text):
-    if not isinstance(text, str):
-        return False
-    parts = text.split(".")
-    digits = all([letter in "0123456789" for letter in "".join(parts)])
-    return digits and len(parts) == 4 and all([0 < len(part) < 4 and int(part) < 256 for part in parts])
-
-
-def _cross_check(config, errors):
-    """What one key cannot know of another."""
-    http = config["http"]
-    modbus = config["modbus"]
-    if http["enabled"] and modbus["enabled"] and http["port"] == modbus["port"]:
-        errors.append("modbus.port: %d is taken by http.port" % modbus["port"])
-    buses = config["buses"]
-    if len(buses) == 2 and buses[0]["uart"] == buses[1]["uart"]:
-        errors.append("buses[1].uart: %s is used by the other bus" % _short(buses[1]["uart"]))
-    for k, route in enumerate(config["routes"]):
-        where = "routes[%d]." % k
-        last = max(route["unit"], route["address"]) + route["count"] - 1
-        if last > 247:
-            errors.append(where + "count: %d reaches unit %d, and 247 is the last" % (route["count"], last))
-        if not route["closed"] and route["bus"] >= len(buses):
-            errors.append(where + "bus: %d is not one of the %d in buses" % (route["bus"], len(buses)))
-    server = config["ntp"]["server"]
-    if not server.strip("0123456789.") and not _is_ip(server):
-        errors.append('ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % _short(server))
-    profiles = set()
-    slots = set()
-    units = set()
-    on_bus = [0, 0]
-    for k, meter in enumerate(config["meters"]):
-        where = "meters[%d]." % k
-        if meter["slot"] in slots:
-            errors.append(where + "slot: %d is used by another meter" % meter["slot"])
-        unit = meter["bus"], meter["unit"]
-        if unit in units:
-            errors.append(where + "unit: %d is used by another meter of bus %d" % (meter["unit"], meter["bus"]))
-        on_bus[meter["bus"]] += 1
-        if on_bus[meter["bus"]] > _ON_BUS_MAX:
-            errors.append(where + "bus: %d has %d meters already" % (meter["bus"], _ON_BUS_MAX))
-        slots.add(meter["slot"])
-        units.add(unit)
-        if meter["bus"] >= len(config["buses"]):
-            errors.append(where + "bus: %d is not one of the %d in buses" % (meter["bus"], len(config["buses"])))
-        name = meter["profile"]
-        if name not in profiles:
-            profiles.add(name)
-            if not all([letter.isalpha() or letter.isdigit() or letter in "-_." for letter in name]):
-                errors.append(where + "profile: %s: letters, digits, - _ . only" % _short(name))
-                continue
-            try:
-                profile_load.load(name)
-            except profile_load.ProfileError as error:
-                errors.append(where + "profile: %s" % error)
+def _profile_error(name):
+    try:
+        profile_load.load(name)
+    except profile_load.ProfileError as error:
+        return str(error)
+    return None

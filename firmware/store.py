@@ -51,22 +51,37 @@ def _look(path, wanted=None):
 
 def _newest(copies):
     """Index of the newest of two copies as _look() gives them; -1 without any."""
-    newest = -1
+    found = -1
     for k in range(2):
-        if copies[k] is not None and (newest < 0 or copies[k][0] > copies[newest][0]):
-            newest = k
-    return newest
+        if copies[k] is not None and (found < 0 or copies[k][0] > copies[found][0]):
+            found = k
+    return found
+
+
+def newest(path):
+    """(path of the newest whole copy, where its body begins), or None."""
+    copies = [_look(path + suffix) for suffix in _SUFFIXES]
+    k = _newest(copies)
+    return None if k < 0 else (path + _SUFFIXES[k], copies[k][1])
 
 
 def load(path):
     """The body of the newest whole copy, or None."""
-    copies = [_look(path + suffix) for suffix in _SUFFIXES]
-    newest = _newest(copies)
-    if newest < 0:
+    found = newest(path)
+    if found is None:
         return None
-    with open(path + _SUFFIXES[newest], "rb") as f:
-        f.read(copies[newest][1])
+    with open(found[0], "rb") as f:
+        f.read(found[1])
         return f.read()
+
+
+def remove(path):
+    """Both copies are gone afterwards."""
+    for suffix in _SUFFIXES:
+        try:
+            os.remove(path + suffix)
+        except OSError:
+            continue
 
 
 def read(path):
@@ -81,21 +96,26 @@ def save(path, body):
     if len(body) > _BODY_MAX:
         raise ValueError("%s: %d bytes are more than %d" % (path, len(body), _BODY_MAX))
     copies = [_look(path + suffix, body) for suffix in _SUFFIXES]
-    newest = _newest(copies)
+    k = _newest(copies)
     serial = 1
-    if newest >= 0:
-        if copies[newest][2]:
+    if k >= 0:
+        if copies[k][2]:
             return
-        serial = copies[newest][0] + 1
+        serial = copies[k][0] + 1
     check = _checksum(serial)
     check.update(body)
     head = b"%d %s\n" % (serial, _hex(check.digest()))
-    replace(path + _SUFFIXES[1 - newest if newest >= 0 else 0], head, body)
+    replace(path + _SUFFIXES[1 - k if k >= 0 else 0], head, body)
 
 
 def replace(path, *parts):
     """The file `path` with these parts as its content: the old one or the new one after a power cut, never a
     mixture."""
+    write(path, parts)
+
+
+def write(path, parts):
+    """The same, of parts that are made one after the other."""
     make_folder(path)
     with open(path + ".new", "wb") as f:
         for part in parts:

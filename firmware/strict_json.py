@@ -1,7 +1,8 @@
 """JSON files that people edit and tools upload: read whole, or not at all.
 
 MicroPython's json takes a file that was cut off in the middle, or whose brackets do not match, for a complete one. So a
-file is walked once before it is parsed: brackets must match, strings must end, nothing may follow. Needed at boot only.
+file is walked once before it is parsed: brackets must match, strings must end, nothing may follow. Needed at boot, and
+when somebody saves.
 """
 
 import json
@@ -15,12 +16,13 @@ _PIECE = const(128)
 def load(path):
     """The object in the file `path`. Raises ValueError with what is wrong and where, OSError when it cannot be read."""
     with open(path, "rb") as f:
-        _walk(f)
+        check(f)
     with open(path) as f:
         return json.load(f)
 
 
-def _walk(f):
+def check(f):
+    """Walks the rest of the file `f`, opened in binary mode. Raises ValueError with what is wrong and where."""
     closers = bytearray()
     position = 0
     in_string = escaped = ended = False

@@ -6,6 +6,7 @@ import gc
 import pytest
 
 from host_tests.gateway.rig import Rig
+from tools import page
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -15,6 +16,12 @@ def _no_collections():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "collect", lambda generation=2: 0)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _web_page():
+    """The server reads it where the firmware lies, which for many tests is the checkout."""
+    page.write()
 
 
 @pytest.fixture

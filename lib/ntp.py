@@ -26,7 +26,7 @@ _ERA_1_UNIX_S = 2085978496  # 2036-02-07 06:28:16
 _EARLIEST_UNIX_S = const(1704067200)  # 2024-01-01: this firmware is younger, so an earlier time is wrong
 
 
-class NtpError(Exception):
+class NtpError(ValueError):
     """A packet that tells no time. `reason` says why.
 
     foreign: True when it is no answer to our request at all (keep waiting for the real one), False when our

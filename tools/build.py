@@ -1,9 +1,10 @@
 """Makes build/device: the tree as it goes on a board.
 
 In: boot.py, main.py, firmware/ and the packages of lib/. Out: boot.py and main.py as source (the port runs
-them by name), every other module compiled to .mpy, data files copied. Left out: what runs on CPython only,
-and umodbus (a peer of the tests) unless asked for. Compiled with -O2: asserts are gone, line numbers are kept
-for tracebacks, and each .mpy names its source as it lies in the repository.
+them by name), every other module compiled to .mpy, data files copied, the web page packed (tools/page.py).
+Left out: what runs on CPython only, and umodbus (a peer of the tests) unless asked for. Compiled with -O2:
+asserts are gone, line numbers are kept for tracebacks, and each .mpy names its source as it lies in the
+repository.
 
 Or, with frozen_manifest(), the same modules within an image of MicroPython, where they take no heap; then the data
 files alone go on the board.
@@ -27,11 +28,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+if not __package__:  # run as a program
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+from tools import page
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "device"
 STARTERS = ("boot.py", "main.py")
 TREES = ("firmware", "lib")
-DATA = (".json", ".html", ".css", ".js", ".svg", ".gz")
+DATA = (".json", ".html", ".gz", ".etag")
 CPYTHON_ONLY = ("firmware/net/seam_cpython.py",)
 UMODBUS = "lib/umodbus/"
 FROZEN = pathlib.Path("tools") / "boards" / "frozen"  # has the boot.py of an image with the modules within
@@ -80,6 +86,8 @@ def _sources(root: pathlib.Path, with_umodbus: bool) -> Iterator[str]:
                 continue
             if name in CPYTHON_ONLY or (name.startswith(UMODBUS) and not with_umodbus):
                 continue
+            if page.SOURCES in pathlib.PurePosixPath(name).parents:
+                continue  # it is packed beside them
             yield name
 
 
@@ -217,6 +225,10 @@ def build(
 def _build(
     out: pathlib.Path, source: bool, progress: Progress, with_umodbus: bool, root: pathlib.Path
 ) -> Report:
+    try:
+        page.write(root)
+    except page.PageError as error:
+        raise BuildError(str(error)) from error
     items, ignored = _plan(root, source, with_umodbus)
     manifest = out.with_name(out.name + ".manifest.json")
     before = _read_manifest(out, manifest)

@@ -25,6 +25,8 @@ import time
 from collections import deque
 from pathlib import Path
 
+from tools import page
+
 ROOT = Path(__file__).resolve().parent.parent
 REBOOT_CODE = 42  # docs/contracts.md
 RUNTIMES = ("micropython", "cpython")
@@ -252,6 +254,7 @@ class Gateway:
         if self.argv:
             return [str(word) for word in self.argv], env
         if self.runtime == "cpython":
+            page.write()
             paths = (ROOT, ROOT / "lib", ROOT / "host_tests" / "shim")
             env.update(PYTHONPATH=os.pathsep.join(map(str, paths)), PYTHONDONTWRITEBYTECODE="1")
             return [sys.executable, str(ROOT / "main.py")], env

@@ -215,6 +215,11 @@ def run(options):
         process.wait_ready(READY_TIMEOUT_S)
         http, modbus = process.ports()
         print(f"ready http={HOST}:{http} modbus={HOST}:{modbus}", flush=True)
+        if not any((Path(state_dir) / "data").glob("password.?")):
+            say(
+                f"sim: no password is set yet, and none is needed to look: http://{HOST}:{http}/ sets one, or "
+                f"python -m tools.device_api --host {HOST} --port {http} set-password"
+            )
         never = threading.Event()
         while process.alive and (line is None or line.alive):
             never.wait(0.2)

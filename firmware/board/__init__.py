@@ -25,6 +25,8 @@ A Link is the network interface:
     up() -> bool                has an address.   address() -> text
     connect()                   starts connecting; returns at once
     dns_servers() -> list       addresses as text
+    details() -> tuple          (address, netmask, gateway, name server, MAC address, signal in dBm): texts and
+                                a number, None for what is not known
 """
 
 import os

@@ -96,11 +96,26 @@ def umodbus_master(config, default_pins):
     )  # fmt: skip
 
 
+def settle(nic, config):
+    """Gives a network interface that is active the address of the configuration; by DHCP it finds its own. A gateway of
+    its own is the interface itself: MicroPython wants one."""
+    if not config["dhcp"]:
+        address = config["address"]
+        nic.ifconfig((address, config["netmask"], config["gateway"] or address, config["dns"] or "0.0.0.0"))
+
+
+def details(nic, rssi=None):
+    """What a Link tells of itself (firmware.board)."""
+    mac = ":".join(["%02x" % byte for byte in nic.config("mac")])
+    return tuple(nic.ifconfig()) + (mac, rssi) if nic.isconnected() else (None,) * 4 + (mac, None)
+
+
 class WiFi:
     """A station. connect() returns at once; the port connects, and connects again, by itself."""
 
     def __init__(self, config):
         self._config = config
+        network.hostname(config["hostname"])
         if config["country"]:
             network.country(config["country"])
         self._wlan = network.WLAN(network.STA_IF)
@@ -117,10 +132,14 @@ class WiFi:
             raise OSError(errno.ENODEV)
         wlan.active(True)
         self.tune(wlan)
+        settle(wlan, self._config)
         wlan.connect(self._config["ssid"], self._config["password"] or None)
 
     def tune(self, wlan):
         """For the port to override."""
+
+    def details(self):
+        return details(self._wlan, self._wlan.status("rssi") if self.up() else None)
 
     def dns_servers(self):
         return [self._wlan.ifconfig()[3]] if self.up() else []
@@ -150,6 +169,9 @@ class NoLink:
 
     def connect(self):
         """Nothing to start."""
+
+    def details(self):
+        return (None,) * 6
 
     def dns_servers(self):
         return []

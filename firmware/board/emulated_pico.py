@@ -42,6 +42,10 @@ class Ppp:
             if error.errno != errno.EALREADY:
                 raise
 
+    def details(self):
+        # The netmask of a point-to-point line says nothing of the network behind it.
+        return (self.address(),) + (None,) * 5
+
     def dns_servers(self):
         """None: whoever needs a name resolved is given an address in the configuration."""
         return []

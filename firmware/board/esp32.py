@@ -28,7 +28,9 @@ class WiFi(chip.WiFi):
 class Ethernet:
     """The MAC of the ESP32 with a LAN8720, wired as on the common boards (WT32-ETH01)."""
 
-    def __init__(self):
+    def __init__(self, config):
+        self._config = config
+        network.hostname(config["hostname"])
         self._lan = network.LAN(
             mdc=machine.Pin(23), mdio=machine.Pin(18), power=machine.Pin(16), phy_type=network.PHY_LAN8720, phy_addr=1,
             ref_clk=machine.Pin(0), ref_clk_mode=machine.Pin.IN,
@@ -42,6 +44,10 @@ class Ethernet:
 
     def connect(self):
         self._lan.active(True)
+        chip.settle(self._lan, self._config)
+
+    def details(self):
+        return chip.details(self._lan)
 
     def dns_servers(self):
         return [self._lan.ifconfig()[3]] if self.up() else []
@@ -66,7 +72,7 @@ class Board:
 
     def open_link(self, config):
         if config["link"] == "ethernet":
-            return Ethernet()
+            return Ethernet(config)
         return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
 
     def set_clock(self, unix_s):

@@ -141,6 +141,9 @@ class Link:
     def connect(self):
         """Nothing to start."""
 
+    def details(self):
+        return (self.address(),) + (None,) * 5
+
     def dns_servers(self):
         servers = []
         try:

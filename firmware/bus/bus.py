@@ -27,6 +27,7 @@ _IN_A_ROW = const(8)  # clients before a poll that is due
 _CALIBRATED_AFTER = const(20)  # answers
 _CALIBRATED_MIN_MS = const(100)
 _LOAD_S = const(60)
+_HELD_MS = const(1000)
 _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
 
 
@@ -45,6 +46,8 @@ class Bus:
         self.wire = None
         self.line_error = None
         self.load_percent = 0  # of the last minute
+        self.held = False
+        self.resting = False  # while it is held: no transaction is under way
         self.guest = None  # who has the line to himself (firmware.bus.scan)
         self._open_line = open_line
         self._events = events
@@ -115,6 +118,11 @@ class Bus:
     async def run(self):
         """Serves the bus for ever."""
         while True:
+            if self.held:
+                self.resting = True
+                await self._waker.wait_ms(_HELD_MS)
+                continue
+            self.resting = False
             if self.wire is None and not self._open():
                 self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
                 await seam.sleep_ms(_REOPEN_MS)
@@ -141,6 +149,11 @@ class Bus:
         if self.wire is not None:
             self.wire.close()
             self.wire = None
+
+    def hold(self, on):
+        """Lets the bus rest after the transaction under way (`resting` says when), or go on. Requests wait."""
+        self.held = on
+        self._waker.wake()
 
     def invite(self, guest):
         """Gives the line to `guest` once the transaction under way has ended: polling pauses, clients get 06, until

@@ -27,14 +27,14 @@ class Resolver:
         self._exchange = Exchange(slot)
         self._name = None
         self._address = None
-        self._until_s = 0
+        self.until_s = 0
 
     async def resolve(self, name):
         """The IPv4 address of `name` as text. Raises OSError with the reason when no server gives one, ValueError for
         what cannot be a name."""
         if dns.is_ipv4(name):
             return name
-        if name == self._name and self._uptime_s() < self._until_s:
+        if name == self._name and self._uptime_s() < self.until_s:
             return self._address
         reason = "no name server"
         buf = bytearray(512)
@@ -57,7 +57,7 @@ class Resolver:
                 if isinstance(found, tuple):
                     self._name = name
                     self._address = found[0]
-                    self._until_s = self._uptime_s() + max(_TTL_MIN_S, min(found[1], _TTL_MAX_S))
+                    self.until_s = self._uptime_s() + max(_TTL_MIN_S, min(found[1], _TTL_MAX_S))
                     return self._address
                 reason = "%s does not answer" % server if found is None else "%s: %s" % (server, found)
                 if found is not None:

@@ -17,7 +17,7 @@ import time
 import pytest
 
 from host_tests.gateway.rig import ANSWER_S, HOST, adu, read_pdu, words
-from tools.gateway import ROOT
+from tools import page
 
 CONNECT_S = 5  # a SYN that found the backlog full comes again after 1 s and 3 s
 PAGE = "/"
@@ -40,7 +40,7 @@ class Crowd:
         self.rig = rig
         self.made = self.closed = 0
         self.links = set()
-        self._page = (ROOT / "firmware" / "services" / "http" / "page.html").read_bytes()
+        self._page = page.packed()
         self._expected = {read: self._registers(*read) for read in CACHED + PASSED}
         self._voltage = rig.meter(2).expected(1)
         self._readings = {}
@@ -129,7 +129,7 @@ class Link:
 
     async def get(self, path):
         """The body of a document (status 200). Raises as read() does."""
-        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: meterport\r\nAccept: */*\r\n\r\n".encode())
+        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: meterport\r\nAccept-Encoding: gzip\r\n\r\n".encode())
         async with asyncio.timeout(ANSWER_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             assert head.startswith("http/1.1 200 "), head

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import gzip
 import html.parser
 import http.client
 import json
@@ -33,7 +34,7 @@ def connection(rig):
 
 def fetch(connection, path, method="GET"):
     """(response, body) over the connection that there is."""
-    connection.request(method, path)
+    connection.request(method, path, headers={"Accept-Encoding": "gzip"})
     response = connection.getresponse()
     return response, response.read()
 
@@ -51,7 +52,8 @@ def page(connection):
     response, body = fetch(connection, "/")
     assert response.status == 200
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    return body.decode("utf-8")
+    assert response.headers["Content-Encoding"] == "gzip"
+    return gzip.decompress(body).decode("utf-8")
 
 
 def test_one_connection_loads_the_page_whole_and_its_data(rig, connection):
@@ -91,10 +93,9 @@ def test_the_page_refers_to_nothing_outside_the_gateway(connection):
     text = page(connection)
     for reference in References(text).found:
         assert re.match(r"(data:|#|/(?!/))", reference), reference
-    for outside in (r"https?:", r"wss?:", r"@import", r"url\(", r"""["'`(]//""", r"import\s*\("):
+    text = text.replace("http://www.w3.org/2000/svg", "")  # the name of a namespace, which nobody fetches
+    for outside in (r"https?://", r"wss?://", r"@import", r"url\(", r"""["'`(]//""", r"import\s*\("):
         assert not re.search(outside, text), outside
-    for path in re.findall(r"""["'`](/[\w/.-]+)["'`]""", text):
-        assert fetch(connection, path)[0].status == 200, path
 
 
 def test_every_reading_is_that_of_the_meter(rig, connection):
@@ -130,8 +131,8 @@ def test_the_status_names_every_service_and_what_it_does(rig, connection):
     assert status["config"] == {"source": "file", "errors": []}
     assert status["reboot_due"] == []
     services = {service["name"]: service for service in status["services"]}
-    assert services["http"] == {"name": "http", "state": "running", "port": rig.http_port}
-    assert services["modbus"] == {"name": "modbus", "state": "running", "port": rig.modbus_port}
+    assert services["http"] == {"name": "http", "state": "running", "slots": 1, "port": rig.http_port}
+    assert services["modbus"] == {"name": "modbus", "state": "running", "slots": 1, "port": rig.modbus_port}
     assert set(services) == {"http", "modbus", "bacnet", "finder", "ntp", "posting"}
     assert [bus["open"] for bus in status["buses"]] == [True]
     assert [meter["state"] for meter in status["meters"]] == ["online"] * 3
@@ -254,5 +255,5 @@ def test_without_public_status_the_page_is_there_and_the_data_is_not(make_rig):
         for path in DOCUMENTS:
             response, body = fetch(connection, path)
             assert response.status == 403
-            assert strict_json(body) == {"error": "http.public_status is off", "status": 403}
+            assert strict_json(body) == {"error": "not logged in, and http.public_status is off", "status": 403}
         assert "</html>" in page(connection)

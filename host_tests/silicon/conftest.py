@@ -3,6 +3,7 @@
 first build."""
 
 import contextlib
+import gzip
 import http.client
 import json
 import socket
@@ -82,9 +83,11 @@ class Chip:
         connection = http.client.HTTPConnection(HOST)
         connection.sock = self.connect("http")
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
             response = connection.getresponse()
-            return response.status, response.read()
+            body = response.read()
+            zipped = response.headers["Content-Encoding"] == "gzip"
+            return response.status, gzip.decompress(body) if zipped else body
         finally:
             connection.close()
 

@@ -5,16 +5,16 @@ import contextlib
 import http.client
 import socket
 import struct
-from pathlib import Path
 
 import pytest
 
 from host_tests.gateway.rig import adu, read_pdu, wait_for
 from host_tests.silicon import peers
 from host_tests.silicon.peers import Flood, Peers, Pollers
+from tools import page
 
 TUN = True
-PAGE = (Path(__file__).parent.parent.parent / "firmware" / "services" / "http" / "page.html").read_bytes()
+PAGE = page.document().encode()
 CLOSED_S = 240  # until the chip has closed whom it must; its own limit is ten seconds
 SILENT = 9  # a unit that nobody has
 
@@ -109,7 +109,7 @@ def test_clients_that_vanish_make_room_for_as_many_newcomers_at_once(chip, polle
 def test_four_browsers_that_never_read_are_closed_and_nobody_waits_for_them(chip, pollers, others):
     greedy = [others.unreading("http") for _ in range(4)]
     for peer, path in zip(greedy, (b"/", b"/api/status", b"/api/readings", b"/"), strict=True):
-        peer.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path * 10)
+        peer.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n" % path * 10)
     pollers.check()
 
     peers_of = {"{}:{}".format(*peer.getsockname()) for peer in greedy}

@@ -33,8 +33,8 @@ FLAGS = (
     "--dump-dom",
 )
 CONSOLE = re.compile(r"CONSOLE[:(].*")  # [...:INFO:CONSOLE:12] "text", source: http://... (12)
-SECTION = re.compile(r"<section><h2>(.*?) <span.*?>(.*?)</span></h2><table>(.*?)</table></section>")
-ROW = re.compile(r"<tr><td>([^<]*)</td><td[^>]*>([^<]*)</td>")
+SECTION = re.compile(r'<section class="meter"><h2>(.*?) <span.*?>(.*?)</span></h2>(.*?)</section>')
+ROW = re.compile(r'<tr data-point[^>]*><th scope="row">([^<]*)</th><td[^>]*>([^<]*)</td>')
 KILO = {"kWh": "Wh", "kvarh": "varh", "kVAh": "VAh"}
 
 

@@ -5,14 +5,13 @@ import contextlib
 import http.client
 import threading
 import time
-from pathlib import Path
 
 from host_tests.gateway.rig import Client, words
+from tools import page
 from tools.emulator import build
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 READS = ((3, 4, 0, 10), (1, 4, 0, 6))  # polled, so they are answered from memory
-LOAD_S = 25  # pages of 7 KB, of the 8 KB that lwIP has
+LOAD_S = 25  # pages of more than the 8 KB that lwIP has
 CLIENTS = 2
 ANSWER_S = 60
 PAUSE_S = 0.3
@@ -50,7 +49,7 @@ class Poller(threading.Thread):
 def test_no_reply_comes_twice_and_no_page_is_mixed_up(make_chip):
     chip = make_chip(build.STOCK_PCBS)
     chip.wait_polled()
-    page = (ROOT / "firmware" / "services" / "http" / "page.html").read_bytes()
+    wanted = page.document().encode()
     reads = [(*read, words(chip.meters[read[0]].registers(*read[1:]))) for read in READS]
     pollers = [Poller(chip.emulator.ports["modbus"], 1000 * k, reads) for k in range(CLIENTS)]
     for poller in pollers:
@@ -59,7 +58,7 @@ def test_no_reply_comes_twice_and_no_page_is_mixed_up(make_chip):
         end = time.monotonic() + LOAD_S
         while time.monotonic() < end:
             with contextlib.suppress(OSError, http.client.HTTPException):  # it ended early
-                assert chip.fetch("/") == (200, page)
+                assert chip.fetch("/") == (200, wanted)
             assert [poller.error for poller in pollers] == [None] * CLIENTS
     finally:
         for poller in pollers:

@@ -3,7 +3,7 @@
 import struct
 from types import SimpleNamespace
 
-from firmware import VERSION, config, points, profile_load
+from firmware import VERSION, points, profile_load
 from firmware.bus import tally
 from firmware.bus.bus import Bus
 from firmware.events import Events
@@ -12,11 +12,12 @@ from firmware.readings import Readings
 from firmware.services.http.api import Api
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import defaults
 
 _UPTIME_S = 100_000
 _UNIX_S = 1_800_000_123
-_BUS = defaults(config.BUS, uart="bus0")
+_BUS = defaults(schema.BUS, uart="bus0")
 
 
 class _Wire:
@@ -31,7 +32,7 @@ def _distinct(thing, names, start):
 
 
 def _meter():
-    given = defaults(config.METER, slot=5, name="main", unit=17, profile="eastron-sdm630")
+    given = defaults(schema.METER, slot=5, name="main", unit=17, profile="eastron-sdm630")
     meter = points.Meter(given, profile_load.load("eastron-sdm630"))
     meter.state = points.ONLINE
     for k, block in enumerate(meter.blocks):
@@ -83,10 +84,11 @@ def make():
         config_errors=lambda: ["a: 1 is not 2", "b: missing"],
         service_state=lambda name: "running",
         config_source="last good",
-        config={name: {"port": 80} for name in SERVICES},
-        board=SimpleNamespace(name="unix"),
+        config={name: {"port": 80} for name in SERVICES} | {"network": {"link": "wifi"}},
+        hostname=lambda: "meterport",
+        link=SimpleNamespace(details=lambda: ("192.0.2.7", "255.255.255.0", "192.0.2.1", None, "02:00:00:00:00:01", 1)),
+        board=SimpleNamespace(name="unix", larger="another build"),
         restarts=0,
-        advice=lambda: ["something"],
         budget=budget,
         points=table,
         readings=readings,
@@ -94,6 +96,9 @@ def make():
         events=events,
         modbus=SimpleNamespace(counters=counters),
         ntp=ntp,
+        history=SimpleNamespace(step_s=180, steps=2, closed_s=5, rows=[(meter, 0)]),
+        forget=lambda *names: None,
+        pack=lambda on: None,
         meter=meter,
         scan=SimpleNamespace(running=True, done=3, total=9, error=None, found=[(3, 9600, "8N1", ["pzem-004t-v3"])]),
     )

@@ -5,13 +5,14 @@ import struct
 
 import pytest
 
-from firmware import config, points, profile_load
+from firmware import points, profile_load
 from firmware.bus import OK, Request, Router, tally
 from firmware.bus.bus import Bus
 from host_tests.unit import fakes
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeLine, frame, registers
 
-CONFIG = fakes.defaults(config.BUS, uart=1)
+CONFIG = fakes.defaults(schema.BUS, uart=1)
 BUSY, NO_PATH, NO_ANSWER = 0x06, 0x0A, 0x0B
 
 
@@ -24,7 +25,7 @@ def make_meter(slot, unit, blocks=((3, 0, 4),), **change):
     profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
     assert profile.plan == list(blocks)
     given = {"slot": slot, "name": f"m{unit}", "unit": unit, "profile": "test", "timeout_ms": 100, "retries": 0}
-    return points.Meter(fakes.defaults(config.METER, **given | change), profile)
+    return points.Meter(fakes.defaults(schema.METER, **given | change), profile)
 
 
 class Client:
@@ -1120,7 +1121,7 @@ def test_where_both_buses_have_an_address_it_is_the_first_ones(make):
 
 def test_routes_are_aliases_ranges_and_closed_doors():
     def route(**values):
-        return fakes.defaults(config.ROUTE, **values)
+        return fakes.defaults(schema.ROUTE, **values)
 
     routes = [
         route(unit=100, bus=1, address=7), route(unit=200, count=3, address=10), route(unit=1, count=9, closed=True),

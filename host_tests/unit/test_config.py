@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from firmware import config, store, strict_json
+from firmware import config, config_rules, store, strict_json
 from firmware.net.budget import SERVICES
+from host_tests.unit import the_schema as schema
 from tools import profiles
 
 
@@ -38,7 +39,7 @@ def errors_of(raw):
     return config.validate(raw)[1]
 
 
-def keys(schema=config.SCHEMA, path=()):
+def keys(schema=schema.SCHEMA, path=()):
     """Every key of the schema: (path, spec); the steps of a path are names, and 0 for the first item of a list."""
     for key, spec in schema.items():
         if isinstance(spec, dict):
@@ -99,6 +100,8 @@ def wrong_values(spec):
         values += [spec[2] - 1, spec[3] + 1, 10**12, float(spec[2])]
     if spec[0] == "choice" and isinstance(spec[1], int):
         values += [float(spec[1]), spec[1] + 1, str(spec[1])]
+    if spec == ("ip", ""):
+        values.remove("")
     if spec[0] == "text":
         values += ["x" * (spec[3] + 1)]
         if spec[2]:
@@ -123,7 +126,7 @@ def right_values(spec):
         return [0, 2, "/dev/ttyUSB0", "x" * 80]
     if kind == "ips":
         return [[], ["192.168.1.2"], [f"192.0.2.{k}" for k in range(spec[2])]]
-    return ["0.0.0.0", "255.255.255.255", "192.168.1.2"]
+    return ["0.0.0.0", "255.255.255.255", "192.168.1.2", spec[1]]
 
 
 def allowed(spec):
@@ -138,7 +141,7 @@ def allowed(spec):
     if kind == "ips":
         return ["list", str(spec[2]), "192.0.2.1"]
     return {
-        "bool": ["true", "false"], "pin": ["0", "48", "null"], "uart": ["0", "2", "path"], "ip": ["0.0.0.0"],
+        "bool": ["true", "false"], "pin": ["0", "48", "null"], "uart": ["0", "2", "path"], "ip": ["192.0.2.1"],
     }[kind]  # fmt: skip
 
 
@@ -151,7 +154,8 @@ _RIGHT_CASES = [
     pytest.param(path, spec, value, id=f"{shown(path)}={json.dumps(value)[:24]}")
     for path, spec in keys()
     for value in right_values(spec)
-    if path[-1] not in ("profile", "bus", "count") and path[0] != "routes"  # those must also name something that exists
+    # those must also name something that exists, or want something else
+    if path[-1] not in ("profile", "bus", "count", "dhcp") and path[0] != "routes"
 ]
 
 
@@ -192,7 +196,7 @@ def test_a_missing_key_gets_its_default_or_is_named(path, spec):
         assert errors == []
         for step in path[:-1]:
             got = got[step]
-        if path[-1] in config._SPARSE:
+        if path[-1] in config_rules.SPARSE:
             assert path[-1] not in got
         else:
             assert got[path[-1]] == spec[1]
@@ -220,7 +224,7 @@ def test_the_message_for_a_typo_lists_the_right_key():
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True, 1.5])
-@pytest.mark.parametrize("key", [k for k, spec in config.SCHEMA.items() if isinstance(spec, dict)])
+@pytest.mark.parametrize("key", [k for k, spec in schema.SCHEMA.items() if isinstance(spec, dict)])
 def test_a_section_that_is_no_object_is_refused(key, value):
     assert errors_of({key: value}) == [f"{key}: must be an object"]
 

@@ -15,11 +15,13 @@ from firmware.bus.transaction import Counters as BusCounters
 from firmware.net import seam
 from firmware.net.budget import REASONS, SERVICES, Budget
 from firmware.readings import Readings
-from firmware.services.http import server as http_server
+from firmware.services.http import front
 from firmware.services.http.api import Api
-from firmware.services.http.server import HttpConnection, Server
+from firmware.services.http.server import Server
 from firmware.services.modbus_tcp.server import Counters as ModbusCounters
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeStream, Uptime, defaults, fake_seam
+from tools import page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,6 +85,34 @@ class FakeApi:
     def __init__(self):
         self.documents = {}
         self.commands = {}
+        self.uptime_s = Uptime(100)
+        self.hostname = "meterport"
+
+    def find(self, path):
+        if path == "/":
+            return "open", "GET, HEAD", 0
+        if path not in self.documents:
+            return None, None, 0
+        return "read", ", ".join(["GET", "HEAD", *(method for method, of in self.commands if of == path)]), 0
+
+    def call(self, request, body, connection):
+        if request.path == "/":
+            return front.answer(None, request, body, connection)
+        if (request.method, request.path) in self.commands:
+            return self.commands[request.method, request.path](request.query), ()
+        return self.documents[request.path](), ()
+
+    def once(self, name, function, *given):
+        """There is no password."""
+
+    def drop(self):
+        self.dropped = True
+
+    def forget(self, *names):
+        """The tests hold what they have loaded."""
+
+    def pack(self, on):
+        """The heap of the tests is large."""
 
 
 class Bench:
@@ -97,7 +127,7 @@ class Bench:
     def connect(self, room=None):
         stream = FakeStream(room)
         slot = self.budget.open("http", ("192.0.2.1", 50000))
-        slot.connection = stream.connection = HttpConnection(self.server, stream, slot)
+        slot.connection = stream.connection = self.server.connection(stream, slot)
         stream.slot = slot
         seam.watch(stream, slot.connection)
         return stream
@@ -145,19 +175,18 @@ def pieces_of(n):
 
 
 def test_the_page_is_what_lies_in_the_file(bench):
-    response = bench.ask(get("/"))
+    response = bench.ask(get("/", "Accept-Encoding: gzip"))
     assert response.status == 200
-    assert response.body == Path(http_server._PAGE).read_bytes()
+    assert response.body == page.packed()
+    assert response.headers["content-encoding"] == "gzip"
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["content-length"] == str(len(response.body))
     assert response.headers["connection"] == "keep-alive"
 
 
-def test_the_page_needs_no_permission_and_nothing_but_the_api(make):
-    """One connection loads it whole: no script, style or picture of its own address."""
-    page = make(public=False).ask(get("/")).body.decode()
-    assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', page) == []
-    assert set(re.findall(r'get\("([^"]*)"\)', page)) == {"/api/readings", "/api/sockets", "/api/status"}
+def test_a_client_that_takes_nothing_packed_is_told_how_to_get_the_page(bench):
+    for takes in ((), ("Accept-Encoding: identity",)):
+        assert "--compressed" in error_of(bench.ask(get("/", *takes)), 406)
 
 
 def test_head_gives_the_head_of_get_without_body(bench):
@@ -252,7 +281,7 @@ def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):
 
 
 def test_a_page_that_cannot_be_read_is_500_and_logged(bench, events, monkeypatch):
-    monkeypatch.setattr(http_server, "_PAGE", "/nonexistent/page.html")
+    monkeypatch.setattr(front, "_PAGE", "/nonexistent/page.html")
     assert bench.ask(get("/")).status == 500
     assert len(events.texts()) == 1
 
@@ -450,6 +479,7 @@ def test_a_command_that_cannot_be_is_refused_with_the_reason(commands, data, sta
 
 def test_without_commissioning_there_are_no_commands(make):
     bench = make()
+    bench.api.documents["/api/do"] = lambda: iter(("{}",))
     bench.api.commands["POST", "/api/do"] = lambda query: pytest.fail("it was done")
     assert "commissioning" in error_of(bench.ask(get("/api/do", OURS, method="POST")), 403)
 
@@ -458,7 +488,7 @@ def test_without_public_status_the_documents_are_403(make):
     bench = make(public=False)
     bench.api.documents["/api/status"] = lambda: pytest.fail("the document was made")
     assert "public_status" in error_of(bench.ask(get("/api/status")), 403)
-    assert bench.ask(get("/")).status == 200
+    assert bench.ask(get("/", "Accept-Encoding: gzip")).status == 200
     error_of(bench.ask(get("/api/other")), 404)
 
 
@@ -638,19 +668,21 @@ class App:
         self.uptime = uptime
         self.events = events
         self.budget = Budget(16, 16, 16, list(SERVICES), 4, uptime, events)
-        self.board = type("B", (), {"name": "unix"})
+        self.board = type("B", (), {"name": "unix", "larger": ""})
         rows = [
             [1, "voltage_l1", 4, 0, "uint16", 0.1, "V", "instantaneous"],
             [16, "active_power", 4, 1, "float32", 1, "W", "instantaneous"],
             [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
         ]
-        given = defaults(config.METER, slot=5, name='Haupt"zähler\\', unit=7, profile="test")
+        given = defaults(schema.METER, slot=5, name='Haupt"zähler\\', unit=7, profile="test")
         profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
         self.points = points.Points(
             [points.Meter(given, profile), points.Meter({**given, "slot": 6, "unit": 8}, profile)]
         )
         self.readings = Readings(uptime)
         self.config = {name: {"enabled": True} for name in SERVICES}
+        self.config["network"] = {"link": "wifi"}
+        self.link = type("Link", (), {"details": lambda self: ("192.0.2.7", None, None, None, None, -60)})()
         self.config["http"]["port"], self.config["modbus"]["port"], self.config["ntp"]["port"] = 80, 502, 123
         self.config_source = "last good"
         self.restarts = 3
@@ -674,6 +706,15 @@ class App:
     def name(self):
         return "gate \U0001f50c"
 
+    def hostname(self):
+        return "gate"
+
+    def forget(self, *names):
+        """The tests hold what they have loaded."""
+
+    def pack(self, on):
+        """The heap of the tests is large."""
+
     def uptime_s(self):
         return self.uptime()
 
@@ -685,9 +726,6 @@ class App:
 
     def reboot_due(self):
         return ("bacnet",)
-
-    def advice(self):
-        return ['bacnet is off: reboot to "free" its socket']
 
     def service_state(self, name):
         return "running" if name in ("http", "modbus", "ntp") else "reserved"
@@ -775,7 +813,10 @@ def test_sockets_are_the_ledger_and_what_became_of_those_who_wanted_one(make, ap
     assert (document["limit"], document["services"], document["general"], document["in_use"]) == (16, 6, 10, 7)
     assert list(document["evictions"]) == list(REASONS)
     assert document["evictions"]["idle"] == 2
-    assert document["advice"] == app.advice()
+    assert document["advice"] == [
+        "switching off what is not needed frees a connection each: bacnet, finder, ntp, posting",
+        "a reboot is due: until then every service keeps its socket",
+    ]
     assert [row["kind"] for row in document["slots"]] == [*SERVICES, "modbus"]
     assert document["slots"][-1] == {
         "kind": "modbus", "role": "connection", "open": True, "busy": True, "peer": "10.0.0.9:4711", "age_s": 10,

@@ -11,6 +11,7 @@ from firmware.bus import OK, Router
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.server import ModbusConnection, Server
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
 
 CONFIG = config.default()["modbus"] | {"port": 0}
@@ -292,7 +293,7 @@ def test_a_reply_has_the_requests_transaction_and_unit(make, tid, unit):
 
 
 def route(**values):
-    return defaults(config.ROUTE, **values)
+    return defaults(schema.ROUTE, **values)
 
 
 def test_a_route_leads_to_another_address_and_the_reply_names_the_unit_that_was_asked(make):

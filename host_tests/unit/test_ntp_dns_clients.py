@@ -134,11 +134,11 @@ def test_nobody_is_asked_before_the_link_is_up(events, monkeypatch):
         seen = []
         server = await serve(lambda data: seen.append(data) or [ntp_answer(data)])
         bench = Bench(events, port=server.port)
-        bench.client._link.is_up = False
+        bench.client.link.is_up = False
         task = asyncio.ensure_future(bench.client.run())
         await asyncio.sleep(0.1)
         assert (seen, bench.client.failures) == ([], 0)
-        bench.client._link.is_up = True
+        bench.client.link.is_up = True
         while bench.client.synchronised_s is None:
             await asyncio.sleep(0.005)
         assert len(seen) == 1

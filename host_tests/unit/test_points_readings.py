@@ -4,10 +4,11 @@ import struct
 
 import pytest
 
-from firmware import config, points, profile_load, readings
+from firmware import points, profile_load, readings
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import Uptime, defaults
 
-CONFIG = defaults(config.METER, slot=3, name="main", unit=17, profile="test")
+CONFIG = defaults(schema.METER, slot=3, name="main", unit=17, profile="test")
 
 
 def make_meter(**change):

@@ -5,12 +5,12 @@ import struct
 
 import pytest
 
-from firmware import config
 from firmware.bus.scan import Scan
 from host_tests.unit import fakes
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeLine, defaults, frame, registers
 
-CONFIG = defaults(config.BUS, uart=1)
+CONFIG = defaults(schema.BUS, uart=1)
 
 
 class Field:

@@ -8,9 +8,9 @@ import pytest
 from firmware.bus import transaction
 from firmware.bus.late import Late
 from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Counters, Transaction
-from firmware.config import BUS
 from host_tests.unit import fakes
 from host_tests.unit.fakes import FakeLine, frame, read_frame, registers
+from host_tests.unit.the_schema import BUS
 
 READ_2 = read_frame(7, 3, 100, 2)
 ANSWER = registers(7, 3, 0x1234, 0x5678)

@@ -4,12 +4,13 @@ import struct
 
 import pytest
 
-from firmware import VERSION, config, points, profile_load
+from firmware import VERSION, points, profile_load
 from firmware.bus.transaction import Counters as BusCounters
 from firmware.net.budget import SERVICES, Budget
 from firmware.readings import Readings
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
+from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import TICKS_PERIOD, Uptime, defaults
 
 NAN = b"\x7f\xc0\x00\x00"
@@ -56,7 +57,7 @@ def make_meter(slot, unit):
         [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
         [255, "last", 4, 500, "uint16", 1, "", "instantaneous"],
     ]
-    given = defaults(config.METER, slot=slot, name=f"m{unit}", unit=unit, profile="test")
+    given = defaults(schema.METER, slot=slot, name=f"m{unit}", unit=unit, profile="test")
     return points.Meter(given, profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows}))
 
 

@@ -49,7 +49,7 @@ def read(unit: int, function: int, first: int, values: Sequence[int]) -> Questio
 
 def get(path: str, keep_alive: bool, check_body: Callable[[bytes], None]) -> Question:
     """A GET. Without keep_alive the server's end of the connection may be that of the answer."""
-    lines = [f"GET {path} HTTP/1.1", "Host: 10.0.2.15", "User-Agent: bench", "Accept: */*"]
+    lines = [f"GET {path} HTTP/1.1", "Host: 10.0.2.15", "User-Agent: bench", "Accept-Encoding: gzip"]
     lines += [] if keep_alive else ["Connection: close"]
 
     def whole(connection: Connection) -> int:

@@ -9,16 +9,16 @@ import shutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tools import build, microdot, sim, umodbus, virtual_meters
+from tools import build, microdot, page, sim, umodbus, virtual_meters
 from tools.bench.meters import Ramp
 from tools.emulator import __main__ as emulate
 from tools.emulator import emulated, image
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = build.ROOT / "build" / "bench"
-PAGE = build.ROOT / "firmware" / "services" / "http" / "page.html"
 CACHED_UNIT, PASSED_UNIT = 1, 9  # of the quiet gateway: polled once, never polled
 READY = "ready"
+PAGE = page.packed()  # as it goes over the network, whoever serves it
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
 
 Progress = Callable[[str], object]
@@ -111,7 +111,7 @@ def _other(name: str, packages: list[pathlib.Path], data: dict[str, bytes]) -> S
 
 def poll_loop(progress: Progress) -> Server:
     """The floor."""
-    return _other("poll_loop", [], {"page.html": PAGE.read_bytes()})._replace(name=POLL_LOOP)
+    return _other("poll_loop", [], {"page.html": PAGE})._replace(name=POLL_LOOP)
 
 
 def umodbus_server(progress: Progress) -> Server:
@@ -121,6 +121,6 @@ def umodbus_server(progress: Progress) -> Server:
 
 def microdot_server(progress: Progress) -> Server:
     """microdot. Raises microdot.FetchError."""
-    data = {"page.html": PAGE.read_bytes(), "readings.json": readings()}
+    data = {"page.html": PAGE, "readings.json": readings()}
     package = microdot.ensure(progress) / "microdot"
     return _other("microdot_server", [package], data)._replace(name=MICRODOT)

@@ -198,7 +198,7 @@ def pages(bench: Bench) -> None:
     """Our gateway with three meters and no poller at work: what a browser asks for."""
     server = servers.gateway(bench.progress, quiet=True)
     fewer = max(1, bench.rounds // _FEWER)
-    page = questions.get("/", True, questions.equals(servers.PAGE.read_bytes()))
+    page = questions.get("/", True, questions.equals(servers.PAGE))
     readings = questions.get("/api/readings", True, questions.readings(len(server.meters)))
     with bench.booted(server) as chip:
         browser = chip.connect(HTTP)
@@ -208,7 +208,7 @@ def pages(bench: Bench) -> None:
         bench.profile(chip, server.name, "GET /", asker(chip, browser, page))
         bench.profile(chip, server.name, "GET /api/readings", asker(chip, browser, readings))
         chip.hang_up(browser)
-        alone = questions.get("/", False, questions.equals(servers.PAGE.read_bytes()))
+        alone = questions.get("/", False, questions.equals(servers.PAGE))
         bench.measure(chip, server.name, "GET /, a connection each", visitor(chip, HTTP, alone), fewer)
         alone = questions.get("/api/readings", False, questions.readings(len(server.meters)))
         what = "GET /api/readings, a connection each"
@@ -218,7 +218,7 @@ def pages(bench: Bench) -> None:
 def plant(bench: Bench) -> None:
     """Our gateway as it is meant to run, three meters polled every second: the heap, and what it does by itself."""
     server = servers.gateway(bench.progress, quiet=False)
-    page = questions.get("/", True, questions.equals(servers.PAGE.read_bytes()))
+    page = questions.get("/", True, questions.equals(servers.PAGE))
     readings = questions.get("/api/readings", True, questions.readings(len(server.meters)))
     with bench.booted(server) as chip:
         started = chip.sweeps[-1].after
@@ -259,7 +259,7 @@ def poll_loop(bench: Bench) -> None:
         bench.profile(chip, server.name, "read of 10 registers", ten)
         chip.hang_up(modbus)
         bench.measure_crowd(chip, server.name, "read of 10, 10 clients", _registers(1, 10))
-        page = questions.get("/", True, questions.equals(servers.PAGE.read_bytes()))
+        page = questions.get("/", True, questions.equals(servers.PAGE))
         browser = chip.connect(HTTP)
         bench.measure(chip, server.name, "GET /", asker(chip, browser, page), fewer)
         clients = [(chip.connect(MODBUS), (_registers(1, 10),)) for _ in range(CLIENTS)]
@@ -292,7 +292,7 @@ def microdot_server(bench: Bench) -> None:
     with bench.booted(server) as chip:
         started = chip.sweeps[-1].after
         bench.rest(chip, server.name)
-        page = questions.get("/", False, questions.equals(servers.PAGE.read_bytes()))
+        page = questions.get("/", False, questions.equals(servers.PAGE))
         readings = questions.get("/api/readings", False, questions.readings(3))
         bench.measure(chip, server.name, "GET /, a connection each", visitor(chip, HTTP, page), fewer)
         what = "GET /api/readings, a connection each"

@@ -1,1 +1,1 @@
-"""The web server: server.py (connections and routes), api.py (JSON), page.html (the one page)."""
+"""The web server: server.py (connections), guard.py (sessions), api.py (paths), page/ (what the page is made of)."""

@@ -1,187 +1,109 @@
-"""The JSON API: what GET /api/... says. Every field is in docs/contracts.md.
+"""The JSON API: which paths there are, who may use them, and the code that answers them, which is loaded when somebody
+asks. Every field is in docs/contracts.md.
 
-Each document is a generator of short texts, so that it can be sent piece by piece: a document of all readings is many
-times larger than what the heap could spare. Between two pieces others may run; each object is yielded in one piece
-and so is consistent in itself.
+What a page polls stays in the heap while there is room; whoever logs in or saves has it to himself, and when the last
+connection has gone nothing is left.
 """
 
 import gc
-import json
 
-from firmware import VERSION
-from firmware.net import seam
-from firmware.net.budget import REASONS, SERVICES
-from firmware.points import STATES
-from firmware.readings import QUALITIES
+from micropython import const
+
+_ROOM = const(20480)  # bytes: ten Modbus clients and a request are to fit as well
+_PACKAGE = "firmware.services.http."
+_POLLED = ("status_api", "readings_api", "sockets_api", "bus_api", "history_api")
+
+# path, who may (open: everybody; read: with http.public_status everybody reads; session: who has logged in), methods,
+# longest body, module of this package. One text instead of a table, which would cost several times the heap.
+_ROUTES = (
+    "\n/ open GET,HEAD 0 front"
+    "\n/api/status read GET,HEAD 0 status_api"
+    "\n/api/readings read GET,HEAD 0 readings_api"
+    "\n/api/bus read GET,HEAD 0 bus_api"
+    "\n/api/scan read GET,HEAD,POST,DELETE 0 bus_api"
+    "\n/api/sockets read GET,HEAD 0 sockets_api"
+    "\n/api/history read GET,HEAD 0 history_api"
+    "\n/api/session open GET,HEAD 0 login"
+    "\n/api/login open POST 512 login"
+    "\n/api/logout open POST 512 login"
+    "\n/api/password open POST 768 password"
+    "\n/api/config session GET,HEAD,PUT 12288 settings"
+    "\n/api/schema session GET,HEAD 0 tables"
+    "\n/api/profiles read GET,HEAD 0 tables"
+    "\n/api/read session POST 512 actions"
+    "\n/api/time session POST 512 actions"
+    "\n/api/reboot session POST 512 actions"
+    "\n/api/factory_reset session POST 512 actions"
+    "\n"
+)
+# What those modules load in their turn.
+_BORROWED = (
+    "firmware.config_check", "firmware.config_lists", "firmware.config_rules", "firmware.config_sections",
+    "firmware.json_file", "firmware.profile_check", "firmware.profile_load", "firmware.schema",
+    "firmware.services.http.settings", "firmware.services.http.upload", "firmware.store", "firmware.strict_json",
+    "firmware.services.http.given", "scram",
+)  # fmt: skip
 
 
 class Api:
-    """`app` gives the parts of the gateway: budget, points, readings, buses, events, and the services that run."""
+    """`app` is the running gateway (firmware.app.App)."""
 
     def __init__(self, app):
         self._app = app
-        self.documents = {
-            "/api/status": self.status,
-            "/api/readings": self.readings,
-            "/api/bus": self.bus,
-            "/api/scan": self.scan,
-            "/api/sockets": self.sockets,
-        }
-        self.commands = {("POST", "/api/scan"): self.start_scan, ("DELETE", "/api/scan"): self.stop_scan}
+        self._parts = {}
+        self.forget = app.forget
+        self.pack = app.pack
+        self.uptime_s = app.uptime_s
+        self.hostname = app.hostname()
 
-    def readings(self):
-        """Every point of every meter: value, unit, age, quality."""
-        app = self._app
-        yield '{"uptime_s":%d,"meters":[' % app.uptime_s()
-        for k, meter in enumerate(app.points.meters):
-            yield '%s{"slot":%d,"name":%s,"unit":%d,"profile":%s,"state":"%s","reason":"%s","points":[' % (
-                "," if k else "", meter.slot, _text(meter.name), meter.unit, _text(meter.profile_name),
-                STATES[meter.state], app.buses[meter.bus].why(meter),
-            )  # fmt: skip
-            profile = meter.profile
-            for i, name in enumerate(profile.names()):
-                value = app.readings.value(meter, i)
-                yield '%s{"id":%d,"name":%s,"value":%s,"unit":"%s","age_s":%s,"quality":"%s"}' % (
-                    "," if i else "", meter.point_id(i), _text(name), _number(value), profile.unit(i),
-                    _number(app.readings.age_s(meter, i)), QUALITIES[app.readings.quality(meter, i, value)],
-                )  # fmt: skip
-            yield "]}"
-        yield "]}"
+    def find(self, path):
+        """(who may, methods, longest body) of a path; (None, None, 0) when there is none."""
+        row = _row(path)
+        return (row[1], row[2].replace(",", ", "), int(row[3])) if row else (None, None, 0)
 
-    def sockets(self):
-        """The ledger of the 16 slots, and what has become of those who wanted one."""
-        budget = self._app.budget
-        yield '{"limit":%d,"services":%d,"general":%d,"in_use":%d,"high_water":%d,"accepted":%d,' % (
-            budget.limit, len(budget.services), budget.general, budget.in_use(), budget.high_water, budget.accepted,
-        )  # fmt: skip
-        evictions = ",".join(['"%s":%d' % (REASONS[i], n) for i, n in enumerate(budget.evictions)])
-        yield '"postponed":%d,"failed_accepts":%d,"evictions":{%s},"advice":%s,"slots":[' % (
-            budget.postponed, budget.failed_accepts, evictions, json.dumps(self._app.advice()),
-        )  # fmt: skip
-        now = self._app.uptime_s()
-        for k, slot in enumerate(list(budget.ledger())):
-            peer = "null" if slot.peer is None else '"%s:%d"' % seam.peer(slot.peer)
-            idle_s = slot.idle_ms() // 1000 if slot.role == "connection" else None
-            yield (
-                '%s{"kind":"%s","role":"%s","open":%s,"busy":%s,"peer":%s,"age_s":%d,"idle_s":%s,'
-                '"requests":%d,"received":%d,"sent":%d}'
-            ) % (
-                "," if k else "", slot.kind, slot.role, _bool(slot.open), _bool(slot.busy), peer,
-                now - slot.opened_s, _number(idle_s), slot.requests, slot.received, slot.sent,
-            )  # fmt: skip
-        yield "]}"
+    def call(self, request, body, connection):
+        """Answers a request for one of those paths. A pair: generator of texts, extra header fields; or whatever
+        connection.respond() takes; or None when the connection will be told. Raises http1.HttpError, ValueError,
+        OSError and MemoryError."""
+        return self._load(_row(request.path)[4]).answer(self._app, request, body, connection)
 
-    def status(self):
-        """Health of the whole device."""
-        app = self._app
-        unix_s = app.unix_s()
-        yield '{"name":%s,"version":"%d.%d.%d","board":"%s","uptime_s":%d,"time_unix_s":%s,' % (
-            (_text(app.name()),) + VERSION + (app.board.name, app.uptime_s(), _number(unix_s or None))
-        )
-        yield '"config":{"source":"%s","errors":%s},"reboot_due":%s,' % (
-            app.config_source, json.dumps(app.config_errors()), json.dumps(list(app.reboot_due())),
-        )  # fmt: skip
-        yield '"heap":{"free":%d,"used":%d},"task_restarts":%d,"services":[' % (
-            gc.mem_free() if hasattr(gc, "mem_free") else 0,
-            gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0,
-            app.restarts,
-        )
-        for k, name in enumerate(SERVICES):
-            yield '%s{"name":"%s","state":"%s","port":%s}' % (
-                "," if k else "", name, app.service_state(name), _number(app.config[name].get("port")),
-            )  # fmt: skip
-        yield '],"buses":['
-        for k, bus in enumerate(app.buses):
-            yield ("," if k else "") + self._bus(bus)
-        yield '],"meters":['
-        for k, meter in enumerate(app.points.meters):
-            yield (
-                '%s{"slot":%d,"name":%s,"unit":%d,"bus":%d,"profile":%s,"state":"%s","requests":%d,"timeouts":%d,'
-                '"errors":%d,"exceptions":%d}'
-            ) % (
-                "," if k else "", meter.slot, _text(meter.name), meter.unit, meter.bus, _text(meter.profile_name),
-                STATES[meter.state], meter.requests, meter.timeouts, meter.errors, meter.exceptions,
-            )  # fmt: skip
-        yield '],"modbus":%s,"ntp":%s,"events":[' % (self._modbus(), self._ntp())
-        # A copy: an event may come between two pieces.
-        for k, line in enumerate(list(app.events.lines())):
-            yield '%s{"uptime_s":%d,"source":%s,"text":%s,"times":%d}' % (
-                "," if k else "", line[0], _text(line[1]), _text(line[2]), line[3],
-            )  # fmt: skip
-        yield "]}"
+    def once(self, name, function, *given):
+        """What `function` of that part of the package gives; the part itself is not kept. Raises what it raises."""
+        self.drop()
+        try:
+            return getattr(_part(name), function)(self._app, *given)
+        finally:
+            self.forget(_PACKAGE + name, *_BORROWED)
 
-    # Of what is wanted now and then only, the code is not in the heap before (firmware.services.http.bus_api).
+    def _load(self, name):
+        part = self._parts.get(name)
+        if part is None:
+            gc.collect()
+            if name not in _POLLED or (hasattr(gc, "mem_free") and gc.mem_free() < _ROOM):
+                self.drop()
+            self.pack(True)
+            try:
+                part = _part(name)
+            finally:
+                self.pack(False)
+                # Nobody else may hold it.
+                self.forget(_PACKAGE + name, *_BORROWED)
+            self._parts[name] = part
+        return part
 
-    def bus(self):
-        from firmware.services.http import bus_api
-
-        return bus_api.document(self._app)
-
-    def scan(self):
-        from firmware.services.http import bus_api
-
-        return bus_api.scan(self._app)
-
-    def start_scan(self, query):
-        from firmware.services.http import bus_api
-
-        return bus_api.start_scan(self._app, query)
-
-    def stop_scan(self, query):
-        from firmware.services.http import bus_api
-
-        return bus_api.stop_scan(self._app, query)
-
-    def _bus(self, bus):
-        line = bus.line_error
-        counters = bus.counters
-        return (
-            '{"number":%d,"uart":%s,"baud":%d,"framing":"%s","open":%s,"error":%s,"waiting":%d,'
-            '"sent":%d,"answered":%d,"timeouts":%d,"retries":%d,"exceptions":%d,"crc":%d,'
-            '"foreign":%d,"noise_bytes":%d,"stale_bytes":%d,"busy_ms":%d}'
-        ) % (
-            bus.number, json.dumps(bus.config["uart"]), bus.config["baud"], bus.config["framing"],
-            _bool(bus.wire is not None), "null" if line is None else _text(repr(line)), bus.waiting(),
-            counters.sent, counters.answered, counters.timeouts, counters.retries, counters.exceptions, counters.crc,
-            counters.foreign, counters.noise_bytes, counters.stale_bytes, counters.busy_ms,
-        )  # fmt: skip
-
-    def _modbus(self):
-        server = self._app.modbus
-        if server is None:
-            return "null"
-        counters = server.counters
-        return '{"requests":%d,"cached":%d,"passed":%d,"exceptions":%d,"discarded":%d,"malformed":%d}' % (
-            counters.requests, counters.cached, counters.passed, counters.exceptions, counters.discarded,
-            counters.malformed,
-        )  # fmt: skip
-
-    def _ntp(self):
-        client = self._app.ntp
-        if client is None:
-            return "null"
-        since = client.synchronised_s
-        age = None if since is None else self._app.uptime_s() - since
-        error = "null" if client.error is None else _text(client.error)
-        return '{"age_s":%s,"stratum":%d,"offset_ms":%d,"round_trip_ms":%d,"failures":%d,"error":%s}' % (
-            _number(age), client.stratum, client.offset_ms, client.round_trip_ms, client.failures, error,
-        )  # fmt: skip
+    def drop(self):
+        """Gives the parts that are loaded back to the heap."""
+        if self._parts:
+            self._parts = {}
+            gc.collect()
 
 
-def _text(text):
-    return json.dumps(text)
+def _part(name):
+    """A module of this package. By its name, for statements would take half a kilobyte of heap."""
+    return __import__(_PACKAGE + name, None, None, (name,))
 
 
-def _bool(value):
-    return "true" if value else "false"
-
-
-def _number(value):
-    """JSON for an int, a float (7 digits, as float32 has) or None; what JSON cannot say becomes null."""
-    if value is None:
-        return "null"
-    if isinstance(value, int):
-        return str(value)
-    if value != value or value in (float("inf"), float("-inf")):
-        return "null"
-    return "%.7g" % value
+def _row(path):
+    """The words of a path's row, or ()."""
+    at = _ROUTES.find("\n%s " % path)
+    return _ROUTES[at + 1 : _ROUTES.find("\n", at + 1)].split(" ") if at >= 0 else ()

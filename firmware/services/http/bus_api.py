@@ -1,6 +1,6 @@
 """The serial side in the JSON API: GET /api/bus, and the search for meters. Every field is in docs/contracts.md.
 
-Loaded with the first request for it. The plan of reads, answer times and what went wrong by kind are what somebody
+The plan of reads, answer times and what went wrong by kind are what somebody
 wants who puts a bus into service, and nobody else.
 """
 
@@ -11,6 +11,17 @@ from firmware.points import STATES
 
 _CODES = 12  # of firmware.bus.tally
 _KINDS = ("crc", "unit", "function", "length", "content")  # modbus.rtu.REASONS but the first
+
+
+def answer(app, request, body, connection):
+    """As firmware.services.http.api.Api.call."""
+    if request.path == "/api/bus":
+        return document(app), ()
+    if request.method == "POST":
+        start_scan(app, request.query)
+    elif request.method == "DELETE" and app.scan is not None:
+        app.scan.stop()
+    return scan(app), ()
 
 
 def document(app):
@@ -92,10 +103,3 @@ def start_scan(app, query):
     bauds = [int(one) if one.isdigit() and len(one) < 7 else one for one in given["baud"].split(",") if one]
     framings = [one for one in given["framing"].split(",") if one]
     app.start_scan(numbers["bus"], bauds, framings, numbers["first"], numbers["last"], numbers["timeout_ms"])
-    return scan(app)
-
-
-def stop_scan(app, query):
-    if app.scan is not None:
-        app.scan.stop()
-    return scan(app)

@@ -26,6 +26,9 @@ class SimLink:
     def connect(self):
         """The access point decides."""
 
+    def details(self):
+        return (self._ip, "255.255.255.0", None, None, "02:00:00:00:00:01", -60) if self._up else (None,) * 6
+
     def dns_servers(self):
         return list(self._dns) if self._up else []
 

@@ -38,9 +38,9 @@ class Connection:
         if not self.is_open:
             self.close()
             self.stream = await self.host.connect(self.port)
-        request = f"GET {path} HTTP/1.1\r\nHost: meterport\r\nUser-Agent: simulated\r\nAccept: */*\r\n\r\n"
+        lines = (f"GET {path} HTTP/1.1", "Host: meterport", "User-Agent: simulated", "Accept-Encoding: gzip, deflate")
         try:
-            await self.stream.send(request.encode())
+            await self.stream.send("\r\n".join([*lines, "", ""]).encode())
             return await self._response(timeout_s)
         except (ConnectionError, EOFError) as error:
             self.close()

@@ -1,0 +1,78 @@
+// Elements. Text becomes text nodes, never markup: names come from the device.
+
+const $ = id => document.getElementById(id);
+
+// el("td", {class: "n", onclick: f}, "text", element, ...); attributes that are false or null are left out.
+function el(tag, attributes, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+const svg = (tag, attributes, ...children) => filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value != null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter(child => child != null));
+  return element;
+}
+
+const button = (text, onclick, kind, attributes) => el("button", { type: "button", class: kind, onclick, ...attributes }, text);
+const card = (title, ...children) => el("section", null, el("h2", null, title), ...children);
+const dim = (...children) => el("p", { class: "dim" }, ...children);
+
+// The head of a column; one of numbers starts with ">".
+const numberKind = name => name[0] === ">" ? "n" : null;
+const headCell = name => el("th", { class: numberKind(name), scope: "col" }, name.replace(">", ""));
+
+function table(columns, rows) {
+  const body = rows.map(row => el("tr", null, row.map((cell, i) => el("td", { class: numberKind(columns[i]) }, cell ?? ""))));
+  return el("div", { class: "scroll", tabindex: 0 }, el("table", null, el("thead", null, el("tr", null, columns.map(headCell))), el("tbody", null, body)));
+}
+
+// Puts a new state of something in the place of the old; nothing is touched when it is the same, so that focus,
+// selection and scrolling stay.
+function replace(old, fresh) {
+  if (old.isEqualNode(fresh)) return old;
+  old.replaceWith(fresh);
+  return fresh;
+}
+
+// What has become of what somebody did. What went well need not stay.
+const NOTICE_MS = 8000;
+let noticeTimer = 0;
+
+function notice(text, bad) {
+  $("notice").textContent = text;
+  $("notice").className = bad ? "bad" : "good";
+  clearTimeout(noticeTimer);
+  if (text && !bad) noticeTimer = setTimeout(notice, NOTICE_MS, "");
+}
+
+// Runs what a button stands for, and says what went wrong. The button waits meanwhile.
+async function attempt(event, action) {
+  const pressed = event.submitter || event.currentTarget;
+  event.preventDefault();
+  pressed.toggleAttribute("disabled", true);
+  notice("");
+  try {
+    await action();
+  } catch (error) {
+    notice(error.message, true);
+  }
+  pressed.toggleAttribute("disabled", false);
+}
+
+// A question with two answers; true for `yes`. With `wanted`, that text has to be typed first.
+function confirmed(question, yes, wanted) {
+  const dialog = $("dialog");
+  const typed = el("input", { type: "text", autocomplete: "off", "aria-labelledby": "question" });
+  const agree = el("button", { value: "yes", class: "danger", disabled: Boolean(wanted) }, yes);
+  typed.addEventListener("input", () => { agree.disabled = typed.value !== wanted; });
+  dialog.replaceChildren(el("form", { method: "dialog" },
+    el("p", { id: "question" }, question), wanted && typed,
+    el("div", { class: "actions" }, agree, el("button", { value: "no", class: "plain", formnovalidate: true }, "Cancel"))));
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise(resolve => { dialog.onclose = () => resolve(dialog.returnValue === "yes"); });
+}

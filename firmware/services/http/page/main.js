@@ -1,0 +1,148 @@
+// Which page is shown, when the device is asked, and what all pages have in common.
+
+const PAGES = { status: statusPage, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: postingPage, system: systemPage };
+const HEALTH_EVERY_MS = 15000, LONGEST_WAIT_MS = 30000;
+
+// GET /api/status, for all pages; null before.
+let health = null;
+
+// The page that is shown; null while there is only a login to see, or nothing yet.
+let page = null;
+let shownAt = 0, timer = 0, wait_ms = 0, healthAt = 0;
+// A round is under way; another one is to follow at once.
+let asking = false, again = false;
+// A page could not be shown for want of an answer.
+let unshown = false;
+// Somebody who may look without a password wants to log in.
+let loginWanted = false;
+
+const addressed = () => {
+  const [, name, argument] = location.hash.split("/");
+  return [Object.hasOwn(PAGES, name) ? name : "status", argument];
+};
+
+// Shows what the address says, or the login in front of it.
+async function show() {
+  const [name, argument] = addressed(), wanted = PAGES[name], main = $("main"), mine = ++shownAt;
+  page = null;
+  unshown = false;
+  showFrame(name);
+  if (!session) return wake();
+  main.replaceChildren();
+  if (session.logged_in) loginWanted = false;
+  else if (loginWanted || !wanted.open || !session.public_status) return session.setup ? setupView(main) : loginView(main);
+  try {
+    if (wanted.config && !draft.loaded) await loadDraft();
+    if (wanted.config && !health) await refreshHealth();
+    const content = el("div");
+    if (mine === shownAt) {
+      await wanted.show(content, argument);
+    }
+    if (mine !== shownAt) return; // somebody has gone on meanwhile
+    main.replaceChildren(content);
+    page = wanted;
+    wake();
+  } catch (error) {
+    failed(error);
+    unshown = true;
+    schedule(wait_ms);
+  }
+}
+
+function showFrame(name) {
+  $("tabs").replaceChildren(...Object.entries(PAGES).map(([key, { title }]) => el("a", { href: "#/" + key, "aria-current": key === name ? "page" : null }, title)));
+  $("tabs").querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
+  const button = $("session");
+  button.hidden = !session;
+  button.textContent = session?.logged_in ? "Log out" : session?.setup ? "Set a password" : "Log in";
+  if (session) $("name").textContent = session.name;
+}
+
+$("session").addEventListener("click", event => attempt(event, async () => {
+  if (!session.logged_in) {
+    loginWanted = true;
+    return show();
+  }
+  if (isChanged() && !await confirmed("There are changes that are not saved. Log out without them?", "Log out")) return;
+  await ask("POST", "/api/logout");
+  session.logged_in = false;
+  health = null;
+  Object.assign(draft, { loaded: false, now: {}, saved: {} });
+  showChanges();
+  show();
+}));
+
+async function refreshHealth() {
+  health = await get("/api/status");
+  healthAt = Date.now();
+  showProblems();
+}
+
+// What everybody has to know, on whatever page.
+function showProblems() {
+  const { name, version, board, uptime_s, time_unix_s, config, reboot_due, services } = health;
+  document.title = $("name").textContent = name;
+  $("about").textContent = `meterport ${version} on ${board}, up ${span(uptime_s)}, ${time_unix_s ? clock(time_unix_s) : "time not set"}`;
+  const texts = [...config.errors];
+  if (texts.length) texts.push(`The device runs by the ${config.source} configuration.`);
+  for (const service of services) if (service.state === "failed" || service.state === "no_room") texts.push(`${service.name}: ${words(service.state)}`);
+  const fresh = el("div", { id: "problems" }, texts.length ? el("ul", { class: "bad" }, texts.map(text => el("li", null, text))) : null,
+    reboot_due.length ? el("p", { class: "due" }, "A restart is due for: " + reboot_due.join(", ") + ". ",
+      session.logged_in ? el("button", { type: "button", id: "restart" }, "Restart now") : null) : null);
+  if (replace($("problems"), fresh) === fresh) $("restart")?.addEventListener("click", event => attempt(event, restartAsked));
+}
+
+// One round of questions; the next one follows, later and later while there is no answer, and not at all while nobody
+// looks: then the device closes the connection.
+async function round() {
+  again = asking;
+  if (asking || document.hidden) return;
+  asking = true;
+  const mine = page;
+  try {
+    if (!session) await askSession().then(show);
+    else if (unshown) await show();
+    if (mine) {
+      if (Date.now() - healthAt >= HEALTH_EVERY_MS) await refreshHealth();
+      await mine.refresh?.();
+    }
+    if (!unshown) wait_ms = 0;
+    if (!unshown) $("link").textContent = "";
+  } catch (error) {
+    failed(error);
+  }
+  asking = false;
+  schedule(again ? 1 : wait_ms || page?.every_ms);
+}
+
+function schedule(ms) {
+  clearTimeout(timer);
+  if (ms && !document.hidden) timer = setTimeout(round, ms);
+}
+const wake = () => { if (asking) again = true; else schedule(1); };
+const pausePolling = () => { page = null; schedule(0); };
+
+function failed(error) {
+  wait_ms = Math.min(Math.max(2 * wait_ms, 2000), LONGEST_WAIT_MS);
+  if (error.status === 401 || error.status === 403) {
+    session = null; // it has ended: ask what is the case
+    page = null;
+  } else {
+    $("link").textContent = "no data: " + error.message;
+    if (!(error instanceof Refused || error instanceof Unanswered)) console.error(error); // a defect of this page
+  }
+}
+
+addEventListener("hashchange", () => {
+  notice("");
+  loginWanted = false;
+  scrollTo(0, 0);
+  show().then(() => {
+    // Who listens to the page hears where it is now.
+    const title = $("main").querySelector("h2");
+    title?.setAttribute("tabindex", -1);
+    title?.focus({ preventScroll: true });
+  });
+});
+document.addEventListener("visibilitychange", () => document.hidden ? schedule(0) : round());
+show();

@@ -1,0 +1,118 @@
+// Meters, the lines that they hang on, and the routes of their unit ids.
+
+let profiles = null;
+
+const lineName = (bus, k) => `${k + 1}: UART ${bus.uart ?? 1}, ${bus.baud ?? 9600} ${bus.framing ?? "8N1"}`;
+const lineOptions = () => valueAt("buses").map((bus, k) => [k, lineName(bus, k)]);
+const smallestFree = (taken, first) => { while (taken.includes(first)) first++; return first; };
+
+// Adds a meter in the first free slot, with what is known of it.
+function newMeter(known) {
+  const all = listAt("meters"), slot = smallestFree(all.map(meter => meter.slot), 0);
+  const bus = known.bus || 0, unit = known.unit || smallestFree(all.filter(meter => (meter.bus || 0) === bus).map(meter => meter.unit), 1);
+  const meter = { slot, name: "meter " + (slot + 1), unit, profile: known.profile };
+  if (bus) meter.bus = bus;
+  const index = addItem("meters", meter);
+  metersPage.list?.();
+  return index;
+}
+
+const metersPage = {
+  title: "Meters",
+  config: true,
+  every_ms: SELDOM_MS,
+  async show(main, index) {
+    profiles ??= (await get("/api/profiles")).profiles;
+    this.scan = this.list = null;
+    if (index !== undefined) return meterView(main, Number(index));
+    const place = el("div");
+    this.list = () => place.replaceChildren(metersTable());
+    this.list();
+    this.scan = scanCard(profiles);
+    main.append(card("Meters", place, el("div", { class: "actions" }, button("Add a meter", () => {
+      location.hash = "#/meters/" + newMeter({ profile: profiles[0]?.name });
+    }))), this.scan.section, linesForm(), routesForm());
+  },
+  async refresh() {
+    if (!this.scan) return;
+    const { isRunning, show } = this.scan;
+    show(await get("/api/scan"));
+    this.every_ms = isRunning() ? 1000 : SELDOM_MS;
+  },
+};
+
+function metersTable() {
+  const all = valueAt("meters");
+  if (!all.length) return dim("None yet.");
+  const states = new Map(health?.meters.map(meter => [meter.slot, meter.state]));
+  return table(["name", ">unit", ">line", "kind", "state", "remove"], all.map((meter, k) => [
+    el("a", { href: "#/meters/" + k }, meter.name || "(no name)"), meter.unit, (meter.bus || 0) + 1, meter.profile, states.get(meter.slot) || "after saving and a restart",
+    button("Remove", async () => {
+      if (!await confirmed(`Remove "${meter.name}"? Its points go with it.`, "Remove")) return;
+      removeItem("meters", k);
+      metersPage.list();
+    }, "plain", { "aria-label": "Remove " + meter.name })]));
+}
+
+const PLAIN_KEYS = ["name", "unit", "bus", "profile", "interval_s"];
+
+function meterView(main, index) {
+  const path = `meters[${index}]`;
+  if (!lookUp(path, draft.now)) return main.append(el("p", null, "There is no such meter. ", el("a", { href: "#/meters" }, "All meters")));
+  const kinds = profiles.map(({ name, title, confidence }) => [name, title + (confidence === 2 ? "" : " (not certain)")]);
+  const title = el("h2", null, valueAt(path + ".name"));
+  const own = { name: { onchange: name => { title.textContent = name; } }, bus: { options: lineOptions() }, profile: { options: kinds } };
+  main.append(el("p", null, el("a", { href: "#/meters" }, "All meters")),
+    el("section", null, title, el("div", { class: "fields" }, PLAIN_KEYS.map(key => field(`${path}.${key}`, own[key]))),
+      el("details", null, el("summary", null, "More"), el("div", { class: "fields" }, fieldsOf(path, ...PLAIN_KEYS)))), testRead(path));
+}
+
+// Asks the meter for registers, here and now, and shows them as what they might be.
+function testRead(path) {
+  const number = (id, value, min, max) => el("input", { id, type: "number", inputmode: "numeric", value, min, max, required: true });
+  const code = el("select", { id: "read-function" }, [[3, "3: holding registers"], [4, "4: input registers"], [1, "1: coils"], [2, "2: discrete inputs"]]
+    .map(([value, text]) => el("option", { value }, text)));
+  const first = number("read-first", 0, 0, 65535), count = number("read-count", 2, 1, 16), result = el("div", { role: "status" });
+  const submit = event => attempt(event, async () => {
+    result.replaceChildren(dim("Asking ..."));
+    try {
+      result.replaceChildren(await readNow(path, Number(code.value), Number(first.value), Number(count.value)));
+    } catch (error) {
+      result.replaceChildren(el("p", { class: "bad" }, error.status === 504 ? "The meter is silent." : error.message));
+    }
+  });
+  get("/api/bus").then(({ meters }) => {
+    const block = meters.find(meter => meter.slot === valueAt(path + ".slot"))?.plan[0];
+    if (block) [code.value, first.value, count.value] = [block[0], block[1], Math.min(16, block[2])];
+  }).catch(() => {}); // then the fields stay as they are
+  return card("Test read", dim("Asks the unit on its line now, as the line is set up at present."),
+    el("form", { onsubmit: submit }, el("div", { class: "fields" }, [["Function", code], ["First register", first], ["Count", count]]
+      .map(([text, input]) => el("div", { class: "field" }, el("label", { for: input.id }, text), input))),
+    el("div", { class: "actions" }, el("button", null, "Read"))), result);
+}
+
+async function readNow(path, code, first, count) {
+  const answer = await ask("POST", "/api/read", { bus: valueAt(path + ".bus"), unit: valueAt(path + ".unit"), function: code, first, count }, 20000);
+  if (answer.exception) return el("p", { class: "bad" }, `The meter answers with exception ${answer.exception}.`);
+  const said = dim(`Answered within ${answer.ms} ms.`);
+  if (answer.bits) return el("div", null, said, table([">address", ">state"], answer.bits.map((bit, i) => [first + i, bit])));
+  const view = new DataView(new ArrayBuffer(2 * answer.registers.length));
+  answer.registers.forEach((word, i) => view.setUint16(2 * i, word));
+  const rows = answer.registers.map((word, i) => [first + i, word, word.toString(16).padStart(4, "0"), view.getInt16(2 * i),
+    i + 1 < answer.registers.length ? Number(view.getFloat32(2 * i).toPrecision(6)) : ""]);
+  return el("div", null, said, table([">address", ">number", ">hexadecimal", ">signed", ">float32 from here"], rows));
+}
+
+function linesForm() {
+  const lines = valueAt("buses").map((_, k) => el("fieldset", null, el("legend", null, "Line " + (k + 1)),
+    el("div", { class: "fields" }, fieldsOf(`buses[${k}]`)), button("Remove this line", () => { removeItem("buses", k); show(); }, "plain")));
+  const more = valueAt("buses").length < draft.schema.buses[1] && button("Add a line", () => { addItem("buses", { uart: smallestFree(valueAt("buses").map(bus => bus.uart ?? 1), 1) }); show(); });
+  return card("Serial lines", lines, more || null);
+}
+
+function routesForm() {
+  const routes = valueAt("routes").map((_, k) => el("fieldset", null, el("legend", null, "Route " + (k + 1)),
+    el("div", { class: "fields" }, fieldsOf(`routes[${k}]`, "bus"), field(`routes[${k}].bus`, { options: lineOptions() })), button("Remove this route", () => { removeItem("routes", k); show(); }, "plain")));
+  return card("Routes", dim("Without a route a unit id stands for its own address, on the line of the meter that has it, else on the first."),
+    routes, button("Add a route", () => { addItem("routes", { unit: 1 }); show(); }, "plain"));
+}

@@ -1,0 +1,67 @@
+// Sockets are scarce here: one request at a time, so that one kept-alive connection does for all of a page.
+
+class Refused extends Error {
+  // An answer with a status of 400 or more; `fields` are what is wrong with which: [{field, text}].
+  constructor(status, body) {
+    const fields = body.errors || [];
+    super([body.error || "the device answers " + status, ...fields.map(one => `${one.field}: ${one.text}`)].join("; "));
+    this.status = status;
+    this.fields = fields;
+  }
+}
+
+// There was no answer, or not all of it.
+class Unanswered extends Error {}
+
+// How often a page asks on which little happens by itself: longer than the device keeps a connection that is idle.
+const SELDOM_MS = 20000;
+
+let lastRequest = Promise.resolve();
+
+// The JSON that answers, in its turn. Throws Refused or Unanswered.
+function ask(method, path, body, limit_ms = 10000) {
+  const turn = lastRequest.then(() => patient(() => send(method, path, body, limit_ms)));
+  lastRequest = turn.catch(() => {});
+  return turn;
+}
+
+// 503 means that nothing was done, for want of memory most of all: that may be over in a moment.
+const ATTEMPTS = 5, PAUSE_MS = 700;
+const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
+
+async function patient(request) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await request();
+    } catch (error) {
+      if (error.status !== 503 || attempt === ATTEMPTS) throw error;
+    }
+    await sleep(attempt * PAUSE_MS);
+  }
+}
+
+const get = path => ask("GET", path);
+
+async function send(method, path, body, limit_ms) {
+  let response, text, answer = {};
+  try {
+    response = await fetch(path, {
+      method,
+      // No page of another site can send this header without asking first.
+      headers: method === "GET" ? {} : { "X-Meterport": "1" },
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+      signal: AbortSignal.timeout(limit_ms),
+    });
+    text = await response.text();
+  } catch {
+    throw new Unanswered("the device does not answer");
+  }
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    if (response.ok) throw new Unanswered("the device's answer was cut short");
+  }
+  if (!response.ok) throw new Refused(response.status, answer);
+  return answer;
+}

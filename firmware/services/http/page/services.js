@@ -1,0 +1,50 @@
+// Services: what runs, what each costs, and what it would free.
+
+const SERVICES = {
+  http: ["Web page and API", "Without it this page is gone after the restart, and comes back by the serial prompt only."],
+  modbus: ["Modbus TCP", ""],
+  bacnet: ["BACnet/IP", ""],
+  finder: ["Finder", ""],
+  ntp: ["Time (NTP)", ""],
+  posting: ["Posting", ""],
+};
+const STATES = { running: ["running", "good"], reserved: ["not part of this firmware yet", "dim"], failed: ["failed", "bad"], no_room: ["no socket is left for it", "bad"], off: ["off", "dim"] };
+
+const stateOf = name => health?.services.find(service => service.name === name);
+
+// "Costs 1 socket. Switched off, ..."
+function costOf(name) {
+  const slots = stateOf(name)?.slots ?? 1, isOn = stateOf(name)?.state !== "off", wanted = valueAt(name + ".enabled");
+  if (isOn && wanted) return `Holds ${plural(slots, "socket")}: switched off it would make room for ${plural(slots, "more connection")}.`;
+  if (isOn) return `Holds ${plural(slots, "socket")} until the restart; then it makes room for ${plural(slots, "more connection")}.`;
+  return wanted ? `From the restart on it takes ${plural(slots, "socket")} from connections.` : `Switched on it would take ${plural(slots, "socket")} from connections.`;
+}
+
+function serviceCard(name) {
+  const [title, warning] = SERVICES[name];
+  const [state, kind] = STATES[stateOf(name)?.state] || ["", "dim"], port = stateOf(name)?.port;
+  const cost = dim();
+  const say = () => { cost.textContent = costOf(name) + (warning && !valueAt(name + ".enabled") ? " " + warning : ""); };
+  say();
+  return el("section", null, el("h2", null, title, " ", el("span", { class: kind }, state + (port && state === "running" ? ", port " + port : ""))),
+    cost, el("div", { class: "fields" }, field(name + ".enabled", { onchange: say }), fieldsOf(name, "enabled")));
+}
+
+const servicesPage = {
+  title: "Services",
+  config: true,
+  every_ms: SELDOM_MS,
+  show(main) {
+    main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(serviceCard));
+  },
+};
+
+const postingPage = {
+  title: "Posting",
+  config: true,
+  every_ms: SELDOM_MS,
+  show(main) {
+    main.append(card("Posting to a web server",
+      el("p", null, "This firmware does not post readings to a web server yet. The service's socket is kept free for it as long as it is switched on; a later firmware will find it there.")), serviceCard("posting"));
+  },
+};

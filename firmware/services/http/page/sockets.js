@@ -1,0 +1,34 @@
+// Sockets: who holds which of them, and how to get more out of them.
+
+const socketsPage = {
+  title: "Sockets",
+  open: true,
+  every_ms: 2000,
+  show(main) {
+    this.parts = el("div", null, dim("Asking ..."));
+    main.append(this.parts);
+  },
+  async refresh() {
+    const now = await get("/api/sockets"), scrolled = this.parts.querySelector(".scroll")?.scrollLeft || 0;
+    this.parts = replace(this.parts, el("div", null, budgetCard(now), ledgerCard(now)));
+    this.parts.querySelector(".scroll").scrollLeft = scrolled;
+  },
+};
+
+function budgetCard(now) {
+  const closed = Object.entries(now.evictions).filter(([, count]) => count);
+  return card(`${now.in_use} of ${now.limit} sockets in use`,
+    el("div", { class: "blocks", "aria-hidden": "true" }, Array.from({ length: now.limit }, (_, k) => {
+      const slot = now.slots[k];
+      return el("span", { class: slot ? slot.role : "free" });
+    })),
+    el("p", null, `${now.services} for services, ${now.general} for connections; most so far ${now.high_water}. ${plural(now.accepted, "connection")} accepted, `,
+      closed.length ? "closed to make room or for idleness: " + closed.map(([reason, count]) => `${reason} ${count}`).join(", ") : "none closed to make room or for idleness", "."),
+    now.advice.length ? el("ul", { class: "advice" }, now.advice.map(text => el("li", null, text))) : null);
+}
+
+function ledgerCard(now) {
+  const role = slot => slot.role === "connection" ? (slot.busy ? "connection, busy" : "connection") : slot.open ? "service" : "reserved";
+  return card("Ledger", table(["service", "socket", "peer", ">age", ">idle", ">requests", ">in", ">out"], now.slots.map(slot => [slot.kind, role(slot), slot.peer,
+    span(slot.age_s), slot.role === "connection" ? span(slot.idle_s) : "", slot.requests, slot.received, slot.sent])));
+}

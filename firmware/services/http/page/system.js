@@ -1,0 +1,80 @@
+// System: name, time, password, backup and restore, restart, factory reset, log.
+
+const systemPage = {
+  title: "System",
+  config: true,
+  every_ms: SELDOM_MS,
+  show(main) {
+    this.about = el("div");
+    this.log = el("div");
+    this.clock = el("strong");
+    main.append(card("Device", el("div", { class: "fields" }, field("name"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about),
+      timeCard(this.clock), passwordCard(), backupCard(), restartCard(), this.log);
+    this.refresh();
+  },
+  refresh() {
+    if (!health) return;
+    const { version, board, uptime_s, heap, config, task_restarts, ntp } = health;
+    const facts = { Firmware: `meterport ${version} on ${board}`, "Up for": span(uptime_s), "Memory free": `${Math.round(heap.free / 1024)} KiB`,
+      Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: ntp ? ntp.error || `set ${span(ntp.age_s)} ago, stratum ${ntp.stratum}` : "off" };
+    this.about = replace(this.about, el("dl", null, Object.entries(facts).map(([name, fact]) => el("div", null, el("dt", null, name), el("dd", null, String(fact))))));
+    this.clock.textContent = health.time_unix_s ? clock(health.time_unix_s) : "not set";
+    this.log = replace(this.log, card("Log", table([">ago", "from", "what"], health.events.slice().reverse()
+      .map(event => [span(uptime_s - event.uptime_s), event.source, event.text + (event.times > 1 ? ` (${event.times} times)` : "")]))));
+  },
+};
+
+function timeCard(clock) {
+  return card("Time", el("p", null, "The device's clock: ", clock), dim("Shown in the time of this browser. NTP sets it by itself where it is on and reaches its server."),
+    button("Set it by this browser", event => attempt(event, async () => {
+      await ask("POST", "/api/time", { unix_s: Math.round(Date.now() / 1000) });
+      await refreshHealth();
+      notice("The clock is set.");
+    })));
+}
+
+function passwordCard() {
+  const [field, input] = passwordField("Present password", "old-password", "current-password"), wanted = newPassword();
+  return card("Password", el("form", { onsubmit: event => attempt(event, async () => {
+    await setPassword(wanted.value(), input.value);
+    input.value = "";
+    wanted.clear();
+    notice("The password is changed. Everybody else is logged out.");
+  }) }, userName(), el("div", { class: "fields" }, field, wanted.fields), el("div", { class: "actions" }, el("button", null, "Change password"))));
+}
+
+function backupCard() {
+  const file = el("input", { type: "file", id: "backup", accept: ".json,application/json" });
+  const restore = event => attempt(event, async () => {
+    if (!file.files[0]) throw new Error("Choose the file of a backup first.");
+    let config = null;
+    try {
+      config = JSON.parse(await file.files[0].text());
+    } catch {}
+    if (!config || typeof config !== "object" || Array.isArray(config)) throw new Error("This file is not a backup.");
+    draft.now = config;
+    draft.errors.clear();
+    showChanges();
+    show();
+    notice(isChanged() ? "The backup is on the pages now: look at it, then save." : "The backup is what the device has.");
+  });
+  return card("Backup", el("p", null, "The configuration as a file, without the Wi-Fi password and without the password of this page."),
+    el("div", { class: "actions" }, button("Download", event => attempt(event, download))),
+    el("div", { class: "field" }, el("label", { for: "backup" }, "Restore from a file"), file),
+    el("div", { class: "actions" }, button("Read the file", restore, "plain")));
+}
+
+// Through the queue of requests, not by a link: that could take a second connection.
+async function download() {
+  const config = await get("/api/config?download=1");
+  const link = el("a", { href: "data:application/json," + encodeURIComponent(JSON.stringify(config, null, 1)), download: `${health?.name || "meterport"}-${clock(Date.now() / 1000).slice(0, 10)}.json` });
+  link.click();
+}
+
+function restartCard() {
+  return card("Restart", el("div", { class: "actions" }, button("Restart", event => attempt(event, restartAsked)),
+    button("Factory reset", event => attempt(event, async () => {
+      const name = health.name;
+      if (await confirmed(`Everything is removed: configuration, password, history. Type the device's name, ${name}, to go on.`, "Remove everything", name)) await restart("/api/factory_reset", { confirm: name });
+    }), "danger")));
+}

@@ -1,0 +1,22 @@
+// How quantities, ages and names are written.
+
+const big = { Wh: "kWh", varh: "kvarh", VAh: "kVAh" };
+
+function quantity(value, unit) {
+  if (value == null) return "–";
+  if (big[unit]) return (value / 1000).toFixed(value < 1e8 ? 2 : 0) + " " + big[unit];
+  const size = Math.abs(value), digits = unit === "" ? 3 : size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3;
+  return value.toFixed(Number.isInteger(value) && unit === "" ? 0 : digits) + (unit && " " + unit);
+}
+
+function span(s) {
+  if (s == null) return "";
+  return s < 120 ? s + " s" : s < 7200 ? Math.floor(s / 60) + " min" : s < 172800 ? Math.floor(s / 3600) + " h" : Math.floor(s / 86400) + " d";
+}
+
+const words = name => name.replaceAll("_", " ");
+const capital = text => text.charAt(0).toUpperCase() + text.slice(1);
+// active_power_l1: Active power L1
+const pointTitle = name => capital(words(name).replace(/\bl[1-3nl]\b/g, letters => letters.toUpperCase()));
+const clock = unix_s => new Date(1000 * unix_s).toLocaleString("sv");
+const plural = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;

@@ -1,0 +1,331 @@
+"""The page as people use it: real Chromium on the real firmware (MicroPython, 32 bits, 128 KiB of heap)."""
+
+import json
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from host_tests.browser.visit import DESK, PASSWORD, PHONE, TABS
+from host_tests.gateway.rig import wait_for
+from tools.virtual_meters import VirtualMeter
+
+PRIVATE = {"http": {"public_status": False}}
+EVIL = "<img src=x onerror=alert(1)>"  # a name of 28 characters, which is allowed
+
+
+def stored(rig):
+    """The configuration as it lies on the device."""
+    return json.loads((rig.folder / "data" / "config.json").read_text())
+
+
+def shown(visit, number, meter="main"):
+    """The text of a value on the Status page."""
+    card = visit.page.locator("section.meter", has=visit.page.get_by_role("heading", name=meter))
+    return card.locator(f"tr[data-point='{number}'] td").first
+
+
+def assert_accessible(visit, where):
+    found = Axe().run(visit.page).response["violations"]
+    texts = [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]
+    assert texts == [], where
+
+
+def assert_fits(visit, where):
+    """Nothing sticks out at the side; what is wide scrolls in a place of its own."""
+    width = visit.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= visit.size[0], where
+
+
+def test_a_new_device_is_set_up_from_a_phone(make_rig, visit):
+    meter = VirtualMeter(5, "eastron-sdm120")
+    rig = make_rig(config=PRIVATE, meters=(), virtual=[meter])
+    phone = visit(rig, PHONE).open()
+    page = phone.page
+
+    expect(page.get_by_role("heading", name="Choose a password")).to_be_visible()
+    assert_accessible(phone, "first visit")
+    phone.screenshot("first-visit")
+    page.get_by_label("New password").fill(PASSWORD)
+    page.get_by_label("The same once more").fill(PASSWORD + "?")
+    phone.press("Set password")
+    assert page.get_by_label("The same once more").evaluate("field => field.validationMessage") != ""
+    phone.set_up()
+
+    phone.tab("Meters")
+    page.get_by_label("Last unit id").fill("8")
+    phone.press("Search")
+    found = page.locator(".found")
+    expect(found).to_contain_text("Unit 5")
+    expect(page.get_by_text("1 meter found")).to_be_visible()
+    expect(page.get_by_role("button", name="Search")).to_be_enabled()  # the line is given back
+    phone.screenshot("search")
+    expect(found.get_by_role("combobox")).to_have_value("eastron-sdm120")
+    found.get_by_role("button", name="Add").click()
+    page.get_by_role("link", name="meter 1").click()
+    page.get_by_label("Name").fill("switch room")
+
+    # Read now, though the device does not poll it yet.
+    page.get_by_label("Function").select_option("4")
+    phone.press("Read")
+    first = meter.registers(4, 0, 1)[0]
+    expect(page.get_by_role("row").nth(1)).to_contain_text(f"{first:04x}")
+    phone.screenshot("meter")
+
+    phone.save()
+    phone.expect_notice("Saved")
+    assert [(one["name"], one["unit"]) for one in stored(rig)["meters"]] == [("switch room", 5)]
+    phone.tab("Status")
+    expect(page.locator("#problems")).to_contain_text("A restart is due")
+    phone.restart()
+    phone.log_in()
+    volts = f"{meter.expected(1):.1f} V"
+    expect(shown(phone, 1, "switch room")).to_have_text(volts)
+    phone.screenshot("status-one-meter")
+    assert not any(PASSWORD in body for body in phone.sent)
+
+
+def test_what_is_wrong_stands_beside_its_field_and_nothing_is_saved(make_rig, visit):
+    rig = make_rig(config=PRIVATE)
+    desk = visit(rig).open("services")
+    page = desk.page
+    desk.set_up()
+    before = stored(rig)
+    changes = page.get_by_role("region", name="Unsaved changes")
+    modbus = page.locator("section", has=page.get_by_role("heading", name="Modbus TCP"))
+    port = modbus.get_by_label("Port")
+
+    # What the page itself can tell by the device's schema is not even sent.
+    port.fill("70000")
+    expect(port).to_have_attribute("aria-invalid", "true")
+    desk.save()
+    desk.expect_notice("nothing was saved")
+    assert not any(body.startswith("PUT") for body in desk.sent)
+
+    # What only the device knows.
+    port.fill(str(rig.http_port))
+    bacnet = page.locator("section", has=page.get_by_role("heading", name="BACnet/IP"))
+    expect(bacnet).to_contain_text("switched off it would make room for 1 more connection")
+    bacnet.get_by_role("switch", name="Enabled").click()
+    expect(bacnet).to_contain_text("until the restart")
+    desk.save()
+    expect(modbus).to_contain_text(f"{rig.http_port} is taken by http.port")
+    expect(changes).to_contain_text("Nothing was saved")
+    desk.screenshot("error")
+    desk.excuse("422 PUT /api/config")
+    assert stored(rig) == before
+
+    # From another page the error leads back; then all of it is saved at once.
+    desk.tab("System")
+    changes.get_by_role("link", name="modbus.port").click()
+    desk.expect_tab("Services")
+    expect(port).to_have_value(str(rig.http_port))
+    port.fill(str(rig.modbus_port))
+    desk.save()
+    desk.expect_notice("Saved")
+    expect(changes).to_be_hidden()
+    assert stored(rig)["bacnet"] == {"enabled": False}
+    assert {key: value for key, value in stored(rig).items() if key != "bacnet"} == before
+    for name in TABS:
+        desk.tab(name)
+        expect(page.locator("#problems")).to_contain_text("A restart is due for: bacnet")
+
+    desk.restart()
+    desk.log_in()
+    desk.tab("Sockets")
+    expect(page.get_by_role("heading", name="of 16 sockets")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text("11 for connections")
+
+
+def test_a_backup_is_a_file_and_restores_all_of_it_or_nothing(make_rig, visit, tmp_path):
+    rig = make_rig(config=PRIVATE | {"network": {"link": "none", "ssid": "plant", "password": "not for a file"}})
+    desk = visit(rig).open("system")
+    page = desk.page
+    desk.set_up()
+    before = stored(rig)
+    with page.expect_download() as download:
+        desk.press("Download")
+    backup = json.loads(download.value.path().read_text())
+    assert backup["network"] == {"link": "none", "ssid": "plant"}
+    assert backup["meters"] == before["meters"]
+
+    def restore(document):
+        file = tmp_path / "backup.json"
+        file.write_text(document if isinstance(document, str) else json.dumps(document))
+        page.get_by_label("Restore from a file").set_input_files(file)
+        desk.press("Read the file")
+
+    restore("{not json")
+    desk.expect_notice("This file is not a backup")
+    restore(backup | {"colour": "red"})
+    desk.save()
+    expect(page.get_by_role("alert")).to_contain_text("colour")
+    desk.excuse("422 PUT /api/config")
+    assert stored(rig) == before
+
+    changed = backup | {"name": "restored", "meters": backup["meters"][:1]}
+    restore(changed)
+    expect(page.get_by_label("Name of this device")).to_have_value("restored")
+    desk.save()
+    desk.expect_notice("Saved")
+    assert stored(rig) == changed | {"network": before["network"]}  # the secret stays
+    desk.restart()
+    assert page.title() != ""
+    desk.log_in()
+    expect(page.locator("#name")).to_have_text("restored")
+
+
+def test_the_last_hours_are_drawn_from_what_the_device_has_kept(make_rig, visit):
+    rig = make_rig()
+    kept = rig.get("/api/history")["points"]
+    assert kept != []
+    desk = visit(rig).open()
+    page = desk.page
+    trend = page.locator(f"tr[data-point='{kept[0]}'] button")
+    trend.click()
+    figure = page.locator("figure")
+    expect(page.get_by_text("Nothing was kept yet")).to_be_visible()  # before the first step has ended
+
+    # What it will be after some hours: nobody waits for that here.
+    def later(route):
+        document = route.fetch().json()
+        assert len(document["values"]) > 40
+        document["values"][-40:] = [1000, *[None] * 9, *range(1000, 2500, 50)]
+        route.fulfill(json=document)
+
+    page.route("**/api/history?point=*", later)
+    page.reload()
+    path = trend.locator("path")
+    expect(path).to_have_attribute("d", re.compile(r"^M0.0 100.0h.1M[\d.]+ 100.0(L[\d.]+ [\d.]+){28}L100.0 0.0$"))
+    trend.click()
+    image = figure.get_by_role("img")
+    expect(image).to_have_attribute("aria-label", re.compile("lowest 1000 W, highest 2450 W"))
+    image.hover(position={"x": image.bounding_box()["width"] - 1, "y": 20})
+    expect(figure.get_by_role("status")).to_contain_text("2450 W")
+    desk.screenshot("chart")
+    trend.click()
+    expect(figure).to_have_count(0)
+
+
+def test_names_from_the_device_are_text_and_never_markup(make_rig, visit):
+    meters = [{"slot": 0, "name": EVIL, "unit": 1, "profile": "eastron-sdm630", "interval_s": 1}]
+    rig = make_rig(config={"name": EVIL}, meters=meters)
+    desk = visit(rig).open()
+    page = desk.page
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    expect(page.get_by_role("heading", level=2, name=EVIL)).to_be_visible()
+    page.get_by_role("button", name="Set a password").click()
+    desk.set_up()
+    for name in TABS:
+        desk.tab(name)
+        if name == "Meters":
+            desk.press(f"Remove {EVIL}")
+            expect(page.get_by_role("dialog")).to_contain_text(EVIL)
+            page.get_by_role("button", name="Cancel").click()
+            page.get_by_role("link", name=EVIL).click()
+            expect(page.get_by_label("Name")).to_have_value(EVIL)
+    expect(page.locator("#name")).to_have_text(EVIL)
+    assert page.title() == EVIL
+    assert page.locator("img").count() == 0
+    assert dialogs == []
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")])
+def test_every_page_fits_and_axe_finds_nothing(make_rig, visit, size, scheme):
+    rig = make_rig(config=PRIVATE)
+    guest = visit(rig, size, scheme).open()
+    page = guest.page
+    guest.set_up()
+    for name in TABS:
+        guest.tab(name)
+        if name == "Status":
+            expect(page.locator("section.meter")).to_have_count(3)
+            page.get_by_role("button", name="All 30 values").click()
+        if name == "Sockets":
+            expect(page.get_by_role("heading", name="Ledger")).to_be_visible()
+        assert_accessible(guest, name)
+        assert_fits(guest, name)
+        guest.screenshot(f"{name.lower()}-{scheme}")
+    guest.tab("Meters")
+    page.get_by_role("link", name="feeder").click()
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Unit id").fill("0")
+    assert_accessible(guest, "meter")
+    assert_fits(guest, "meter")
+    guest.screenshot(f"meter-{scheme}")
+    page.get_by_role("button", name="Discard").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert_accessible(guest, "login")
+
+
+def test_only_who_knows_the_password_gets_in_and_another_one_ends_other_sessions(make_rig, visit):
+    rig = make_rig(config=PRIVATE)
+    desk = visit(rig).open()
+    desk.set_up()
+    phone = visit(rig, PHONE).open("sockets")
+    phone.page.get_by_label("Password").fill("wrong horse")
+    phone.press("Log in")
+    phone.expect_notice("wrong password")
+    phone.excuse("403 POST /api/login")
+    wait_for(lambda: phone.page.evaluate("fetch('/api/session').then(r => r.json())")["wait_s"] == 0, what="no wait")
+    phone.log_in()
+    phone.expect_tab("Sockets")
+
+    desk.tab("System")
+    page = desk.page
+    page.get_by_label("Present password").fill(PASSWORD)
+    page.get_by_label("New password").fill("battery staple")
+    page.get_by_label("The same once more").fill("battery staple")
+    desk.press("Change password")
+    desk.expect_notice("The password is changed")
+    desk.tab("Meters")  # its own session goes on
+
+    # The other page finds out by itself, and asks for the new password.
+    expect(phone.page.get_by_label("Password")).to_be_visible()
+    phone.excuse("403 GET /api/")
+    phone.log_in("battery staple")
+    phone.expect_tab("Sockets")
+    assert not any(word in body for body in desk.sent + phone.sent for word in ("horse", "staple"))
+
+
+def test_all_of_it_can_be_done_with_the_keyboard(make_rig, visit):
+    rig = make_rig(config=PRIVATE)
+    desk = visit(rig).open("system")
+    page = desk.page
+    keyboard = page.keyboard
+
+    def focused():
+        return page.evaluate("document.activeElement.id || document.activeElement.textContent")
+
+    def tab_to(name):
+        for _ in range(60):
+            keyboard.press("Tab")
+            if focused() == name:
+                return
+        raise AssertionError(f"{name} is out of reach")
+
+    expect(page.get_by_role("heading", name="Choose a password")).to_be_visible()
+    for field in ("new-password", "repeat-password"):
+        tab_to(field)
+        keyboard.type(PASSWORD)
+    keyboard.press("Enter")
+    expect(page.get_by_label("Name of this device")).to_be_visible()
+    tab_to("f-name")
+    keyboard.press("Control+a")
+    keyboard.type("by keyboard")
+    tab_to("Save")
+    keyboard.press("Enter")
+    desk.expect_notice("Saved")
+    assert stored(rig)["name"] == "by keyboard"
+    tab_to("Services")
+    keyboard.press("Enter")
+    desk.expect_tab("Services")
+    tab_to("f-finder-enabled")
+    keyboard.press("Space")
+    expect(page.get_by_role("region", name="Unsaved changes")).to_be_visible()
+    tab_to("Discard")
+    keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Unsaved changes")).to_be_hidden()

@@ -1,0 +1,206 @@
+"""What the tests of the page share: Debian's Chromium, a page that must not complain, and tabs that can be hidden.
+
+Chromium talks to nobody but 127.0.0.1. Screenshots go to build/screenshots.
+"""
+
+import json
+import os
+from contextlib import contextmanager
+
+from playwright.sync_api import expect, sync_playwright
+
+from host_tests.gateway.rig import HOST, wait_for
+from tools import debian
+from tools.gateway import ROOT
+
+PASSWORD = "correct horse"
+DESK, PHONE = (1280, 800), (390, 844)
+TABS = ("Status", "Meters", "Network", "Services", "Sockets", "Posting", "System")
+WAIT_MS = 15000
+expect.set_options(timeout=WAIT_MS)
+SCREENSHOTS = ROOT / "build" / "screenshots"
+_FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
+)
+# With which Playwright keeps pages running that nobody sees.
+_NOT = (
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--disable-background-timer-throttling",
+)
+
+
+@contextmanager
+def chromium():
+    """A running browser, headless, with a user's directory of its own."""
+    path = debian.ensure_packages({"chromium": "chromium"})["chromium"]
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which Chromium cannot have as root
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=path, args=[*_FLAGS, *sandbox], ignore_default_args=list(_NOT)
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _named(request):
+    return f"{request.method} /{request.url.split('/', 3)[-1]}"
+
+
+class Visit:
+    """A page of the gateway in a context of its own: no cookie, no cache. `sent` are the bodies of its requests."""
+
+    def __init__(self, browser, rig, size=DESK, scheme="light"):
+        self.rig = rig
+        self.size = size
+        self.context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme=scheme,
+            has_touch=size == PHONE,
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(WAIT_MS)
+        self.complaints = []
+        self.hosts = set()
+        self.sent = []
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._requested)
+        self.page.on("response", self._answered)
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"{request.failure} {_named(request)}"))
+
+    def _said(self, message):
+        # Of a request that fails the console does not say which it was.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+    def _answered(self, response):
+        if response.status >= 400:
+            self.complaints.append(f"{response.status} {_named(response.request)}")
+
+    def _requested(self, request):
+        if not request.url.startswith("data:"):
+            self.hosts.add(request.url.split("/")[2])
+        if request.post_data:
+            self.sent.append(f"{_named(request)} {request.post_data}")
+
+    def open(self, name="status"):
+        self.page.goto(f"http://{HOST}:{self.rig.http_port}/#/{name}")
+        return self
+
+    def tab(self, name):
+        """Goes to a page by its tab, and waits until it is there."""
+        self.page.get_by_role("navigation").get_by_role("link", name=name).click()
+        self.expect_tab(name)
+
+    def expect_tab(self, name):
+        expect(self.page.locator("nav [aria-current=page]")).to_have_text(name)
+        expect(self.page.locator("main section").first).to_be_visible()
+
+    def press(self, name, within=None):
+        (within or self.page.get_by_role("main")).get_by_role("button", name=name, exact=True).click()
+
+    def save(self):
+        self.page.get_by_role("region", name="Unsaved changes").get_by_role("button", name="Save").click()
+
+    def expect_notice(self, text):
+        expect(self.page.locator("#notice")).to_contain_text(text)
+
+    def set_up(self, password=PASSWORD):
+        """The first visit to a device: chooses its password."""
+        self.page.get_by_label("New password").fill(password)
+        self.page.get_by_label("The same once more").fill(password)
+        self.press("Set password")
+        expect(self.page.get_by_role("button", name="Log out")).to_be_visible()
+
+    def log_in(self, password=PASSWORD):
+        self.page.get_by_label("Password").fill(password)
+        self.press("Log in")
+        expect(self.page.get_by_role("button", name="Log out")).to_be_visible()
+
+    def restart(self):
+        """Restarts the device from the page, until the page has found it again: at the login."""
+        reboots = self.rig.gateway.reboots
+        self.page.locator("#problems").get_by_role("button", name="Restart now").click()
+        expect(self.page.get_by_role("dialog")).to_contain_text("comes back by itself")
+        expect(self.page.get_by_label("Password", exact=True)).to_be_visible(timeout=4 * WAIT_MS)
+        assert self.rig.gateway.reboots == reboots + 1
+        assert self.rig.gateway.exit_codes[-1] == 42
+        self.excuse("GET /api/session", 0)  # nobody answered meanwhile
+
+    def screenshot(self, name):
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.evaluate("scrollTo(0, 0)")  # or what sticks to the top stands in the middle
+        self.page.screenshot(path=SCREENSHOTS / f"{name}-{self.size[0]}.png", full_page=True)
+
+    def excuse(self, part, at_least=1):
+        """Takes complaints with `part` off the list: a refused request is one."""
+        rest = [text for text in self.complaints if part not in text]
+        assert len(self.complaints) - len(rest) >= at_least, self.complaints
+        self.complaints = rest
+
+    def close(self):
+        """AssertionError when the page complained or talked to anybody else."""
+        self.context.close()
+        self.excuse("503 ", 0)  # short of memory for a moment: the page asks again, and the test has seen that it did
+        assert not self.complaints, self.complaints
+        assert self.hosts <= {f"{HOST}:{self.rig.http_port}"}, self.hosts
+
+
+class Tabs:
+    """Tabs of one window, as a user has them: one is seen, the others are hidden. Playwright's own pages never are, so
+    these are driven by the DevTools protocol alone."""
+
+    def __init__(self, browser):
+        self._session = browser.new_browser_cdp_session()
+        self._session.on("Target.receivedMessageFromTarget", self._received)
+        self._pump = browser.new_page()  # events come in while Playwright waits for something
+        self._answers = {}
+        self._number = 0
+        self.open_ones = []
+
+    def _received(self, event):
+        message = json.loads(event["message"])
+        if "id" in message:
+            self._answers[message["id"]] = message
+
+    def open(self, url):
+        """A tab more, which is seen from now on."""
+        target = self._session.send("Target.createTarget", {"url": url})["targetId"]
+        self.open_ones.append(target)
+        attached = self._session.send("Target.attachToTarget", {"targetId": target, "flatten": False})
+        return target, attached["sessionId"]
+
+    def show(self, tab):
+        self._session.send("Target.activateTarget", {"targetId": tab[0]})
+
+    def evaluate(self, tab, expression):
+        self._number += 1
+        message = {
+            "id": self._number,
+            "method": "Runtime.evaluate",
+            "params": {"expression": expression, "returnByValue": True},
+        }
+        self._session.send("Target.sendMessageToTarget", {"sessionId": tab[1], "message": json.dumps(message)})
+        wait_for(lambda: self.pause() or self._number in self._answers, what=expression)
+        return self._answers[self._number]["result"]["result"].get("value")
+
+    def wait_for(self, tab, expression, timeout=WAIT_MS / 1000):
+        wait_for(lambda: self.evaluate(tab, expression), timeout, expression)
+
+    def pause(self, ms=20):
+        self._pump.wait_for_timeout(ms)
+
+    def close(self):
+        for target in self.open_ones:
+            self._session.send("Target.closeTarget", {"targetId": target})
+        self._pump.close()

@@ -1,0 +1,296 @@
+"""Passwords, logins and sessions: what proves what, who may, and what an attacker gets out of it."""
+
+import json
+
+import pytest
+
+from firmware.services.http import login
+from host_tests.unit.http_app import OURS, Gateway
+from tools import device_api
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def gateway(monkeypatch, events, clock, tmp_path):
+    return Gateway(monkeypatch, events, clock, tmp_path)
+
+
+@pytest.fixture
+def locked(gateway):
+    """A gateway with a password."""
+    gateway.set_password(PASSWORD)
+    return gateway
+
+
+def record(**changes):
+    return device_api.password_record(PASSWORD, b"0123456789abcdef") | changes
+
+
+# -- set-up
+
+
+def test_a_new_device_says_so_and_takes_a_password_from_its_own_network(gateway):
+    session = gateway.get("/api/session").json()
+    assert (session["setup"], session["logged_in"], session["salt"], session["name"]) == (True, False, "", "gate")
+    assert gateway.post("/api/password", record()).status == 200
+    session = gateway.get("/api/session").json()
+    assert (session["setup"], session["salt"], session["iterations"]) == (False, b"0123456789abcdef".hex(), 4096)
+
+
+@pytest.mark.parametrize(
+    ("ip", "details", "status"),
+    [
+        ("192.0.2.9", ("192.0.2.1", "255.255.255.0"), 200),
+        ("192.0.3.9", ("192.0.2.1", "255.255.254.0"), 200),
+        ("192.0.3.9", ("192.0.2.1", "255.255.255.0"), 403),
+        ("10.0.0.1", ("192.0.2.1", "255.255.255.0"), 403),
+        ("127.0.0.1", ("192.0.2.1", "255.255.255.0"), 200),
+        ("10.9.8.7", ("10.0.2.15", None), 200),
+        ("172.31.0.1", (None, None), 200),
+        ("172.32.0.1", (None, None), 403),
+        ("192.168.9.9", ("192.0.2.1", "255.255.255.255"), 200),
+        ("169.254.1.1", (None, None), 200),
+        ("8.8.8.8", ("10.0.2.15", None), 403),
+    ],
+)
+def test_the_first_password_comes_from_the_local_network_only(gateway, ip, details, status):
+    gateway.link_details = (*details, None, None, None, None)
+    assert gateway.post("/api/password", record(), ip=ip).status == status
+    assert gateway.get("/api/session").json()["setup"] is (status != 200)
+
+
+def test_the_second_password_needs_a_session_and_a_proof_of_the_first(locked):
+    other = device_api.password_record("other")
+    assert locked.post("/api/password", other).status == 403
+    cookie = locked.login(PASSWORD)
+    assert locked.post("/api/password", other, cookie=cookie).status == 422
+    fields, _ = device_api.proof("wrong", locked.get("/api/session").json())
+    assert locked.post("/api/password", other | fields, cookie=cookie).status == 403
+    locked.uptime.now += 2
+    fields, _ = device_api.proof(PASSWORD, locked.get("/api/session").json())
+    assert locked.post("/api/password", other | fields, cookie=cookie).status == 200
+    assert locked.login("other")
+
+
+def test_with_a_new_password_all_other_sessions_end(locked):
+    first, second = locked.login(PASSWORD), locked.login(PASSWORD)
+    fields, _ = device_api.proof(PASSWORD, locked.get("/api/session").json())
+    assert locked.post("/api/password", record() | fields, cookie=second).status == 200
+    assert locked.get("/api/session", cookie=first).json()["logged_in"] is False
+    assert locked.get("/api/session", cookie=second).json()["logged_in"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"salt": ""}, "salt"), ({"salt": "00" * 7}, "salt"), ({"salt": "00" * 33}, "salt"),
+        ({"salt": "xx" * 8}, "salt"), ({"iterations": "4096"}, "iterations"),
+        ({"salt": 1}, "salt"), ({"stored_key": "00" * 31}, "stored_key"), ({"server_key": None}, "server_key"),
+        ({"iterations": 1000}, "iterations"), ({"iterations": True}, "iterations"),
+        ({"iterations": 10**9}, "iterations"), ({"salt": "0 " * 8}, "salt"), ({"salt": "\u0661" * 16}, "salt"),
+    ],
+)  # fmt: skip
+def test_a_password_record_that_is_wrong_is_refused_beside_its_field(gateway, changes, field):
+    response = gateway.post("/api/password", record(**changes))
+    assert response.status == 422
+    assert [error["field"] for error in response.json()["errors"]] == [field]
+    assert gateway.get("/api/session").json()["setup"] is True
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"1", b'"x"', b"{", b"\xff\xff", b"[" * 500])
+def test_what_is_no_object_is_400(gateway, body):
+    if body:
+        assert gateway.post("/api/password", body).status == 400
+    assert gateway.get("/api/session").json()["setup"] is True
+
+
+def test_what_is_kept_is_not_the_password_and_survives_a_restart(locked, tmp_path):
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
+    assert PASSWORD.encode() not in kept
+    locked.restart()
+    assert locked.login(PASSWORD)
+
+
+# -- login
+
+
+def test_who_knows_the_password_gets_a_cookie_and_the_devices_own_proof(locked):
+    fields, signature = device_api.proof(PASSWORD, locked.get("/api/session").json())
+    response = locked.post("/api/login", fields)
+    assert response.json() == {"signature": signature}
+    assert response.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict; Path=/")
+    cookie = response.headers["set-cookie"].partition(";")[0]
+    assert len(cookie) == len("session=") + 32
+    session = locked.get("/api/session", cookie=cookie).json()
+    assert session["logged_in"]
+
+
+def test_without_a_password_nobody_can_log_in(gateway):
+    fields, _ = device_api.proof("", gateway.get("/api/session").json() | {"salt": "00" * 16})
+    assert gateway.post("/api/login", fields).status == 403
+
+
+def test_an_exchange_that_was_overheard_opens_nothing(locked):
+    fields, _ = device_api.proof(PASSWORD, locked.get("/api/session").json())
+    assert locked.post("/api/login", fields).status == 200
+    for change in ({}, {"client_nonce": fields["client_nonce"].upper()}, {"nonce": fields["nonce"].upper()}):
+        assert locked.post("/api/login", fields | change).status == 403
+        locked.uptime.now += 10
+
+
+def test_a_nonce_is_good_for_two_minutes_and_for_whoever_got_it(locked):
+    session = locked.get("/api/session", ip="192.0.2.8").json()
+    fields, _ = device_api.proof(PASSWORD, session)
+    assert locked.post("/api/login", fields, ip="192.0.2.9").status == 403
+    locked.uptime.now += 121
+    assert locked.post("/api/login", fields, ip="192.0.2.8").status == 403
+    forged = {**session, "nonce": "00" * 24}
+    assert locked.post("/api/login", device_api.proof(PASSWORD, forged)[0], ip="192.0.2.8").status == 403
+
+
+def test_a_flood_of_nonces_takes_nobody_elses_away(locked):
+    session = locked.get("/api/session", ip="192.0.2.8").json()
+    for _ in range(300):
+        locked.get("/api/session", ip="192.0.2.66")
+    assert locked.post("/api/login", device_api.proof(PASSWORD, session)[0], ip="192.0.2.8").status == 200
+
+
+def test_failures_wait_longer_each_time_and_only_where_they_come_from(locked):
+    waits = []
+    for _ in range(11):
+        fields, _ = device_api.proof("wrong", locked.get("/api/session").json())
+        assert locked.post("/api/login", fields).status == 403
+        fields, _ = device_api.proof(PASSWORD, locked.get("/api/session").json())
+        early = locked.post("/api/login", fields)
+        assert early.status == 429
+        waits.append(int(early.headers["retry-after"]))
+        assert locked.get("/api/session").json()["wait_s"] == waits[-1]
+        assert locked.login(PASSWORD, ip="192.0.2.77"), "others do not wait"
+        locked.uptime.now += max(waits[-1], 20)
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert locked.login(PASSWORD)
+    assert locked.get("/api/session").json()["wait_s"] == 0
+
+
+def test_failures_from_many_addresses_keep_their_table_small(locked):
+    for k in range(50):
+        fields, _ = device_api.proof("wrong", locked.get("/api/session", ip=f"192.0.2.{k}").json())
+        assert locked.post("/api/login", fields, ip=f"192.0.2.{k}").status == 403
+    assert len(locked.server.failures) <= 8
+    assert locked.login(PASSWORD, ip="192.0.2.200")
+
+
+@pytest.mark.parametrize("field", ["client_nonce", "nonce", "proof"])
+@pytest.mark.parametrize("value", [None, 1, [], {}, "", "zz", "00", "0" * 300, "\u00e4" * 32])
+def test_fields_of_a_login_may_be_anything_and_open_nothing(locked, field, value):
+    fields, _ = device_api.proof(PASSWORD, locked.get("/api/session").json())
+    assert locked.post("/api/login", fields | {field: value}).status in (403, 422)
+
+
+# -- sessions
+
+
+def test_a_session_ends_after_an_hour_without_use_and_not_before(locked):
+    cookie = locked.login(PASSWORD)
+    for _ in range(5):
+        locked.uptime.now += 3599
+        assert locked.get("/api/session", cookie=cookie).json()["logged_in"]
+    locked.uptime.now += 3600
+    assert not locked.get("/api/session", cookie=cookie).json()["logged_in"]
+
+
+def test_the_least_recently_used_of_five_sessions_goes(locked):
+    cookies = [locked.login(PASSWORD) for _ in range(4)]
+    assert locked.get("/api/session", cookie=cookies[0]).json()["logged_in"]
+    cookies.append(locked.login(PASSWORD))
+    alive = [locked.get("/api/session", cookie=cookie).json()["logged_in"] for cookie in cookies]
+    assert alive == [True, False, True, True, True]
+
+
+def test_logging_out_ends_this_session_and_no_other(locked):
+    one, other = locked.login(PASSWORD), locked.login(PASSWORD)
+    response = locked.post("/api/logout", {}, cookie=one)
+    assert "Max-Age=0" in response.headers["set-cookie"]
+    assert not locked.get("/api/session", cookie=one).json()["logged_in"]
+    assert locked.get("/api/session", cookie=other).json()["logged_in"]
+
+
+def test_cookies_are_random_and_kept_as_hashes_only(locked):
+    cookies = {locked.login(PASSWORD) for _ in range(5)}
+    assert len(cookies) == 5
+    assert not any(cookie.partition("=")[2] in repr(vars(locked.server)) for cookie in cookies)
+
+
+@pytest.mark.parametrize(
+    "cookie", ["session=", "session", "session=x", "Session=", ";;;", "a=b; session=zz", "session=" + "0" * 32]
+)
+def test_other_cookies_are_no_session(locked, cookie):
+    locked.login(PASSWORD)
+    assert not locked.get("/api/session", cookie=cookie).json()["logged_in"]
+
+
+def test_the_cookie_is_found_among_others(locked):
+    cookie = locked.login(PASSWORD)
+    assert locked.get("/api/session", cookie=f"theme=dark; {cookie}; x=y").json()["logged_in"]
+
+
+def test_a_login_while_logged_in_replaces_the_session(locked):
+    one = locked.login(PASSWORD)
+    fields, _ = device_api.proof(PASSWORD, locked.get("/api/session").json())
+    other = locked.post("/api/login", fields, cookie=one).headers["set-cookie"].partition(";")[0]
+    assert not locked.get("/api/session", cookie=one).json()["logged_in"]
+    assert locked.get("/api/session", cookie=other).json()["logged_in"]
+
+
+# -- requests of other sites
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ((OURS,), 200),
+        ((OURS, "Origin: http://gateway"), 200),
+        ((OURS, "Origin: https://gateway"), 200),
+        ((), 403),
+        ((OURS, "Origin: http://evil.example"), 403),
+        ((OURS, "Origin: null"), 403),
+        ((OURS, "Origin: http://gateway:81"), 403),
+        ((OURS, "Origin: "), 403),
+        ((OURS, "Origin: http://gateway, http://evil.example"), 403),
+    ],
+)
+def test_state_is_changed_by_our_own_page_and_by_programs_only(gateway, headers, status):
+    response = gateway.ask("POST", "/api/password", headers, json.dumps(record()).encode())
+    assert response.status == status
+    assert gateway.get("/api/session").json()["setup"] is (status != 200)
+    assert not any(name.startswith("access-control") for name in response.headers)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("192.0.2.1", 200), ("192.0.2.1:8080", 200), ("gate", 200), ("GATE:80", 200), ("gate.local", 200),
+        ("localhost:8080", 200), ("127.0.0.1", 200), ("rebound.evil.example", 421), ("192.0.2.1.evil.example", 421),
+        ("evil.example:80", 421), ("gate.evil.example", 421), ("local.", 421), ("x.local.evil.example", 421),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/api/session", "/api/status"])
+def test_a_name_that_was_turned_on_us_gets_nothing(gateway, host, status, path):
+    assert gateway.ask("GET", path, host=host).status == status
+
+
+@pytest.mark.parametrize("path", ["/api/login", "/api/logout", "/api/password"])
+def test_get_changes_nothing(locked, path):
+    cookie = locked.login(PASSWORD)
+    response = locked.get(path, cookie=cookie)
+    assert (response.status, response.headers["allow"]) == (405, "POST")
+    assert locked.get("/api/session", cookie=cookie).json()["logged_in"]
+
+
+def test_the_tables_of_the_guard_are_bounded(locked):
+    for _ in range(12):
+        locked.login(PASSWORD)
+        locked.uptime.now += 30
+    assert len(locked.server.sessions) == login._SESSIONS_MAX
+    assert len(locked.server.spent) <= login._SPENT_MAX

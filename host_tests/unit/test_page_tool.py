@@ -1,0 +1,97 @@
+"""tools/page.py: one document out of many files, packed the same way every time."""
+
+import gzip
+import hashlib
+import re
+
+import pytest
+
+from tools import build, page
+
+SOURCES = {
+    "index.html": "<!-- out -->\n<style>\n  {{a.css}}\n</style>\n\n<script>\n  {{b.js}}\n</script>\n",
+    "a.css": "/* of the page */\np {\n  margin: 0;\n}\n",
+    "b.js": '// says it\nconst url = "http://x"; // kept: it is on a line of code\n\nif (url) {\n  go(`${url}`);\n}\n',
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, text in SOURCES.items():
+        path = tmp_path / page.SOURCES / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def made(root, name):
+    return (root / page.SOURCES.parent / name).read_bytes()
+
+
+def test_the_document_holds_all_sources_without_comments_and_indentation(root):
+    assert page.document(root) == (
+        "<style>\np {\nmargin: 0;\n}\n</style>\n<script>\n"
+        'const url = "http://x"; // kept: it is on a line of code\nif (url) {\ngo(`${url}`);\n}\n</script>\n'
+    )
+
+
+def test_the_packed_page_is_what_gunzip_takes_and_the_tag_is_its_hash(root):
+    page.write(root)
+
+    packed = made(root, "page.html.gz")
+    assert gzip.decompress(packed).decode() == page.document(root)
+    assert packed[4:8] == bytes(4)  # no time, RFC 1952 2.3.1
+    assert made(root, "page.etag").decode() == hashlib.sha256(packed).hexdigest()[:16]
+
+
+def test_what_has_not_changed_is_not_written_again_and_what_has_gets_another_tag(root):
+    page.write(root)
+    target = root / page.SOURCES.parent / "page.html.gz"
+    before, tag = target.stat(), made(root, "page.etag")
+    page.write(root)
+    assert (target.stat().st_ino, target.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+    (root / page.SOURCES / "a.css").write_text("p { margin: 1px; }\n")
+    page.write(root)
+    assert made(root, "page.etag") != tag
+    assert {path.name for path in target.parent.iterdir()} == {"page", "page.html.gz", "page.etag"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("b.js", "x;\nconst a = `\n  b`;\n", "b.js:2: a template literal"),
+        ("b.js", 'const a = "</script>";\n', "b.js:1: this would end the script"),
+        ("a.css", "\n".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(1200)), "more than 30720"),
+    ],
+)
+def test_a_source_that_would_spoil_the_page_is_refused(root, name, text, said):
+    (root / page.SOURCES / name).write_text(text)
+
+    with pytest.raises(page.PageError, match=re.escape(said)):
+        page.write(root)
+
+
+def test_the_board_gets_the_packed_page_and_none_of_its_sources(root, tmp_path):
+    for name in build.STARTERS:
+        (root / name).write_text("")
+    out = tmp_path / "out" / "device"
+
+    build.build(out, progress=lambda text: None, root=root)
+    folder = out / page.SOURCES.parent
+    assert {path.name for path in folder.iterdir()} == {"page.html.gz", "page.etag"}
+    assert (folder / "page.html.gz").read_bytes() == page.packed(root)
+
+    (root / page.SOURCES / "b.js").write_text("const a = `\n")
+    with pytest.raises(build.BuildError, match=r"b\.js:1"):
+        build.build(out, progress=lambda text: None, root=root)
+
+
+def test_the_page_of_this_firmware_refers_to_nothing_outside_itself():
+    text = page.document()
+
+    assert re.findall(r"\{\{|\}\}\n", text) == []
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) == []
+    # The one address in it is the name of SVG's elements, which nobody fetches.
+    assert set(re.findall(r"https?://[\w./]*", text)) == {"http://www.w3.org/2000/svg"}
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(| on\w+=", text) == []
