@@ -33,6 +33,9 @@ from tools.bench.probe import Probe, ProbeError
 
 FILE = pathlib.Path(__file__).resolve().with_name("instructions.json")
 BOUND = 0.10  # of the number in the file, above and below
+# What is sent in pieces or waits for the bus takes the loop more or fewer turns on another machine.
+WIDE_BOUND = 0.25
+EXACT = "from memory"  # the requests that BOUND is for
 SLACK = {"instructions": 500, "allocations": 0.5}  # not worth a word
 RENEW = 'make instructions ARGS="--renew"'
 PASSED_UNIT = 9  # on the line, but not configured
@@ -40,7 +43,9 @@ _OPTIONS = ["--dump-before=getenv", "--callgrind-out-file=callgrind.out"]
 _IDLE_S = 2.0
 _READS, _OVER_BUS, _PAGES, _DOCUMENTS, _LARGE = 500, 20, 30, 30, 15  # the n of each kind
 
-_STANDS_OUT = 1.5  # times the next function
+_STANDS_OUT = 10  # times the next function that is called as often
+_OBJECTS = 100  # that Probe.allocate() makes
+_TRIES = 5
 
 Progress = Callable[[str], object]
 
@@ -69,13 +74,17 @@ class Counter:
         self.idle = self._measure_idle()  # for each second
 
     def _find_allocator(self) -> str:
-        """The interpreter is stripped: gc_alloc is where most instructions go when only allocating is done."""
-        found = self._profile(self._probe.allocate).own
-        found -= self._profile(self._probe.look).own  # only what is more than there
-        (name, own), (_, next_own) = found.most_common(2)
-        if own < _STANDS_OUT * next_own:
-            raise valgrind.NoValgrind(f"no function stands out as the allocator: {found.most_common(3)}")
-        return name
+        """The interpreter is stripped: gc_alloc is where most instructions go when only allocating is done, and it is
+        called once or twice for each object."""
+        for _ in range(_TRIES):  # whatever else the server does may come in between
+            more, less = self._profile(self._probe.allocate), self._profile(self._probe.look)
+            own = more.own - less.own  # only what is more than there
+            calls = more.calls - less.calls
+            fits = sorted((own[name], name) for name in own if _OBJECTS <= calls[name] <= 3 * _OBJECTS)
+            if len(fits) > 1 and fits[-1][0] > _STANDS_OUT * fits[-2][0]:
+                return fits[-1][1]
+            time.sleep(1)
+        raise valgrind.NoValgrind(f"no function stands out as the allocator: {fits[-3:]}")
 
     def _find_collector(self) -> str:
         """gc_collect is called once when a collection is asked for, never when nothing is, and also when allocating has
@@ -100,6 +109,7 @@ class Counter:
 
     def _profile(self, action: Callable[[], object]) -> callgrind.Profile:
         """What was executed while action() ran, after a collection of the heap."""
+        self._probe.collect_late()
         self._probe.collect()
         self._probe.mark()
         action()
@@ -212,14 +222,15 @@ def interpreter_digest() -> str:
 
 
 def compare(kept: Figures, found: Figures) -> list[str]:
-    """What is further than BOUND from what is kept, a line each; empty when nothing is."""
+    """What is further than its bound from what is kept, a line each; empty when nothing is."""
     lines = []
     for name in sorted(kept.keys() | found.keys()):
         if name not in kept or name not in found:
             lines.append(f"{name}: {'not kept' if name in found else 'not measured'}")
             continue
         for field, before, now in zip(Cost._fields, kept[name], found[name], strict=True):
-            if abs(now - before) > max(BOUND * before, SLACK[field]):
+            bound = BOUND if EXACT in name else WIDE_BOUND
+            if abs(now - before) > max(bound * before, SLACK[field]):
                 lines.append(f"{name}: {now:,} {field} instead of {before:,} ({'fewer' if now < before else 'more'})")
     return lines
 
@@ -273,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_file(found[processes.GATEWAY])
     elif FILE.exists():
         for line in compare(read_file()[1], found[processes.GATEWAY]):
-            print(f"beyond {BOUND:.0%}: {line}")
+            print(f"beyond its bound: {line}")
     return 0
 
 

@@ -78,6 +78,10 @@ class Probe(contextlib.AbstractContextManager["Probe"]):
         """Calls getenv()."""
         return self._ask(b"d")
 
+    def collect_late(self) -> Heap:
+        """From now on the heap is collected when it is full, until the server decides otherwise."""
+        return self._ask(b"t")
+
     def allocate(self) -> Heap:
         """Allocates 100 objects of several blocks, and forgets them."""
         return self._ask(b"a")

@@ -8,6 +8,7 @@ m   bytes of heap in use and free
 c   the same after a collection, and how long that took in microseconds
 n   the same as m, after a file "canary" was opened and forgotten: its finaliser closes it with the next collection
 d   the same as m, after a call of C's getenv(), which Callgrind can be told to notice
+t   the same as m, after collecting early, before the heap is full, was switched off
 a   the same as m, after 100 objects of several blocks were allocated and forgotten
 """
 
@@ -60,6 +61,8 @@ def answer(probe, question):
         open("canary", "wb")  # noqa: SIM115 (left to the collector, that is its purpose)
     elif question == b"d":
         os.getenv("CALLGRIND")
+    elif question == b"t":
+        gc.threshold(-1)
     elif question == b"a":
         for _ in range(100):
             bytearray(100)
