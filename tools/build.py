@@ -2,9 +2,9 @@
 
 In: boot.py, main.py, firmware/ and the packages of lib/. Out: boot.py and main.py as source (the port runs
 them by name), every other module compiled to .mpy, data files copied, the web page packed (tools/page.py).
-Left out: what runs on CPython only, and umodbus (a peer of the tests) unless asked for. Compiled with -O2:
-asserts are gone, line numbers are kept for tracebacks, and each .mpy names its source as it lies in the
-repository.
+Left out: what runs on CPython only, and umodbus (a peer of the tests) unless asked for. Compiled with -O3:
+asserts are gone and so are line numbers, which take 3 KB of the heap (--source keeps them); tracebacks name
+functions, and each .mpy names its source as it lies in the repository.
 
 Or, with frozen_manifest(), the same modules within an image of MicroPython, where they take no heap; then the data
 files alone go on the board.
@@ -41,7 +41,7 @@ DATA = (".json", ".html", ".gz", ".etag")
 CPYTHON_ONLY = ("firmware/net/seam_cpython.py",)
 UMODBUS = "lib/umodbus/"
 FROZEN = pathlib.Path("tools") / "boards" / "frozen"  # has the boot.py of an image with the modules within
-_LEVEL = 2  # of optimisation
+_LEVEL = 3  # of optimisation
 _OPTIONS = (f"-O{_LEVEL}",)
 _COMPILE_LIMIT_S = 60
 
