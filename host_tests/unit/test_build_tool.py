@@ -174,9 +174,9 @@ def test_an_image_has_every_module_those_of_lib_at_its_top(root):
     assert frozen(text) == (
         ["$(BOARD_DIR)/manifest.py"],
         [
-            (str(root), ("main.py", "firmware/__init__.py", "firmware/app.py"), {"opt": 2}),
-            (str(root / "lib"), ("modbus/crc.py",), {"opt": 2}),
-            (str(root / build.FROZEN), ("boot.py",), {"opt": 2}),
+            (str(root), ("main.py", "firmware/__init__.py", "firmware/app.py"), {"opt": 3}),
+            (str(root / "lib"), ("modbus/crc.py",), {"opt": 3}),
+            (str(root / build.FROZEN), ("boot.py",), {"opt": 3}),
         ],
     )
     assert files == [pathlib.Path(path, name) for path, names, _options in frozen(text)[1] for name in names]
