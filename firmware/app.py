@@ -8,6 +8,7 @@ import hashlib
 import os
 import sys
 
+from firmware.bus import Searched
 from firmware.net import link, seam
 
 _TICK_MS = 1000
@@ -54,6 +55,12 @@ class App:
     def forget(*names):
         """Gives modules back to the heap that were needed for one request only."""
         _forget(*names)
+
+    def spare(self):
+        """Somebody needs much of the heap for a moment: gives him what can be loaded again."""
+        if self.modbus is not None:
+            self.modbus.gateway.drop()
+        gc.collect()
 
     def is_short(self):
         """Whether the heap is needed for somebody who looks at the page."""
@@ -144,6 +151,14 @@ class App:
             raise OSError("a scan is running")
         self.scan = search
 
+    def _forget_search(self):
+        """Of a search that has ended the result is enough."""
+        search = self.scan
+        if search is not None and search.loaded and not search.running:
+            if not any([bus.guest is search for bus in self.buses]):
+                self.scan = Searched(search)
+                _forget("firmware.bus.scan", "firmware.signature")
+
     # -- running
 
     def start(self):
@@ -169,6 +184,7 @@ class App:
                     service.sweep()
             for bus in self.buses:
                 bus.expire()
+            self._forget_search()
             if self.history is not None:
                 self.history.tick(self.clock.uptime_s())
             ticks += 1

@@ -37,12 +37,12 @@ def _try(app, name, starter):
 
 
 def _start_modbus(app):
+    from firmware.services.modbus_tcp.own import Own
     from firmware.services.modbus_tcp.server import Server
-    from firmware.services.modbus_tcp.unit255 import Unit255
 
-    gateway = Unit255(app, app.budget, app.points, app.readings, app.buses)
-    app.modbus = Server(app.config["modbus"], app.budget, app.events, app.router, gateway)
-    gateway.server_counters = app.modbus.counters
+    own = Own(app)
+    app.modbus = Server(app.config["modbus"], app.budget, app.events, app.router, own)
+    own.counters = app.modbus.counters
 
 
 def _start_http(app):

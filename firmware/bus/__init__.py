@@ -54,6 +54,22 @@ class Request:
         return True
 
 
+class Searched:
+    """What is left of a search for meters (firmware.bus.scan) once it has ended: all of it but its code."""
+
+    loaded = False
+    running = False
+
+    def __init__(self, search):
+        self.done = search.done
+        self.total = search.total
+        self.error = search.error
+        self.found = search.found
+
+    def stop(self):
+        """It has ended."""
+
+
 class Router:
     """Which bus and which address there a client's unit id stands for.
 

@@ -26,6 +26,7 @@ class Scan:
     framing, [names of profiles that fit])."""
 
     name = "a scan"
+    loaded = True  # its code is in the heap: see Searched
 
     def __init__(self, config, events, bauds=None, framings=None, first=1, last=247, timeout_ms=TIMEOUT_MS):
         """`config` is that of the bus, whose baud rate and framing are the default. Raises ValueError."""

@@ -712,6 +712,9 @@ class App:
     def forget(self, *names):
         """The tests hold what they have loaded."""
 
+    def spare(self):
+        """Nothing: the heap of the tests is large."""
+
     def pack(self, on):
         """The heap of the tests is large."""
 

@@ -86,6 +86,10 @@ class Gateway:
 
     def __init__(self):
         self.asked = []
+        self.sweeps = 0
+
+    def sweep(self):
+        self.sweeps += 1
 
     def answer(self, buf, at, n, out, start):
         pdu = bytes(buf[at : at + n])

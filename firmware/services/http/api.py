@@ -11,7 +11,7 @@ from micropython import const
 
 _ROOM = const(20480)  # bytes: ten Modbus clients and a request are to fit as well
 _PACKAGE = "firmware.services.http."
-_POLLED = ("status_api", "readings_api", "sockets_api", "bus_api", "history_api")
+_POLLED = ("status_api", "readings_api", "sockets_api", "bus_api", "scan_api", "history_api")
 
 # path, who may (open: everybody; read: with http.public_status everybody reads; session: who has logged in), methods,
 # longest body, module of this package. One text instead of a table, which would cost several times the heap.
@@ -20,7 +20,7 @@ _ROUTES = (
     "\n/api/status read GET,HEAD 0 status_api"
     "\n/api/readings read GET,HEAD 0 readings_api"
     "\n/api/bus read GET,HEAD 0 bus_api"
-    "\n/api/scan read GET,HEAD,POST,DELETE 0 bus_api"
+    "\n/api/scan read GET,HEAD,POST,DELETE 0 scan_api"
     "\n/api/sockets read GET,HEAD 0 sockets_api"
     "\n/api/history read GET,HEAD 0 history_api"
     "\n/api/session open GET,HEAD 0 login"
@@ -92,10 +92,9 @@ class Api:
         return part
 
     def drop(self):
-        """Gives the parts that are loaded back to the heap."""
-        if self._parts:
-            self._parts = {}
-            gc.collect()
+        """Gives the parts that are loaded back to the heap, and what else can be had."""
+        self._parts = {}
+        self._app.spare()
 
 
 def _part(name):

@@ -63,6 +63,7 @@ class Server:
     def sweep(self):
         self.listener.sweep()
         self.replies.sweep()
+        self.gateway.sweep()
 
     def close(self):
         self.listener.close()
