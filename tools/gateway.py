@@ -28,6 +28,9 @@ from pathlib import Path
 from tools import page
 
 ROOT = Path(__file__).resolve().parent.parent
+# Of the firmware's files in the state directory: MicroPython keeps the path of each module in the heap, and on a board
+# it is as short.
+_TREE = ".fw"
 REBOOT_CODE = 42  # docs/contracts.md
 RUNTIMES = ("micropython", "cpython")
 
@@ -260,8 +263,11 @@ class Gateway:
             return [sys.executable, str(ROOT / "main.py")], env
         interpreter = find_micropython(self.progress)
         tree = self.device_dir or build_device(self.source, self.progress)
-        env["MICROPYPATH"] = f"{tree}:{tree}/lib:.frozen"
-        return [str(interpreter), "-X", f"heapsize={self.heap}", f"{tree}/main.py"], env
+        link = self.state_dir / _TREE
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path(tree).resolve())
+        env["MICROPYPATH"] = f"{_TREE}:{_TREE}/lib:.frozen"
+        return [str(interpreter), "-X", f"heapsize={self.heap}", f"{_TREE}/main.py"], env
 
     def _watch(self, command, env):
         quick, again = 0, False

@@ -62,12 +62,12 @@ def test_the_image_has_compiled_modules_source_starters_and_data(root, out):
     assert report.ignored == ("firmware/README.md",)
 
 
-def test_a_module_carries_format_6_and_its_name_in_the_repository(root, out):
+def test_a_module_carries_format_6_and_its_name(root, out):
     run(out, root)
 
     code = (out / "firmware/app.mpy").read_bytes()
     assert code[:2] == b"M\x06"
-    assert b"firmware/app.py" in code
+    assert b"firmware.app" in code
 
 
 def test_only_what_changed_is_compiled_again(root, out):
