@@ -74,7 +74,8 @@ KEPT = {"a read from memory": Cost(10_000, 2.0), "a page": Cost(800_000, 160.0)}
         ("a read from memory", Cost(10_000, 2.4), []),  # less than one allocation more is none
         ("a read from memory", Cost(10_000, 3.0), ["a read from memory: 3.0 allocations instead of 2.0 (more)"]),
         ("a page", Cost(860_000, 170.0), []),
-        ("a page", Cost(800_000, 180.0), ["a page: 180.0 allocations instead of 160.0 (more)"]),
+        ("a page", Cost(900_000, 190.0), []),
+        ("a page", Cost(800_000, 220.0), ["a page: 220.0 allocations instead of 160.0 (more)"]),
     ],
 )
 def test_a_tenth_more_or_fewer_is_said(name, now, said):
