@@ -342,13 +342,15 @@ class Gateway:
 
 
 def _die_with_parent():
-    """For preexec_fn: the kernel kills the child when the thread that started it is gone. None off Linux."""
+    """For preexec_fn: the kernel kills the child when the thread that started it is gone, and Ctrl-C reaches it even
+    where whoever started us ignores it (a shell's background job). None off Linux."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here, not between fork and exec
     parent = os.getpid()
 
     def in_child():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
             os._exit(1)
