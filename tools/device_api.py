@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 TIMEOUT_S = 20
+_RESTART_S = 1.5  # the device goes a second after it was told to, and until then may still answer
 ITERATIONS = 4096
 _HEADERS = {"X-Meterport": "1"}
 
@@ -176,16 +177,14 @@ class Device:
         self.close()
         self.cookie = None
         deadline = time.monotonic() + wait_s
-        gone = False
+        time.sleep(min(wait_s, _RESTART_S))
         while wait_s:
-            time.sleep(0.5)
             try:
-                back = self.session()["logged_in"] is False
+                self.session()
+                return
             except (OSError, http.client.HTTPException, ValueError):
                 self.close()
-                gone, back = True, False
-            if gone and back:
-                return
+            time.sleep(0.5)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the device has not come back within {wait_s} s")
 
