@@ -1,6 +1,7 @@
 """Images of MicroPython: the one with the firmware within, and what the board definitions that users build have in
 common with those that the tests run."""
 
+import gzip
 import json
 import pathlib
 import subprocess
@@ -55,8 +56,9 @@ def test_the_firmware_within_the_image_starts_with_data_files_alone(make_emulato
         assert not [name for name in emulator.files if name.endswith((".py", ".mpy"))]
         emulator.wait_ready(READY_S)
         address = f"http://{emulated.HOST}:{emulator.ports['http']}"
-        with urllib.request.urlopen(f"{address}/", timeout=ANSWER_S) as page:
-            assert page.read().rstrip().endswith(b"</html>")
+        asked = urllib.request.Request(f"{address}/", headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(asked, timeout=ANSWER_S) as page:
+            assert gzip.decompress(page.read()).rstrip().endswith(b"</html>")
         with urllib.request.urlopen(f"{address}/api/readings", timeout=ANSWER_S) as answer:
             assert [len(meter["points"]) > 0 for meter in json.load(answer)["meters"]] == [True] * 3
 
