@@ -48,8 +48,8 @@ class History:
 
     def _sample(self):
         for k, (meter, i) in enumerate(self.rows):
-            value = self._readings.value(meter, i)
-            if value is not None and self._readings.quality(meter, i, value) == GOOD and value == value:
+            value, _, quality = self._readings.read(meter, i)
+            if quality == GOOD and value == value:
                 self._sums[k] += value
                 self._counts[k] += 1
 

@@ -8,15 +8,15 @@ Units are base units (V A W var VA Hz Wh varh VAh). Accumulating points end as i
 floats on the chips have 24 bits, too few for a meter that has been running for some years.
 """
 
-import struct
+from struct import unpack_from as _unpack_from
 
 from micropython import const
 
 TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32")
 REGISTERS = b"\x01\x01\x02\x02\x04\x04\x02"  # of each type
+_CODES = (">H", ">h", ">I", ">i", ">Q", ">q", ">f")
 UNITS = ("", "V", "A", "W", "var", "VA", "Hz", "Wh", "varh", "VAh")
 _FLOAT32 = const(6)
-_INFINITY = float("inf")
 _FORM = const(4)  # numbers of a form
 _ROW = const(3)  # bytes of a row
 _WHOLE = const(1)
@@ -59,41 +59,51 @@ class Profile:
         """The value of point `i` from the bytes of its block: an integer, a float, or None when the meter says that it
         has none (NaN, infinity, the integers of `void`). In the point's unit; accumulating points are always integers.
         `ratios`: those of the meter (profile_load.ratios), or None."""
-        rows = self.rows
+        # What most points need, in a frame of 11 words, which MicroPython keeps off the heap; the rest is below.
+        form = _FORM * self.rows[_ROW * i + 1]
+        if ratios or self.little or self.void or self.forms[form + 3] & _WHOLE:
+            return self._decode(i, data, ratios)
+        i = 2 * self.rows[_ROW * i + 2]
+        return _scaled(_unpack_from(_CODES[self.forms[form]], data, i)[0], self.forms[form + 1], self.forms[form + 2])
+
+    def _decode(self, i, data, ratios):
+        """The same for words in the other order, accumulating points, ratios, integers that mean "no value"."""
+        form = _FORM * self.rows[_ROW * i + 1]
+        at = 2 * self.rows[_ROW * i + 2]
         forms = self.forms
-        form = _FORM * rows[_ROW * i + 1]
         kind = forms[form]
         numerator = forms[form + 1]
         denominator = forms[form + 2]
-        how = forms[form + 3]
-        at = 2 * rows[_ROW * i + 2]
         size = 2 * REGISTERS[kind]
-        raw = data[at : at + size]
         if self.little and size > 2:
-            raw = b"".join([raw[k : k + 2] for k in range(size - 2, -1, -2)])
+            data = b"".join([data[k : k + 2] for k in range(at + size - 2, at - 2, -2)])
+            at = 0
         if ratios:
-            k = 2 * _RATIO[rows[_ROW * i]]
+            k = 2 * _RATIO[self.rows[_ROW * i]]
             numerator *= ratios[k]
             denominator *= ratios[k + 1]
+        whole = forms[form + 3] & _WHOLE
         if kind == _FLOAT32:
-            if how & _WHOLE:
-                return scaled_integer(raw, numerator, denominator)
-            value = struct.unpack(">f", raw)[0]
-            if value != value or value in (_INFINITY, -_INFINITY):
+            if whole:
+                return scaled_integer(data, numerator, denominator, at)
+        elif self.void:
+            head = self.void if kind & 1 else 0xFF
+            rest = b"\x00" if head == 0x80 else b"\xff"
+            if data[at] == head and data[at + 1 : at + size] == rest * (size - 1):
                 return None
-        else:
-            if self.void:
-                head = self.void if kind & 1 else 0xFF
-                rest = b"\x00" if head == 0x80 else b"\xff"
-                if raw[0] == head and raw[1:] == rest * (size - 1):
-                    return None
-            value = struct.unpack(">" + "HhIiQq"[kind], raw)[0]
-            if how & _WHOLE:
-                return _divided(value * numerator, denominator)
-        if numerator != 1:
-            value = value * numerator + 0  # makes a 0 of -0.0
-        # One division: 2301 * 0.1 is 230.10000000000002, 2301 / 10 is 230.1.
-        return value / denominator if denominator != 1 else value
+        value = _unpack_from(_CODES[kind], data, at)[0]
+        if whole:
+            return _divided(value * numerator, denominator)
+        return _scaled(value, numerator, denominator)
+
+
+def _scaled(value, numerator, denominator):
+    if value - value != 0:  # not a number, or infinite
+        return None
+    if numerator != 1:
+        value = value * numerator + 0  # makes a 0 of -0.0
+    # One division: 2301 * 0.1 is 230.10000000000002, 2301 / 10 is 230.1.
+    return value / denominator if denominator != 1 else value
 
 
 def _divided(a, b):
@@ -101,10 +111,10 @@ def _divided(a, b):
     return (2 * a + b) // (2 * b) if a >= 0 else -((b - 2 * a) // (2 * b))
 
 
-def scaled_integer(raw, numerator, denominator=1):
+def scaled_integer(data, numerator, denominator=1, at=0):
     """round(float32 * numerator / denominator), halves away from zero, from the four bytes of a big-endian IEEE 754
-    number, in integers only: exact where a 24-bit float would lose units. None for NaN and infinity."""
-    bits = struct.unpack(">I", raw)[0]
+    number at data[at], in integers only: exact where a 24-bit float would lose units. None for NaN and infinity."""
+    bits = _unpack_from(">I", data, at)[0]
     exponent = bits >> 23 & 0xFF
     if exponent == 0xFF:
         return None

@@ -17,27 +17,23 @@ class Readings:
     def __init__(self, uptime_s):
         self._uptime_s = uptime_s
 
-    def age_s(self, meter, i):
-        """Seconds since point `i` of the meter was read, or None when it never was."""
+    def read(self, meter, i):
+        """Point `i` of the meter: value in its unit (int, float or None), seconds since it was read (None: it never
+        was), and one of GOOD ... NO_VALUE."""
         block = meter.blocks[meter.profile.blocks[i]]
-        return self._uptime_s() - block.read_s if block.seen else None
-
-    def value(self, meter, i):
-        """Value of point `i` of the meter in its unit: int, float or None."""
-        profile = meter.profile
-        block = meter.blocks[profile.blocks[i]]
-        return profile.decode(i, block.data, meter.ratios) if block.seen else None
-
-    def quality(self, meter, i, value):
-        """One of GOOD ... NO_VALUE for a value that value() gave."""
-        block = meter.blocks[meter.profile.blocks[i]]
-        if block.refused:
-            return NO_VALUE
         if not block.seen:
-            return NEVER
-        if block.failed:
-            return FAILED
-        if value is None:
-            return NO_VALUE
-        late_s = _LATE * meter.interval_ms // 1000
-        return STALE if self._uptime_s() - block.read_s > late_s else GOOD
+            return None, None, NO_VALUE if block.refused else NEVER
+        age_s = self._uptime_s() - block.read_s
+        i = meter.profile.decode(i, block.data, meter.ratios)  # a name less: this frame stays off the heap
+        quality = _quality(meter, block, i, age_s)
+        return i, age_s, quality
+
+
+def _quality(meter, block, value, age_s):
+    if block.refused:
+        return NO_VALUE
+    if block.failed:
+        return FAILED
+    if value is None:
+        return NO_VALUE
+    return STALE if age_s > _LATE * meter.interval_ms // 1000 else GOOD

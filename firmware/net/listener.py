@@ -170,7 +170,7 @@ class Connection:
 
     def _flush(self):
         kept = self._kept
-        sent = self._write(kept, len(kept))
+        sent = self._write(kept, len(kept)) if kept else 0
         if sent < 0:
             return
         if sent < len(kept):

@@ -18,6 +18,8 @@ Names that the seam gives:
     install(), run(coroutine)            the loop itself.   print_exception(error): where it came from, on the console
     tcp_listen(bind, port, backlog), accept(listener) -> (stream, address) or None, udp(bind, port),
     address(ip, port), peer(address) -> (ip, port)
+    Sink(n)                              a file in memory, with room for n bytes and growing, that print() and
+                                         json.dump() write to without an object for each text; read like any file
 The price on MicroPython is three private names of asyncio.core: IOQueue, _io_queue, _task_queue.
 """
 

@@ -6,6 +6,7 @@ forgets the wrap fails here too.
 
 import asyncio
 import contextlib
+import io
 import socket
 import time
 from traceback import print_exception
@@ -17,7 +18,7 @@ _PERIOD = 1 << 30
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
     "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "udp", "address",
-    "peer",
+    "peer", "Sink",
 )  # fmt: skip
 
 
@@ -45,6 +46,14 @@ def spin_us(us):
 
 async def sleep_ms(ms):
     await asyncio.sleep(max(0, ms) / 1000)
+
+
+class Sink(io.BytesIO):
+    def __init__(self, room):
+        super().__init__()
+
+    def write(self, data):
+        return super().write(data.encode() if isinstance(data, str) else data)
 
 
 class Waker:

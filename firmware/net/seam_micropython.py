@@ -6,6 +6,7 @@ server spins when accept fails. Here a ready stream costs one list search in C a
 
 import asyncio
 import errno
+import io
 import socket
 import sys
 from asyncio import core
@@ -16,13 +17,14 @@ from micropython import const
 
 sleep_ms = asyncio.sleep_ms
 print_exception = sys.print_exception
+Sink = io.BytesIO
 READ = const(1)
 WRITE = const(4)
 
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
     "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "udp", "address",
-    "peer",
+    "peer", "Sink",
 )  # fmt: skip
 
 

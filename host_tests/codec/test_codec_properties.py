@@ -74,7 +74,7 @@ def http_outcome(data, step):
             n += len(piece)
             end = http1.head_end(buf, n, start)
             if end >= 0:
-                r = http1.parse(buf, end, ("cookie", "expect"), 100)
+                r = http1.parse(buf, end, (b"cookie", b"expect"), 100)
                 assert 0 <= r.content_length <= 100
                 assert r.path[0] in "/*"
                 assert "\0" not in r.path

@@ -59,6 +59,7 @@ RIGHT = [
     ("firmware/board/rp2.py", "from firmware.board import esp32"),
     ("firmware/app.py", "import time\nfrom firmware.services.ntp import client"),
     ("firmware/events.py", "print('x')"),
+    ("firmware/services/http/server.py", "def f(sink):\n    print('x', file=sink)"),
     ("firmware/config.py", "import gc, micropython"),
     ("firmware/config.py", "try:\n    X = 1\nexcept (OSError, ValueError):\n    pass"),
     ("firmware/config.py", "try:\n    X = 1\nexcept Exception as error:\n    raise ValueError from error"),

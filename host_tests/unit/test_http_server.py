@@ -281,8 +281,8 @@ def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):
 
 
 def test_a_page_that_cannot_be_read_is_500_and_logged(bench, events, monkeypatch):
-    monkeypatch.setattr(front, "_PAGE", "/nonexistent/page.html")
-    assert bench.ask(get("/")).status == 500
+    monkeypatch.setattr(front, "_PAGE", "/nonexistent/page.")
+    assert bench.ask(get("/", "Accept-Encoding: gzip")).status == 500
     assert len(events.texts()) == 1
 
 

@@ -121,12 +121,12 @@ def all_of(now):
 
 
 def quality(all_of, meter, i):
-    return readings.QUALITIES[all_of.quality(meter, i, all_of.value(meter, i))]
+    return readings.QUALITIES[all_of.read(meter, i)[2]]
 
 
 def test_a_point_that_was_never_read_has_no_value_no_age_and_says_so(all_of, meter):
     i = index_of(meter, "active_power")
-    assert (all_of.value(meter, i), all_of.age_s(meter, i), quality(all_of, meter, i)) == (None, None, "never")
+    assert (all_of.read(meter, i)[0], all_of.read(meter, i)[1], quality(all_of, meter, i)) == (None, None, "never")
 
 
 def test_a_point_that_failed_before_its_first_read_was_still_never_read(all_of, meter):
@@ -137,19 +137,19 @@ def test_a_point_that_failed_before_its_first_read_was_still_never_read(all_of, 
 def test_a_fresh_point_is_good(all_of, meter, now):
     fill(meter.blocks[0], POWER, 100)
     power, voltage = index_of(meter, "active_power"), index_of(meter, "voltage_l1")
-    assert (all_of.value(meter, power), all_of.value(meter, voltage)) == (1234.5, 230.1)
+    assert (all_of.read(meter, power)[0], all_of.read(meter, voltage)[0]) == (1234.5, 230.1)
     assert quality(all_of, meter, power) == quality(all_of, meter, voltage) == "good"
-    assert all_of.age_s(meter, power) == 0
+    assert all_of.read(meter, power)[1] == 0
     now.now = 104
-    assert all_of.age_s(meter, power) == 4
+    assert all_of.read(meter, power)[1] == 4
 
 
 def test_blocks_age_each_for_itself(all_of, meter, now):
     fill(meter.blocks[0], POWER, 100)
     now.now = 110
     fill(meter.blocks[1], struct.pack(">f", 2.5), 110)
-    assert all_of.age_s(meter, index_of(meter, "voltage_l1")) == 10
-    assert all_of.age_s(meter, index_of(meter, "energy_total")) == 0
+    assert all_of.read(meter, index_of(meter, "voltage_l1"))[1] == 10
+    assert all_of.read(meter, index_of(meter, "energy_total"))[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_point_is_stale_after_three_intervals(all_of, now, interval_s, age, wa
     fill(meter.blocks[0], POWER, 100)
     now.now = 100 + age
     assert quality(all_of, meter, 0) == wanted
-    assert all_of.value(meter, 0) == 1234.5, "the last value stays; its quality warns"
+    assert all_of.read(meter, 0)[0] == 1234.5, "the last value stays; its quality warns"
 
 
 def test_a_failed_read_is_told_before_staleness_and_keeps_the_value(all_of, meter, now):
@@ -168,13 +168,13 @@ def test_a_failed_read_is_told_before_staleness_and_keeps_the_value(all_of, mete
     meter.blocks[0].failed = True
     now.now = 1000
     i = index_of(meter, "active_power")
-    assert (quality(all_of, meter, i), all_of.value(meter, i), all_of.age_s(meter, i)) == ("failed", 1234.5, 900)
+    assert (quality(all_of, meter, i), all_of.read(meter, i)[0], all_of.read(meter, i)[1]) == ("failed", 1234.5, 900)
 
 
 def test_nan_is_no_value(all_of, meter):
     fill(meter.blocks[0], struct.pack(">fH", float("nan"), 0), 100)
     i = index_of(meter, "active_power")
-    assert (quality(all_of, meter, i), all_of.value(meter, i)) == ("no_value", None)
+    assert (quality(all_of, meter, i), all_of.read(meter, i)[0]) == ("no_value", None)
     assert quality(all_of, meter, index_of(meter, "voltage_l1")) == "good", "its neighbour is not concerned"
 
 
@@ -192,7 +192,7 @@ def test_registers_that_the_meter_refuses_have_no_value(all_of, meter):
 
 def test_energy_is_an_integer_of_watt_hours(all_of, meter):
     fill(meter.blocks[1], struct.pack(">f", 12345.678), 100)
-    value = all_of.value(meter, index_of(meter, "energy_total"))
+    value = all_of.read(meter, index_of(meter, "energy_total"))[0]
     assert isinstance(value, int)
     assert value == pytest.approx(12345678, abs=1)
 
@@ -219,7 +219,7 @@ def transformed(**change):
 def said(all_of, meter):
     fill(meter.blocks[0], struct.pack(">HIfhHI", 2301, 1234, -50.5, -999, 4998, 1000), 100)
     fill(meter.blocks[1], struct.pack(">I", 7), 100)
-    return {name: all_of.value(meter, i) for i, name in enumerate(meter.profile.names())}
+    return {name: all_of.read(meter, i)[0] for i, name in enumerate(meter.profile.names())}
 
 
 def test_values_without_transformers_are_what_the_meter_said(all_of):
@@ -251,8 +251,8 @@ def test_an_inverted_meter_turns_powers_and_swaps_import_and_export(all_of, now)
     now.now = 107
     meter.blocks[0].read_s = 105
     names = meter.profile.names()
-    assert all_of.age_s(meter, names.index("energy_import")) == 7
-    assert all_of.age_s(meter, names.index("energy_export")) == 2
+    assert all_of.read(meter, names.index("energy_import"))[1] == 7
+    assert all_of.read(meter, names.index("energy_export"))[1] == 2
     assert quality(all_of, meter, names.index("energy_import")) == "failed"
     assert quality(all_of, meter, names.index("energy_export")) == "good"
 

@@ -4,10 +4,11 @@ In: bytes, in any pieces, pipelined or not. Out: one response for each request, 
 (keep-alive), so that a browser needs only one. What is answered to whom is settled before the first byte of a body is
 taken: guard.py says who it is, `api` what there is.
 
-Buffers: all connections share one of 1 KiB, for input (a longer head: 431) and for output; a connection keeps of its
-own only what is not a whole request yet, a body of 512 bytes at most (larger ones go to a file as they come, see
-upload.py), and what its socket does not take. Documents are generators: head and first piece leave in one write, the
-rest as the client takes it. A file is read into the block.
+Buffers: all connections share one, of which the first 1 KiB is for input (a longer head: 431) and for documents; a
+connection keeps of its own only what is not a whole request yet, a body of 512 bytes at most (larger ones go to a file
+as they come, see upload.py), and what its socket does not take. Documents are generators: head and first piece leave in
+one write, the rest as the client takes it. A file is read into all of the block, and what of it a socket does not take
+is read again.
 """
 
 from micropython import const
@@ -19,11 +20,12 @@ from firmware.net.listener import Connection
 from firmware.services.http.guard import Guard, Refused
 
 BLOCK = const(1024)
+_FILE_BLOCK = const(3072)  # a call of the port for each, in MicroPython's time and in the network's
 _CHUNK_HEAD = const(6)  # four hexadecimal digits, CR LF
 _REQUEST_MS = const(10000)  # from the first byte of a request to its last
 _DRAIN_MAX = const(16384)  # of a request that was refused: read, or closing would reset it before our reason arrives
 _JSON = "application/json"
-_KEPT = ("x-meterport", "cookie", "origin", "accept-encoding", "if-none-match")
+_KEPT = (b"x-meterport", b"cookie", b"origin", b"accept-encoding", b"if-none-match")
 
 
 class Desk:
@@ -36,7 +38,10 @@ class Desk:
         self.commissioning = server.commissioning
         # For input, and for the response that is being made: what came with a request is put aside before it is
         # answered, and what was made is sent, or copied, before anything is read.
-        self.block = bytearray(BLOCK)
+        self.block = bytearray(_FILE_BLOCK)
+        self.input = memoryview(self.block)[:BLOCK]
+        self.sink = seam.Sink(BLOCK)  # takes what a document says, one piece after the other
+        self.head = None  # of a document, since most are alike
 
     def admit(self, request):
         """Says who `request` is from and whether that may be: the longest body that it may have. Raises HttpError."""
@@ -130,9 +135,9 @@ class HttpConnection(Connection):
             super().on_ready(events)
 
     def on_input(self):
-        rx = self.desk.block
+        rx = self.desk.input
         have = 0 if self.draining else self._fetch()
-        got = self.stream.readinto(memoryview(rx)[have:] if have else rx)
+        got = self.stream.readinto(rx[have:] if have else rx)
         if got is None:
             return
         if not got:
@@ -159,7 +164,7 @@ class HttpConnection(Connection):
             self.left = b""
             try:
                 if self.request is None:
-                    end = http1.head_end(rx, have)
+                    end = http1.head_end(rx, have, 0, BLOCK)
                     if end < 0:
                         self._keep(0, have)
                         self._note_begin()
@@ -284,14 +289,20 @@ class HttpConnection(Connection):
 
     def respond(self, status, kind, length, pieces, extra):
         """Prepares a response. `length` of the body, None when it ends with its pieces; `pieces`: a file, or a
-        generator of bytes or texts; `extra`: header fields (name, value)."""
+        generator of bytes, of texts, or of None when it has written to the desk's sink itself; `extra`: header fields
+        (name, value), or all of the head as bytes."""
         self.chunked = length is None and self.version == 11
         if length is None and not self.chunked:
             self.keep_alive = False  # HTTP/1.0: the end of the document is the end of the connection
         if self.chunked:
             length = http1.CHUNKED
         self.slot.busy = True
-        self.rest = http1.response_head(status, kind, length, self.keep_alive, extra)
+        if isinstance(extra, bytes):
+            self.rest = extra
+        elif status == 200 and kind is _JSON and self.chunked and self.keep_alive and not extra:
+            self.rest = self.desk.head = self.desk.head or http1.response_head(status, kind, length, True)
+        else:
+            self.rest = http1.response_head(status, kind, length, self.keep_alive, extra)
         self.head_left = len(self.rest)
         self.pieces = pieces
         if self.head_only:
@@ -311,6 +322,11 @@ class HttpConnection(Connection):
         """Sends the response as far as the client takes it. True when all of it has left and the next may come."""
         block = self.desk.block
         while self.pieces is not None:
+            if hasattr(self.pieces, "readinto"):
+                if not self._send_file(self.pieces, block):
+                    return False
+                self._end_pieces()
+                break
             n = self._fill(block)
             if n and not self.send(block, n):
                 return False
@@ -322,39 +338,52 @@ class HttpConnection(Connection):
             return False
         return True
 
+    def _send_file(self, file, block):
+        """Sends a file as far as the client takes it. True when all of it has left."""
+        if self.head_left:
+            n = self._head(block)
+            n += file.readinto(memoryview(block)[n:BLOCK])
+            if not self.send(block, n):
+                return False
+        n = file.readinto(block)
+        while n:
+            sent = self._write(block, n)
+            if sent < n:
+                if sent >= 0:
+                    file.seek(sent - n, 1)
+                    self._keep_output(b"", 0, 0)  # nothing but the wish to go on
+                return False
+            n = file.readinto(block)
+        return True
+
+    def _head(self, block):
+        """The head of the response into the block, in which it has room: our own are shorter than 600 bytes."""
+        n = self.head_left
+        block[:n] = self.rest
+        self.rest = b""
+        self.head_left = 0
+        return n
+
     def _fill(self, block):
         """The next block of the response; its length. At the end of the response `pieces` becomes None."""
-        n = 0
-        if self.head_left:
-            n = self.head_left  # the head fits: our own are shorter than 300 bytes
-            block[:n] = self.rest
-            self.rest = b""
-            self.head_left = 0
+        n = self._head(block) if self.head_left else 0
         start = n
         limit = BLOCK
         if self.chunked:
             n += _CHUNK_HEAD
             limit -= 7  # CR LF, and the last chunk: 0 CR LF CR LF
         begin = n
+        made = self._make(limit - n)
+        take = min(made, limit - n)
+        sink = self.desk.sink
+        sink.seek(0)
+        sink.readinto(memoryview(block)[n : n + take])
+        n += take
         ended = False
-        file = self.pieces if hasattr(self.pieces, "readinto") else None
-        if file is not None:
-            got = file.readinto(memoryview(block)[n:limit])
-            n += got
-            ended = not got
-        while file is None and n < limit:
-            piece = self.rest
-            if not piece:
-                piece = next(self.pieces, None)
-                if piece is None:
-                    ended = True
-                    break
-                if not isinstance(piece, bytes):
-                    piece = piece.encode()
-            take = min(len(piece), limit - n)
-            block[n : n + take] = piece[:take]
-            self.rest = piece[take:]
-            n += take
+        if made > take:
+            self.rest = sink.read(made - take)
+        elif n < limit:
+            ended = True
         if self.chunked:
             if n > begin:
                 block[start:begin] = b"%04x\r\n" % (n - begin)
@@ -368,6 +397,23 @@ class HttpConnection(Connection):
         if ended:
             self._end_pieces()
         return n
+
+    def _make(self, room):
+        """The next pieces of the document into the sink, until they are `room` bytes; how many they are. Less than
+        `room` at the document's end."""
+        sink = self.desk.sink
+        sink.seek(0)
+        if self.rest:
+            sink.write(self.rest)
+            self.rest = b""
+        pieces = self.pieces
+        while sink.tell() < room:
+            piece = next(pieces, sink)
+            if piece is sink:
+                break
+            if piece:
+                sink.write(piece)
+        return sink.tell()
 
     def _end_pieces(self):
         if hasattr(self.pieces, "close"):

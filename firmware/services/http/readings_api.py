@@ -1,8 +1,8 @@
 """GET /api/readings. Every field is in docs/contracts.md.
 
-As all documents a generator of short texts, so that it can be sent piece by piece: all readings are many times larger
-than what the heap could spare. Between two pieces others may run; each object is yielded in one piece and so is
-consistent in itself.
+As all documents a generator, so that it can be sent piece by piece: all readings are many times larger than what the
+heap could spare. Between two pieces others may run; each object is one piece and so is consistent in itself. This one
+is long and asked for often: it writes to the sink itself, which leaves almost nothing for the collector.
 """
 
 import json
@@ -13,10 +13,10 @@ from firmware.readings import QUALITIES
 
 def answer(app, request, body, connection):
     """As firmware.services.http.api.Api.call."""
-    return _readings(app), ()
+    return _readings(app, connection.desk.sink), ()
 
 
-def _readings(app):
+def _readings(app, sink):
     """Every point of every meter: value, unit, age, quality."""
     yield '{"uptime_s":%d,"meters":[' % app.uptime_s()
     for k, meter in enumerate(app.points.meters):
@@ -24,23 +24,24 @@ def _readings(app):
             "," if k else "", meter.slot, json.dumps(meter.name), meter.unit, json.dumps(meter.profile_name),
             STATES[meter.state], app.buses[meter.bus].why(meter),
         )  # fmt: skip
-        profile = meter.profile
-        for i, name in enumerate(profile.names()):
-            value = app.readings.value(meter, i)
-            yield '%s{"id":%d,"name":%s,"value":%s,"unit":"%s","age_s":%s,"quality":"%s"}' % (
-                "," if i else "", meter.point_id(i), json.dumps(name), _number(value), profile.unit(i),
-                _number(app.readings.age_s(meter, i)), QUALITIES[app.readings.quality(meter, i, value)],
+        for i, name in enumerate(meter.profile.names()):
+            value, age_s, quality = app.readings.read(meter, i)
+            print(',{"id":' if i else '{"id":', meter.point_id(i), ',"name":', sep="", end="", file=sink)
+            json.dump(name, sink)
+            print(
+                ',"value":', _number(value), ',"unit":"', meter.profile.unit(i), '","age_s":',
+                "null" if age_s is None else age_s, ',"quality":"', QUALITIES[quality], '"}',
+                sep="", end="", file=sink,
             )  # fmt: skip
+            yield
         yield "]}"
     yield "]}"
 
 
 def _number(value):
-    """JSON for an int, a float (7 digits, as float32 has) or None; what JSON cannot say becomes null."""
-    if value is None:
-        return "null"
+    """What to print for an int, a float (7 digits, as float32 has) or None; what JSON cannot say becomes null."""
     if isinstance(value, int):
-        return str(value)
-    if value != value or value in (float("inf"), float("-inf")):
+        return value
+    if value is None or value - value != 0:  # infinite, after scaling
         return "null"
     return "%.7g" % value

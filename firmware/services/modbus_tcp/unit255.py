@@ -85,11 +85,10 @@ class Unit255:
         age = _NO_AGE
         quality = _NO_POINT
         if i >= 0:
-            value = self._readings.value(meter, i)
-            quality = self._readings.quality(meter, i, value)
+            value, age_s, quality = self._readings.read(meter, i)
             if value is not None and -_FLOAT32_MAX <= value <= _FLOAT32_MAX:
                 struct.pack_into(">f", row, 0, value)
-                age = min(self._readings.age_s(meter, i), _NO_AGE)
+                age = min(age_s, _NO_AGE)
         row[4] = age >> 8
         row[5] = age & 0xFF
         row[6] = 0
