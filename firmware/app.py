@@ -49,7 +49,7 @@ class App:
         and large pieces are left. (With garbage in between, they would be of half a kilobyte.)"""
         gc.collect()
         if hasattr(gc, "threshold"):
-            gc.threshold(_PACK if on else max(2 * _PACK, gc.mem_free() // 4))
+            gc.threshold(_PACK if on else max(2 * _PACK, gc.mem_free()))
 
     @staticmethod
     def forget(*names):

@@ -51,6 +51,8 @@ class Api:
     def __init__(self, app):
         self._app = app
         self._parts = {}
+        self._path = None  # what find() was asked last, since one request asks twice and the next is often the same,
+        self._found = (None, None, 0, "")  # and what it has found
         self.forget = app.forget
         self.pack = app.pack
         self.uptime_s = app.uptime_s
@@ -58,14 +60,20 @@ class Api:
 
     def find(self, path):
         """(who may, methods, longest body) of a path; (None, None, 0) when there is none."""
-        row = _row(path)
-        return (row[1], row[2].replace(",", ", "), int(row[3])) if row else (None, None, 0)
+        return self._find(path)[:3]
+
+    def _find(self, path):
+        if path != self._path:
+            row = _row(path)
+            self._found = (row[1], row[2].replace(",", ", "), int(row[3]), row[4]) if row else (None, None, 0, "")
+            self._path = path
+        return self._found
 
     def call(self, request, body, connection):
         """Answers a request for one of those paths. A pair: generator of texts, extra header fields; or whatever
         connection.respond() takes; or None when the connection will be told. Raises http1.HttpError, ValueError,
         OSError and MemoryError."""
-        return self._load(_row(request.path)[4]).answer(self._app, request, body, connection)
+        return self._load(self._find(request.path)[3]).answer(self._app, request, body, connection)
 
     def once(self, name, function, *given):
         """What `function` of that part of the package gives; the part itself is not kept. Raises what it raises."""

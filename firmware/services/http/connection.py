@@ -109,30 +109,33 @@ class Desk:
 class HttpConnection(Connection):
     """One browser, or one of its several connections."""
 
+    # In the class, since each attribute of an object makes its table larger, and most requests leave these alone.
+    begun_ms = None  # when the request whose end has not come began
+    request = None  # whose body is on its way
+    body = None  # what has come of it: a bytearray, or an upload, which is alike as far as it goes
+    paused = False  # the body has to wait
+    head_only = False
+    waits = None  # what will call tell(), and can be told by its cancel() that nobody wants to know any more
+    version = 11
+    draining = 0
+
     def __init__(self, server, stream, slot):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
         self.desk = server.desk
         self.left = b""  # input that is no whole request yet, or whose turn has not come
-        self.begun_ms = None  # when the request whose end has not come began
-        self.request = None  # whose body is on its way
-        self.body = None  # what has come of it: a bytearray, or an upload, which is alike as far as it goes
-        self.paused = False  # the body has to wait
-        self.head_only = False
-        self.waits = None  # what will call tell(), and can be told by its cancel() that nobody wants to know any more
         self.pieces = None  # the response under way: a generator, or a file, which is read into the block
         self.rest = b""  # of a piece that did not fit into the block
+        self.head_left = 0  # of it, since it is the head of a response
         self.chunked = False
-        self.version = 11
         self.keep_alive = False
-        self.draining = 0
 
     def on_ready(self, events):
         # Whoever sends a body that is wanted is busy, and all the same read from.
         if self.request is not None and self._kept is None:
             self.on_input()
         else:
-            super().on_ready(events)
+            Connection.on_ready(self, events)
 
     def on_input(self):
         rx = self.desk.input
@@ -154,7 +157,8 @@ class HttpConnection(Connection):
     def _fetch(self):
         """What is left of the input into the buffer that all share; how much it is."""
         have = len(self.left)
-        self.desk.block[:have] = self.left
+        if have:
+            self.desk.block[:have] = self.left
         return have
 
     def _serve(self, have):
@@ -197,8 +201,10 @@ class HttpConnection(Connection):
         server = self.server
         server.counters.requests += 1
         self.keep_alive = request.keep_alive
-        self.version = request.version
-        self.head_only = request.method == "HEAD"
+        if request.version != self.version:
+            self.version = request.version
+        if request.method == "HEAD":
+            self.head_only = True
         longest = self.desk.admit(request)
         if not request.content_length:
             self._answer(request, b"")
@@ -238,7 +244,8 @@ class HttpConnection(Connection):
                 self._answer(request, body)
 
     def _answer(self, request, body):
-        self.begun_ms = None
+        if self.begun_ms is not None:
+            self.begun_ms = None
         try:
             found = self.desk.answer(request, body, self)
         except OSError as error:
