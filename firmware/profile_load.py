@@ -86,7 +86,8 @@ def parse(name, raw):
         ensure(_integer(number, 1, 255) and number not in numbers, where + "number", "1 to 255, each once")
         numbers.add(number)
         ensure(isinstance(label, str) and 0 < len(label) <= _NAME_MAX, where + "name", "1 to 32 characters")
-        ensure(min(label) > " " and max(label) < "\x7f", where + "name", "printable ASCII without spaces")
+        plain = min(label) > " " and max(label) < "\x7f" and '"' not in label and "\\" not in label
+        ensure(plain, where + "name", "printable ASCII without spaces, quotes and backslashes")
         _check_place(ensure, where, function, address, kind)
         ensure(_number(scale) and 1e-9 <= scale <= 1e9, where + "scale", "1e-9 to 1e9")
         ensure(unit in UNITS, where + "unit", "one of " + ", ".join(UNITS))
@@ -99,7 +100,7 @@ def parse(name, raw):
     plan, blocks, offsets = make_plan(rows, max_registers, gap)
     places, forms = _pack(rows, offsets, signed_current)
     return Profile(
-        title, "\n".join([row[1] for row in rows]), bytes([row[0] for row in rows]), places, forms,
+        title, "\n".join([row[1] for row in rows]).encode(), bytes([row[0] for row in rows]), places, forms,
         order == "little", NO_VALUE[no_value], plan, blocks,
     )  # fmt: skip
 

@@ -145,9 +145,13 @@ class Connection:
     def _keep_output(self, buf, sent, n):
         """What _write() has left of buf[:n], if the connection is not gone."""
         if sent >= 0:
-            self._kept = bytes(memoryview(buf)[sent:n])
-            self._taken_ms = seam.ticks_ms()
-            seam.interest(self.stream, seam.WRITE)
+            self._wait(bytes(memoryview(buf)[sent:n]))
+
+    def _wait(self, kept):
+        """Until the socket takes output again: first of all `kept`."""
+        self._kept = kept
+        self._taken_ms = seam.ticks_ms()
+        seam.interest(self.stream, seam.WRITE)
 
     def _write(self, buf, n):
         """Bytes taken, or -1 when the connection is gone."""

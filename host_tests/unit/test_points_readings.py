@@ -22,7 +22,7 @@ def make_meter(**change):
 
 
 def index_of(meter, name):
-    return meter.profile.names().index(name)
+    return meter.profile.names().index(name.encode())
 
 
 def fill(block, data, now):
@@ -219,7 +219,7 @@ def transformed(**change):
 def said(all_of, meter):
     fill(meter.blocks[0], struct.pack(">HIfhHI", 2301, 1234, -50.5, -999, 4998, 1000), 100)
     fill(meter.blocks[1], struct.pack(">I", 7), 100)
-    return {name: all_of.read(meter, i)[0] for i, name in enumerate(meter.profile.names())}
+    return {name.decode(): all_of.read(meter, i)[0] for i, name in enumerate(meter.profile.names())}
 
 
 def test_values_without_transformers_are_what_the_meter_said(all_of):
@@ -250,7 +250,7 @@ def test_an_inverted_meter_turns_powers_and_swaps_import_and_export(all_of, now)
     meter.blocks[1].failed = True
     now.now = 107
     meter.blocks[0].read_s = 105
-    names = meter.profile.names()
+    names = [name.decode() for name in meter.profile.names()]
     assert all_of.read(meter, names.index("energy_import"))[1] == 7
     assert all_of.read(meter, names.index("energy_export"))[1] == 2
     assert quality(all_of, meter, names.index("energy_import")) == "failed"

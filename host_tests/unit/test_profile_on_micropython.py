@@ -115,6 +115,10 @@ def compare(got, wanted, where):
         assert got == pytest.approx(wanted, rel=1e-12), where
 
 
+def texts(profile):
+    return [name.decode() for name in profile.names()]
+
+
 @pytest.mark.parametrize("name", profiles.available())
 def test_a_profile_decodes_on_cpython_what_its_table_says(name):
     known = {}
@@ -122,7 +126,7 @@ def test_a_profile_decodes_on_cpython_what_its_table_says(name):
         profile = profile_load.of_meter(config, known)
         data = blocks(profile.plan, image)
         wanted = expected(name, config, image)
-        for i, point in enumerate(profile.names()):
+        for i, point in enumerate(texts(profile)):
             value = profile.decode(i, data[profile.blocks[i]], profile_load.ratios(config))
             compare(value, wanted[point], (config, point))
 
@@ -130,7 +134,7 @@ def test_a_profile_decodes_on_cpython_what_its_table_says(name):
 @pytest.mark.parametrize("name", profiles.available())
 def test_a_profile_decodes_on_micropython_what_its_table_says(name):
     answers, _ = on_micropython()
-    points = profile_load.load(name).names()
+    points = texts(profile_load.load(name))
     for (config, image), values in zip(questions(name), answers[name], strict=True):
         wanted = expected(name, config, image)
         for point, value in zip(points, values, strict=True):

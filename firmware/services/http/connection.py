@@ -4,11 +4,10 @@ In: bytes, in any pieces, pipelined or not. Out: one response for each request, 
 (keep-alive), so that a browser needs only one. What is answered to whom is settled before the first byte of a body is
 taken: guard.py says who it is, `api` what there is.
 
-Buffers: all connections share one, of which the first 1 KiB is for input (a longer head: 431) and for documents; a
-connection keeps of its own only what is not a whole request yet, a body of 512 bytes at most (larger ones go to a file
-as they come, see upload.py), and what its socket does not take. Documents are generators: head and first piece leave in
-one write, the rest as the client takes it. A file is read into all of the block, and what of it a socket does not take
-is read again.
+Buffers: all connections share one of 1 KiB, for input (a longer head: 431) and for output; a connection keeps of its
+own only what is not a whole request yet, a body of 512 bytes at most (larger ones go to a file as they come, see
+upload.py), and what its socket does not take. Documents are generators: head and first piece leave in one write, the
+rest as the client takes it. A file comes with a block of its own, and what of it a socket does not take is read again.
 """
 
 from micropython import const
@@ -20,7 +19,7 @@ from firmware.net.listener import Connection
 from firmware.services.http.guard import Guard, Refused
 
 BLOCK = const(1024)
-_FILE_BLOCK = const(3072)  # a call of the port for each, in MicroPython's time and in the network's
+_SINK = const(128)  # bytes of a document that are made at once, and a piece more
 _CHUNK_HEAD = const(6)  # four hexadecimal digits, CR LF
 _REQUEST_MS = const(10000)  # from the first byte of a request to its last
 _DRAIN_MAX = const(16384)  # of a request that was refused: read, or closing would reset it before our reason arrives
@@ -38,9 +37,8 @@ class Desk:
         self.commissioning = server.commissioning
         # For input, and for the response that is being made: what came with a request is put aside before it is
         # answered, and what was made is sent, or copied, before anything is read.
-        self.block = bytearray(_FILE_BLOCK)
-        self.input = memoryview(self.block)[:BLOCK]
-        self.sink = seam.Sink(BLOCK)  # takes what a document says, one piece after the other
+        self.block = bytearray(BLOCK)
+        self.sink = seam.Sink(2 * _SINK)  # takes what a document says, one piece after the other
         self.head = None  # of a document, since most are alike
 
     def admit(self, request):
@@ -124,7 +122,7 @@ class HttpConnection(Connection):
         self.server = server
         self.desk = server.desk
         self.left = b""  # input that is no whole request yet, or whose turn has not come
-        self.pieces = None  # the response under way: a generator, or a file, which is read into the block
+        self.pieces = None  # the response under way, as respond() takes it
         self.rest = b""  # of a piece that did not fit into the block
         self.head_left = 0  # of it, since it is the head of a response
         self.chunked = False
@@ -138,9 +136,9 @@ class HttpConnection(Connection):
             Connection.on_ready(self, events)
 
     def on_input(self):
-        rx = self.desk.input
+        rx = self.desk.block
         have = 0 if self.draining else self._fetch()
-        got = self.stream.readinto(rx[have:] if have else rx)
+        got = self.stream.readinto(memoryview(rx)[have:] if have else rx)
         if got is None:
             return
         if not got:
@@ -168,7 +166,7 @@ class HttpConnection(Connection):
             self.left = b""
             try:
                 if self.request is None:
-                    end = http1.head_end(rx, have, 0, BLOCK)
+                    end = http1.head_end(rx, have)
                     if end < 0:
                         self._keep(0, have)
                         self._note_begin()
@@ -295,9 +293,9 @@ class HttpConnection(Connection):
             self.respond(error.status, _JSON, len(body), iter((body,)), extra)
 
     def respond(self, status, kind, length, pieces, extra):
-        """Prepares a response. `length` of the body, None when it ends with its pieces; `pieces`: a file, or a
-        generator of bytes, of texts, or of None when it has written to the desk's sink itself; `extra`: header fields
-        (name, value), or all of the head as bytes."""
+        """Prepares a response. `length` of the body, None when it ends with its pieces; `pieces`: a
+        generator of bytes, of texts, or of None when it has written to the desk's sink itself; or an object with a
+        `file`, and the `block` to read it into. `extra`: header fields (name, value), or all of the head as bytes."""
         self.chunked = length is None and self.version == 11
         if length is None and not self.chunked:
             self.keep_alive = False  # HTTP/1.0: the end of the document is the end of the connection
@@ -329,8 +327,8 @@ class HttpConnection(Connection):
         """Sends the response as far as the client takes it. True when all of it has left and the next may come."""
         block = self.desk.block
         while self.pieces is not None:
-            if hasattr(self.pieces, "readinto"):
-                if not self._send_file(self.pieces, block):
+            if hasattr(self.pieces, "file"):
+                if not self._send_file(self.pieces.file, self.pieces.block):
                     return False
                 self._end_pieces()
                 break
@@ -358,7 +356,7 @@ class HttpConnection(Connection):
             if sent < n:
                 if sent >= 0:
                     file.seek(sent - n, 1)
-                    self._keep_output(b"", 0, 0)  # nothing but the wish to go on
+                    self._wait(b"")
                 return False
             n = file.readinto(block)
         return True
@@ -373,24 +371,14 @@ class HttpConnection(Connection):
 
     def _fill(self, block):
         """The next block of the response; its length. At the end of the response `pieces` becomes None."""
-        n = self._head(block) if self.head_left else 0
-        start = n
+        start = self._head(block) if self.head_left else 0
+        begin = start
         limit = BLOCK
         if self.chunked:
-            n += _CHUNK_HEAD
+            begin += _CHUNK_HEAD
             limit -= 7  # CR LF, and the last chunk: 0 CR LF CR LF
-        begin = n
-        made = self._make(limit - n)
-        take = min(made, limit - n)
-        sink = self.desk.sink
-        sink.seek(0)
-        sink.readinto(memoryview(block)[n : n + take])
-        n += take
-        ended = False
-        if made > take:
-            self.rest = sink.read(made - take)
-        elif n < limit:
-            ended = True
+        n = self._make(memoryview(block), begin, limit)
+        ended = n < limit and not self.rest
         if self.chunked:
             if n > begin:
                 block[start:begin] = b"%04x\r\n" % (n - begin)
@@ -405,22 +393,29 @@ class HttpConnection(Connection):
             self._end_pieces()
         return n
 
-    def _make(self, room):
-        """The next pieces of the document into the sink, until they are `room` bytes; how many they are. Less than
-        `room` at the document's end."""
+    def _make(self, view, n, limit):
+        """The next pieces of the document into view[n:limit]; where they end: before `limit` with the document."""
         sink = self.desk.sink
-        sink.seek(0)
-        if self.rest:
-            sink.write(self.rest)
-            self.rest = b""
-        pieces = self.pieces
-        while sink.tell() < room:
-            piece = next(pieces, sink)
-            if piece is sink:
-                break
-            if piece:
-                sink.write(piece)
-        return sink.tell()
+        more = True
+        while more and n < limit:
+            sink.seek(0)
+            if self.rest:
+                sink.write(self.rest)
+                self.rest = b""
+            while more and sink.tell() < _SINK:
+                piece = next(self.pieces, sink)
+                if piece is sink:
+                    more = False
+                elif piece:
+                    sink.write(piece)
+            made = sink.tell()
+            take = min(made, limit - n)
+            sink.seek(0)
+            sink.readinto(view[n : n + take])
+            n += take
+            if made > take:
+                self.rest = sink.read(made - take)
+        return n
 
     def _end_pieces(self):
         if hasattr(self.pieces, "close"):

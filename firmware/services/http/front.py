@@ -3,6 +3,8 @@
 Its head is always the same, and made once: it takes half of what all of the page takes.
 """
 
+from micropython import const
+
 import http1
 from firmware.services.http.guard import Refused
 
@@ -12,7 +14,18 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_BLOCK = const(3072)  # of the file in one write: each takes a call of the port, and a turn of the network
 _heads: dict = {}  # by whether the connection stays open, once somebody has asked
+
+
+class _Page:
+    """The file, the block that all who are sent it share, and the end of it."""
+
+    block = bytearray(_BLOCK)
+
+    def __init__(self, file):
+        self.file = file
+        self.close = file.close
 
 
 def answer(app, request, body, connection):
@@ -32,7 +45,7 @@ def answer(app, request, body, connection):
         fields = _fields() + (("Content-Encoding", "gzip"),)
         head = http1.response_head(200, "text/html; charset=utf-8", size, request.keep_alive, fields)
         _heads[request.keep_alive] = head
-    return 200, None, 0, file, head
+    return 200, None, 0, _Page(file), head
 
 
 def _fields():

@@ -26,12 +26,13 @@ def _readings(app, sink):
         )  # fmt: skip
         for i, name in enumerate(meter.profile.names()):
             value, age_s, quality = app.readings.read(meter, i)
-            print(',{"id":' if i else '{"id":', meter.point_id(i), ',"name":', sep="", end="", file=sink)
-            json.dump(name, sink)
+            print(',{"id":' if i else '{"id":', meter.point_id(i), ',"name":"', sep="", end="", file=sink)
+            sink.write(name)
+            sink.write(b'","value":')
+            sink.write(_number(value))
             print(
-                ',"value":', _number(value), ',"unit":"', meter.profile.unit(i), '","age_s":',
-                "null" if age_s is None else age_s, ',"quality":"', QUALITIES[quality], '"}',
-                sep="", end="", file=sink,
+                ',"unit":"', meter.profile.unit(i), '","age_s":', "null" if age_s is None else age_s, ',"quality":"',
+                QUALITIES[quality], '"}', sep="", end="", file=sink,
             )  # fmt: skip
             yield
         yield "]}"
@@ -39,9 +40,9 @@ def _readings(app, sink):
 
 
 def _number(value):
-    """What to print for an int, a float (7 digits, as float32 has) or None; what JSON cannot say becomes null."""
+    """JSON for an int, a float (7 digits, as float32 has) or None, as bytes; what JSON cannot say becomes null."""
     if isinstance(value, int):
-        return value
+        return b"%d" % value
     if value is None or value - value != 0:  # infinite, after scaling
-        return "null"
-    return "%.7g" % value
+        return b"null"
+    return b"%.7g" % value
