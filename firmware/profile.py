@@ -35,8 +35,8 @@ class Profile:
 
     def __init__(self, name, names, numbers, rows, forms, little, void, plan, blocks):
         self.name = name
-        # One piece, a line each: a list takes three times the heap. Of bytes, since for each text that MicroPython makes
-        # it looks through all names that it knows, which takes an RP2040 0.2 ms.
+        # One piece, a line each: a list takes three times the heap. Bytes, since for each text that it makes MicroPython
+        # looks through all names that it knows, which takes an RP2040 0.2 ms.
         self.text = names
         self.numbers = numbers
         self.rows = rows
