@@ -30,7 +30,7 @@ class Request:
 
     def __init__(self, owner):
         self.owner = owner
-        self.frame = b""  # as long as the longest that it has had: for most clients that is a read's eight bytes
+        self.frame = bytearray()  # as long as the longest that it has had: for most clients a read's eight bytes
         self.length = 0
         self.unit = 0
         self.first = False

@@ -105,6 +105,11 @@ class Bus:
             return -1
         return place
 
+    def tallied(self, words, unit):
+        """((shortest, mean, longest) answer time in ms or None, [(code, times)] of the exceptions) of a meter, or with
+        the tally of the counters and unit 0 of the whole bus."""
+        return tally.times_ms(words), tally.exceptions(self.counters.codes, unit)
+
     def waiting(self):
         return len(self._queue)
 

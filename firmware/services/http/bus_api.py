@@ -6,7 +6,6 @@ wants who puts a bus into service, and nobody else.
 
 import json
 
-from firmware.bus import tally
 from firmware.points import STATES
 
 _KINDS = ("crc", "unit", "function", "length", "content")  # modbus.rtu.REASONS but the first
@@ -29,7 +28,7 @@ def document(app):
         ) % (
             "," if k else "", bus.number, bus.load_percent, bus.waiting(), "false" if bus.guest is None else "true",
             counters.sent, counters.answered, counters.timeouts, counters.retries, kinds, counters.echoes,
-            counters.noise_bytes, counters.stale_bytes, _tally(counters.tally, counters.codes, 0),
+            counters.noise_bytes, counters.stale_bytes, _tally(*bus.tallied(counters.tally, 0)),
         )  # fmt: skip
     yield '],"meters":['
     first = True
@@ -42,17 +41,13 @@ def document(app):
             ) % (
                 "" if first else ",", meter.slot, json.dumps(meter.name), meter.unit, meter.bus, STATES[meter.state],
                 json.dumps(bus.why(meter)), meter.interval_ms, bus.poller.kept_ms(k) or "null", bus.poller.missed(k),
-                bus.timeout_ms(meter), _tally(meter.words, bus.counters.codes, meter.unit), plan,
+                bus.timeout_ms(meter), _tally(*bus.tallied(meter.words, meter.unit)), plan,
             )  # fmt: skip
             first = False
     yield "]}"
 
 
-def _tally(words, codes, unit):
+def _tally(times, exceptions):
     """Answer times and exceptions by code, as two members of an object."""
-    times = tally.times_ms(words)
-    text = '"answer_ms":%s,"exceptions":{%s}'
-    return text % (
-        '{"min":%d,"mean":%d,"max":%d}' % times if times else "null",
-        ",".join(['"%d":%d' % one for one in tally.exceptions(codes, unit)]),
-    )
+    shown = '{"min":%d,"mean":%d,"max":%d}' % times if times else "null"
+    return '"answer_ms":%s,"exceptions":{%s}' % (shown, ",".join(['"%d":%d' % one for one in exceptions]))
