@@ -16,8 +16,8 @@ DOCUMENTS = (
     "/", "/api/session", "/api/history", "/api/readings", "/api/status", "/api/schema", "/api/profiles", "/api/config",
     "/api/bus", "/api/sockets", "/api/readings", "/api/status",
 )  # fmt: skip
-SMALL = ["eastron-sdm120"] * 16
-KINDS = ["eastron-sdm630", "eastron-sdm120", "pzem-004t-v3", "chint-ddsu666"] * 3
+SMALL = ["eastron-sdm120"] * 12
+KINDS = ["eastron-sdm630", "eastron-sdm120", "pzem-004t-v3", "chint-ddsu666"] * 2
 
 
 def configured(kinds):
@@ -27,7 +27,7 @@ def configured(kinds):
     ]
 
 
-@pytest.fixture(params=[SMALL, KINDS], ids=["16 small ones", "12 of four kinds"])
+@pytest.fixture(params=[SMALL, KINDS], ids=["12 small ones", "8 of four kinds"])
 def rig(request, tmp_path):
     with Rig(tmp_path, meters=configured(request.param)) as rig:
         # The time client's first question is over: until then its code is in the heap.
