@@ -21,7 +21,14 @@ class Events:
         self.dropped = 0
 
     def add(self, source, text):
-        """Logs `text` (cut to 120 characters) for the part of the firmware that `source` names."""
+        """Logs `text` (cut to 120 characters) for the part of the firmware that `source` names. Never raises
+        MemoryError: who tells of a lack of memory must come to his end."""
+        try:
+            self._add(source, text)
+        except MemoryError:
+            self.dropped += 1
+
+    def _add(self, source, text):
         now = self._uptime_s()
         if len(text) > _LINE_MAX:
             text = text[: _LINE_MAX - 3] + "..."

@@ -5,6 +5,8 @@ of a step, in two bytes: 13 bits for a whole number of -4095 to 4095, three for 
 none. That is 0.13 % at worst, for up to 40 MW. Who reads it: services/http/history_api.py.
 """
 
+from array import array
+
 from micropython import const
 
 from firmware.readings import GOOD
@@ -22,21 +24,30 @@ class History:
 
     def __init__(self, size, meters, readings):
         self._readings = readings
-        self.rows = []  # (meter, index of the point in its profile)
+        self._meters = meters
+        self._rows = bytearray()  # two for each point: index of its meter, index of the point in the profile
         for number in WANTED:
-            for meter in meters:
+            for k, meter in enumerate(meters):
                 i = meter.profile.numbers.find(bytes((number,)))
-                if i >= 0 and len(self.rows) < _POINTS_MAX:
-                    self.rows.append((meter, i))
-        points = max(len(self.rows), 1)
+                if i >= 0 and len(self) < _POINTS_MAX:
+                    self._rows.extend(bytes((k, i)))
+        points = max(len(self), 1)
         self.steps = size // (2 * points)
         # Whole minutes, and long enough for a day.
         self.step_s = 60 * -(-_SPAN_S // (60 * max(self.steps, 1)))
         self.ring = bytearray(2 * points * self.steps)
         self.newest = 0  # the step that was filled last
         self.closed_s = 0  # uptime of its end
-        self._sums = [0] * points
-        self._counts = [0] * points
+        self._sums = array("f", [0] * points)
+        self._counts = array("H", [0] * points)
+
+    def __len__(self):
+        """How many points are kept."""
+        return len(self._rows) // 2
+
+    def row(self, k):
+        """(meter, index of the point in its profile) of one of them."""
+        return self._meters[self._rows[2 * k]], self._rows[2 * k + 1]
 
     def tick(self, uptime_s):
         """Once a second."""
@@ -47,16 +58,16 @@ class History:
             self.closed_s = uptime_s
 
     def _sample(self):
-        for k, (meter, i) in enumerate(self.rows):
-            value, _, quality = self._readings.read(meter, i)
+        for k in range(len(self)):
+            value, _, quality = self._readings.read(*self.row(k))
             if quality == GOOD and value == value:
                 self._sums[k] += value
                 self._counts[k] += 1
 
     def _close(self):
         self.newest = (self.newest + 1) % self.steps
-        at = 2 * self.newest * len(self.rows)
-        for k in range(len(self.rows)):
+        at = 2 * self.newest * len(self)
+        for k in range(len(self)):
             packed = pack(self._sums[k] / self._counts[k]) if self._counts[k] else 0
             self.ring[at] = packed >> 8
             self.ring[at + 1] = packed & 0xFF

@@ -1,11 +1,17 @@
-"""Meters, the blocks of registers last read from them, and the table of all their points.
+"""Meters, the registers last read from them, and the table of all their points.
 
 A point's id is permanent: meter slot x 256 + the profile's point number. It is the BACnet instance, and four times
 the id is the point's register on unit 255 (docs/contracts.md).
 
-A block holds what the meter said, byte for byte. The poller fills it; Modbus reads are answered from it; readings are
-decoded from it when somebody asks. So a value exists once, and nothing is decoded that nobody wants.
+A meter's registers are kept as it said them, byte for byte, in the blocks of its profile's plan. The poller fills them;
+Modbus reads are answered from them; readings are decoded from them when somebody asks. So a value exists once, and
+nothing is decoded that nobody wants.
+
+A bus has up to 32 meters, in a heap of 128 KiB. So a meter is one object with one array of registers and one of
+numbers: an object for each block would take more than the registers themselves.
 """
+
+from array import array
 
 from micropython import const
 
@@ -18,78 +24,168 @@ FAILING = const(2)  # the last request got no (right) answer
 QUARANTINED = const(3)  # asked only now and then
 STATES = ("unknown", "online", "failing", "quarantined")
 
-
-class Block:
-    """Registers first..end-1 of one function as last read. `good` means: what the cache may answer from."""
-
-    def __init__(self, function, first, count, max_age_ms):
-        self.function = function
-        self.first = first
-        self.end = first + count
-        self.data = bytearray(2 * count)
-        self.view = memoryview(self.data)
-        self.max_age_ms = max_age_ms  # beyond which it may not answer requests
-        self.read_ms = 0  # ticks of the last good read
-        self.read_s = 0  # uptime of it
-        self.seen = False  # was read at least once
-        self.good = False  # may answer requests, until it is too old
-        self.failed = False  # the last read of it failed
-        self.refused = 0  # exception code of the meter to this read, 0 for none
+# Meter.words: first the answer times (firmware.bus.tally), then the counters, then of each block:
+# until when it may answer (ticks, _NOT: it may not), uptime of its last good read in s, and what is to be said of it
+REQUESTS = const(4)
+TIMEOUTS = const(5)
+ERRORS = const(6)
+EXCEPTIONS = const(7)
+MARKS = const(8)
+MARK = const(3)
+_NOT = const(-1)
+SEEN = const(1)  # was read at least once
+FAILED = const(2)  # the last read of it failed
+REFUSED = const(2)  # bits in front of which the exception code of the meter to this read stands, 0 for none
+_COUNT_MASK = const(0x3FFFFFFF)  # a small integer on 32 bits
 
 
 class Meter:
-    """One meter of the configuration. `state` and the counters are kept by the bus."""
+    """One meter of the configuration. `state` and the counters are kept by the bus. `data` are the registers of all
+    blocks, one after the other."""
 
-    ratios = None  # of its transformers (profile_load.ratios); for most meters there are none, and no entry
+    # What is configured seldom is no entry of each meter.
+    bus = 0
+    interval_ms = 5000
+    max_age_ms = 10000
+    timeout_ms = 500
+    retries = 1
+    auto_timeout = False
+    ratios = None  # of its transformers (profile_load.ratios)
 
     def __init__(self, config, profile, ratios=None):
         self.slot = config["slot"]
         self.name = config["name"]
         self.unit = config["unit"]
-        self.bus = config["bus"]
         self.profile_name = config["profile"]
-        self.interval_ms = 1000 * config["interval_s"]
-        self.max_age_ms = 1000 * config["max_age_s"]
-        self.timeout_ms = config["timeout_ms"]
-        self.retries = config["retries"]
-        self.auto_timeout = config["auto_timeout"]
-        if ratios:
-            self.ratios = ratios
         self.profile = profile
-        self.blocks = [Block(function, first, count, self.max_age_ms) for function, first, count in profile.plan]
+        size = sum([count for _, _, count in profile.plan])
+        self.data = bytearray(2 * size)
+        self.words = array("i", [0] * MARKS + [_NOT, 0, 0] * len(profile.plan))
         self.state = UNKNOWN
         self.failures = 0  # in a row
-        self.requests = 0
-        self.timeouts = 0
-        self.errors = 0  # answers that were not taken
-        self.exceptions = 0
-        self.trouble = 0  # how the last exchange ended (firmware.bus.transaction)
-        self.reason = 0  # why the last wrong answer was wrong (modbus.rtu)
-        self.tally = None  # of the bus (firmware.bus.tally)
+        self.trouble = 0  # how the last exchange ended, and why its answer was not taken (Bus.why)
+        self._set("bus", config["bus"])
+        self._set("interval_ms", 1000 * config["interval_s"])
+        self._set("max_age_ms", 1000 * config["max_age_s"])
+        self._set("timeout_ms", config["timeout_ms"])
+        self._set("retries", config["retries"])
+        self._set("auto_timeout", config["auto_timeout"])
+        self._set("ratios", ratios)
+
+    def _set(self, name, value):
+        if value != getattr(Meter, name):
+            setattr(self, name, value)
+
+    @property
+    def requests(self):
+        return self.words[REQUESTS]
+
+    @property
+    def timeouts(self):
+        return self.words[TIMEOUTS]
+
+    @property
+    def errors(self):
+        """Answers that were not taken."""
+        return self.words[ERRORS]
+
+    @property
+    def exceptions(self):
+        return self.words[EXCEPTIONS]
+
+    def count(self, which):
+        """One more of REQUESTS ... EXCEPTIONS."""
+        self.words[which] = self.words[which] + 1 & _COUNT_MASK
 
     def point_id(self, i):
         return self.slot << 8 | self.profile.numbers[i]
 
+    # -- what the bus does with the blocks; k is the number of one in the plan, now_ms the ticks
+
+    def holds(self, function, first, count):
+        """Where the registers of a read are and may answer it, if they are not too old: index into `words` of the
+        ticks until which they may << 16, index into `data`. -1 without them. Allocates nothing."""
+        words = self.words
+        mark = MARKS
+        at = 0
+        for plan in self.profile.plan:
+            begin = first - plan[1]
+            if plan[0] == function and begin >= 0 and begin + count <= plan[2] and words[mark] != _NOT:
+                return mark << 16 | at + 2 * begin
+            mark += MARK
+            at += 2 * plan[2]
+        return -1
+
+    def take(self, k, buf, at, until_ms, uptime_s):
+        """The registers of block k are in buf[at:], and may answer until then (ticks)."""
+        data = self.data
+        begin = self.profile.begins[k]
+        for i in range(2 * self.profile.plan[k][2]):
+            data[begin + i] = buf[at + i]
+        self._mark(k, until_ms, uptime_s, SEEN)
+
+    def refuse(self, k, code):
+        """The meter has answered the read of block k with that exception. False when it did so the last time, too."""
+        at = MARKS + MARK * k
+        says = self.words[at + 2]
+        self._mark(k, _NOT, self.words[at + 1], says & (SEEN | FAILED) | code << REFUSED)
+        return says >> REFUSED != code
+
+    def fail(self, k):
+        """A read of block k has failed."""
+        self.words[MARKS + MARK * k + 2] |= FAILED
+
+    def _mark(self, k, until_ms, read_s, says):
+        at = MARKS + MARK * k
+        words = self.words
+        words[at] = until_ms
+        words[at + 1] = read_s
+        words[at + 2] = says
+
+    def purge(self):
+        """After a failure nothing that this meter said before is passed on as if it were current."""
+        for k in range(len(self.profile.plan)):
+            self.words[MARKS + MARK * k] = _NOT
+            self.fail(k)
+
+    def drop(self, first, count):
+        """These registers are being written: what was read of them may not answer. Input and holding registers are
+        often the same cells: the function of a block does not protect it."""
+        mark = MARKS
+        for plan in self.profile.plan:
+            if first < plan[1] + plan[2] and plan[1] < first + count:
+                self.words[mark] = _NOT
+            mark += MARK
+
+    def expire(self, now_ms, ticks_diff):
+        """What is too old may not answer any more. Ticks wrap, so this must not wait for a reader."""
+        words = self.words
+        for mark in range(MARKS, len(words), MARK):
+            if words[mark] != _NOT and ticks_diff(now_ms, words[mark]) > 0:
+                words[mark] = _NOT
+
 
 class Points:
-    """All meters, by slot and by unit."""
+    """All meters, by slot."""
 
     def __init__(self, meters):
         self.meters = meters
-        self._by_slot = {meter.slot: meter for meter in meters}
-        self.by_unit = {meter.unit: meter for meter in meters}
+        self._of_slot = bytearray(SLOTS)  # index of the meter + 1
+        for k, meter in enumerate(meters):
+            self._of_slot[meter.slot] = k + 1
 
     def __len__(self):
         return sum([len(meter.profile) for meter in self.meters])
 
     def in_slot(self, slot):
         """The meter in that slot, or None."""
-        return self._by_slot.get(slot)
+        k = self._of_slot[slot] if slot < SLOTS else 0
+        return self.meters[k - 1] if k else None
 
     def find(self, point_id):
         """(meter, index of the point in its profile); index -1 when its profile has no such point; None when there is
         no such meter."""
-        meter = self._by_slot.get(point_id >> 8)
+        meter = self.in_slot(point_id >> 8)
         if meter is None:
             return None
         return meter, meter.profile.numbers.find(bytes((point_id & 0xFF,)))

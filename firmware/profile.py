@@ -45,6 +45,11 @@ class Profile:
         self.void = void
         self.plan = plan
         self.blocks = blocks
+        self.begins = []  # of the plan's blocks in the meter's data, which has one after the other
+        begin = 0
+        for _, _, count in plan:
+            self.begins.append(begin)
+            begin += 2 * count
 
     def __len__(self):
         return len(self.numbers)
@@ -58,20 +63,20 @@ class Profile:
         return UNITS[self.rows[_ROW * i]]
 
     def decode(self, i, data, ratios=None):
-        """The value of point `i` from the bytes of its block: an integer, a float, or None when the meter says that it
-        has none (NaN, infinity, the integers of `void`). In the point's unit; accumulating points are always integers.
-        `ratios`: those of the meter (profile_load.ratios), or None."""
+        """The value of point `i` from the registers of all blocks, as bytes: an integer, a float, or None when the meter
+        says that it has none (NaN, infinity, the integers of `void`). In the point's unit; accumulating points are always
+        integers. `ratios`: those of the meter (profile_load.ratios), or None."""
         # What most points need, in a frame of 11 words, which MicroPython keeps off the heap; the rest is below.
         form = _FORM * self.rows[_ROW * i + 1]
         if ratios or self.little or self.void or self.forms[form + 3] & _WHOLE:
             return self._decode(i, data, ratios)
-        i = 2 * self.rows[_ROW * i + 2]
+        i = self.begins[self.blocks[i]] + 2 * self.rows[_ROW * i + 2]
         return _scaled(_unpack_from(_CODES[self.forms[form]], data, i)[0], self.forms[form + 1], self.forms[form + 2])
 
     def _decode(self, i, data, ratios):
         """The same for words in the other order, accumulating points, ratios, integers that mean "no value"."""
         form = _FORM * self.rows[_ROW * i + 1]
-        at = 2 * self.rows[_ROW * i + 2]
+        at = self.begins[self.blocks[i]] + 2 * self.rows[_ROW * i + 2]
         forms = self.forms
         kind = forms[form]
         numerator = forms[form + 1]

@@ -2,11 +2,13 @@
 
 from micropython import const
 
+from firmware.points import FAILED, MARK, MARKS, REFUSED, SEEN
+
 GOOD = const(0)
-STALE = const(1)  # older than it should be by now
-FAILED = const(2)  # the meter's last answer to this read was missing or wrong; the value is from before
-NEVER = const(3)  # not read yet since boot
-NO_VALUE = const(4)  # the meter answers, and says that it has no value (NaN) or no such register
+_STALE = const(1)  # older than it should be by now
+_FAILED = const(2)  # the meter's last answer to this read was missing or wrong; the value is from before
+_NEVER = const(3)  # not read yet since boot
+_NO_VALUE = const(4)  # the meter answers, and says that it has no value (NaN) or no such register
 QUALITIES = ("good", "stale", "failed", "never", "no_value")
 _LATE = const(3)  # intervals after which a value counts as stale
 
@@ -19,21 +21,23 @@ class Readings:
 
     def read(self, meter, i):
         """Point `i` of the meter: value in its unit (int, float or None), seconds since it was read (None: it never
-        was), and one of GOOD ... NO_VALUE."""
-        block = meter.blocks[meter.profile.blocks[i]]
-        if not block.seen:
-            return None, None, NO_VALUE if block.refused else NEVER
-        age_s = self._uptime_s() - block.read_s
-        i = meter.profile.decode(i, block.data, meter.ratios)  # a name less: this frame stays off the heap
-        quality = _quality(meter, block, i, age_s)
-        return i, age_s, quality
+        was), and how good it is, as an index into QUALITIES."""
+        # No more names than this: the frame stays off the heap.
+        age_s = MARKS + MARK * meter.profile.blocks[i]
+        says = meter.words[age_s + 2]
+        if not says & SEEN:
+            return None, None, _NO_VALUE if says >> REFUSED else _NEVER
+        age_s = self._uptime_s() - meter.words[age_s + 1]
+        i = meter.profile.decode(i, meter.data, meter.ratios)
+        says = _quality(says, i, age_s, meter.interval_ms)
+        return i, age_s, says
 
 
-def _quality(meter, block, value, age_s):
-    if block.refused:
-        return NO_VALUE
-    if block.failed:
-        return FAILED
+def _quality(says, value, age_s, interval_ms):
+    if says >> REFUSED:
+        return _NO_VALUE
+    if says & FAILED:
+        return _FAILED
     if value is None:
-        return NO_VALUE
-    return STALE if age_s > _LATE * meter.interval_ms // 1000 else GOOD
+        return _NO_VALUE
+    return _STALE if age_s > _LATE * interval_ms // 1000 else GOOD

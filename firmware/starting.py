@@ -52,11 +52,18 @@ def _load_config():
 
 
 def _load_points(configs):
-    """Meters with their profiles, one profile for all meters of a kind."""
+    """Meters with their profiles, one profile for all meters of a kind. Takes each from `configs`, for the heap has no
+    room for both of all; and its name is copied, or it would stay behind where the others were and break the room in
+    pieces."""
     from firmware import profile_load
 
     profiles = {}
+    names = {}
     meters = []
-    for one in configs:
+    configs.reverse()
+    while configs:
+        one = configs.pop()
+        one["name"] = (one["name"] + " ")[:-1]
+        one["profile"] = names.setdefault(one["profile"], one["profile"])
         meters.append(Meter(one, profile_load.of_meter(one, profiles), profile_load.ratios(one)))
     return Points(meters)

@@ -18,6 +18,7 @@ from modbus import pdu, rtu
 OK = 0
 _UNITS = const(248)  # Serial Line V1.02, 2.2: 0 is the broadcast, 248 to 255 are reserved
 _CLOSED = const(255)
+_AROUND = const(3)  # unit and CRC
 
 
 class Request:
@@ -29,7 +30,7 @@ class Request:
 
     def __init__(self, owner):
         self.owner = owner
-        self.frame = bytearray(rtu.ADU_MAX)
+        self.frame = bytearray()  # as long as the longest that it has had: for most clients a read's eight bytes
         self.length = 0
         self.unit = 0
         self.first = False
@@ -39,6 +40,8 @@ class Request:
         """Takes the PDU buf[at:at+n] for `unit`; n is at most 253."""
         self.unit = unit
         self.reads = pdu.is_read(buf, at, n)
+        if len(self.frame) < n + _AROUND:
+            self.frame = bytearray(n + _AROUND)
         self.length = rtu.build(self.frame, unit, buf, at, n)
 
     def equals(self, other):

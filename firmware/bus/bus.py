@@ -28,6 +28,8 @@ _CALIBRATED_AFTER = const(20)  # answers
 _CALIBRATED_MIN_MS = const(100)
 _LOAD_S = const(60)
 _HELD_MS = const(1000)
+_RESULT = const(0x0F)  # of Meter.trouble
+_REASON = const(4)  # its bits in front of which there is the reason
 _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
 
 
@@ -40,8 +42,6 @@ class Bus:
         self.meters = meters
         self.by_unit = {meter.unit: meter for meter in meters}
         self.counters = transaction.Counters()
-        for meter in meters:
-            meter.tally = tally.new()
         self.poller = Poller(meters)
         self.wire = None
         self.line_error = None
@@ -95,20 +95,20 @@ class Bus:
             self._queue.remove(request)
 
     def cached(self, unit, function, first, count):
-        """The block that may answer a read of count registers from `first`, or None. Allocates nothing."""
+        """Where in the meter of that unit (`by_unit`) the registers are that may answer a read, as Meter.holds() gives
+        it; -1 when none may. Allocates nothing."""
         meter = self.by_unit.get(unit)
         if meter is None:
-            return None
-        for block in meter.blocks:
-            if (
-                block.good
-                and block.function == function
-                and block.first <= first
-                and first + count <= block.end
-                and seam.ticks_diff(seam.ticks_ms(), block.read_ms) <= block.max_age_ms
-            ):
-                return block
-        return None
+            return -1
+        place = meter.holds(function, first, count)
+        if place >= 0 and seam.ticks_diff(seam.ticks_ms(), meter.words[place >> 16]) > 0:
+            return -1
+        return place
+
+    def tallied(self, words, unit):
+        """((shortest, mean, longest) answer time in ms or None, [(code, times)] of the exceptions) of a meter, or with
+        the tally of the counters and unit 0 of the whole bus."""
+        return tally.times_ms(words), tally.exceptions(self.counters.codes, unit)
 
     def waiting(self):
         return len(self._queue)
@@ -130,10 +130,10 @@ class Bus:
             if self.guest is not None:
                 await self._host(self.guest)
                 continue
-            one = self.poller.due()
-            wait_ms = _IDLE_MS if one is None else seam.ticks_diff(one.due_ms, seam.ticks_ms())
+            k = self.poller.due()
+            wait_ms = _IDLE_MS if k < 0 else seam.ticks_diff(self.poller.due_ms(k), seam.ticks_ms())
             # A poll that was held up goes first, or the next request that fails would hold it up again.
-            before = wait_ms <= 0 and (self._in_a_row >= _IN_A_ROW or one.held_ms > 0)
+            before = wait_ms <= 0 and (self._in_a_row >= _IN_A_ROW or self.poller.held_ms(k) > 0)
             request, held_ms = (None, 0) if before else self._next()
             if request is not None:
                 self._in_a_row += 1
@@ -143,7 +143,7 @@ class Bus:
             if wait_ms > 0:
                 await self._waker.wait_ms(min(wait_ms, held_ms))
             else:
-                await self._poll(one)
+                await self._poll(k)
 
     def close(self):
         if self.wire is not None:
@@ -179,7 +179,7 @@ class Bus:
             self._events.add("bus", "bus %d: polling goes on" % self.number)
 
     def expire(self):
-        """Once a second: what is too old may not answer any more. Ticks wrap, so this must not wait for a reader."""
+        """Once a second: what is too old may not answer any more."""
         self._seconds += 1
         if self._seconds >= _LOAD_S:
             busy_ms = self.counters.busy_ms - self._busy_mark
@@ -188,9 +188,7 @@ class Bus:
             self._seconds = 0
         now = seam.ticks_ms()
         for meter in self.meters:
-            for block in meter.blocks:
-                if block.good and seam.ticks_diff(now, block.read_ms) > block.max_age_ms:
-                    block.good = False
+            meter.expire(now, seam.ticks_diff)
 
     def _next(self):
         """(the client's request that goes next or None, how long those that wait are held up). A request is held up
@@ -223,7 +221,7 @@ class Bus:
         self._events.add("bus", "bus %d: line lost: %r" % (self.number, self.line_error))
         self.wire = None
         for meter in self.meters:
-            _purge(meter)
+            meter.purge()
 
     def _fail_all(self, code):
         while self._queue:
@@ -272,21 +270,21 @@ class Bus:
         if await self.wire.broadcast(request.frame, request.length) == transaction.LINE_DOWN:
             self._lost()
 
-    async def _poll(self, one):
-        meter = one.meter
-        block = meter.blocks[one.index]
+    async def _poll(self, k):
+        meter = self.meters[k]
+        block = self.poller.block(k)
+        function, first, count = meter.profile.plan[block]
         frame = self._frame
         frame[0] = meter.unit
-        frame[1] = block.function
-        frame[2] = block.first >> 8
-        frame[3] = block.first & 0xFF
-        count = block.end - block.first
+        frame[1] = function
+        frame[2] = first >> 8
+        frame[3] = first & 0xFF
         frame[4] = count >> 8
         frame[5] = count & 0xFF
         length = rtu.close(frame, 6)
         held_ms = self._late.left_ms(frame, length)
         if held_ms:
-            self.poller.hold(one, held_ms)
+            self.poller.hold(k, held_ms)
             return
         # A probe is not repeated: the meter is most likely still silent, and others wait.
         retries = 0 if meter.state == points.QUARANTINED else meter.retries
@@ -296,31 +294,23 @@ class Bus:
         if answered:
             self._take(meter, block)
         else:
-            block.failed = True
-        self.poller.done(one, answered)
+            meter.fail(block)
+        self.poller.done(k, answered)
 
     def _take(self, meter, block):
         """The poller's answer into its block."""
         wire = self.wire
         if wire.rx[wire.at + 1] & 0x80:
             code = wire.rx[wire.at + 2]
-            if code != block.refused:
+            if meter.refuse(block, code):
+                function, first, count = meter.profile.plan[block]
                 self._events.add(
                     "bus", "meter %s refuses registers %d to %d of function %d: exception %d"
-                    % (meter.name, block.first, block.end - 1, block.function, code)
+                    % (meter.name, first, first + count - 1, function, code)
                 )  # fmt: skip
-            block.refused = code
-            block.good = False
             return
-        data = block.data
-        at = wire.at + 3
-        for i in range(len(data)):
-            data[i] = wire.rx[at + i]
-        block.refused = 0
-        block.seen = block.good = True
-        block.failed = False
-        block.read_ms = seam.ticks_ms()
-        block.read_s = self._uptime_s()
+        until_ms = seam.ticks_add(seam.ticks_ms(), meter.max_age_ms)
+        meter.take(block, wire.rx, wire.at + 3, until_ms, self._uptime_s())
 
     async def _exchange(self, frame, length, meter, retries):
         slowest_ms = _TIMEOUT_MS if meter is None else meter.timeout_ms
@@ -338,30 +328,30 @@ class Bus:
     @staticmethod
     def why(meter):
         """What is wrong with the meter, as a text; "" when nothing is."""
-        if meter.trouble == transaction.WRONG:
-            return "wrong answers (%s)" % rtu.REASONS[meter.reason]
+        if meter.trouble & _RESULT == transaction.WRONG:
+            return "wrong answers (%s)" % rtu.REASONS[meter.trouble >> _REASON]
         return "silent" if meter.trouble == transaction.TIMED_OUT else ""
 
     @staticmethod
     def timeout_ms(meter):
         """With auto_timeout three times the longest answer, once there were enough; at first, and after a failure, what
         is configured."""
-        if meter.auto_timeout and not meter.failures and tally.answers(meter.tally) >= _CALIBRATED_AFTER:
-            return min(max(3 * tally.longest_ms(meter.tally), _CALIBRATED_MIN_MS), meter.timeout_ms)
+        if meter.auto_timeout and not meter.failures and tally.answers(meter.words) >= _CALIBRATED_AFTER:
+            return min(max(3 * tally.longest_ms(meter.words), _CALIBRATED_MIN_MS), meter.timeout_ms)
         return meter.timeout_ms
 
     def _note(self, meter, result):
         """What an exchange says of the meter's state. A line that is gone says nothing of it."""
         if result == transaction.LINE_DOWN:
             return
-        meter.requests += 1
+        meter.count(points.REQUESTS)
         meter.trouble = result
         if result == transaction.ANSWERED:
             wire = self.wire
             if wire.rx[wire.at + 1] & 0x80:
-                meter.exceptions += 1
-                tally.exception(meter.tally, wire.rx[wire.at + 2])
-            tally.answer(meter.tally, wire.answer_ms)
+                meter.count(points.EXCEPTIONS)
+                tally.exception(self.counters.codes, meter.unit, wire.rx[wire.at + 2])
+            tally.answer(meter.words, wire.answer_ms)
             meter.failures = 0
             if meter.state != points.ONLINE:
                 self._events.add("bus", "meter %s (unit %d) answers" % (meter.name, meter.unit))
@@ -370,11 +360,11 @@ class Bus:
                 meter.state = points.ONLINE
             return
         if result == transaction.TIMED_OUT:
-            meter.timeouts += 1
+            meter.count(points.TIMEOUTS)
         elif result == transaction.WRONG:
-            meter.errors += 1
-            meter.reason = self.wire.reason
-        _purge(meter)
+            meter.count(points.ERRORS)
+            meter.trouble |= self.wire.reason << _REASON
+        meter.purge()
         meter.failures += 1
         if meter.failures >= _QUARANTINE_AFTER:
             if meter.state != points.QUARANTINED:
@@ -397,13 +387,6 @@ def _tell(request, code, buf, at, n):
         request.owner.fail(error)
 
 
-def _purge(meter):
-    """After a failure nothing that this meter said before is passed on as if it were current."""
-    for block in meter.blocks:
-        block.good = False
-        block.failed = True
-
-
 def _drop_written(meter, frame, length):
     """Takes what a write overlaps out of the cache; all of the meter's when it cannot be told what is written."""
     function = frame[1]
@@ -414,7 +397,4 @@ def _drop_written(meter, frame, length):
         first, count = frame[2] << 8 | frame[3], frame[4] << 8 | frame[5]
     elif function == 23:
         first, count = frame[6] << 8 | frame[7], frame[8] << 8 | frame[9]
-    for block in meter.blocks:
-        # Input and holding registers are often the same cells: the function of the block does not protect it.
-        if first < block.end and block.first < first + count:
-            block.good = False
+    meter.drop(first, count)

@@ -1,8 +1,10 @@
-"""Counts of one meter or one bus that would be too many attributes: exceptions by code, and how long answers took.
+"""Counts of one meter or one bus that would be too many attributes: how long answers took, and exceptions by code.
 
-A tally is an array of 16 numbers of 32 bits, for a board may have 64 meters: 0 to 11 are exceptions by code (what has
-none of the codes of Application Protocol 7 is counted at 0), then the answer times in ms from the request's last bit:
-shortest, longest, their sum and their number (sum and number are halved together before the sum would overflow).
+Answer times are the first four numbers of an array of 32 bits, in ms from the request's last bit: shortest, longest,
+their sum and their number (sum and number are halved together before the sum would overflow).
+
+Exceptions are counted in one dict for all of a bus, by unit (0: all of the bus) and code, for most meters never give
+any. What has none of the codes of Application Protocol 7 is counted at 0.
 """
 
 from array import array
@@ -10,19 +12,28 @@ from array import array
 from micropython import const
 
 CODES = const(12)
-_MIN = const(12)
-_MAX = const(13)
-_SUM = const(14)
-_COUNT = const(15)
+_MIN = const(0)
+_MAX = const(1)
+_SUM = const(2)
+_COUNT = const(3)
 _SUM_MAX = const(0x3FFFFFFF)  # a small integer on 32 bits
+_UNIT = const(4)  # bits in front of which the unit stands
 
 
 def new():
-    return array("L", [0] * 16)
+    return array("i", [0] * 4)
 
 
-def exception(tally, code):
-    tally[code if code < CODES else 0] += 1
+def exception(codes, unit, code):
+    """`unit`: one of the meters, or 0, so that there is no end of different ones."""
+    key = unit << _UNIT | (code if code < CODES else 0)
+    codes[key] = codes.get(key, 0) + 1 & _SUM_MAX
+
+
+def exceptions(codes, unit):
+    """[(code, times)] of those that have come."""
+    counted = [(code, codes.get(unit << _UNIT | code, 0)) for code in range(CODES)]
+    return [one for one in counted if one[1]]
 
 
 def answer(tally, ms):

@@ -46,6 +46,7 @@ class Counters:
         self.echoes = 0  # of our own request, where the line repeats it
         self.kinds = [0] * len(rtu.REASONS)  # of `crc` and `foreign`, by what was wrong
         self.tally = tally.new()
+        self.codes = {}  # exceptions by unit and code (firmware.bus.tally)
 
 
 def gap_us(baud):
@@ -281,7 +282,7 @@ class Transaction:
             counters.echoes += 1
         if self.rx[self.at + 1] & 0x80:
             counters.exceptions += 1
-            tally.exception(counters.tally, self.rx[self.at + 2])
+            tally.exception(counters.codes, 0, self.rx[self.at + 2])
         return True
 
     def _echo_end(self):

@@ -6,6 +6,7 @@ server spins when accept fails. Here a ready stream costs one list search in C a
 
 import asyncio
 import errno
+import gc
 import io
 import socket
 import sys
@@ -67,7 +68,7 @@ class _Reactor(core.IOQueue):
                 try:
                     owner.on_ready(events)
                 except Exception as error:
-                    owner.fail(error)
+                    _fail(owner, error)
                 if self.changed:
                     break  # the set under the iterator has changed; what is left is still ready in the next turn
             # No newcomer before the others' input: while owners come and go this waits for the next turn.
@@ -78,7 +79,7 @@ class _Reactor(core.IOQueue):
                         try:
                             owner.on_ready(READ)
                         except Exception as error:
-                            owner.fail(error)
+                            _fail(owner, error)
             task = first_task()
             if task is None:
                 return
@@ -98,6 +99,15 @@ class _Reactor(core.IOQueue):
             self._dequeue(stream)
         else:
             self.poller.modify(stream, WRITE if waiting[0] is None else READ)
+
+
+def _fail(owner, error):
+    """Tells an owner of what it has raised. That it is short of memory even for that must not end the firmware."""
+    try:
+        owner.fail(error)
+    except MemoryError:
+        gc.collect()
+        owner.fail(error)
 
 
 class Waker:

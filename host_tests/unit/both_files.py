@@ -77,9 +77,9 @@ def test_the_profiles_of_the_tree_load():
     for name in names:
         profile = profile_load.load(name)
         assert len(profile.names()) == len(profile)
+        data = bytearray(2 * sum([count for _, _, count in profile.plan]))
         for i in range(len(profile)):
-            size = 2 * profile.plan[profile.blocks[i]][2]
-            assert profile.decode(i, bytearray(size)) == 0
+            assert profile.decode(i, data) == 0
 
 
 def test_energy_keeps_its_last_watt_hour_beyond_24_and_31_bits():

@@ -7,11 +7,13 @@ from firmware import VERSION, points, profile_load
 from firmware.bus import tally
 from firmware.bus.bus import Bus
 from firmware.events import Events
+from firmware.history import History
 from firmware.net.budget import REASONS, SERVICES, Budget
 from firmware.readings import Readings
 from firmware.services.http.api import Api
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
+from host_tests.blocks import live
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import defaults
 
@@ -35,7 +37,7 @@ def _meter():
     given = defaults(schema.METER, slot=5, name="main", unit=17, profile="eastron-sdm630")
     meter = points.Meter(given, profile_load.load("eastron-sdm630"))
     meter.state = points.ONLINE
-    for k, block in enumerate(meter.blocks):
+    for k, block in enumerate(live(meter)):
         for i in range(0, len(block.data), 4):
             block.data[i : i + 4] = struct.pack(">f", 100 * k + i + 0.5)
         block.seen = block.good = True
@@ -96,13 +98,13 @@ def make():
         events=events,
         modbus=SimpleNamespace(counters=counters),
         ntp=ntp,
-        history=SimpleNamespace(step_s=180, steps=2, closed_s=5, rows=[(meter, 0)]),
+        history=History(8, [meter], readings),
         forget=lambda *names: None,
         pack=lambda on: None,
         meter=meter,
         scan=SimpleNamespace(running=True, done=3, total=9, error=None, found=[(3, 9600, "8N1", ["pzem-004t-v3"])]),
     )
-    tally.answer(meter.tally, 9)
+    tally.answer(meter.words, 9)
     tally.answer(bus.counters.tally, 9)
     app.gateway = Unit255(app, budget, table, readings, [bus])
     app.gateway.server_counters = counters

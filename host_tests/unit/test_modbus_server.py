@@ -6,12 +6,13 @@ import struct
 
 import pytest
 
-from firmware import config, points
+from firmware import config, points, profile_load
 from firmware.bus import OK, Router
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.server import ModbusConnection, Server
 from host_tests.unit import the_schema as schema
+from host_tests.unit.blocks import LiveBlock
 from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
 
 CONFIG = config.default()["modbus"] | {"port": 0}
@@ -46,15 +47,17 @@ class FakeBus:
         self.requests = []
         self.withdrawn = []
         self.blocks = []
+        self.by_unit = {}
         self.code = OK
         self.config = {"broadcast": False}
         self.broadcasts = []
 
     def cached(self, unit, function, first, count):
         for block_unit, block in self.blocks:
-            if (block_unit, block.function) == (unit, function) and block.first <= first and first + count <= block.end:
-                return block
-        return None
+            self.by_unit[block_unit] = block.meter
+            if block_unit == unit:
+                return block.meter.holds(function, first, count)
+        return -1
 
     def submit(self, request):
         if self.code == OK:
@@ -512,7 +515,13 @@ def test_every_function_that_only_reads_is_passed_on(make, pdu):
 
 
 def block(function=4, first=100, count=10):
-    made = points.Block(function, first, count, 10000)
+    """Of a meter that has only this one."""
+    rows = [[k + 1, f"p{k}", function, first + k, "uint16", 1, "", "instantaneous"] for k in (0, count - 1)]
+    profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows, "gap": 0})
+    profile.plan = [(function, first, count)]
+    given = {"slot": 0, "name": "m", "unit": 1, "profile": "test"}
+    made = LiveBlock(points.Meter(defaults(schema.METER, **given), profile), 0)
+    made.good = made.seen = True
     made.data[:] = bytes((17 * k + 3) & 0xFF for k in range(2 * count))
     return made
 

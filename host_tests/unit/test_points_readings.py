@@ -90,7 +90,7 @@ def test_meters_are_found_by_slot_and_unit_and_all_points_counted():
     table = points.Points(meters)
     assert table.in_slot(0) is meters[1]
     assert table.in_slot(1) is None
-    assert table.by_unit == {17: meters[0], 1: meters[1]}
+    assert table.in_slot(64) is None
     assert len(table) == 6
 
 
@@ -100,6 +100,33 @@ def test_two_meters_of_a_kind_share_the_profile_but_no_block():
     one.blocks[0].data[0] = 1
     assert other.blocks[0].data[0] == 0
     assert one.profile is other.profile
+
+
+def test_a_block_says_what_the_bus_has_noted_of_it():
+    meter = make_meter()
+    blocks = meter.blocks
+    assert len(blocks) == 2
+    assert [(one.seen, one.good, one.failed, one.refused) for one in blocks] == [(False, False, False, 0)] * 2
+    meter.take(1, b"..\x01\x02\x03\x04", 2, 5000, 77)
+    assert [(one.seen, one.good, one.read_s, bytes(one.data)) for one in blocks] == [
+        (False, False, 0, bytes(6)), (True, True, 77, b"\x01\x02\x03\x04"),
+    ]  # fmt: skip
+    meter.fail(1)
+    assert (blocks[1].failed, blocks[1].good) == (True, True)
+    assert meter.refuse(1, 2), "it did not before"
+    assert not meter.refuse(1, 2)
+    assert (blocks[1].refused, blocks[1].good, blocks[1].seen, blocks[1].read_s) == (2, False, True, 77)
+    meter.take(1, bytes(4), 0, 5000, 78)
+    assert (blocks[1].refused, blocks[1].failed, blocks[1].good) == (0, False, True)
+    meter.purge()
+    assert [(one.failed, one.good) for one in blocks] == [(True, False)] * 2
+
+
+def test_settings_that_are_the_usual_ones_are_no_entries_of_the_meter():
+    usual = points.Meter(defaults(schema.METER, slot=1, name="m", unit=2, profile="test"), make_meter().profile)
+    assert (usual.bus, usual.interval_ms, usual.max_age_ms, usual.timeout_ms, usual.retries) == (0, 5000, 10000, 500, 1)
+    assert usual.auto_timeout is False
+    assert len(vars(usual)) <= 12, "MicroPython's next larger map has room for 17"
 
 
 # -- readings

@@ -145,12 +145,11 @@ def test_inverted_import_and_export_change_places():
     )  # fmt: skip
 
     def all_of(parsed):
-        values = {}
-        for i, number in enumerate(parsed.numbers):
-            function, first, count = parsed.plan[parsed.blocks[i]]
-            data = struct.pack(f">{count}H", *((first + k if k % 2 else 0) for k in range(count)))
-            values[number] = parsed.decode(i, data)
-        return values
+        data = b"".join(
+            struct.pack(f">{count}H", *((first + k if k % 2 else 0) for k in range(count)))
+            for _, first, count in parsed.plan
+        )
+        return {number: parsed.decode(i, data) for i, number in enumerate(parsed.numbers)}
 
     was, now = all_of(plain), all_of(turned)
     swapped = {32: 36, 36: 32, 33: 37, 37: 33, 44: 48, 48: 44, 47: 51, 51: 47}

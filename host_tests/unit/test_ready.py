@@ -33,8 +33,6 @@ def bench(monkeypatch, events, clock):
 @pytest.fixture
 def cached(bench, clock):
     one = block(4, 100, 125)
-    one.good = one.seen = True
-    one.read_ms = clock.ticks_ms()
     bench.bus.blocks.append((1, one))
     return one
 
@@ -83,7 +81,7 @@ def test_what_was_read_again_is_in_the_very_next_reply(bench, cached, clock):
     for value in range(5):
         clock.us += 1_000_000
         cached.data[:] = bytes([value]) * 250
-        cached.read_ms = clock.ticks_ms()
+        cached.read()
         peer.feed(read(9, 1, 4, 100, 10))
         assert peer.take() == adu(9, 1, 4, 20, bytes([value]) * 20)
 
@@ -100,7 +98,7 @@ def test_what_may_not_answer_any_more_goes_to_the_bus(bench, cached):
 
 def test_what_is_too_old_goes_to_the_bus_on_the_millisecond(bench, cached, clock):
     peer = ready_client(bench, cached)
-    clock.us = 1000 * (cached.read_ms + cached.max_age_ms)
+    clock.us = 1000 * cached.until_ms
     peer.feed(read(4, 1, 4, 100, 10))
     assert peer.take() == reply(4, cached)
     bench.bus.blocks.clear()
@@ -145,7 +143,7 @@ def test_a_client_that_does_not_read_gets_the_reply_of_its_time(bench, cached, c
     then = reply(4, cached)
     clock.us += 1_000_000
     cached.data[:] = bytes([7]) * 250
-    cached.read_ms = clock.ticks_ms()
+    cached.read()
     other.feed(read(0x7777, 1, 4, 100, 10))
     peer.room = None
     peer.settle()

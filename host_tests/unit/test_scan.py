@@ -160,7 +160,7 @@ def test_the_bus_lets_it_have_the_line(clock, events):
 
     field = Field(clock, {(9600, "8N1"): {3: zeros}})
     bus = Bus(0, CONFIG, field.open_line, [], events, lambda: 0)
-    bus.poller.rounds = []
+    bus.poller.meters = []
 
     async def test():
         task = asyncio.ensure_future(bus.run())

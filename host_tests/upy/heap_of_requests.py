@@ -11,6 +11,7 @@ import sys
 
 from firmware import app, board
 from firmware.net import seam
+from firmware.points import ONLINE
 
 REQUESTS = int(sys.argv[1])
 WARM = 200
@@ -23,7 +24,7 @@ async def answered(counters, wanted):
 
 async def measure(gateway):
     gateway.start()
-    while not all([block.good for meter in gateway.points.meters for block in meter.blocks]):
+    while not all([meter.state == ONLINE for meter in gateway.points.meters]):
         await asyncio.sleep_ms(20)
     counters = gateway.modbus.counters
     print("asked for")

@@ -10,6 +10,7 @@ import gc
 from micropython import const
 
 _ROOM = const(20480)  # bytes: ten Modbus clients and a request are to fit as well
+_RESERVE = const(2048)  # bytes: what answers must not take the room of those who poll
 _PACKAGE = "firmware.services.http."
 _POLLED = ("status_api", "readings_api", "sockets_api", "bus_api", "scan_api", "history_api")
 
@@ -37,12 +38,12 @@ _ROUTES = (
     "\n"
 )
 # What those modules load in their turn.
+# One text, which is taken apart when it is used.
 _BORROWED = (
-    "firmware.config_check", "firmware.config_lists", "firmware.config_rules", "firmware.config_sections",
-    "firmware.json_file", "firmware.profile_check", "firmware.profile_load", "firmware.schema",
-    "firmware.services.http.settings", "firmware.services.http.upload", "firmware.store", "firmware.strict_json",
-    "firmware.services.http.given", "scram",
-)  # fmt: skip
+    "firmware.config_check firmware.config_lists firmware.config_rules firmware.config_sections firmware.json_file "
+    "firmware.profile_check firmware.profile_load firmware.schema firmware.services.http.settings "
+    "firmware.services.http.upload firmware.store firmware.strict_json firmware.services.http.given scram"
+)
 
 
 class Api:
@@ -81,7 +82,7 @@ class Api:
         try:
             return getattr(_part(name), function)(self._app, *given)
         finally:
-            self.forget(_PACKAGE + name, *_BORROWED)
+            self.forget(_PACKAGE + name, *_BORROWED.split(" "))
 
     def _load(self, name):
         part = self._parts.get(name)
@@ -95,7 +96,11 @@ class Api:
             finally:
                 self.pack(False)
                 # Nobody else may hold it.
-                self.forget(_PACKAGE + name, *_BORROWED)
+                self.forget(_PACKAGE + name, *_BORROWED.split(" "))
+            if hasattr(gc, "mem_free") and gc.mem_free() < _RESERVE:
+                part = None
+                self.drop()
+                raise MemoryError
             self._parts[name] = part
         return part
 

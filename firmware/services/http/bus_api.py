@@ -8,7 +8,6 @@ import json
 
 from firmware.points import STATES
 
-_CODES = 12  # of firmware.bus.tally
 _KINDS = ("crc", "unit", "function", "length", "content")  # modbus.rtu.REASONS but the first
 
 
@@ -29,31 +28,26 @@ def document(app):
         ) % (
             "," if k else "", bus.number, bus.load_percent, bus.waiting(), "false" if bus.guest is None else "true",
             counters.sent, counters.answered, counters.timeouts, counters.retries, kinds, counters.echoes,
-            counters.noise_bytes, counters.stale_bytes, _tally(counters.tally),
+            counters.noise_bytes, counters.stale_bytes, _tally(*bus.tallied(counters.tally, 0)),
         )  # fmt: skip
     yield '],"meters":['
     first = True
     for bus in app.buses:
-        for one in bus.poller.rounds:
-            meter = one.meter
+        for k, meter in enumerate(bus.meters):
             plan = ",".join(["[%d,%d,%d]" % block for block in meter.profile.plan])
             yield (
                 '%s{"slot":%d,"name":%s,"unit":%d,"bus":%d,"state":"%s","reason":%s,"interval_ms":%d,"kept_ms":%s,'
                 '"missed":%d,"timeout_ms":%d,%s,"plan":[%s]}'
             ) % (
                 "" if first else ",", meter.slot, json.dumps(meter.name), meter.unit, meter.bus, STATES[meter.state],
-                json.dumps(bus.why(meter)), meter.interval_ms, one.period_ms or "null", one.missed,
-                bus.timeout_ms(meter), _tally(meter.tally), plan,
+                json.dumps(bus.why(meter)), meter.interval_ms, bus.poller.kept_ms(k) or "null", bus.poller.missed(k),
+                bus.timeout_ms(meter), _tally(*bus.tallied(meter.words, meter.unit)), plan,
             )  # fmt: skip
             first = False
     yield "]}"
 
 
-def _tally(tally):
+def _tally(times, exceptions):
     """Answer times and exceptions by code, as two members of an object."""
-    count = tally[_CODES + 3]
-    times = "null"
-    if count:
-        times = '{"min":%d,"mean":%d,"max":%d}' % (tally[_CODES], tally[_CODES + 2] // count, tally[_CODES + 1])
-    codes = ",".join(['"%d":%d' % (code, tally[code]) for code in range(_CODES) if tally[code]])
-    return '"answer_ms":%s,"exceptions":{%s}' % (times, codes)
+    shown = '{"min":%d,"mean":%d,"max":%d}' % times if times else "null"
+    return '"answer_ms":%s,"exceptions":{%s}' % (shown, ",".join(['"%d":%d' % one for one in exceptions]))

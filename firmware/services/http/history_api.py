@@ -33,14 +33,18 @@ def _values(app, history, point_id):
 
 def points(history):
     """Ids of the points that are kept."""
-    return [meter.point_id(i) for meter, i in history.rows]
+    ids = []
+    for k in range(len(history)):
+        meter, i = history.row(k)
+        ids.append(meter.point_id(i))
+    return ids
 
 
 def values(history, point_id):
     """Yields the values of a point, the oldest first: numbers, and None where there is none."""
     k = points(history).index(point_id)
     for step in range(1, history.steps + 1):
-        at = 2 * ((history.newest + step) % history.steps * len(history.rows) + k)
+        at = 2 * ((history.newest + step) % history.steps * len(history) + k)
         yield unpack(history.ring[at] << 8 | history.ring[at + 1])
 
 

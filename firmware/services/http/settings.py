@@ -3,7 +3,7 @@ that it does not name."""
 
 import json
 
-from firmware import json_file, store
+from firmware import json_file
 
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
@@ -28,6 +28,8 @@ def _readable(app):
         _walk(app, PATH)
         return PATH, 0
     except (OSError, ValueError):
+        from firmware import store
+
         return store.newest(LAST_GOOD) or (None, 0)
 
 

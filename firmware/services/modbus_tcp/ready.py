@@ -20,26 +20,29 @@ _REPLIES_MAX = const(12)
 _BYTES_MAX = const(2048)
 _SEEN = const(32)
 _KEEP_S = const(60)
+_NEVER = (-1,)
 
 
 class Reply:
-    """The reply `adu` to the request whose bytes from the protocol id on are `key`: registers of `block` from the one
-    at byte `skip` of it. `read_ms` is that of the block's data in it."""
+    """The reply `adu` to the request whose bytes from the protocol id on are `key`: registers of a meter, from byte
+    `skip` of its data on. words[mark] are the ticks until which they may answer; they are others with each read of the
+    meter, and `until_ms` are those of what `adu` holds."""
 
     def __init__(self, key, size):
         self.key = key
         self.adu = bytearray(size)
         self.size = size
-        self.block = None
+        self.data = b""
+        self.words = _NEVER
+        self.mark = 0
         self.skip = 0
-        self.read_ms = -1
+        self.until_ms = -1
 
     def fill(self):
-        """Takes what the block holds now."""
-        block = self.block
+        """Takes what the meter's registers are now."""
         skip = self.skip
-        self.adu[9:] = block.view[skip : skip + self.size - 9]
-        self.read_ms = block.read_ms
+        self.adu[9:] = memoryview(self.data)[skip : skip + self.size - 9]
+        self.until_ms = self.words[self.mark]
 
 
 NONE = Reply(b"", 0)  # of a connection that has not repeated anything: equals no request
@@ -75,9 +78,9 @@ class Replies:
         key = self.key
         return self._replies[self._keys.index(key)] if key in self._keys else NONE
 
-    def keep(self, out, length, block, skip):
-        """The request at the front of rx was answered from `block`, from byte `skip` of its data on, by the ADU
-        out[:length]. Keeps the reply if it may well be wanted again."""
+    def keep(self, out, length, meter, place):
+        """The request at the front of rx was answered from `place` (Meter.holds) of the meter by the ADU out[:length].
+        Keeps the reply if it may well be wanted again."""
         key = self.key
         # Function, unit, first register and quantity, as a small integer.
         mark = (key[6] << 22 | key[7] << 14 | key[9] << 7) ^ key[4] << 2 ^ key[5]
@@ -90,9 +93,11 @@ class Replies:
             return
         reply = Reply(bytes(key), length)
         reply.adu[:] = memoryview(out)[:length]
-        reply.block = block
-        reply.skip = skip
-        reply.read_ms = block.read_ms
+        reply.data = meter.data
+        reply.words = meter.words
+        reply.mark = place >> 16
+        reply.skip = place & 0xFFFF
+        reply.until_ms = meter.words[reply.mark]
         self._keys.append(reply.key)
         self._replies.append(reply)
         self._bytes += length

@@ -105,10 +105,10 @@ class ModbusConnection(Connection):
         reply = self._reply_ready
         if self._key != reply.key:
             reply = self._reply_ready = self.server.replies.find()
-        block = reply.block
-        if block is None or not block.good or ticks_diff(ticks_ms(), block.read_ms) > block.max_age_ms:
+        until_ms = reply.words[reply.mark]
+        if until_ms < 0 or ticks_diff(ticks_ms(), until_ms) > 0:
             return False
-        if reply.read_ms != block.read_ms:
+        if reply.until_ms != until_ms:
             reply.fill()
         adu = reply.adu
         adu[0] = self._front[0]
@@ -208,16 +208,17 @@ class ModbusConnection(Connection):
         if function == 3 or function == 4:
             first = rx[at + 8] << 8 | rx[at + 9]
             count = rx[at + 10] << 8 | rx[at + 11]
-            block = bus.cached(unit, function, first, count)
-            if block is not None:
+            place = bus.cached(unit, function, first, count)
+            if place >= 0:
                 counters.cached += 1
-                skip = 2 * (first - block.first)
+                meter = bus.by_unit[unit]
+                skip = place & 0xFFFF
                 size = 2 * count
                 out[7] = function
                 out[8] = size
-                out[9 : 9 + size] = block.view[skip : skip + size]
+                out[9 : 9 + size] = memoryview(meter.data)[skip : skip + size]
                 if not at:
-                    server.replies.keep(out, tcp.head(out, rx, at, 2 + size), block, skip)
+                    server.replies.keep(out, tcp.head(out, rx, at, 2 + size), meter, place)
                 return self._reply(at, 2 + size)
         elif not self.may_write and not pdu.is_read(rx, start, length):
             return self._exception(at, function, pdu.ILLEGAL_FUNCTION)
