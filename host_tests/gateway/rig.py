@@ -372,6 +372,21 @@ class SocketSampler:
             self.samples += 1
 
 
+@contextlib.contextmanager
+def within_budget(rig, limit=16):
+    """Counts the sockets of the process during the block, which gets the SocketSampler; AssertionError when there were
+    ever more than the ledger may hold."""
+    with SocketSampler(rig.gateway) as sampler:
+        yield sampler
+    assert sampler.samples > 2
+    # What is enabled and not built yet holds a slot and no socket.
+    reserved = [service for service in rig.status()["services"] if service["state"] == "reserved"]
+    assert sampler.most <= limit - len(reserved)
+    ledger = rig.sockets()
+    assert ledger["high_water"] <= limit
+    assert ledger["failed_accepts"] == 0
+
+
 class AddressMeter(VirtualMeter):
     """A meter whose registers hold their own address, all 65536 of them, for functions 3 and 4: an answer to another
     request is seen at once."""

@@ -228,6 +228,24 @@ def test_who_only_connects_takes_the_place_of_two_at_most(events, clock):
     assert [k for k, one in enumerate(held) if one.closed] == [0, 1]
 
 
+def test_a_browser_that_is_served_keeps_its_place_beside_one_that_never_asks(events, clock):
+    budget = make(events)
+    pollers = [connect(budget, "modbus").served() for _ in range(8)]
+    reader = connect(budget, "http").served()
+    silent = connect(budget, "http")
+    for _ in range(20):
+        assert connect(budget, "http") is None
+        clock.advance_ms(GRACE_MS)
+        reader.served()
+        before, silent = silent, connect(budget, "http")
+        assert before.closed
+    assert not any(one.closed for one in [*pollers, reader])
+    # Another browser that does ask takes the place of the least recently used, as ever.
+    silent.served()
+    assert connect(budget, "http") is not None
+    assert reader.closed
+
+
 def test_nobody_with_a_request_in_flight_goes_while_one_has_just_come(events, clock):
     budget = make(events)
     held = [one.busy() for one in fill(budget)]
@@ -435,7 +453,10 @@ class Model:
         if unserved:
             allowed = unserved
         elif idle:
-            allowed = idle if len(new) < max(1, self.general // 5) else []
+            spared = max(1, self.general // 5)
+            if candidates is mine:
+                spared = min(spared, max(1, len(mine) // 2))
+            allowed = idle if len(new) < spared else []
         else:
             allowed = busy if not new and kind != "http" else []
         return min(allowed, key=lambda row: row[4]) if allowed else "wait"
