@@ -208,7 +208,7 @@ class Rig:
         self.line = VirtualLine(virtual, BAUD, link=self.folder / UART)
         # A larger heap tells a lack of heap from any other defect; the tests mean 128K.
         options.setdefault("heap", os.environ.get("METERPORT_TEST_HEAP", "128K"))
-        self.gateway = Gateway(self.folder, **options)
+        self.gateway = Gateway(self.folder, place=gateway.place_of(self.config), **options)
         self._stack = contextlib.ExitStack()
 
     def start(self):
