@@ -9,11 +9,13 @@ Raises load.LoadError when a poll was lost, or answered wrong, and questions.Wro
 
 import asyncio
 import concurrent.futures
+import contextlib
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tools.bench import exchanges, load, wrk
+from tools.bench import exchanges, load, questions, wrk
 from tools.bench.processes import MICRODOT, Bench, Server
 from tools.bench.slowloris import CONNECTIONS as SLOW
 from tools.bench.slowloris import Slowloris
@@ -23,6 +25,8 @@ BROWSERS = (1, 4, 16)  # connections
 POLLERS, POLL_RATE = 8, 50  # clients, requests per second of each
 ALONE = "no pages"
 _SIEGE_TIMES = 20  # as long as a load in a round: slow visitors are given up after ten seconds
+_CONNECTIONS = 103  # docs/contracts.md, unit 255: open now
+_CONNECT_S = 5
 _AHEAD = 0.05  # of a siege, before the slow visitors come
 BEFORE, LATER = "before them", "after them"
 
@@ -154,6 +158,8 @@ def measure(case: Case, page: bytes, seconds: float) -> Sample:
     with server.running(), concurrent.futures.ThreadPoolExecutor(1) as beside:
         exchanges.page(server.ports.http, False, page)  # its code is in the heap from now on
         polls = beside.submit(poll, server, seconds) if case.polled else None
+        if polls:
+            wait_polled(server, polls.done)
         if case.connections:
             pages = wrk.run(server.ports.http, page, case.connections, case.keep_alive, seconds)
         return Sample(pages, polls.result() if polls else None)
@@ -168,6 +174,20 @@ def poll(server: Server, seconds: float) -> load.Load:
     if found.reopened:
         raise load.LoadError(f"{server.name} ended {found.reopened} connections of Modbus clients that polled")
     return found
+
+
+def wait_polled(server: Server, done: Callable[[], bool]) -> None:
+    """Until the eight are connected, for who polls was there first, or done() already. LoadError after some seconds."""
+    question = questions.read(255, 3, _CONNECTIONS, [POLLERS + 1])  # this is one as well
+    deadline = time.monotonic() + _CONNECT_S
+    with exchanges.Kept(server.ports.modbus) as kept:
+        while not done():
+            with contextlib.suppress(questions.WrongAnswer):
+                kept.ask(question)
+                return
+            if time.monotonic() > deadline:
+                raise load.LoadError(f"{server.name} does not take {POLLERS} Modbus clients")
+            time.sleep(0.01)
 
 
 def sieges(bench: Bench, seconds: float, progress: Callable[[str], object]) -> list[Siege]:
@@ -187,7 +207,10 @@ async def _siege(server: Server, came: str, page: bytes, seconds: float) -> Sieg
     both = (visitor, slow) if came == BEFORE else (slow, visitor)
     ahead = _AHEAD * seconds
     async with asyncio.TaskGroup() as group:
-        polls = None if server.name == MICRODOT else group.create_task(asyncio.to_thread(poll, server, seconds))
+        polls = None
+        if server.name != MICRODOT:
+            polls = group.create_task(asyncio.to_thread(poll, server, seconds))
+            await asyncio.to_thread(wait_polled, server, polls.done)
         tasks = []
         for one in both:
             await asyncio.sleep(ahead)
