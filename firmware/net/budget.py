@@ -15,8 +15,10 @@ often, costs those that are served nothing. Among browsers half of theirs is eno
 places, one whose page is open keeps it, however many come and never ask.
 Browsers do not push pollers out: an HTTP newcomer takes the place of an HTTP connection, and HTTP holds no more than
 its quota. Only when no HTTP connection is open may one take the place of the least recently used idle connection of
-another kind, so that the page can always be reached. An HTTP newcomer closes nobody who has a request in flight: half
-a page is no page. It waits until somebody is done.
+another kind, so that the page can always be reached. Nor do pollers push each other out for a page that is looked at
+all the time, and so never the least recently used: while browsers hold more than one place, any other newcomer takes
+that of a browser with nothing in flight.
+An HTTP newcomer closes nobody who has a request in flight: half a page is no page. It waits until somebody is done.
 """
 
 from micropython import const
@@ -111,14 +113,18 @@ class Budget:
         are then told by resume() when something has changed. Call before the connection is accepted, or the limit is
         passed.
         """
-        held = 0
+        browsers = 0
         for slot in self.connections:
-            if slot.kind == kind:
-                held += 1
-        over_quota = kind == "http" and held >= self.http_quota
+            if slot.kind == "http":
+                browsers += 1
+        over_quota = kind == "http" and browsers >= self.http_quota
         if not over_quota and len(self.connections) < self.general:
             return True
-        victim = self._victim(kind if kind == "http" and held else None)
+        victim = None
+        if browsers > (0 if kind == "http" else 1):
+            victim = self._victim("http")
+        if kind != "http" and (victim is None or victim.busy) or not browsers:
+            victim = self._victim(None)
         if victim is None or (kind == "http" and victim.busy):
             self.postponed += 1
             return False

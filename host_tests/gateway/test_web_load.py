@@ -137,3 +137,29 @@ def test_who_has_the_page_open_keeps_it_among_slow_visitors(rig):
             assert reader.repeated == 0
 
     play(scenario, rig)
+
+
+def test_pollers_who_come_to_busy_browsers_get_their_places_and_keep_them(make_rig):
+    rig = make_rig()
+    rig.wait_polled()
+
+    async def scenario(crowd):
+        visitors = [Visitor(rig.http_port, page.packed(), 0) for _ in range(4)]  # http.max_connections
+        pollers = [Poller(crowd, CACHED, PERIOD_S, phase=k / POLLERS) for k in range(POLLERS)]
+        over = []
+        async with running(*visitors):
+            for visitor in visitors:
+                await served(visitor, 1, PAGE_S)
+            polling = asyncio.create_task(run_until(lambda: over, *pollers))
+            # One may be closed while all browsers have a request in flight; then it comes again.
+            await asyncio.sleep(LOAD_S)
+            before = [(poller.connects, poller.lost) for poller in pollers]
+            pages = sum(visitor.answered for visitor in visitors)
+            await asyncio.sleep(LOAD_S)
+            over.append(True)
+            await polling
+        assert [(poller.connects, poller.lost) for poller in pollers] == before
+        assert sum(visitor.answered for visitor in visitors) > pages
+
+    with within_budget(rig):
+        play(scenario, rig)
