@@ -35,8 +35,8 @@ class Profile:
 
     def __init__(self, name, names, numbers, rows, forms, little, void, plan, blocks):
         self.name = name
-        # One piece, a line each: a list takes three times the heap. Bytes, since for each text that it makes MicroPython
-        # looks through all names that it knows, which takes an RP2040 0.2 ms.
+        # One piece, a line each: a list takes three times the heap. Bytes, since for each text that it makes
+        # MicroPython looks through all names that it knows, which takes an RP2040 0.2 ms.
         self.text = names
         self.numbers = numbers
         self.rows = rows
@@ -63,9 +63,9 @@ class Profile:
         return UNITS[self.rows[_ROW * i]]
 
     def decode(self, i, data, ratios=None):
-        """The value of point `i` from the registers of all blocks, as bytes: an integer, a float, or None when the meter
-        says that it has none (NaN, infinity, the integers of `void`). In the point's unit; accumulating points are always
-        integers. `ratios`: those of the meter (profile_load.ratios), or None."""
+        """The value of point `i` from the registers of all blocks, as bytes: an integer, a float, or None when the
+        meter says that it has none (NaN, infinity, the integers of `void`). In the point's unit; accumulating points
+        are always integers. `ratios`: those of the meter (profile_load.ratios), or None."""
         # What most points need, in a frame of 11 words, which MicroPython keeps off the heap; the rest is below.
         form = _FORM * self.rows[_ROW * i + 1]
         if ratios or self.little or self.void or self.forms[form + 3] & _WHOLE:

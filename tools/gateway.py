@@ -6,7 +6,9 @@ Out: a running gateway, its output lines, its exit codes, its memory and its soc
      them.
 
 The firmware ends with exit code 42 to ask for a reboot and is then started again, on the same ports since
-these are in its configuration. Any other end is an end. The process never outlives this one: the kernel is
+these are in its configuration. After a factory reset there is none: a device would use ports 80 and 502 of all
+its addresses then, which this machine may not have to give; so the starter writes a new one with nothing but
+the place of the old one (`place`). Any other end is an end. The process never outlives this one: the kernel is
 asked to kill it with its parent, whatever kills the parent (Linux; elsewhere stop() must be reached).
 """
 
@@ -33,6 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _TREE = ".fw"
 REBOOT_CODE = 42  # docs/contracts.md
 RUNTIMES = ("micropython", "cpython")
+FORGOTTEN = "the firmware has removed its configuration"
+_PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port")}
 
 _LOG_LINES = 2000  # kept; older ones are gone
 _QUICK_S = 2.0  # a run shorter than this is a quick one,
@@ -67,6 +71,7 @@ class Gateway:
         env=None,
         on_line=None,
         progress=None,
+        place=None,
     ):
         """Nothing is started yet. Raises ValueError.
 
@@ -77,6 +82,7 @@ class Gateway:
         argv, env   run this command instead of the firmware, with these variables added (tests of this class)
         on_line     called with every output line, and with a line for every reboot; from another thread
         progress    called with a text before every long step of the preparation
+        place       the configuration for a reboot that finds none, as place_of() gives it; None: it stays without
         """
         if runtime not in RUNTIMES:
             raise ValueError(f"runtime {runtime!r} is not one of {', '.join(RUNTIMES)}")
@@ -88,6 +94,7 @@ class Gateway:
         self.argv, self.env = argv, dict(env or {})
         self.on_line = on_line or (lambda line: None)
         self.progress = progress or (lambda text: None)
+        self.place = place
         self.lines = deque(maxlen=_LOG_LINES)
         self.exit_codes = []
         self.reboots = 0
@@ -297,11 +304,17 @@ class Gateway:
             again = code == REBOOT_CODE and self._wanted and quick < _QUICK_MAX
             if again:
                 self._note(line="meterport: reboot (exit code 42), starting again")
+                self._keep_place()
             elif code == REBOOT_CODE and self._wanted:
                 self._note(line=f"meterport: {quick} reboots within {_QUICK_S:g} s each: not started again")
             self._note(code=code, again=again)
             if not again:
                 return
+
+    def _keep_place(self):
+        if self.place is not None and not (self.state_dir / "data" / "config.json").exists():
+            write_config(self.state_dir, self.place)
+            self._note(line=f"meterport: {FORGOTTEN}; it gets one with its ports and nothing else")
 
     def _note(self, line=None, process=None, code=None, again=False, failure=None):
         with self._changed:
@@ -436,3 +449,12 @@ def write_config(state_dir, config):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(config, indent=1) + "\n")
     return path
+
+
+def place_of(config):
+    """Of a configuration, what says where on this machine the gateway is found, and whom it asks for the time."""
+    return {
+        section: {key: config[section][key] for key in keys if key in config[section]}
+        for section, keys in _PLACE.items()
+        if section in config
+    }

@@ -8,7 +8,7 @@ Out: exactly one line on stdout when both services answer,
 Ends with 0 after Ctrl-C, SIGTERM or SIGHUP, with 1 when the firmware ended by itself or did not become
 ready, with 2 when an option is wrong. Whatever it started is ended, and its temporary files are gone.
 
-A reboot of the firmware (exit code 42) is a new start on the same ports (tools/gateway.py).
+A reboot of the firmware (exit code 42) is a new start on the same ports, after a factory reset too (tools/gateway.py).
 """
 
 import argparse
@@ -201,6 +201,7 @@ def run(options):
             on_line=echo,
             progress=lambda text: say(f"sim: {text}"),
             argv=options.argv,
+            place=gateway.place_of(config),
         )
         line = None
         if options.serial:

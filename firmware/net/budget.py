@@ -11,11 +11,14 @@ Order of victims (Elkor's note on the ETport's sockets: "automatically close the
 Who has just come is spared for `_GRACE_MS`, for its first request is on the way: a newcomer for whom only such a one
 could go waits in the backlog, and soon finds it served and idle. So in a burst of clients each is served. But when a
 fifth of all are such, the newcomer waits as well and takes the place of none that is idle: who only connects, however
-often, costs those that are served nothing.
+often, costs those that are served nothing. Among browsers half of theirs is enough: where eight pollers leave them two
+places, one whose page is open keeps it, however many come and never ask.
 Browsers do not push pollers out: an HTTP newcomer takes the place of an HTTP connection, and HTTP holds no more than
 its quota. Only when no HTTP connection is open may one take the place of the least recently used idle connection of
-another kind, so that the page can always be reached. An HTTP newcomer closes nobody who has a request in flight: half
-a page is no page. It waits until somebody is done.
+another kind, so that the page can always be reached. Nor do pollers push each other out for a page that is looked at
+all the time, and so never the least recently used: while browsers hold more than one place, any other newcomer takes
+that of a browser with nothing in flight.
+An HTTP newcomer closes nobody who has a request in flight: half a page is no page. It waits until somebody is done.
 """
 
 from micropython import const
@@ -110,14 +113,18 @@ class Budget:
         are then told by resume() when something has changed. Call before the connection is accepted, or the limit is
         passed.
         """
-        held = 0
+        browsers = 0
         for slot in self.connections:
-            if slot.kind == kind:
-                held += 1
-        over_quota = kind == "http" and held >= self.http_quota
+            if slot.kind == "http":
+                browsers += 1
+        over_quota = kind == "http" and browsers >= self.http_quota
         if not over_quota and len(self.connections) < self.general:
             return True
-        victim = self._victim(kind if kind == "http" and held else None)
+        victim = None
+        if browsers > (0 if kind == "http" else 1):
+            victim = self._victim("http")
+        if kind != "http" and (victim is None or victim.busy) or not browsers:
+            victim = self._victim(None)
         if victim is None or (kind == "http" and victim.busy):
             self.postponed += 1
             return False
@@ -127,15 +134,17 @@ class Budget:
     def _victim(self, kind):
         """The connection that goes first, of `kind` only unless that is None. None while nobody may go."""
         victim = None
-        new = 0
+        new = held = 0
         for slot in self.connections:
             if kind is not None and slot.kind != kind:
                 continue
+            held += 1
             if not slot.requests and not slot.busy and slot.idle_ms() < _GRACE_MS:
                 new += 1
             elif victim is None or self._before(slot, victim):
                 victim = slot
-        if victim is None or victim.busy and new or victim.requests and new >= self._spared:
+        spared = self._spared if kind is None else max(min(self._spared, held // 2), 1)
+        if victim is None or victim.busy and new or victim.requests and new >= spared:
             return None
         return victim
 

@@ -278,6 +278,26 @@ class Browser:
         self.links = [None] * PARALLEL
 
 
+def assert_nothing_lost(pollers):
+    """Every poll was answered, and nobody who wanted to stay connected had to connect again."""
+    for poller in pollers:
+        assert poller.lost == 0, repr(poller.first_error)
+        assert poller.polls == len(poller.answered) > 0
+        assert poller.connects == (poller.polls if poller.each else 1)
+
+
+async def run_until(over, *actors):
+    async with asyncio.TaskGroup() as group:
+        for actor in actors:
+            group.create_task(actor.run(over))
+
+
+async def run_for(seconds, *actors):
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    await run_until(lambda: loop.time() >= end, *actors)
+
+
 def play(scenario, rig):
     """Runs the coroutine function scenario(crowd); ends every connection that it leaves."""
 

@@ -208,7 +208,7 @@ class Rig:
         self.line = VirtualLine(virtual, BAUD, link=self.folder / UART)
         # A larger heap tells a lack of heap from any other defect; the tests mean 128K.
         options.setdefault("heap", os.environ.get("METERPORT_TEST_HEAP", "128K"))
-        self.gateway = Gateway(self.folder, **options)
+        self.gateway = Gateway(self.folder, place=gateway.place_of(self.config), **options)
         self._stack = contextlib.ExitStack()
 
     def start(self):
@@ -370,6 +370,21 @@ class SocketSampler:
         while not self._stopping.wait(0.001):
             self.most = max(self.most, self._process.socket_count())
             self.samples += 1
+
+
+@contextlib.contextmanager
+def within_budget(rig, limit=16):
+    """Counts the sockets of the process during the block, which gets the SocketSampler; AssertionError when there were
+    ever more than the ledger may hold."""
+    with SocketSampler(rig.gateway) as sampler:
+        yield sampler
+    assert sampler.samples > 2
+    # What is enabled and not built yet holds a slot and no socket.
+    reserved = [service for service in rig.status()["services"] if service["state"] == "reserved"]
+    assert sampler.most <= limit - len(reserved)
+    ledger = rig.sockets()
+    assert ledger["high_water"] <= limit
+    assert ledger["failed_accepts"] == 0
 
 
 class AddressMeter(VirtualMeter):

@@ -26,6 +26,11 @@ def test_all_servers_answer_right_and_every_figure_is_there(tmp_path, capsys):
     assert len(found["collections"]) == 4
     ours = {one["what"]: one["bytes"] for one in found["allocated"] if one["server"] == processes.GATEWAY}
     assert ours["10 registers"] < 100 < ours["page, kept alive"]
+    assert all(row["pages"]["answered"] > 0 for row in found["web"] if row["connections"])
+    assert all(row["polls"]["answered"] == row["polls"]["asked"] == 8 * 3 for row in found["web"] if row["polled"])
+    assert {(one["server"], one["polls"] is None) for one in found["slowloris"]} == {
+        (processes.GATEWAY, False), (processes.MICRODOT, True),
+    }  # fmt: skip
     assert "| request | meterport | poll loop |" in tables.read_text()
 
 

@@ -11,8 +11,18 @@ import socket
 
 import pytest
 
-from host_tests.gateway.crowd import CACHED, OWN, PASSED, Browser, Poller, play
-from host_tests.gateway.rig import HOST, SocketSampler, wait_for, words
+from host_tests.gateway.crowd import (
+    CACHED,
+    OWN,
+    PASSED,
+    Browser,
+    Poller,
+    assert_nothing_lost,
+    play,
+    run_for,
+    run_until,
+)
+from host_tests.gateway.rig import HOST, wait_for, within_budget, words
 
 LIMIT = 16
 REASONS = ("unserved", "idle", "busy", "quota", "timeout")
@@ -33,15 +43,8 @@ def rig(make_rig):
 @pytest.fixture(autouse=True)
 def sampler(rig):
     """Counts the sockets of the process during the whole test."""
-    with SocketSampler(rig.gateway) as sampler:
+    with within_budget(rig, LIMIT) as sampler:
         yield sampler
-    assert sampler.samples > 2
-    # What is enabled and not built yet holds a slot and no socket.
-    reserved = [service for service in rig.status()["services"] if service["state"] == "reserved"]
-    assert sampler.most <= LIMIT - len(reserved)
-    ledger = rig.sockets()
-    assert ledger["high_water"] <= LIMIT
-    assert ledger["failed_accepts"] == 0
 
 
 class Counters:
@@ -67,26 +70,6 @@ def ledger_changes(rig, before):
     return {reason: after["evictions"][reason] - before["evictions"][reason] for reason in REASONS}, (
         after["accepted"] - before["accepted"] - 1
     )
-
-
-def assert_nothing_lost(pollers):
-    """Every poll was answered, and nobody who wanted to stay connected had to connect again."""
-    for poller in pollers:
-        assert poller.lost == 0, repr(poller.first_error)
-        assert poller.polls == len(poller.answered) > 0
-        assert poller.connects == (poller.polls if poller.each else 1)
-
-
-async def run_until(over, *actors):
-    async with asyncio.TaskGroup() as group:
-        for actor in actors:
-            group.create_task(actor.run(over))
-
-
-async def run_for(seconds, *actors):
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    await run_until(lambda: loop.time() >= end, *actors)
 
 
 def test_five_polling_devices_and_two_technicians_with_browsers_lose_not_one_poll(rig):

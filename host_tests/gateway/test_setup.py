@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from host_tests.gateway.rig import HOST, Rig, wait_for
+from host_tests.gateway.rig import HOST, READY_S, Rig, wait_for
 from tools.device_api import ApiError, Device
+from tools.gateway import FORGOTTEN, place_of
 
 PASSWORD = "correct horse"
 
@@ -106,10 +107,24 @@ def test_registers_are_read_by_hand_beside_the_poller(rig, device):
 def test_a_factory_reset_leaves_a_new_device(rig, device):
     device.set_password(PASSWORD)
     device.login(PASSWORD)
-    config = rig.folder / "data" / "config.json"
+    data = rig.folder / "data"
     device.post("/api/factory_reset", {"confirm": "test"})
-    wait_for(lambda: not config.exists(), what="the configuration gone")
-    assert [path.name for path in config.parent.iterdir()] == []
+    wait_for(lambda: not any(data.iterdir()) or rig.gateway.reboots, what="an empty folder")
+    rig.gateway.wait_line(FORGOTTEN)
+    rig.gateway.wait_reboots(1)
+    rig.gateway.wait_ready(READY_S)
+    assert not [path.name for path in data.iterdir() if path.name.startswith("password")]
+    with Device(HOST, rig.http_port) as again:
+        again.cookie = device.cookie
+        session = again.session()
+        assert (session["name"], session["setup"], session["logged_in"]) == ("meterport", True, False)
+        with pytest.raises(ApiError, match="403"):
+            again.config()
+        again.set_password("another")
+        again.login("another")
+        assert again.config() == place_of(rig.config)
+    with rig.client() as client:
+        assert client.read(255, 3, 10, 1) == b"\0\0"  # meters
 
 
 def test_a_save_that_is_cut_off_changes_nothing(rig, device):

@@ -228,6 +228,49 @@ def test_who_only_connects_takes_the_place_of_two_at_most(events, clock):
     assert [k for k, one in enumerate(held) if one.closed] == [0, 1]
 
 
+def test_a_browser_that_is_served_keeps_its_place_beside_one_that_never_asks(events, clock):
+    budget = make(events)
+    pollers = [connect(budget, "modbus").served() for _ in range(8)]
+    reader = connect(budget, "http").served()
+    silent = connect(budget, "http")
+    for _ in range(20):
+        assert connect(budget, "http") is None
+        clock.advance_ms(GRACE_MS)
+        reader.served()
+        before, silent = silent, connect(budget, "http")
+        assert before.closed
+    assert not any(one.closed for one in [*pollers, reader])
+    # Another browser that does ask takes the place of the least recently used, as ever.
+    silent.served()
+    assert connect(budget, "http") is not None
+    assert reader.closed
+
+
+def test_a_poller_takes_the_place_of_a_browser_rather_than_that_of_a_poller_however_busy_the_page_is(events):
+    budget = make(events)
+    pollers = [connect(budget, "modbus").served() for _ in range(6)]
+    browsers = [connect(budget, "http").served() for _ in range(4)]
+    for gone in range(3):
+        for one in browsers[gone:]:
+            one.served()  # so that the pollers are the least recently used
+        pollers.append(connect(budget, "modbus").served())
+        assert [one.closed for one in browsers] == [True] * (gone + 1) + [False] * (3 - gone)
+    assert not any(one.closed for one in pollers)
+    # One place is left to browsers; from here on the least recently used goes, whoever it is.
+    connect(budget, "modbus")
+    assert [k for k, one in enumerate(pollers) if one.closed] == [0]
+    assert not browsers[3].closed
+
+
+def test_a_poller_waits_for_no_browser_whose_request_is_in_flight(events):
+    budget = make(events)
+    pollers = [connect(budget, "modbus").served() for _ in range(6)]
+    browsers = [connect(budget, "http").served().busy() for _ in range(4)]
+    assert connect(budget, "modbus") is not None
+    assert [k for k, one in enumerate(pollers) if one.closed] == [0]
+    assert not any(one.closed for one in browsers)
+
+
 def test_nobody_with_a_request_in_flight_goes_while_one_has_just_come(events, clock):
     budget = make(events)
     held = [one.busy() for one in fill(budget)]
@@ -427,7 +470,16 @@ class Model:
         over = kind == "http" and len(mine) >= self.quota
         if len(self.rows) < self.general and not over:
             return "free"
-        candidates = mine if kind == "http" and mine else self.rows
+        browsers = [row for row in self.rows if row[1] == "http"]
+        if kind != "http":
+            if len(browsers) > 1:
+                found = self._goes(kind, browsers, True, now_ms)
+                if found != "wait" and not found[3]:
+                    return found
+            return self._goes(kind, self.rows, False, now_ms)
+        return self._goes(kind, mine or self.rows, bool(mine), now_ms)
+
+    def _goes(self, kind, candidates, of_browsers, now_ms):
         new = [row for row in candidates if not row[2] and not row[3] and now_ms - row[5] < GRACE_MS]
         unserved = [row for row in candidates if not row[2] and not row[3] and row not in new]
         idle = [row for row in candidates if row[2] and not row[3]]
@@ -435,7 +487,10 @@ class Model:
         if unserved:
             allowed = unserved
         elif idle:
-            allowed = idle if len(new) < max(1, self.general // 5) else []
+            spared = max(1, self.general // 5)
+            if of_browsers:
+                spared = min(spared, max(1, len(candidates) // 2))
+            allowed = idle if len(new) < spared else []
         else:
             allowed = busy if not new and kind != "http" else []
         return min(allowed, key=lambda row: row[4]) if allowed else "wait"

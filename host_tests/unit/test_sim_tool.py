@@ -140,6 +140,30 @@ def test_exit_code_42_starts_it_again_on_the_same_ports(running):
     assert "meterport: reboot (exit code 42), starting again" in running.lines
 
 
+def test_a_reboot_without_a_configuration_keeps_the_place_and_nothing_else(state, stand_in):
+    config = state / "data" / "config.json"
+    before = json.loads(config.read_text())
+    with Gateway(state, argv=stand_in, place=gateway.place_of(before)) as process:
+        process.wait_ready(TIMEOUT_S)
+        ports = process.ports()
+        get(ports[0], "/exit?42")
+        process.wait_reboots(1)
+        process.wait_ready(TIMEOUT_S)
+        assert json.loads(config.read_text()) == before  # a reboot like any other
+        config.unlink()
+        get(ports[0], "/exit?42")
+        process.wait_line(gateway.FORGOTTEN)
+        process.wait_reboots(2)
+        process.wait_ready(TIMEOUT_S)
+        assert process.ports() == ports
+    assert set(before) > {"http", "modbus", "ntp"}
+    assert json.loads(config.read_text()) == {
+        "http": {"bind": "127.0.0.1", "port": ports[0]},
+        "modbus": {"bind": "127.0.0.1", "port": ports[1]},
+        "ntp": before["ntp"],
+    }
+
+
 def test_any_other_exit_code_is_an_end(running):
     get(running.ports()[0], "/say?the-last-word")
     get(running.ports()[0], "/exit?7")
@@ -403,6 +427,18 @@ def test_a_reboot_of_the_firmware_keeps_the_ports_and_prints_no_second_line(star
     code, rest, errors = program.end(signal.SIGTERM)
     assert (code, rest) == (0, "")
     assert "meterport: reboot (exit code 42), starting again" in errors
+
+
+def test_the_sim_is_found_at_the_same_ports_after_a_factory_reset(start_sim, tmp_path):
+    state = tmp_path / "kept"
+    program = start_sim("--state", str(state))
+    http, modbus = program.ready()
+    (state / "data" / "config.json").unlink()
+    get(http, "/exit?42")
+    until((state / "data" / "config.json").exists)
+    until(lambda: gateway.http_answers(http) and gateway.modbus_answers(modbus))
+    assert "meters" not in json.loads((state / "data" / "config.json").read_text())
+    assert gateway.FORGOTTEN in program.end(signal.SIGTERM)[2]
 
 
 def test_a_firmware_that_ends_takes_the_sim_with_it(start_sim):

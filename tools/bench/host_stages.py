@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tools import sim
-from tools.bench import compare, exchanges, load, memory, processes, questions
+from tools.bench import compare, exchanges, load, memory, processes, questions, web
 from tools.bench.compare import Case, Row
 from tools.bench.memory import Allocated, Collections
 from tools.bench.probe import Probe
@@ -60,6 +60,8 @@ class Results:
         self.allocated: list[Allocated] = []
         self.collections: list[Collections] = []
         self.idle: list[Idle] = []
+        self.web: list[web.Row] = []
+        self.sieges: list[web.Siege] = []
 
     def add(self, cases: list[Case]) -> None:
         """Measures these in turns."""
@@ -89,6 +91,8 @@ class Results:
             "allocated": [one.as_json() for one in self.allocated],
             "collections": [one.as_json() for one in self.collections],
             "idle": [one._asdict() | {"percent": round(one.percent, 3)} for one in self.idle],
+            "web": [row.as_json() for row in self.web],
+            "slowloris": [one.as_json() for one in self.sieges],
         }
 
 
@@ -209,10 +213,17 @@ def idle(bench: Bench, results: Results) -> None:
         results.idle.append(Idle(server.name, what, 100 * used / passed))
 
 
+def pages_and_polls(bench: Bench, results: Results) -> None:
+    """Pages in plenty while Modbus clients poll, then slow visitors."""
+    results.web += web.rows(bench, results.rounds, results.seconds, results.progress)
+    results.sieges += web.sieges(bench, results.seconds, results.progress)
+
+
 STAGES: dict[str, Callable[[Bench, Results], None]] = {
     "reads": reads,
     "paced": paced,
     "pages": pages,
     "heap": heap,
     "idle": idle,
+    "web": pages_and_polls,
 }

@@ -8,13 +8,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import compare
+from tools.bench import compare, web
 from tools.bench.compare import Row
 from tools.bench.host_stages import Idle, Ratio, Results
 from tools.bench.memory import Allocated, Collections
 from tools.bench.processes import GATEWAY
 
 ROWS, RATIOS, ALLOCATED = "Requests", "Our gateway to the others, round by round", "Heap for each request"
+PAGES = "Pages in plenty (microdot serves nothing else, so nobody polls it)"
+POLLS = f"Polls of our gateway beside them: {web.POLLERS} Modbus clients, {web.POLL_RATE}/s each"
+SIEGES = f"{web.SLOW} visitors that send a header byte by byte, and an honest one that wants a page each second"
 WIDTH = 132  # of the tables where the terminal does not say
 NOTES = """\
 Medians of {rounds} rounds of {seconds:g} s. Client and server share one core; each server is held while another one is
@@ -41,6 +44,9 @@ def sheets(results: Results) -> list[Sheet]:
         allocated_sheet(results.allocated) if results.allocated else None,
         collections_sheet(results.collections) if results.collections else None,
         idle_sheet(results.idle) if results.idle else None,
+        pages_sheet(results.web) if results.web else None,
+        polls_sheet(results.web) if results.web else None,
+        siege_sheet(results.sieges) if results.sieges else None,
     ]
     return [sheet for sheet in found if sheet]
 
@@ -106,6 +112,47 @@ def idle_sheet(rows: list[Idle]) -> Sheet:
     """Doing nothing."""
     found = [[row.server, row.what, f"{row.percent:.2f}"] for row in rows]
     return Sheet("Idle", 2, ["server", "while", "% of a core"], found)
+
+
+def pages_sheet(rows: list[web.Row]) -> Sheet:
+    """Pages under load."""
+    columns = ["load", "server", "polled too", "pages/s", "p50 ms", "p99 ms", "worst ms", "refused", "broken off"]
+    found = []
+    for row in rows:
+        pages = row.as_json()["pages"]
+        if pages:
+            cells = ["yes" if row.case.polled else "no", f"{pages['rate']:.0f}"]
+            cells += [f"{pages[name] / 1000:.1f}" for name in ("p50_us", "p99_us", "worst_us")]
+            cells += [str(pages["refused"]), str(pages["broken"] + pages["unconnected"])]
+            found.append([row.case.what, row.case.server.name, *cells])
+    return Sheet(PAGES, 3, columns, found)
+
+
+def polls_sheet(rows: list[web.Row]) -> Sheet:
+    """Polls beside these pages."""
+    columns = ["pages", "polls", "answered", "p50 us", "p99 us", "worst us", "left late p99 us"]
+    found = []
+    for row in rows:
+        polls = row.as_json()["polls"]
+        if polls:
+            names = ("p50_us", "p99_us", "worst_us", "left_late_p99_us")
+            times = [f"{polls[name]:.0f}" for name in names]
+            found.append([row.case.what, str(polls["asked"]), str(polls["answered"]), *times])
+    return Sheet(POLLS, 1, columns, found)
+
+
+def siege_sheet(rows: list[web.Siege]) -> Sheet:
+    """Slow visitors."""
+    columns = ["server", "visitor came", "slow ones", "opened", "pages", "answered", "first s", "worst s"]
+    columns += ["polls", "answered", "p99 us", "worst us"]
+    found = []
+    for one in rows:
+        polls = one.as_json()["polls"]
+        first = "never" if one.first_s is None else f"{one.first_s:.2f}"
+        cells = [str(one.most), str(one.opened), str(one.asked), str(one.answered), first, f"{one.worst_s:.2f}"]
+        cells += [f"{polls[name]:.0f}" for name in ("asked", "answered", "p99_us", "worst_us")] if polls else [""] * 4
+        found.append([one.server, one.came, *cells])
+    return Sheet(SIEGES, 2, columns, found)
 
 
 def show(results: Results) -> None:

@@ -2,16 +2,21 @@
 
 # mypy: ignore-errors
 import asyncio
+import os
 
 import bench_host
 from microdot import Microdot, send_file
 
 app = Microdot()
+_SIZE = str(os.stat("page.html")[6])
 
 
 @app.get("/")
 async def page(request):
-    return send_file("page.html")
+    response = send_file("page.html")
+    # Else the end of the connection is that of the page, and a client cannot tell a whole one from half of one.
+    response.headers["Content-Length"] = _SIZE
+    return response
 
 
 async def _serve():

@@ -55,7 +55,7 @@ function showFrame(name) {
   const button = $("session");
   button.hidden = !session;
   button.textContent = session?.logged_in ? "Log out" : session?.setup ? "Set a password" : "Log in";
-  if (session) $("name").textContent = session.name;
+  if (session) document.title = $("name").textContent = session.name;
 }
 
 $("session").addEventListener("click", event => attempt(event, async () => {
@@ -66,7 +66,7 @@ $("session").addEventListener("click", event => attempt(event, async () => {
   if (isChanged() && !await confirmed("There are changes that are not saved. Log out without them?", "Log out")) return;
   await ask("POST", "/api/logout");
   session.logged_in = false;
-  health = null;
+  forgetHealth();
   Object.assign(draft, { loaded: false, now: {}, saved: {} });
   showChanges();
   show();
@@ -76,6 +76,14 @@ async function refreshHealth() {
   health = await get("/api/status");
   healthAt = Date.now();
   showProblems();
+}
+
+// Nothing is known of the device any more: it has restarted, or who looks may not know.
+function forgetHealth() {
+  health = null;
+  healthAt = 0;
+  $("about").textContent = "";
+  $("problems").replaceChildren();
 }
 
 // What everybody has to know, on whatever page.

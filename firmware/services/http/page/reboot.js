@@ -36,7 +36,7 @@ async function restart(path, body) {
   }
   dialog.oncancel = null;
   dialog.close();
-  health = null;
+  forgetHealth();
   trends.ids = null;
   trends.known.clear();
   notice("The device has restarted.");
