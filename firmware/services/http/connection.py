@@ -236,10 +236,10 @@ class HttpConnection(Connection):
         if n == missing:
             body = self.body
             self.request = self.body = None
-            if hasattr(body, "drop"):
-                body.hand_over(self)
-            else:
+            if isinstance(body, bytearray):
                 self._answer(request, body)
+            else:
+                body.hand_over(self)
 
     def _answer(self, request, body):
         if self.begun_ms is not None:
@@ -424,7 +424,7 @@ class HttpConnection(Connection):
 
     def go_on(self):
         """An upload may have to wait until it can be taken."""
-        if self.body.ready():
+        if not isinstance(self.body, bytearray) and self.body.ready():
             self.paused = False
             seam.interest(self.stream, seam.READ)
 
