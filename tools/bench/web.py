@@ -9,7 +9,7 @@ Raises load.LoadError when a poll was lost, or answered wrong, and questions.Wro
 
 import asyncio
 import concurrent.futures
-import contextlib
+import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,6 @@ BROWSERS = (1, 4, 16)  # connections
 POLLERS, POLL_RATE = 8, 50  # clients, requests per second of each
 ALONE = "no pages"
 _SIEGE_TIMES = 20  # as long as a load in a round: slow visitors are given up after ten seconds
-_CONNECTIONS = 103  # docs/contracts.md, unit 255: open now
 _CONNECT_S = 5
 _AHEAD = 0.05  # of a siege, before the slow visitors come
 BEFORE, LATER = "before them", "after them"
@@ -178,16 +177,24 @@ def poll(server: Server, seconds: float) -> load.Load:
 
 def wait_polled(server: Server, done: Callable[[], bool]) -> None:
     """Until the eight are connected, for who polls was there first, or done() already. LoadError after some seconds."""
-    question = questions.read(255, 3, _CONNECTIONS, [POLLERS + 1])  # this is one as well
+    question = questions.get("/api/sockets", False, _eight_poll)
     deadline = time.monotonic() + _CONNECT_S
-    with exchanges.Kept(server.ports.modbus) as kept:
-        while not done():
-            with contextlib.suppress(questions.WrongAnswer):
-                kept.ask(question)
-                return
+    while not done():
+        try:
+            exchanges.fetch(server.ports.http, question)
+        except questions.WrongAnswer as error:
             if time.monotonic() > deadline:
-                raise load.LoadError(f"{server.name} does not take {POLLERS} Modbus clients")
+                raise load.LoadError(f"{server.name}: {error}") from error
             time.sleep(0.01)
+        else:
+            return
+
+
+def _eight_poll(body: bytes) -> None:
+    slots = json.loads(body)["slots"]
+    number = sum(slot["kind"] == "modbus" and slot["role"] == "connection" for slot in slots)
+    if number < POLLERS:
+        raise questions.WrongAnswer(f"{number} of {POLLERS} Modbus clients are connected")
 
 
 def sieges(bench: Bench, seconds: float, progress: Callable[[str], object]) -> list[Siege]:
@@ -197,7 +204,10 @@ def sieges(bench: Bench, seconds: float, progress: Callable[[str], object]) -> l
         for came in (BEFORE, LATER):
             progress(f"slow visitors of {server.name}, the honest one comes {came}")
             with server.running():
-                found.append(asyncio.run(_siege(server, came, bench.page, _SIEGE_TIMES * seconds)))
+                try:
+                    found.append(asyncio.run(_siege(server, came, bench.page, _SIEGE_TIMES * seconds)))
+                except ExceptionGroup as group:  # of the tasks; the first has ended the others
+                    raise group.exceptions[0] from None
     return found
 
 
