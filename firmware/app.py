@@ -35,6 +35,7 @@ class App:
             self.config, self.config_source, self._config_errors,
         ) = starting.build(board, _forget)  # fmt: skip
         _forget("firmware.starting")
+        self.budget.relieve = self.relieve
         self._reboot_due = []
         self._tasks = []
         self._held = False
@@ -45,11 +46,13 @@ class App:
 
     @staticmethod
     def pack(on):
-        """The heap is collected before it is full, and while code is loaded more often: then what stays lies together,
-        and large pieces are left. (With garbage in between, they would be of half a kilobyte.)"""
+        """The heap is collected before it is full, the more often the fuller it is, and most often while code is
+        loaded: then what stays lies together, and large pieces are left. (With garbage in between, they would be of
+        half a kilobyte.)"""
         gc.collect()
         if hasattr(gc, "threshold"):
-            gc.threshold(_PACK if on else max(2 * _PACK, gc.mem_free()))
+            free = gc.mem_free()
+            gc.threshold(_PACK if on else max(2 * _PACK, min(free, free // 16 * (free // 1024))))
 
     @staticmethod
     def forget(*names):
@@ -61,6 +64,12 @@ class App:
         if self.modbus is not None:
             self.modbus.gateway.drop()
         gc.collect()
+
+    def relieve(self):
+        """Somebody who polls, or the bus, was short of memory: the web server makes room for some seconds."""
+        if self.http is not None and self.http.shed():
+            self.events.add("http", "closed for some seconds: the memory is needed")
+        self.spare()
 
     def is_short(self):
         """Whether the heap is needed for somebody who looks at the page."""
@@ -203,6 +212,9 @@ class App:
             try:
                 await run()
                 self.events.add(name, "task ended")
+            except MemoryError:
+                self.relieve()
+                self.events.add(name, "task died: no memory")
             except Exception as error:
                 self.events.add(name, "task died: %r" % error)
                 seam.print_exception(error)

@@ -121,7 +121,7 @@ def parse(buf, end, keep=(), body_max=0):
     connection = b""
     # All lines at once, since a call for each costs more than the copy; the first one is of printable characters.
     if min(head.replace(b"\r\n", b" ").replace(b"\t", b" ")) < 32:
-        raise HttpError(400, "control character in a header line")  # RFC 9110 5.5, RFC 9112 2.2
+        raise HttpError(400, "control character in the head")  # RFC 9110 5.5, RFC 9112 2.2
     while pos < len(head):
         eol = head.find(b"\r\n", pos)
         colon = head.find(b":", pos, eol)
@@ -134,14 +134,14 @@ def parse(buf, end, keep=(), body_max=0):
 
         if name == b"host":
             if host is not None:
-                raise HttpError(400, "more than one Host")  # RFC 9112 3.2
+                raise HttpError(400, "header line that may not be repeated")  # RFC 9112 3.2
             host = _value(head, colon, eol)
         elif name == b"content-length":
             if length is not None:
-                raise HttpError(400, "more than one Content-Length")
+                raise HttpError(400, "header line that may not be repeated")
             length = _value(head, colon, eol)
             if not length.isdigit():
-                raise HttpError(400, "Content-Length is not a number")  # RFC 9112 6.3
+                raise HttpError(400, "wrong Content-Length or Transfer-Encoding")  # RFC 9112 6.3
         elif name == b"transfer-encoding":
             coding = (coding + b"," if coding else b"") + _value(head, colon, eol).lower()
         elif name == b"connection":
@@ -157,7 +157,7 @@ def parse(buf, end, keep=(), body_max=0):
 
     if host is None:
         if request.version == 11:
-            raise HttpError(400, "no Host")  # RFC 9112 3.2
+            raise HttpError(400, "Host is not a host name")  # RFC 9112 3.2
         host = b""
     _check_host(host)
     # RFC 9112 3.2.2: the target's authority replaces Host
@@ -192,13 +192,13 @@ def unquote(data, plus=False):
             high = _HEX.find(digits[:1]) if len(digits) == 2 else -1
             low = _HEX.find(digits[1:])
             if high < 0 or low < 0:
-                raise HttpError(400, "'%' is not followed by two hexadecimal digits")
+                raise HttpError(400, "path is not percent-encoded UTF-8")
             data.append(high << 4 | low)
             data.extend(piece[2:])
     try:
         return data.decode()
     except UnicodeError:
-        raise HttpError(400, "percent-encoded text is not UTF-8") from None
+        raise HttpError(400, "path is not percent-encoded UTF-8") from None
 
 
 def response_head(status, content_type, length, keep_alive, extra=()):
@@ -245,10 +245,10 @@ def response_head(status, content_type, length, keep_alive, extra=()):
 
 
 def chunk_head(n):
-    """bytes to send before the n > 0 bytes of one chunk, CHUNK_END goes behind them (RFC 9112 7.1)."""
-    if n <= 0:
+    """The six bytes before the n bytes of one chunk, 1 to 65535; CHUNK_END goes behind them (RFC 9112 7.1)."""
+    if not 0 < n < 65536:
         raise ValueError("chunk of %d bytes" % n)
-    return b"%x\r\n" % n
+    return b"%04x\r\n" % n
 
 
 def _skip_empty_lines(buf, n):
@@ -271,14 +271,14 @@ def _request_line(request, line):
         # RFC 9112 2.3: HTTP/DIGIT.DIGIT, upper case
         digits = version[5:6] + version[7:]
         if len(version) != 8 or version[:5] != b"HTTP/" or version[6] != 46 or not digits.isdigit():
-            raise HttpError(400, "request line does not end with an HTTP version")
+            raise HttpError(400, "request line is not 'method target version'")
         if version != b"HTTP/1.0":
             raise HttpError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         request.version = 10
     if len(target) > _TARGET_MAX:
         raise HttpError(414, "request target longer than 255 bytes")
     if not target or min(target) < 33 or max(target) > 126 or b"#" in target:
-        raise HttpError(400, "request target is not printable ASCII")  # RFC 3986 2
+        raise HttpError(400, "request line is not 'method target version'")  # RFC 3986 2
     authority = None
     if target[:7].lower() == b"http://":  # RFC 9112 3.2.2
         query = (target + b"?").find(b"?")
@@ -286,11 +286,11 @@ def _request_line(request, line):
         path = query if slash < 0 else slash
         authority = target[7:path]
         if not authority:
-            raise HttpError(400, "request target has no host")  # RFC 9110 4.2.1
+            raise HttpError(400, "Host is not a host name")  # RFC 9110 4.2.1
         _check_host(authority)
         target = target[path:] if slash >= 0 else b"/" + target[path:]
     if target[0] != 47 and not (target == b"*" and method == b"OPTIONS"):  # RFC 9112 3.2.1, 3.2.4
-        raise HttpError(400, "request target does not start with '/'")
+        raise HttpError(400, "request line is not 'method target version'")
     query = target.find(b"?")
     if query >= 0:
         request.query = target[query + 1 :].decode()
@@ -299,7 +299,7 @@ def _request_line(request, line):
     if b"%" in target:
         path = unquote(target)
         if min(path) < " " or "\x7f" in path:
-            raise HttpError(400, "control character in the path")
+            raise HttpError(400, "control character in the head")
     else:
         path = target.decode()
     request.path = path
@@ -312,7 +312,7 @@ def _body_length(version, length, coding, body_max):
     """Bytes of body that follow; length (Content-Length) and coding (Transfer-Encoding) are None if absent."""
     if coding is not None:
         if length is not None or version == 10:
-            raise HttpError(400, "Transfer-Encoding beside Content-Length or in HTTP/1.0")  # RFC 9112 6.1
+            raise HttpError(400, "wrong Content-Length or Transfer-Encoding")  # RFC 9112 6.1
         if coding == b"chunked":
             raise HttpError(411, "a body needs a Content-Length")  # RFC 9112 6.3
         raise HttpError(501, "transfer coding not implemented")  # RFC 9112 6.1

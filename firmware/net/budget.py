@@ -94,6 +94,7 @@ class Budget:
         self.failed_accepts = 0
         self.evictions = [0] * len(REASONS)
         self.waiting = []  # listeners whose newcomers had to wait
+        self.relieve = None  # of the application: gives memory back that browsers have
 
     def in_use(self):
         return len(self.services) + len(self.connections)
@@ -193,6 +194,11 @@ class Budget:
         slot.requests += 1
         if self.waiting:
             self._look_again()
+
+    def short(self, kind):
+        """Somebody was short of memory. Browsers make room for pollers."""
+        if kind != "http" and self.relieve is not None:
+            self.relieve()
 
     def _look_again(self):
         waiting = self.waiting

@@ -119,13 +119,13 @@ def test_a_chunked_body_is_put_together():
     for piece in (b"a", b"b" * 255, b"c" * 4096):
         body += http1.chunk_head(len(piece)) + piece + http1.CHUNK_END
     body += http1.LAST_CHUNK
-    assert body.startswith(b"1\r\na\r\nff\r\nb")
+    assert body.startswith(b"0001\r\na\r\n00ff\r\nb")
     assert body.endswith(b"c\r\n0\r\n\r\n")
     assert b"\r\n1000\r\nc" in body
 
 
 def test_an_empty_chunk_is_refused_because_it_would_end_the_body():
-    for n in (0, -1):
+    for n in (0, -1, 65536):
         raises(ValueError, http1.chunk_head, n)
 
 

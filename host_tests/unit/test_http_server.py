@@ -30,6 +30,10 @@ def get(path, *headers, method="GET", version="HTTP/1.1"):
     return "\r\n".join([f"{method} {path} {version}", "Host: gateway", *headers, "", ""]).encode()
 
 
+def get_page(*headers):
+    return get("/", "Accept-Encoding: gzip", *headers)
+
+
 class _Socket:
     """What http.client needs of a socket: a file."""
 
@@ -175,7 +179,7 @@ def pieces_of(n):
 
 
 def test_the_page_is_what_lies_in_the_file(bench):
-    response = bench.ask(get("/", "Accept-Encoding: gzip"))
+    response = bench.ask(get_page())
     assert response.status == 200
     assert response.body == page.packed()
     assert response.headers["content-encoding"] == "gzip"
@@ -245,6 +249,26 @@ def test_two_slow_clients_do_not_mix_their_documents(bench):
     assert responses(other.take(), "GET")[0].body.decode() == "".join(f"b{k}," for k in range(2000))
 
 
+@pytest.mark.parametrize("steps", [(1000, 1000), (37, 5000), (600, 701), (3072, 3071)])
+def test_two_slow_clients_get_the_whole_page(bench, steps):
+    """They share the block that it is read into, and what a socket does not take is read again."""
+    whole = bench.ask(get_page())
+    assert len(whole.body) > 10_000
+    peers = [bench.connect(room=0), bench.connect(room=0)]
+    for peer in peers:
+        peer.inbox += get_page()
+    while any(peer.slot.busy or not peer.slot.requests for peer in peers):
+        for peer, step in zip(peers, steps, strict=True):
+            peer.room += step
+            peer.turn()
+            assert len(peer.connection._kept or b"") <= 1024
+    for peer in peers:
+        assert responses(peer.take(), "GET") == [whole]
+        peer.room = None
+        peer.feed(get("/api/doc/9"))
+        assert len(responses(peer.take(), "GET")[0].body) == 9
+
+
 def test_head_and_first_piece_leave_in_one_write(bench):
     peer = bench.connect()
     peer.feed(get("/api/doc/500"))
@@ -282,14 +306,14 @@ def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):
 
 def test_a_page_that_cannot_be_read_is_500_and_logged(bench, events, monkeypatch):
     monkeypatch.setattr(front, "_PAGE", "/nonexistent/page.")
-    assert bench.ask(get("/", "Accept-Encoding: gzip")).status == 500
+    assert bench.ask(get_page()).status == 500
     assert len(events.texts()) == 1
 
 
 # -- requests in pieces and in a row
 
 
-@pytest.mark.parametrize("request_", [get("/"), get("/api/doc/20", "User-Agent: x", "Accept: */*")])
+@pytest.mark.parametrize("request_", [get_page(), get("/api/doc/20", "User-Agent: x", "Accept: */*")])
 def test_a_request_byte_by_byte_is_answered_once(bench, request_):
     whole = bench.ask(request_)
     peer = bench.connect()
@@ -488,7 +512,7 @@ def test_without_public_status_the_documents_are_403(make):
     bench = make(public=False)
     bench.api.documents["/api/status"] = lambda: pytest.fail("the document was made")
     assert "public_status" in error_of(bench.ask(get("/api/status")), 403)
-    assert bench.ask(get("/", "Accept-Encoding: gzip")).status == 200
+    assert bench.ask(get_page()).status == 200
     error_of(bench.ask(get("/api/other")), 404)
 
 
@@ -882,7 +906,25 @@ def test_no_file_is_left_open_by_a_page_that_was_not_read_to_its_end(bench):
     before = len(os.listdir("/proc/self/fd"))
     peers = [bench.connect(room=600) for _ in range(5)]
     for peer in peers:
-        peer.feed(get("/"))
+        peer.feed(get_page())
+        assert len(os.listdir("/proc/self/fd")) > before
         with contextlib.suppress(OSError):
             peer.connection.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_browsers_make_room_for_some_seconds(bench):
+    peer = bench.connect(room=100)
+    peer.feed(get("/api/doc/3000"))
+    assert bench.server.shed()
+    assert peer.closed
+    assert bench.server.desk is None
+    assert bench.api.dropped
+    assert not bench.server.shed(), "there is nothing left to give"
+    held = []
+    bench.server.listener.resume = lambda: held.append(bench.server.listener._held)
+    for _ in range(10):
+        bench.server.sweep()
+    assert held[:-2] == [True] * (len(held) - 2)
+    assert held[-1] is False
+    bench.connect().feed(get("/api/doc/3"))

@@ -554,6 +554,54 @@ def test_a_connection_that_cannot_be_made_leaves_no_slot_and_no_socket(events, e
     run(test)
 
 
+@pytest.mark.parametrize(("kind", "asked"), [("modbus", 2), ("http", 0)])
+def test_a_poller_that_is_short_of_memory_has_browsers_make_room(events, kind, asked):
+    """Both one that connects and one that asks."""
+
+    async def test():
+        first = True
+
+        def factory(stream, slot):
+            nonlocal first
+            if first:
+                first = False
+                raise MemoryError
+            made = Echo(bench, stream, slot)
+            made.on_input = short
+            return made
+
+        def short():
+            raise MemoryError
+
+        async with Bench(events, kind=kind, factory=factory) as bench:
+            reliefs = []
+            bench.budget.relieve = lambda: reliefs.append(1)
+            assert await (await bench.connect()).is_closed()
+            bench.listener.sweep()
+            client = await bench.connect()
+            await client.send(b"x")
+            assert await client.is_closed()
+            assert len(reliefs) == asked
+            assert any("MemoryError" in text for text in events.texts())
+
+    run(test)
+
+
+def test_newcomers_wait_as_long_as_they_are_held(events):
+    async def test():
+        async with Bench(events) as bench:
+            bench.listener.hold(True)
+            client = await bench.connect()
+            bench.listener.sweep()
+            bench.budget._look_again()
+            await turns(50)
+            assert not bench.made
+            bench.listener.hold(False)
+            assert await client.ask(b"hi") == b"hi"
+
+    run(test)
+
+
 def test_a_newcomer_that_has_gone_again_does_not_disturb(events, monkeypatch):
     async def test():
         async with Bench(events) as bench:

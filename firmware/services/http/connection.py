@@ -20,7 +20,7 @@ from firmware.services.http.guard import Guard, Refused
 
 BLOCK = const(1024)
 _SINK = const(128)  # bytes of a document that are made at once, and a piece more
-_CHUNK_HEAD = const(6)  # four hexadecimal digits, CR LF
+_CHUNK_HEAD = const(6)  # bytes
 _REQUEST_MS = const(10000)  # from the first byte of a request to its last
 _DRAIN_MAX = const(16384)  # of a request that was refused: read, or closing would reset it before our reason arrives
 _JSON = "application/json"
@@ -381,7 +381,7 @@ class HttpConnection(Connection):
         ended = n < limit and not self.rest
         if self.chunked:
             if n > begin:
-                block[start:begin] = b"%04x\r\n" % (n - begin)
+                block[start:begin] = http1.chunk_head(n - begin)
                 block[n : n + 2] = http1.CHUNK_END
                 n += 2
             else:

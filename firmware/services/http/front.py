@@ -3,6 +3,8 @@
 Its head is always the same, and made once: it takes half of what all of the page takes.
 """
 
+import gc
+
 from micropython import const
 
 import http1
@@ -15,16 +17,17 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _BLOCK = const(3072)  # of the file in one write: each takes a call of the port, and a turn of the network
+_PLENTY = const(8192)  # of heap: with less the file goes in smaller pieces
+_block = None
 _heads: dict = {}  # by whether the connection stays open, once somebody has asked
 
 
 class _Page:
     """The file, the block that all who are sent it share, and the end of it."""
 
-    block = bytearray(_BLOCK)
-
-    def __init__(self, file):
+    def __init__(self, file, block):
         self.file = file
+        self.block = block
         self.close = file.close
 
 
@@ -37,6 +40,9 @@ def answer(app, request, body, connection):
         fields = _fields()
         if fields[0][1] in known:
             return 304, None, 0, iter(()), fields
+    global _block
+    if _block is None:
+        _block = _large() or connection.desk.block
     head = _heads.get(request.keep_alive)
     file = open(_PAGE + "html.gz", "rb")
     if head is None:
@@ -45,7 +51,17 @@ def answer(app, request, body, connection):
         fields = _fields() + (("Content-Encoding", "gzip"),)
         head = http1.response_head(200, "text/html; charset=utf-8", size, request.keep_alive, fields)
         _heads[request.keep_alive] = head
-    return 200, None, 0, _Page(file), head
+    return 200, None, 0, _Page(file, _block), head
+
+
+def _large():
+    """A block of its own, if there is room for it."""
+    if hasattr(gc, "mem_free") and gc.mem_free() < _PLENTY:
+        return None
+    try:
+        return bytearray(_BLOCK)
+    except MemoryError:
+        return None
 
 
 def _fields():

@@ -10,6 +10,7 @@ from firmware.net.listener import Listener
 
 _UNSERVED_MS = const(10000)  # to send the first request in
 _QUIET_S = const(10)
+_SHED_S = const(10)
 _LOADED = ("http1", "firmware.services.http.guard", "firmware.services.http.connection")
 
 
@@ -42,6 +43,7 @@ class Server:
         self.saving = None
         self._factory = None
         self._quiet_s = 0
+        self._shed_s = 0  # for how much longer browsers wait
         self.listener = Listener(
             budget, events, "http", config["bind"], config["port"], self.connection,
             _UNSERVED_MS, 1000 * config["idle_timeout_s"],
@@ -73,8 +75,24 @@ class Server:
         self.api.drop()
         self.api.forget(*_LOADED)
 
+    def shed(self):
+        """Gives all back that browsers need; for some seconds they wait in the backlog. True when there was any."""
+        if self._factory is None or self.saving is not None:
+            return False
+        for slot in self.budget.connections[:]:
+            if slot.kind == "http":
+                slot.connection.close()
+        self.unload()
+        self._shed_s = _SHED_S
+        self.listener.hold(True)
+        return True
+
     def sweep(self):
         """Once a second."""
+        if self._shed_s:
+            self._shed_s -= 1
+            if not self._shed_s:
+                self.listener.hold(False)
         # First of all: what a frame has called once lies about in it, and is not given back while it runs.
         if self.saving is not None:
             self._save(self.saving)
