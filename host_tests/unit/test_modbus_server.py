@@ -11,8 +11,8 @@ from firmware.bus import OK, Router
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.server import ModbusConnection, Server
+from host_tests.blocks import LiveBlock
 from host_tests.unit import the_schema as schema
-from host_tests.unit.blocks import LiveBlock
 from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
 
 CONFIG = config.default()["modbus"] | {"port": 0}
