@@ -166,7 +166,7 @@ class App:
         if search is not None and search.loaded and not search.running:
             if not any([bus.guest is search for bus in self.buses]):
                 self.scan = Searched(search)
-                _forget("firmware.bus.scan", "firmware.signature")
+                _forget("firmware.bus.scan", "firmware.profile_files", "firmware.signature")
 
     # -- running
 

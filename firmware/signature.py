@@ -10,37 +10,27 @@ pieces up to its `signature`, so that all of them cost less than a kilobyte at a
 """
 
 import json
-import os
 import struct
 
 from micropython import const
 
+from firmware import profile_files
 from firmware.profile import REGISTERS, TYPES
 
-_FOLDERS = ("data/meters/", __file__.rsplit("/", 1)[0] + "/meters/" if "/" in __file__ else "firmware/meters/")
 _PIECE = const(64)
 _VALUE_MAX = const(768)  # of a signature's text
 
 
 def candidates():
-    """Yields (profile's name as the configuration has it, its tests), those that a user added first; one of the same
-    name that came with the firmware is then left out. Profiles without a signature, or with a wrong one, are no
-    candidates."""
-    seen = set()
-    for folder in _FOLDERS:
+    """Yields (profile's name as the configuration has it, its tests). Profiles without a signature, or with a wrong
+    one, are no candidates."""
+    for name, path in profile_files.each():
         try:
-            names = sorted([file[:-5] for file in os.listdir(folder) if file.endswith(".json")])
-        except OSError:
+            tests = _tests(path)
+        except (OSError, ValueError, TypeError, IndexError):
             continue
-        for name in names:
-            if name not in seen:
-                seen.add(name)
-                try:
-                    tests = _tests(folder + name + ".json")
-                except (OSError, ValueError, TypeError, IndexError):
-                    continue
-                if tests:
-                    yield name, tests
+        if tests:
+            yield name, tests
 
 
 def matches(test, registers):

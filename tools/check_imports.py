@@ -21,8 +21,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Each may import those before it: "downward".
 CODECS = ("ntp", "dns", "http1", "scram", "modbus", "bacnet")
 CORE = (
-    "events", "store", "strict_json", "json_file", "profile", "profile_load", "profile_check", "signature", "points",
-    "readings", "history", "schema", "config_rules", "config_sections", "config_lists", "config_check", "config",
+    "events", "store", "strict_json", "json_file", "profile", "profile_load", "profile_check", "profile_files",
+    "signature", "points", "readings", "history", "schema", "config_rules", "config_sections", "config_lists",
+    "config_check", "config",
 )  # fmt: skip
 
 ANYWHERE = ("gc", "micropython")

@@ -5,27 +5,23 @@ needs.
 """
 
 import argparse
-import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+
+from tools import pip_download
+from tools.pip_download import FetchError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "build" / "microdot"
 VERSION = "2.7.0"
 WHEEL_SHA256 = "1e9b7b825372e1ba8ebd4c59b6180e15c71f4b5200ec4bcbf8c9f9b5652db379"
 FILES = ("microdot/__init__.py", "microdot/microdot.py")
-_PIP_LIMIT_S = 180
 
 Progress = Callable[[str], object]
-
-
-class FetchError(RuntimeError):
-    """The package could not be had, or is not the one that is pinned."""
 
 
 def ensure(progress: Progress = print, target: pathlib.Path = TARGET) -> pathlib.Path:
@@ -37,24 +33,11 @@ def ensure(progress: Progress = print, target: pathlib.Path = TARGET) -> pathlib
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="microdot-", dir=target.parent) as name:
         folder = pathlib.Path(name)
-        requirement = f"microdot=={VERSION} --hash=sha256:{WHEEL_SHA256}\n"
-        (folder / "requirement.txt").write_text(requirement, encoding="utf-8")
-        pip = [sys.executable, "-I", "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-input"]
-        what = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", "requirement.txt"]
-        done = subprocess.run(
-            [*pip, *what, "--dest", "."],
-            env=dict(os.environ, TMPDIR=str(folder)),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_PIP_LIMIT_S,
-            check=False,
-        )
+        options = ["--only-binary", ":all:", "--dest", "."]
+        said = pip_download.download(f"microdot=={VERSION}", WHEEL_SHA256, options, folder)
         wheels = list(folder.glob("microdot-*.whl"))
-        if done.returncode or len(wheels) != 1:
-            raise FetchError(f"pip did not bring microdot {VERSION}: {done.stdout.strip()[-800:]}")
+        if len(wheels) != 1:
+            raise FetchError(f"pip did not bring microdot {VERSION}: {said}")
         fresh = folder / "fresh"
         with zipfile.ZipFile(wheels[0]) as wheel:
             for file in FILES:

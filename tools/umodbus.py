@@ -11,23 +11,20 @@ import hashlib
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+
+from tools import pip_download
+from tools.pip_download import FetchError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "lib" / "umodbus"
 ARCHIVE_SHA256 = "b9351a66af0ff29dd585900e53827a989dedcb02ec63b1041358165089652271"
 # Over the names and contents of the package's files, sorted by name.
 TREE_SHA256 = "27f7d9213ff5a2454e93084fa5bd04d40798881ff255cfa42f2bb337a57b826d"
-_PIP_LIMIT_S = 180
 
 Progress = Callable[[str], object]
-
-
-class FetchError(RuntimeError):
-    """The package could not be had, or is not the one that is pinned."""
 
 
 def digest(folder: pathlib.Path) -> str:
@@ -48,34 +45,11 @@ def ensure(progress: Progress = print, target: pathlib.Path = TARGET) -> pathlib
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="umodbus-") as name:
         folder = pathlib.Path(name)
-        (folder / "requirement.txt").write_text(
-            f"micropython-modbus==2.3.7 --hash=sha256:{ARCHIVE_SHA256}\n", encoding="utf-8"
-        )
-        pip = [sys.executable, "-I", "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
-        what = [
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--require-hashes",
-            "-r",
-            "requirement.txt",
-            "--no-input",
-        ]
-        where = ["--no-clean", "--dest", str(folder / "files")]
-        done = subprocess.run(
-            [*pip, *what, *where],
-            env=dict(os.environ, TMPDIR=str(folder)),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_PIP_LIMIT_S,
-            check=False,
-        )
+        options = ["--no-binary", ":all:", "--no-clean", "--dest", str(folder / "files")]
+        said = pip_download.download("micropython-modbus==2.3.7", ARCHIVE_SHA256, options, folder)
         found = [path for path in folder.rglob("umodbus") if path.is_dir()]
         if not found:
-            raise FetchError(f"pip did not bring micropython-modbus 2.3.7: {done.stdout.strip()[-800:]}")
+            raise FetchError(f"pip did not bring micropython-modbus 2.3.7: {said}")
         if digest(found[0]) != TREE_SHA256:
             raise FetchError(f"micropython-modbus 2.3.7 is not what is pinned: {digest(found[0])}")
         fresh = target.with_name(f".umodbus-{os.getpid()}")

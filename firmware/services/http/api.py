@@ -37,12 +37,11 @@ _ROUTES = (
     "\n/api/factory_reset session POST 512 actions"
     "\n"
 )
-# What those modules load in their turn.
-# One text, which is taken apart when it is used.
+# What those modules load in their turn: one text, which is taken apart when it is used.
 _BORROWED = (
     "firmware.config_check firmware.config_lists firmware.config_rules firmware.config_sections firmware.json_file "
-    "firmware.profile_check firmware.profile_load firmware.schema firmware.services.http.settings "
-    "firmware.services.http.upload firmware.store firmware.strict_json firmware.services.http.given scram"
+    "firmware.profile_check firmware.profile_files firmware.profile_load firmware.schema firmware.services.http.given "
+    "firmware.services.http.settings firmware.services.http.upload firmware.store firmware.strict_json scram"
 )
 
 

@@ -1,7 +1,7 @@
 """The serial side in the JSON API: GET /api/bus. Every field is in docs/contracts.md.
 
-The plan of reads, answer times and what went wrong by kind are what somebody
-wants who puts a bus into service, and nobody else.
+The plan of reads, answer times and what went wrong by kind are what somebody wants who puts a bus into service, and
+nobody else.
 """
 
 import json

@@ -294,8 +294,8 @@ class HttpConnection(Connection):
 
     def respond(self, status, kind, length, pieces, extra):
         """Prepares a response. `length` of the body, None when it ends with its pieces; `pieces`: a
-        generator of bytes, of texts, or of None when it has written to the desk's sink itself; or an object with a
-        `file`, and the `block` to read it into. `extra`: header fields (name, value), or all of the head as bytes."""
+        generator of bytes, of texts, or of None when it has written to the desk's sink itself; or a file, which
+        may bring a `block` to be read into. `extra`: header fields (name, value), or all of the head as bytes."""
         self.chunked = length is None and self.version == 11
         if length is None and not self.chunked:
             self.keep_alive = False  # HTTP/1.0: the end of the document is the end of the connection
@@ -327,8 +327,8 @@ class HttpConnection(Connection):
         """Sends the response as far as the client takes it. True when all of it has left and the next may come."""
         block = self.desk.block
         while self.pieces is not None:
-            if hasattr(self.pieces, "file"):
-                if not self._send_file(self.pieces.file, self.pieces.block):
+            if hasattr(self.pieces, "readinto"):
+                if not self._send_file(self.pieces, getattr(self.pieces, "block", block)):
                     return False
                 self._end_pieces()
                 break

@@ -23,12 +23,13 @@ _heads: dict = {}  # by whether the connection stays open, once somebody has ask
 
 
 class _Page:
-    """The file, the block that all who are sent it share, and the end of it."""
+    """The file, and the block that all who are sent it share."""
 
     def __init__(self, file, block):
-        self.file = file
-        self.block = block
+        self.readinto = file.readinto
+        self.seek = file.seek
         self.close = file.close
+        self.block = block
 
 
 def answer(app, request, body, connection):

@@ -4,10 +4,9 @@ The password itself never comes here: the server has what SCRAM's server keeps o
 proves knowledge of it for one nonce.
 
 A nonce is not remembered but marked: the time at which it was given out, and to whom, as an HMAC by the server's
-secret.
-So nobody can push another's nonce out of a table. Only those that somebody has logged in with are kept, for as long as
-they would be good, so that an exchange that was overheard opens nothing. Who fails waits, longer each time; the table
-of them holds a few addresses, and nobody waits for what another has done.
+secret. So nobody can push another's nonce out of a table. Only those that somebody has logged in with are kept, for as
+long as they would be good, so that an exchange that was overheard opens nothing. Who fails waits, longer each time; the
+table of them holds a few addresses, and nobody waits for what another has done.
 """
 
 import json

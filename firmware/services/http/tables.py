@@ -1,12 +1,10 @@
-"""What the page has to know before it can offer anything: the keys of the configuration, and which profiles there
-are."""
+"""What the page has to know before it can offer anything: the keys of the configuration, and which profiles there are.
+"""
 
 import json
 import os
 
-from firmware import json_file, schema
-
-_FOLDERS = ("data/meters/", __file__.rsplit("/", 3)[0] + "/meters/" if "/" in __file__ else "firmware/meters/")
+from firmware import json_file, profile_files, schema
 
 
 def answer(app, request, body, connection):
@@ -17,22 +15,12 @@ def answer(app, request, body, connection):
 
 
 def _profiles():
-    """Those that a user added first; one of the same name that came with the firmware is then left out."""
-    seen = set()
     before = ""
     yield '{"profiles":['
-    for folder in _FOLDERS:
-        try:
-            names = sorted([file[:-5] for file in os.listdir(folder) if file.endswith(".json")])
-        except OSError:
-            continue
-        for name in names:
-            if name in seen:
-                continue
-            seen.add(name)
-            title, confidence = _title("%s%s.json" % (folder, name), name)
-            yield '%s{"name":%s,"title":%s,"confidence":%d}' % (before, json.dumps(name), json.dumps(title), confidence)
-            before = ","
+    for name, path in profile_files.each():
+        title, confidence = _title(path, name)
+        yield '%s{"name":%s,"title":%s,"confidence":%d}' % (before, json.dumps(name), json.dumps(title), confidence)
+        before = ","
     yield "]}"
 
 

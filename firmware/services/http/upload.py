@@ -23,7 +23,7 @@ class Upload:
             raise OSError("another save is under way")
         # The last search is over, and the check needs the room of its code and of what it has found.
         app.scan = None
-        app.forget("firmware.bus.scan", "firmware.signature")
+        app.forget("firmware.bus.scan", "firmware.profile_files", "firmware.signature")
         try:
             store.make_folder(PATH)
             self._file = open(PATH, "wb")

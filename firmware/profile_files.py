@@ -1,0 +1,19 @@
+"""Which profiles there are: those that a user has added, and those that came with the firmware."""
+
+import os
+
+_FOLDERS = ("data/meters/", __file__.rsplit("/", 1)[0] + "/meters/" if "/" in __file__ else "firmware/meters/")
+
+
+def each():
+    """Yields (name, path), those of a user first; one of the same name that came with the firmware is left out."""
+    seen = set()
+    for folder in _FOLDERS:
+        try:
+            names = sorted([file[:-5] for file in os.listdir(folder) if file.endswith(".json")])
+        except OSError:
+            continue
+        for name in names:
+            if name not in seen:
+                seen.add(name)
+                yield name, "%s%s.json" % (folder, name)
