@@ -17,7 +17,7 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _BLOCK = const(3072)  # of the file in one write: each takes a call of the port, and a turn of the network
-_PLENTY = const(16384)  # of heap: with less the file goes in smaller pieces
+_PLENTY = const(12288)  # of heap: with less the file goes in smaller pieces
 _block = None
 _heads: dict = {}  # by whether the connection stays open, once somebody has asked
 
