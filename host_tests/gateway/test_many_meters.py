@@ -18,7 +18,7 @@ DOCUMENTS = (
     "/api/bus", "/api/sockets", "/api/readings", "/api/status",
 )  # fmt: skip
 SMALL = ["eastron-sdm120"] * 10
-KINDS = ["eastron-sdm630", "eastron-sdm120", "pzem-004t-v3", "eastron-sdm120"] * 2
+KINDS = ["eastron-sdm630"] + ["eastron-sdm120", "pzem-004t-v3"] * 3 + ["eastron-sdm120"]
 LARGE = ["eastron-sdm630"] * 32
 
 
