@@ -66,10 +66,14 @@ class App:
         gc.collect()
 
     def relieve(self):
-        """Somebody who polls, or the bus, was short of memory: the web server makes room for some seconds."""
-        if self.http is not None and self.http.shed():
-            self.events.add("http", "closed for some seconds: the memory is needed")
-        self.spare()
+        """Somebody who polls, or the bus, was short of memory: the web server makes room for some seconds. Raises no
+        MemoryError."""
+        try:
+            if self.http is not None and self.http.shed():
+                self.events.add("http", "closed for some seconds: the memory is needed")
+            self.spare()
+        except MemoryError:
+            gc.collect()  # what was given back so far may be enough
 
     def is_short(self):
         """Whether the heap is needed for somebody who looks at the page."""

@@ -79,9 +79,10 @@ class Server:
         """Gives all back that browsers need; for some seconds they wait in the backlog. True when there was any."""
         if self._factory is None or self.saving is not None:
             return False
-        for slot in self.budget.connections[:]:
-            if slot.kind == "http":
-                slot.connection.close()
+        connections = self.budget.connections
+        for k in range(len(connections) - 1, -1, -1):  # without a copy: there may be no room for one
+            if connections[k].kind == "http":
+                connections[k].connection.close()
         self.unload()
         self._shed_s = _SHED_S
         self.listener.hold(True)
