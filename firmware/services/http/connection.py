@@ -444,19 +444,22 @@ class HttpConnection(Connection):
         self._continue()
 
     def _drop_body(self):
+        # An attribute that is the class's is not set: that would take memory, and this is called for want of it, too.
         body = self.body
-        self.body = None
-        if hasattr(body, "drop"):
-            body.drop()
+        if body is not None:
+            self.body = None
+            if hasattr(body, "drop"):
+                body.drop()
 
     def close(self):
         self._end_pieces()
         self._drop_body()
-        self.request = None
+        if self.request is not None:
+            self.request = None
         if self.waits is not None:
             self.waits.cancel()
             self.waits = None
-        super().close()
+        Connection.close(self)
 
 
 def _closing(request, error):
