@@ -69,7 +69,7 @@ class App:
         """Somebody who polls, or the bus, was short of memory: the web server makes room for some seconds. Raises no
         MemoryError."""
         try:
-            if self.http is not None and self.http.shed():
+            if self.http is not None and self.http.drop():
                 self.events.add("http", "closed for some seconds: the memory is needed")
             self.spare()
         except MemoryError:

@@ -24,11 +24,11 @@ class Events:
         """Logs `text` (cut to 120 characters) for the part of the firmware that `source` names. Never raises
         MemoryError: who tells of a lack of memory must come to his end."""
         try:
-            self._add(source, text)
+            self._note(source, text)
         except MemoryError:
             self.dropped += 1
 
-    def _add(self, source, text):
+    def _note(self, source, text):
         now = self._uptime_s()
         if len(text) > _LINE_MAX:
             text = text[: _LINE_MAX - 3] + "..."

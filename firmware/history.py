@@ -24,13 +24,13 @@ class History:
 
     def __init__(self, size, meters, readings):
         self._readings = readings
-        self._meters = meters
-        self._rows = bytearray()  # two for each point: index of its meter, index of the point in the profile
+        self.meters = meters
+        self.rows = bytearray()  # two for each point: index of its meter, index of the point in the profile
         for number in WANTED:
             for k, meter in enumerate(meters):
                 i = meter.profile.numbers.find(bytes((number,)))
                 if i >= 0 and len(self) < _POINTS_MAX:
-                    self._rows.extend(bytes((k, i)))
+                    self.rows.extend(bytes((k, i)))
         points = max(len(self), 1)
         self.steps = size // (2 * points)
         # Whole minutes, and long enough for a day.
@@ -39,15 +39,15 @@ class History:
         self.newest = 0  # the step that was filled last
         self.closed_s = 0  # uptime of its end
         self._sums = array("f", [0] * points)
-        self._counts = array("H", [0] * points)
+        self._counts = array("i", [0] * points)
 
     def __len__(self):
         """How many points are kept."""
-        return len(self._rows) // 2
+        return len(self.rows) // 2
 
     def row(self, k):
         """(meter, index of the point in its profile) of one of them."""
-        return self._meters[self._rows[2 * k]], self._rows[2 * k + 1]
+        return self.meters[self.rows[2 * k]], self.rows[2 * k + 1]
 
     def tick(self, uptime_s):
         """Once a second."""

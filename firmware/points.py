@@ -26,16 +26,16 @@ STATES = ("unknown", "online", "failing", "quarantined")
 
 # Meter.words: first the answer times (firmware.bus.tally), then the counters, then of each block:
 # until when it may answer (ticks, _NOT: it may not), uptime of its last good read in s, and what is to be said of it
-REQUESTS = const(4)
-TIMEOUTS = const(5)
-ERRORS = const(6)
-EXCEPTIONS = const(7)
-MARKS = const(8)
-MARK = const(3)
+_REQUESTS = const(4)
+_TIMEOUTS = const(5)
+_ERRORS = const(6)
+_EXCEPTIONS = const(7)
+_MARKS = const(8)
+_MARK = const(3)
 _NOT = const(-1)
-SEEN = const(1)  # was read at least once
-FAILED = const(2)  # the last read of it failed
-REFUSED = const(2)  # bits in front of which the exception code of the meter to this read stands, 0 for none
+_SEEN = const(1)  # was read at least once
+_FAILED = const(2)  # the last read of it failed
+_REFUSED = const(2)  # bits in front of which the exception code of the meter to this read stands, 0 for none
 _COUNT_MASK = const(0x3FFFFFFF)  # a small integer on 32 bits
 
 
@@ -60,59 +60,59 @@ class Meter:
         self.profile = profile
         size = sum([count for _, _, count in profile.plan])
         self.data = bytearray(2 * size)
-        self.words = array("i", [0] * MARKS + [_NOT, 0, 0] * len(profile.plan))
+        self.words = array("i", [0] * _MARKS + [_NOT, 0, 0] * len(profile.plan))
         self.state = UNKNOWN
         self.failures = 0  # in a row
         self.trouble = 0  # how the last exchange ended, and why its answer was not taken (Bus.why)
-        self._set("bus", config["bus"])
-        self._set("interval_ms", 1000 * config["interval_s"])
-        self._set("max_age_ms", 1000 * config["max_age_s"])
-        self._set("timeout_ms", config["timeout_ms"])
-        self._set("retries", config["retries"])
-        self._set("auto_timeout", config["auto_timeout"])
-        self._set("ratios", ratios)
+        self.set("bus", config["bus"])
+        self.set("interval_ms", 1000 * config["interval_s"])
+        self.set("max_age_ms", 1000 * config["max_age_s"])
+        self.set("timeout_ms", config["timeout_ms"])
+        self.set("retries", config["retries"])
+        self.set("auto_timeout", config["auto_timeout"])
+        self.set("ratios", ratios)
 
-    def _set(self, name, value):
+    def set(self, name, value):
         if value != getattr(Meter, name):
             setattr(self, name, value)
 
     @property
     def requests(self):
-        return self.words[REQUESTS]
+        return self.words[_REQUESTS]
 
     @property
     def timeouts(self):
-        return self.words[TIMEOUTS]
+        return self.words[_TIMEOUTS]
 
     @property
     def errors(self):
         """Answers that were not taken."""
-        return self.words[ERRORS]
+        return self.words[_ERRORS]
 
     @property
     def exceptions(self):
-        return self.words[EXCEPTIONS]
+        return self.words[_EXCEPTIONS]
 
-    def count(self, which):
-        """One more of REQUESTS ... EXCEPTIONS."""
-        self.words[which] = self.words[which] + 1 & _COUNT_MASK
+    def count(self, k):
+        """One more of _REQUESTS ... _EXCEPTIONS."""
+        self.words[k] = self.words[k] + 1 & _COUNT_MASK
 
     def point_id(self, i):
         return self.slot << 8 | self.profile.numbers[i]
 
-    # -- what the bus does with the blocks; k is the number of one in the plan, now_ms the ticks
+    # -- what the bus does with the blocks; k is the number of one in the plan, now the ticks
 
     def holds(self, function, first, count):
         """Where the registers of a read are and may answer it, if they are not too old: index into `words` of the
         ticks until which they may << 16, index into `data`. -1 without them. Allocates nothing."""
         words = self.words
-        mark = MARKS
+        mark = _MARKS
         at = 0
         for plan in self.profile.plan:
             begin = first - plan[1]
             if plan[0] == function and begin >= 0 and begin + count <= plan[2] and words[mark] != _NOT:
                 return mark << 16 | at + 2 * begin
-            mark += MARK
+            mark += _MARK
             at += 2 * plan[2]
         return -1
 
@@ -122,46 +122,46 @@ class Meter:
         begin = self.profile.begins[k]
         for i in range(2 * self.profile.plan[k][2]):
             data[begin + i] = buf[at + i]
-        self._mark(k, until_ms, uptime_s, SEEN)
+        self._mark(k, until_ms, uptime_s, _SEEN)
 
     def refuse(self, k, code):
         """The meter has answered the read of block k with that exception. False when it did so the last time, too."""
-        at = MARKS + MARK * k
+        at = _MARKS + _MARK * k
         says = self.words[at + 2]
-        self._mark(k, _NOT, self.words[at + 1], says & (SEEN | FAILED) | code << REFUSED)
-        return says >> REFUSED != code
+        self._mark(k, _NOT, self.words[at + 1], says & (_SEEN | _FAILED) | code << _REFUSED)
+        return says >> _REFUSED != code
 
     def fail(self, k):
         """A read of block k has failed."""
-        self.words[MARKS + MARK * k + 2] |= FAILED
+        self.words[_MARKS + _MARK * k + 2] |= _FAILED
 
-    def _mark(self, k, until_ms, read_s, says):
-        at = MARKS + MARK * k
+    def _mark(self, k, until_ms, read_s, code):
+        at = _MARKS + _MARK * k
         words = self.words
         words[at] = until_ms
         words[at + 1] = read_s
-        words[at + 2] = says
+        words[at + 2] = code
 
     def purge(self):
         """After a failure nothing that this meter said before is passed on as if it were current."""
         for k in range(len(self.profile.plan)):
-            self.words[MARKS + MARK * k] = _NOT
+            self.words[_MARKS + _MARK * k] = _NOT
             self.fail(k)
 
     def drop(self, first, count):
         """These registers are being written: what was read of them may not answer. Input and holding registers are
         often the same cells: the function of a block does not protect it."""
-        mark = MARKS
+        mark = _MARKS
         for plan in self.profile.plan:
             if first < plan[1] + plan[2] and plan[1] < first + count:
                 self.words[mark] = _NOT
-            mark += MARK
+            mark += _MARK
 
-    def expire(self, now_ms, ticks_diff):
+    def expire(self, now, ticks_diff):
         """What is too old may not answer any more. Ticks wrap, so this must not wait for a reader."""
         words = self.words
-        for mark in range(MARKS, len(words), MARK):
-            if words[mark] != _NOT and ticks_diff(now_ms, words[mark]) > 0:
+        for mark in range(_MARKS, len(words), _MARK):
+            if words[mark] != _NOT and ticks_diff(now, words[mark]) > 0:
                 words[mark] = _NOT
 
 

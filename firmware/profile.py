@@ -8,7 +8,7 @@ Units are base units (V A W var VA Hz Wh varh VAh). Accumulating points end as i
 floats on the chips have 24 bits, too few for a meter that has been running for some years.
 """
 
-from struct import unpack_from as _unpack_from
+from struct import unpack_from
 
 from micropython import const
 
@@ -71,7 +71,7 @@ class Profile:
         if ratios or self.little or self.void or self.forms[form + 3] & _WHOLE:
             return self._decode(i, data, ratios)
         i = self.begins[self.blocks[i]] + 2 * self.rows[_ROW * i + 2]
-        return _scaled(_unpack_from(_CODES[self.forms[form]], data, i)[0], self.forms[form + 1], self.forms[form + 2])
+        return _scaled(unpack_from(_CODES[self.forms[form]], data, i)[0], self.forms[form + 1], self.forms[form + 2])
 
     def _decode(self, i, data, ratios):
         """The same for words in the other order, accumulating points, ratios, integers that mean "no value"."""
@@ -98,7 +98,7 @@ class Profile:
             rest = b"\x00" if head == 0x80 else b"\xff"
             if data[at] == head and data[at + 1 : at + size] == rest * (size - 1):
                 return None
-        value = _unpack_from(_CODES[kind], data, at)[0]
+        value = unpack_from(_CODES[kind], data, at)[0]
         if whole:
             return _divided(value * numerator, denominator)
         return _scaled(value, numerator, denominator)
@@ -121,7 +121,7 @@ def _divided(a, b):
 def scaled_integer(data, numerator, denominator=1, at=0):
     """round(float32 * numerator / denominator), halves away from zero, from the four bytes of a big-endian IEEE 754
     number at data[at], in integers only: exact where a 24-bit float would lose units. None for NaN and infinity."""
-    bits = _unpack_from(">I", data, at)[0]
+    bits = unpack_from(">I", data, at)[0]
     exponent = bits >> 23 & 0xFF
     if exponent == 0xFF:
         return None

@@ -5,7 +5,7 @@ import os
 _FOLDERS = ("data/meters/", __file__.rsplit("/", 1)[0] + "/meters/" if "/" in __file__ else "firmware/meters/")
 
 
-def each():
+def items():
     """Yields (name, path), those of a user first; one of the same name that came with the firmware is left out."""
     seen = set()
     for folder in _FOLDERS:

@@ -86,7 +86,8 @@ def parse(name, raw):
         ensure(_integer(number, 1, 255) and number not in numbers, where + "number", "1 to 255, each once")
         numbers.add(number)
         ensure(isinstance(label, str) and 0 < len(label) <= _NAME_MAX, where + "name", "1 to 32 characters")
-        plain = min(label) > " " and max(label) < "\x7f" and '"' not in label and "\\" not in label
+        raw_label = label.encode()  # bytes, for a letter by itself would become a name for good
+        plain = min(raw_label) > 32 and max(raw_label) < 127 and b'"' not in raw_label and b"\\" not in raw_label
         ensure(plain, where + "name", "printable ASCII without spaces, quotes and backslashes")
         _check_place(ensure, where, function, address, kind)
         ensure(_number(scale) and 1e-9 <= scale <= 1e9, where + "scale", "1e-9 to 1e9")

@@ -24,7 +24,7 @@ _VALUE_MAX = const(768)  # of a signature's text
 def candidates():
     """Yields (profile's name as the configuration has it, its tests). Profiles without a signature, or with a wrong
     one, are no candidates."""
-    for name, path in profile_files.each():
+    for name, path in profile_files.items():
         try:
             tests = _tests(path)
         except (OSError, ValueError, TypeError, IndexError):

@@ -6,7 +6,11 @@ Of registers first..end-1 of one function as last read: `good`: they may answer 
 """
 
 from firmware.net import seam
-from firmware.points import FAILED, MARK, MARKS, REFUSED, SEEN
+from firmware.points import _FAILED as FAILED
+from firmware.points import _MARK as MARK
+from firmware.points import _MARKS as MARKS
+from firmware.points import _REFUSED as REFUSED
+from firmware.points import _SEEN as SEEN
 
 
 class LiveBlock:

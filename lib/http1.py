@@ -303,7 +303,7 @@ def _request_line(request, line):
     else:
         path = target.decode()
     request.path = path
-    if ".." in path and "/../" in path + "/":
+    if "/../" in path + "/":
         raise HttpError(400, "'..' in the path")
     return authority
 
@@ -333,10 +333,10 @@ def _is_token(raw):
     return len(raw) > 0
 
 
-def _value(head, colon, eol):
+def _value(head, colon, end):
     """Field value of a header line, without the whitespace around it."""
     # One space is the custom, and what strip() has nothing to do for it does not copy.
-    return head[colon + 2 if head[colon + 1] == 32 else colon + 1 : eol].strip(b" \t")
+    return head[colon + 2 if head[colon + 1] == 32 else colon + 1 : end].strip(b" \t")
 
 
 def _text(value):

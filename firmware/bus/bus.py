@@ -30,6 +30,11 @@ _LOAD_S = const(60)
 _HELD_MS = const(1000)
 _RESULT = const(0x0F)  # of Meter.trouble
 _REASON = const(4)  # its bits in front of which there is the reason
+# Of Meter.count(), as in firmware.points; a unit test compares them.
+_REQUESTS = const(4)
+_TIMEOUTS = const(5)
+_ERRORS = const(6)
+_EXCEPTIONS = const(7)
 _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
 
 
@@ -344,12 +349,12 @@ class Bus:
         """What an exchange says of the meter's state. A line that is gone says nothing of it."""
         if result == transaction.LINE_DOWN:
             return
-        meter.count(points.REQUESTS)
+        meter.count(_REQUESTS)
         meter.trouble = result
         if result == transaction.ANSWERED:
             wire = self.wire
             if wire.rx[wire.at + 1] & 0x80:
-                meter.count(points.EXCEPTIONS)
+                meter.count(_EXCEPTIONS)
                 tally.exception(self.counters.codes, meter.unit, wire.rx[wire.at + 2])
             tally.answer(meter.words, wire.answer_ms)
             meter.failures = 0
@@ -360,9 +365,9 @@ class Bus:
                 meter.state = points.ONLINE
             return
         if result == transaction.TIMED_OUT:
-            meter.count(points.TIMEOUTS)
+            meter.count(_TIMEOUTS)
         elif result == transaction.WRONG:
-            meter.count(points.ERRORS)
+            meter.count(_ERRORS)
             meter.trouble |= self.wire.reason << _REASON
         meter.purge()
         meter.failures += 1

@@ -68,7 +68,7 @@ class _Reactor(core.IOQueue):
                 try:
                     owner.on_ready(events)
                 except Exception as error:
-                    _fail(owner, error)
+                    _tell(owner, error)
                 if self.changed:
                     break  # the set under the iterator has changed; what is left is still ready in the next turn
             # No newcomer before the others' input: while owners come and go this waits for the next turn.
@@ -79,7 +79,7 @@ class _Reactor(core.IOQueue):
                         try:
                             owner.on_ready(READ)
                         except Exception as error:
-                            _fail(owner, error)
+                            _tell(owner, error)
             task = first_task()
             if task is None:
                 return
@@ -101,7 +101,7 @@ class _Reactor(core.IOQueue):
             self.poller.modify(stream, WRITE if waiting[0] is None else READ)
 
 
-def _fail(owner, error):
+def _tell(owner, error):
     """Tells an owner of what it has raised. That it is short of memory even for that must not end the firmware."""
     try:
         owner.fail(error)

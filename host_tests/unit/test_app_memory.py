@@ -19,7 +19,7 @@ class Gateway:
 
     def __init__(self, events, shed):
         self.events = events
-        self.http = SimpleNamespace(shed=shed)
+        self.http = SimpleNamespace(drop=shed)
         self.restarts = 0
         self.spared = 0
 

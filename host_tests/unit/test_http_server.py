@@ -916,11 +916,11 @@ def test_no_file_is_left_open_by_a_page_that_was_not_read_to_its_end(bench):
 def test_browsers_make_room_for_some_seconds(bench):
     peer = bench.connect(room=100)
     peer.feed(get("/api/doc/3000"))
-    assert bench.server.shed()
+    assert bench.server.drop()
     assert peer.closed
     assert bench.server.desk is None
     assert bench.api.dropped
-    assert not bench.server.shed(), "there is nothing left to give"
+    assert not bench.server.drop(), "there is nothing left to give"
     held = []
     bench.server.listener.resume = lambda: held.append(bench.server.listener._held)
     for _ in range(10):

@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from firmware import points, profile_load, readings
+from firmware.bus import bus
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import Uptime, defaults
 
@@ -291,3 +292,12 @@ def test_the_registers_of_a_meter_stay_what_it_said(all_of):
     assert [block.data for block in changed.blocks] == [block.data for block in plain.blocks]
     assert [changed.point_id(i) for i in range(7)] == [plain.point_id(i) for i in range(7)]
     assert changed.profile.plan == plain.profile.plan
+
+
+def test_numbers_that_stand_in_two_places_are_the_same():
+    """On MicroPython a constant that others can import is a name, and takes heap for good."""
+    for name in ("_MARKS", "_MARK", "_SEEN", "_REFUSED"):
+        assert getattr(readings, name) == getattr(points, name)
+    assert readings._LOST == points._FAILED
+    for name in ("_REQUESTS", "_TIMEOUTS", "_ERRORS", "_EXCEPTIONS"):
+        assert getattr(bus, name) == getattr(points, name)

@@ -51,7 +51,7 @@ class Api:
     def __init__(self, app):
         self._app = app
         self._parts = {}
-        self._path = None  # what find() was asked last, since one request asks twice and the next is often the same,
+        self.path = None  # what find() was asked last, since one request asks twice and the next is often the same,
         self._found = (None, None, 0, "")  # and what it has found
         self.forget = app.forget
         self.pack = app.pack
@@ -63,10 +63,10 @@ class Api:
         return self._find(path)[:3]
 
     def _find(self, path):
-        if path != self._path:
+        if path != self.path:
             row = _row(path)
             self._found = (row[1], row[2].replace(",", ", "), int(row[3]), row[4]) if row else (None, None, 0, "")
-            self._path = path
+            self.path = path
         return self._found
 
     def call(self, request, body, connection):

@@ -47,7 +47,7 @@ def document(app):
     yield "]}"
 
 
-def _tally(times, exceptions):
+def _tally(answers, exceptions):
     """Answer times and exceptions by code, as two members of an object."""
-    shown = '{"min":%d,"mean":%d,"max":%d}' % times if times else "null"
+    shown = '{"min":%d,"mean":%d,"max":%d}' % answers if answers else "null"
     return '"answer_ms":%s,"exceptions":{%s}' % (shown, ",".join(['"%d":%d' % one for one in exceptions]))

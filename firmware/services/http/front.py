@@ -18,8 +18,8 @@ _POLICY = (
 )
 _BLOCK = const(3072)  # of the file in one write: each takes a call of the port, and a turn of the network
 _PLENTY = const(12288)  # of heap: with less the file goes in smaller pieces
-_block = None
-_heads: dict = {}  # by whether the connection stays open, once somebody has asked
+block = None
+_found: dict = {}  # by whether the connection stays open, once somebody has asked
 
 
 class _Page:
@@ -41,18 +41,18 @@ def answer(app, request, body, connection):
         fields = _fields()
         if fields[0][1] in known:
             return 304, None, 0, iter(()), fields
-    global _block
-    if _block is None:
-        _block = _large() or connection.desk.block
-    head = _heads.get(request.keep_alive)
+    global block
+    if block is None:
+        block = _large() or connection.desk.block
+    head = _found.get(request.keep_alive)
     file = open(_PAGE + "html.gz", "rb")
     if head is None:
         size = file.seek(0, 2)
         file.seek(0)
         fields = _fields() + (("Content-Encoding", "gzip"),)
         head = http1.response_head(200, "text/html; charset=utf-8", size, request.keep_alive, fields)
-        _heads[request.keep_alive] = head
-    return 200, None, 0, _Page(file, _block), head
+        _found[request.keep_alive] = head
+    return 200, None, 0, _Page(file, block), head
 
 
 def _large():

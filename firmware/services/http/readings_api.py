@@ -26,14 +26,20 @@ def _readings(app, sink):
         )  # fmt: skip
         for i, name in enumerate(meter.profile.names()):
             value, age_s, quality = app.readings.read(meter, i)
-            print(',{"id":' if i else '{"id":', meter.point_id(i), ',"name":"', sep="", end="", file=sink)
+            # Texts as bytes, which are no names, and of names there must not be many.
+            sink.write(b',{"id":' if i else b'{"id":')
+            print(meter.point_id(i), end="", file=sink)
+            sink.write(b',"name":"')
             sink.write(name)
             sink.write(b'","value":')
             sink.write(_number(value))
-            print(
-                ',"unit":"', meter.profile.unit(i), '","age_s":', "null" if age_s is None else age_s, ',"quality":"',
-                QUALITIES[quality], '"}', sep="", end="", file=sink,
-            )  # fmt: skip
+            sink.write(b',"unit":"')
+            sink.write(meter.profile.unit(i))
+            sink.write(b'","age_s":')
+            print("null" if age_s is None else age_s, end="", file=sink)
+            sink.write(b',"quality":"')
+            sink.write(QUALITIES[quality])
+            sink.write(b'"}')
             yield
         yield "]}"
     yield "]}"

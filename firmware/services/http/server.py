@@ -75,7 +75,7 @@ class Server:
         self.api.drop()
         self.api.forget(*_LOADED)
 
-    def shed(self):
+    def drop(self):
         """Gives all back that browsers need; for some seconds they wait in the backlog. True when there was any."""
         if self._factory is None or self.saving is not None:
             return False

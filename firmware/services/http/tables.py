@@ -17,7 +17,7 @@ def answer(app, request, body, connection):
 def _profiles():
     before = ""
     yield '{"profiles":['
-    for name, path in profile_files.each():
+    for name, path in profile_files.items():
         title, confidence = _title(path, name)
         yield '%s{"name":%s,"title":%s,"confidence":%d}' % (before, json.dumps(name), json.dumps(title), confidence)
         before = ","

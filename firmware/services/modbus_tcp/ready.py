@@ -78,8 +78,8 @@ class Replies:
         key = self.key
         return self._replies[self._keys.index(key)] if key in self._keys else NONE
 
-    def keep(self, out, length, meter, place):
-        """The request at the front of rx was answered from `place` (Meter.holds) of the meter by the ADU out[:length].
+    def keep(self, out, length, meter, at):
+        """The request at the front of rx was answered from `at` (Meter.holds) of the meter by the ADU out[:length].
         Keeps the reply if it may well be wanted again."""
         key = self.key
         # Function, unit, first register and quantity, as a small integer.
@@ -95,8 +95,8 @@ class Replies:
         reply.adu[:] = memoryview(out)[:length]
         reply.data = meter.data
         reply.words = meter.words
-        reply.mark = place >> 16
-        reply.skip = place & 0xFFFF
+        reply.mark = at >> 16
+        reply.skip = at & 0xFFFF
         reply.until_ms = meter.words[reply.mark]
         self._keys.append(reply.key)
         self._replies.append(reply)
