@@ -10,7 +10,7 @@ import gc
 from micropython import const
 
 _ROOM = const(20480)  # bytes: ten Modbus clients and a request are to fit as well
-_RESERVE = const(2048)  # bytes: what answers must not take the room of those who poll
+_RESERVE = const(2048)  # bytes that documents leave to those who poll
 _PACKAGE = "firmware.services.http."
 _POLLED = ("status_api", "readings_api", "sockets_api", "bus_api", "scan_api", "history_api")
 

@@ -18,8 +18,8 @@ _POLICY = (
 )
 _BLOCK = const(3072)  # of the file in one write: each takes a call of the port, and a turn of the network
 _PLENTY = const(12288)  # of heap: with less the file goes in smaller pieces
-block = None
-_found: dict = {}  # by whether the connection stays open, once somebody has asked
+block = None  # what the file is sent by, once somebody has asked,
+_found: dict = {}  # and the heads, by whether the connection stays open
 
 
 class _Page:
