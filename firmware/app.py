@@ -10,6 +10,7 @@ import sys
 
 from firmware.bus import Searched
 from firmware.net import link, seam
+from firmware.net.budget import SERVICES
 
 _TICK_MS = 1000
 _RESTART_FIRST_S = 1
@@ -113,10 +114,10 @@ class App:
         self._config_mark = mark
         due = []
         if _config_digest() != self._config_digest:
-            from firmware import switches
+            from firmware.config import difference as switches
 
-            due = switches.due(_CONFIG, self.config, self.events)
-            _forget("firmware.switches", "firmware.strict_json", "firmware.json_file")
+            due = switches.due(_CONFIG, self.config, SERVICES, self.events)
+            _forget("firmware.config.difference", "strict_json", "firmware.config.json_file")
             self.events.add("config", "a reboot is due for: " + ", ".join(due))
         self._reboot_due = due
 
@@ -170,7 +171,7 @@ class App:
         if search is not None and search.loaded and not search.running:
             if not any([bus.guest is search for bus in self.buses]):
                 self.scan = Searched(search)
-                _forget("firmware.bus.scan", "firmware.profile_files", "firmware.signature")
+                _forget("firmware.bus.scan", "firmware.meters.catalog", "firmware.meters.recognise")
 
     # -- running
 

@@ -9,7 +9,7 @@ from array import array
 
 from micropython import const
 
-from firmware.readings import GOOD
+from firmware.meters.readings import GOOD
 
 WANTED = (16, 1)  # numbers of points: active power, voltage of line 1
 _POINTS_MAX = const(32)

@@ -3,14 +3,15 @@
 from firmware.bus import Router
 from firmware.bus.bus import Bus
 from firmware.events import Events
+from firmware.meters.points import Meter, Points
+from firmware.meters.readings import Readings
 from firmware.net.budget import SERVICES, Budget
 from firmware.net.clock import Clock
-from firmware.points import Meter, Points
-from firmware.readings import Readings
 
 _BOOT_MODULES = (
-    "firmware.config", "firmware.config_lists", "firmware.config_rules", "firmware.config_sections",
-    "firmware.json_file", "firmware.profile_load", "firmware.schema", "firmware.store", "firmware.strict_json",
+    "firmware.config.load", "firmware.config.lists", "firmware.config.rules", "firmware.config.sections",
+    "firmware.config.json_file", "firmware.config.schema", "firmware.config.store", "firmware.meters.profile_loader",
+    "strict_json",
 )  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def build(board, forget):
 
 
 def _load_config():
-    from firmware import config
+    from firmware.config import load as config
 
     loaded = config.load()
     return loaded.config, loaded.source, loaded.errors
@@ -55,7 +56,7 @@ def _load_points(configs):
     """Meters with their profiles, one profile for all meters of a kind. Takes each from `configs`, for the heap has no
     room for both of all; and its name is copied, or it would stay behind where the others were and break the room in
     pieces."""
-    from firmware import profile_load
+    from firmware.meters import profile_loader as profile_load
 
     profiles = {}
     names = {}

@@ -9,8 +9,9 @@
 Lines are opened as the configuration says and given back at the end, whatever it was.
 """
 
-from firmware import board, config
+from firmware import board
 from firmware.bus.scan import TIMEOUT_MS, Scan
+from firmware.config import load as config
 from firmware.events import Events
 from firmware.net import seam
 from firmware.net.clock import Clock

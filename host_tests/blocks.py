@@ -5,12 +5,12 @@ Of registers first..end-1 of one function as last read: `good`: they may answer 
 `refused`: with this exception code of the meter, 0 for none.
 """
 
+from firmware.meters.points import _FAILED as FAILED
+from firmware.meters.points import _MARK as MARK
+from firmware.meters.points import _MARKS as MARKS
+from firmware.meters.points import _REFUSED as REFUSED
+from firmware.meters.points import _SEEN as SEEN
 from firmware.net import seam
-from firmware.points import _FAILED as FAILED
-from firmware.points import _MARK as MARK
-from firmware.points import _MARKS as MARKS
-from firmware.points import _REFUSED as REFUSED
-from firmware.points import _SEEN as SEEN
 
 
 class LiveBlock:

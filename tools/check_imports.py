@@ -19,12 +19,8 @@ from typing import NamedTuple, TypeGuard
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Each may import those before it: "downward".
-CODECS = ("ntp", "dns", "http1", "scram", "modbus", "bacnet")
-CORE = (
-    "events", "store", "strict_json", "json_file", "profile", "profile_load", "profile_check", "profile_files",
-    "signature", "points", "readings", "history", "schema", "config_rules", "config_sections", "config_lists",
-    "config_check", "config",
-)  # fmt: skip
+CODECS = ("ntp", "dns", "http1", "scram", "strict_json", "modbus", "bacnet")
+CORE = ("resources", "events", "meters", "config", "history")
 
 ANYWHERE = ("gc", "micropython")
 _CODECS = tuple(CODECS)
@@ -48,11 +44,11 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
     Layer("main", ("main.py",), ("firmware.app", "firmware.board", "os", "sys")),
-    Layer("lib codecs", ("lib/*",), ("hashlib", "struct", "{lower}", "{own}")),
+    Layer("lib codecs", ("lib/*",), ("hashlib", "json", "struct", "{lower}", "{own}")),
     Layer(
         "core",
-        tuple(f"firmware/{name}.py" for name in CORE),
-        ("array", "hashlib", "json", "os", "struct", "{lower}"),
+        tuple(f"firmware/{name}{kind}" for name in CORE for kind in (".py", "/*")),
+        (*_CODECS, "array", "errno", "hashlib", "io", "json", "os", "struct", "firmware._frozen_files", "{lower}"),
     ),
     Layer("seam on CPython", ("firmware/net/seam_cpython.py",), ("*", "firmware.events", "firmware.net")),
     Layer("net seam", ("firmware/net/seam*.py",), (*_NET, "io", "sys")),
@@ -70,7 +66,7 @@ LAYERS = (
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
     Layer(
         "app",
-        ("firmware/app.py", "firmware/starting.py", "firmware/opening.py", "firmware/switches.py"),
+        ("firmware/app.py", "firmware/starting.py", "firmware/opening.py"),
         ("*", *_CODECS, "firmware"),
         ("firmware.board",),
     ),
@@ -124,7 +120,7 @@ def _lower(path: str) -> tuple[str, ...]:
     parts = _module(path).split(".")
     if path.startswith("lib/"):
         return CODECS[: CODECS.index(parts[0])] if parts[0] in CODECS else ()
-    return tuple(f"firmware.{name}" for name in CORE[: CORE.index(parts[1])])
+    return tuple(f"firmware.{name}" for name in CORE[: CORE.index(parts[1]) + 1])  # of a package its own files, too
 
 
 def _own(path: str) -> tuple[str, ...]:

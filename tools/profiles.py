@@ -1,6 +1,6 @@
 """Meter profiles on the host: the common number table, a loader and a validator.
 
-In:  firmware/meters/*.json, one file for each kind of meter (read by the firmware on the device, too).
+In:  firmware/meters/profiles/*.json, one file for each kind of meter (read by the firmware on the device, too).
 Out: Profile and Point objects for the virtual meters and the tests; ProfileError names file, row and what is
      allowed. `python tools/profiles.py [FILE...]` checks files and ends with 1 when one is wrong.
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-METERS_DIR = Path(__file__).resolve().parent.parent / "firmware" / "meters"
+METERS_DIR = Path(__file__).resolve().parent.parent / "firmware" / "meters" / "profiles"
 
 COLUMNS = ("number", "name", "function", "address", "type", "scale", "unit", "kind")
 TYPES = {

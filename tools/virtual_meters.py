@@ -1,6 +1,6 @@
 """Virtual Modbus RTU meters for the sim and the tests: registers, values, misbehaviour.
 
-In:  request PDUs. Out: reply PDUs with the values of a profile (firmware/meters/*.json), moving over time
+In:  request PDUs. Out: reply PDUs with the values of a profile (firmware/meters/profiles/*.json), moving over time
      (tools/virtual_load.py). A VirtualLine (tools/virtual_line.py) puts them on a pty or a serial device.
 
 Reads with the function code of the profile's points (3 or 4) are answered, the other one is refused with

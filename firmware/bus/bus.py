@@ -12,10 +12,10 @@ that it costs the others nothing.
 
 from micropython import const
 
-from firmware import points
 from firmware.bus import OK, Request, tally, transaction
 from firmware.bus.late import Late
 from firmware.bus.poller import PROBE_FIRST_MS, Poller
+from firmware.meters import points
 from firmware.net import seam
 from modbus import pdu, rtu
 
@@ -30,7 +30,7 @@ _LOAD_S = const(60)
 _HELD_MS = const(1000)
 _RESULT = const(0x0F)  # of Meter.trouble
 _REASON = const(4)  # its bits in front of which there is the reason
-# Of Meter.count(), as in firmware.points; a unit test compares them.
+# Of Meter.count(), as in firmware.meters.points; a unit test compares them.
 _REQUESTS = const(4)
 _TIMEOUTS = const(5)
 _ERRORS = const(6)

@@ -9,7 +9,7 @@ from array import array
 
 from micropython import const
 
-from firmware import points
+from firmware.meters import points
 from firmware.net.seam import ticks_add, ticks_diff, ticks_ms
 
 PROBE_FIRST_MS = const(2000)

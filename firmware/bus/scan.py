@@ -100,7 +100,7 @@ class Scan:
 
     async def _identify(self, wire, unit):
         """The names of the profiles whose signature fits, those with the most tests first."""
-        from firmware import signature
+        from firmware.meters import recognise as signature
 
         read = {}
         fits = []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware import config as schema
+from firmware.config import load as schema
 from host_tests.gateway.rig import METERS, wait_for
 from host_tests.shim.sim import seeds
 from tools import gateway, micropython
@@ -55,7 +55,7 @@ WHOLE = {name: whole(user) for name, user in USERS.items()}
 
 # Saves one after the other in turn, and says what is there.
 SAVES = """\
-from firmware import config, store
+from firmware.config import load as config, store
 
 def body(name):
     with open("data/" + name, "rb") as f:

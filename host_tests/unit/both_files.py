@@ -7,8 +7,11 @@ import json
 import os
 import struct
 
-from firmware import config, profile_load, signature, store
-from firmware.profile import scaled_integer
+from firmware.config import load as config
+from firmware.config import store
+from firmware.meters import profile_loader as profile_load
+from firmware.meters import recognise as signature
+from firmware.meters.profile import scaled_integer
 
 # -- numbers: 32 bits, and whatever floats this interpreter has
 

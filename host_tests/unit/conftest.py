@@ -2,7 +2,7 @@
 
 import pytest
 
-from firmware import points
+from firmware.meters import points
 from host_tests import blocks
 from host_tests.unit import fakes
 

@@ -3,13 +3,15 @@
 import struct
 from types import SimpleNamespace
 
-from firmware import VERSION, points, profile_load
+from firmware import VERSION
 from firmware.bus import tally
 from firmware.bus.bus import Bus
 from firmware.events import Events
 from firmware.history import History
+from firmware.meters import points
+from firmware.meters import profile_loader as profile_load
+from firmware.meters.readings import Readings
 from firmware.net.budget import REASONS, SERVICES, Budget
-from firmware.readings import Readings
 from firmware.services.http.api import Api
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255

@@ -119,7 +119,7 @@ def run_virtual(clock, coroutine, limit_s=3600):
 
 
 def defaults(section, **values):
-    """A section of the configuration (firmware.config) with `values` in it."""
+    """A section of the configuration (firmware.config.load) with `values` in it."""
     return {key: spec[1] for key, spec in section.items()} | values
 
 

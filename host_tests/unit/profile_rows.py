@@ -4,7 +4,7 @@ import math
 import struct
 from fractions import Fraction
 
-from firmware import profile_load
+from firmware.meters import profile_loader as profile_load
 
 SIZES = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
 FORMATS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f"}

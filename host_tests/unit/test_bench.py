@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from firmware import profile_load
+from firmware.meters import profile_loader as profile_load
 from tools.bench import chip, cycles, elf, heap, measure, meters, names, questions, servers, silicon, stages, tcp
 from tools.virtual_line import adu, crc16
 

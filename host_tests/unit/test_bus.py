@@ -5,9 +5,10 @@ import struct
 
 import pytest
 
-from firmware import points, profile_load
 from firmware.bus import OK, Request, Router, tally
 from firmware.bus.bus import Bus
+from firmware.meters import points
+from firmware.meters import profile_loader as profile_load
 from host_tests.unit import fakes
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import FakeLine, frame, registers

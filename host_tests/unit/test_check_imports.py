@@ -24,8 +24,8 @@ def texts(root):
 # Modules that the cases below import; each is right by itself.
 SURROUNDINGS = {
     "firmware/events.py": "",
-    "firmware/points.py": "",
-    "firmware/config.py": "",
+    "firmware/meters/points.py": "",
+    "firmware/config/load.py": "",
     "firmware/app.py": "",
     "firmware/net/seam.py": "",
     "firmware/net/budget.py": "",
@@ -43,14 +43,14 @@ RIGHT = [
     ("main.py", "import sys, os\nfrom firmware import app\nfrom firmware.board import esp32"),
     ("lib/modbus/pdu.py", "import struct\nfrom micropython import const\nfrom modbus.crc import crc16"),
     ("lib/http1.py", "import dns"),
-    ("firmware/points.py", "import json, os, array, hashlib, struct\nfrom firmware import events"),
+    ("firmware/meters/points.py", "import json, os, array, hashlib, struct\nfrom firmware import events"),
     ("firmware/net/listener.py", "import asyncio, socket, errno, time, select, dns"),
     ("firmware/net/seam_micropython.py", "import sys\nX = sys.implementation.name"),
     ("firmware/net/seam_cpython.py", "import contextlib, traceback"),
     ("firmware/net/listener.py", "from firmware.net import seam\nfrom firmware import events"),
     ("firmware/bus/poller.py", "import asyncio\nfrom firmware.bus import transaction"),
     ("firmware/bus/poller.py", "from firmware.net import seam\nfrom firmware.net.seam import ticks_ms"),
-    ("firmware/bus/poller.py", "from firmware import config\nimport modbus"),
+    ("firmware/bus/poller.py", "from firmware.config import load\nimport modbus"),
     ("firmware/services/http/server.py", "from firmware.services.http import pages"),
     ("firmware/services/http/server.py", "from firmware.net import budget"),
     ("firmware/services/http/server.py", "from firmware.bus import Bus, interface\nimport json, modbus.crc"),
@@ -60,9 +60,9 @@ RIGHT = [
     ("firmware/app.py", "import time\nfrom firmware.services.ntp import client"),
     ("firmware/events.py", "print('x')"),
     ("firmware/services/http/server.py", "def f(sink):\n    print('x', file=sink)"),
-    ("firmware/config.py", "import gc, micropython"),
-    ("firmware/config.py", "try:\n    X = 1\nexcept (OSError, ValueError):\n    pass"),
-    ("firmware/config.py", "try:\n    X = 1\nexcept Exception as error:\n    raise ValueError from error"),
+    ("firmware/config/load.py", "import gc, micropython"),
+    ("firmware/config/load.py", "try:\n    X = 1\nexcept (OSError, ValueError):\n    pass"),
+    ("firmware/config/load.py", "try:\n    X = 1\nexcept Exception as error:\n    raise ValueError from error"),
     ("lib/umodbus/tcp.py", "import socket\nprint(1)"),  # third-party, none of our business
 ]
 
@@ -76,17 +76,17 @@ def test_what_the_table_allows_is_no_finding(tmp_path, path, source):
 
 WRONG_IMPORTS = [
     ("boot.py", "from firmware import events", "boot", "firmware.events"),
-    ("main.py", "from firmware import config", "main", "firmware.config"),
+    ("main.py", "from firmware.config import load", "main", "firmware.config.load"),
     ("main.py", "import machine", "main", "machine"),
     ("lib/modbus/tcp.py", "import socket", "lib codecs", "socket"),
     ("lib/modbus/tcp.py", "from firmware import events", "lib codecs", "firmware.events"),
     ("lib/dns/names.py", "import modbus", "lib codecs", "modbus"),  # upward
-    ("firmware/points.py", "import asyncio", "core", "asyncio"),
-    ("firmware/points.py", "from firmware import config", "core", "firmware.config"),  # upward
-    ("firmware/points.py", "import firmware.config", "core", "firmware.config"),
-    ("firmware/config.py", "from firmware.net import seam", "core", "firmware.net.seam"),
+    ("firmware/meters/points.py", "import asyncio", "core", "asyncio"),
+    ("firmware/meters/points.py", "from firmware.config import load", "core", "firmware.config.load"),  # upward
+    ("firmware/meters/points.py", "import firmware.config.load", "core", "firmware.config.load"),
+    ("firmware/config/load.py", "from firmware.net import seam", "core", "firmware.net.seam"),
     ("firmware/net/udp.py", "import sys", "net", "sys"),
-    ("firmware/net/udp.py", "from firmware import config", "net", "firmware.config"),
+    ("firmware/net/udp.py", "from firmware.config import load", "net", "firmware.config.load"),
     ("firmware/net/udp.py", "from modbus import crc", "net", "modbus.crc"),
     ("firmware/net/seam_micropython.py", "import machine", "net seam", "machine"),
     ("firmware/bus/poller.py", "from firmware.net import budget", "bus", "firmware.net.budget"),
@@ -140,8 +140,8 @@ def test_an_import_inside_a_function_counts(tmp_path):
 
 
 WRONG_HABITS = [
-    ("firmware/config.py", "from . import events", "relative import"),
-    ("firmware/config.py", "X = __import__('socket')", "__import__()"),
+    ("firmware/config/load.py", "from . import events", "relative import"),
+    ("firmware/config/load.py", "X = __import__('socket')", "__import__()"),
     ("firmware/app.py", "import importlib", "importlib"),
     ("firmware/app.py", "from importlib import import_module", "importlib"),
     ("firmware/app.py", "import sys\nX = sys.implementation.name", "sys.implementation"),
@@ -173,14 +173,14 @@ def test_a_bad_habit_is_found(tmp_path, path, source, text):
 
 
 def test_exit_code_and_output_say_whether_there_are_findings(tmp_path, capsys):
-    right = tree(tmp_path / "right", {"firmware/config.py": "import json"})
-    wrong = tree(tmp_path / "wrong", {"firmware/config.py": "import json\nimport socket"})
+    right = tree(tmp_path / "right", {"firmware/config/load.py": "import json"})
+    wrong = tree(tmp_path / "wrong", {"firmware/config/load.py": "import json\nimport socket"})
     (tmp_path / "empty").mkdir()
 
     assert check_imports.main(["--root", str(right)]) == 0
     assert capsys.readouterr().out == ""
     assert check_imports.main(["--root", str(wrong)]) == 1
-    assert capsys.readouterr().out.startswith("firmware/config.py:2: layer 'core' may not import 'socket'")
+    assert capsys.readouterr().out.startswith("firmware/config/load.py:2: layer 'core' may not import 'socket'")
     assert check_imports.main(["--root", str(tmp_path / "empty")]) == 1  # a wrong root is not a clean one
 
 

@@ -5,8 +5,11 @@ import json
 import os
 
 import pytest
+import strict_json
 
-from firmware import config, config_rules, store, strict_json
+from firmware.config import load as config
+from firmware.config import rules as config_rules
+from firmware.config import store
 from firmware.net.budget import SERVICES
 from host_tests.unit import the_schema as schema
 from tools import profiles

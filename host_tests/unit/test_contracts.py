@@ -9,10 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from firmware import config, profile_load, readings
-from firmware import profile as firmware_profile
 from firmware.bus import bus as bus_module
 from firmware.bus import poller
+from firmware.config import load as config
+from firmware.meters import profile as firmware_profile
+from firmware.meters import profile_loader as profile_load
+from firmware.meters import readings
 from firmware.net import budget, listener, seam
 from firmware.services.http import api
 from firmware.services.modbus_tcp import server as modbus_server
@@ -67,7 +69,7 @@ def test_point_numbers_and_names_are_those_of_the_profiles():
     documented = numbered_names()
     assert {number: name for number, (name, _) in documented.items()} == dict(profiles.NUMBERS) | {128: "alarm"}
     seen = 0
-    for path in sorted((Path(config.__file__).parent / "meters").glob("*.json")):
+    for path in sorted((Path(config.__file__).parent.parent / "meters" / "profiles").glob("*.json")):
         for row in json.loads(path.read_text())["points"]:
             number, name, unit = row[0], row[1], row[6]
             if number < 128:

@@ -50,7 +50,7 @@ def test_what_is_no_image_is_said_so(tmp_path, content):
 
 
 def test_the_configuration_is_a_valid_one_for_the_chip():
-    from firmware import config as schema
+    from firmware.config import load as schema
 
     config = emulate.configuration({"meters": [], "name": "mine"})
     assert (config["http"]["port"], config["modbus"]["port"]) == (80, 502)

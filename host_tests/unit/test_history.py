@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware import history, points, profile_load, readings
+from firmware import history
+from firmware.meters import points, readings
+from firmware.meters import profile_loader as profile_load
 from firmware.services.http import history_api
 from host_tests.unit.fakes import Uptime, defaults
 from host_tests.unit.the_schema import METER

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firmware import config, config_check, config_lists, config_rules, config_sections, profile_check, store
+from firmware.config import check as config_check
+from firmware.config import lists as config_lists
+from firmware.config import load as config
+from firmware.config import profile_check, store
+from firmware.config import rules as config_rules
+from firmware.config import sections as config_sections
 from firmware.services.http import save
 from host_tests.unit.http_app import Gateway
 

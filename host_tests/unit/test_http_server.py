@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from firmware import VERSION, config, points, profile_load
+from firmware import VERSION
 from firmware.bus.transaction import Counters as BusCounters
+from firmware.config import load as config
+from firmware.meters import points
+from firmware.meters import profile_loader as profile_load
+from firmware.meters.readings import Readings
 from firmware.net import seam
 from firmware.net.budget import REASONS, SERVICES, Budget
-from firmware.readings import Readings
 from firmware.services.http import front
 from firmware.services.http.api import Api
 from firmware.services.http.server import Server

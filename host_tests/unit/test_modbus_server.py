@@ -6,8 +6,10 @@ import struct
 
 import pytest
 
-from firmware import config, points, profile_load
 from firmware.bus import OK, Router
+from firmware.config import load as config
+from firmware.meters import points
+from firmware.meters import profile_loader as profile_load
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.server import ModbusConnection, Server

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import ntp
-from firmware import config
+from firmware.config import load as config
 from firmware.net import dns as resolver_module
 from firmware.net import seam
 from firmware.net import udp as udp_module

@@ -4,8 +4,9 @@ import struct
 
 import pytest
 
-from firmware import points, profile_load, readings
 from firmware.bus import bus
+from firmware.meters import points, readings
+from firmware.meters import profile_loader as profile_load
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import Uptime, defaults
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware import profile, profile_load
+from firmware.meters import profile
+from firmware.meters import profile_loader as profile_load
 from host_tests.unit.profile_rows import SIZES, document, nearest, on_the_wire, row
 from tools import profiles
 

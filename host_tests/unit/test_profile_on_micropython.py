@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware import profile_load
+from firmware.meters import profile_loader as profile_load
 from host_tests.unit.profile_rows import nearest
 from tools import profiles
 from tools.micropython import ensure

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from firmware import profile_load
+from firmware.meters import profile_loader as profile_load
 from tools import profiles
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware import profile, signature
+from firmware.meters import profile
+from firmware.meters import recognise as signature
 from tools import profiles
 from tools.virtual_meters import ModbusException, VirtualMeter
 

@@ -171,8 +171,8 @@ def test_an_answer_that_is_too_old_is_found(monkeypatch):
         return pollers
 
     monkeypatch.setattr(Bus, "cached", cached)
-    monkeypatch.setattr("firmware.points.Meter.purge", lambda meter: None)
-    monkeypatch.setattr("firmware.points.Meter.expire", lambda meter, now_ms, ticks_diff: None)
+    monkeypatch.setattr("firmware.meters.points.Meter.purge", lambda meter: None)
+    monkeypatch.setattr("firmware.meters.points.Meter.expire", lambda meter, now_ms, ticks_diff: None)
     must_find("never answered", scenario)
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from firmware import store
+from firmware.config import store
 
 PATH = "data/thing"
 

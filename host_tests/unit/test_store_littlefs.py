@@ -1,4 +1,4 @@
-"""firmware/store.py and config.load() on the real littlefs (littlefs-python on CPython, VfsLfs2 on real MicroPython),
+"""firmware/config/store.py and load.py on the real littlefs (littlefs-python on CPython, VfsLfs2 on real MicroPython),
 with the power cut at each single write to the flash: what was saved is there, old or new, whole; and the device starts.
 
 A cut is told to littlefs as an I/O error, and every write behind it too: what is on the flash then is what a power cut
@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import strict_json
 from littlefs import LFSConfig, LFSFilesystem, LittleFSError, lfs
 
-from firmware import config, store, strict_json
+from firmware.config import load as config
+from firmware.config import store
 from tools.micropython import ensure
 
 PATH = "data/thing"

@@ -3,10 +3,9 @@
 import json
 
 import pytest
+import strict_json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from firmware import strict_json
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

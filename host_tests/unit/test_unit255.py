@@ -4,10 +4,12 @@ import struct
 
 import pytest
 
-from firmware import VERSION, points, profile_load
+from firmware import VERSION
 from firmware.bus.transaction import Counters as BusCounters
+from firmware.meters import points
+from firmware.meters import profile_loader as profile_load
+from firmware.meters.readings import Readings
 from firmware.net.budget import SERVICES, Budget
-from firmware.readings import Readings
 from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
 from host_tests.unit import the_schema as schema

@@ -550,7 +550,7 @@ def test_two_meters_cannot_have_one_unit_id():
 
 def test_the_program_plays_meters_on_a_link_until_it_is_told_to_end(tmp_path):
     link = tmp_path / "line"
-    path = profiles.METERS_DIR.parent.parent / "tools" / "virtual_meters.py"
+    path = profiles.METERS_DIR.parent.parent.parent / "tools" / "virtual_meters.py"
     program = subprocess.Popen(
         [sys.executable, path, "--meter", "5:pzem-004t-v3", "--baud", "115200", "--link", link],
         stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """The keys of the configuration as the tests want them: tuples for keys, as tables of constants."""
 
-from firmware import schema
+from firmware.config import schema
 
 
 def _constant(spec):

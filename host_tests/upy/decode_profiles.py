@@ -12,7 +12,7 @@ import json
 import sys
 
 sys.path[0:0] = sys.argv[1:]
-from firmware import profile_load
+from firmware.meters import profile_loader as profile_load
 
 
 def shown(value):

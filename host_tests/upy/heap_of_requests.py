@@ -10,8 +10,8 @@ import json
 import sys
 
 from firmware import app, board
+from firmware.meters.points import ONLINE
 from firmware.net import seam
-from firmware.points import ONLINE
 
 REQUESTS = int(sys.argv[1])
 WARM = 200

@@ -1,4 +1,4 @@
-"""firmware/store.py and config.load() on MicroPython's own littlefs (VfsLfs2), with the power cut at each single write.
+"""firmware/config/store.py and load.py on MicroPython's own littlefs (VfsLfs2), with a power cut at each single write.
 
 For run_module.py; host_tests/unit/test_store_littlefs.py runs it. The block device lives in the heap: 32 blocks of 512
 bytes, so that a save takes several blocks and littlefs compacts its metadata now and then.
@@ -9,7 +9,8 @@ import os
 
 import vfs
 
-from firmware import config, store
+from firmware.config import load as config
+from firmware.config import store
 
 BLOCK = 512
 BLOCKS = 32

@@ -17,7 +17,7 @@ import sys
 import vfs
 
 sys.path[0:0] = sys.argv[1:]
-from firmware import config
+from firmware.config import load as config
 
 BLOCK = 4096  # of the rp2 port
 BLOCKS = 256

@@ -3,8 +3,8 @@ back to how it came from the factory."""
 
 import os
 
-from firmware import store
 from firmware.bus import OK, Request
+from firmware.config import store
 from firmware.net import seam
 from firmware.services.http.given import object_of
 from firmware.services.http.guard import Refused

@@ -39,9 +39,10 @@ _ROUTES = (
 )
 # What those modules load in their turn: one text, which is taken apart when it is used.
 _BORROWED = (
-    "firmware.config_check firmware.config_lists firmware.config_rules firmware.config_sections firmware.json_file "
-    "firmware.profile_check firmware.profile_files firmware.profile_load firmware.schema firmware.services.http.given "
-    "firmware.services.http.settings firmware.services.http.upload firmware.store firmware.strict_json scram"
+    "firmware.config.check firmware.config.lists firmware.config.rules firmware.config.sections "
+    "firmware.config.json_file firmware.config.schema firmware.config.profile_check firmware.meters.catalog "
+    "firmware.meters.profile_loader firmware.services.http.given "
+    "firmware.services.http.settings firmware.services.http.upload firmware.config.store strict_json scram"
 )
 
 

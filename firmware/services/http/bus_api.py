@@ -6,7 +6,7 @@ nobody else.
 
 import json
 
-from firmware.points import STATES
+from firmware.meters.points import STATES
 
 _KINDS = ("crc", "unit", "function", "length", "content")  # modbus.rtu.REASONS but the first
 

@@ -1,8 +1,8 @@
-"""Setting the password: what SCRAM's server keeps of it, in data/password by firmware.store."""
+"""Setting the password: what SCRAM's server keeps of it, in data/password by firmware.config.store."""
 
 from micropython import const
 
-from firmware import store
+from firmware.config import store
 from firmware.net import seam
 from firmware.services.http.given import object_of, unhex
 from firmware.services.http.guard import Refused

@@ -7,8 +7,8 @@ is long and asked for often: it writes to the sink itself, which leaves almost n
 
 import json
 
-from firmware.points import STATES
-from firmware.readings import QUALITIES
+from firmware.meters.points import STATES
+from firmware.meters.readings import QUALITIES
 
 
 def answer(app, request, body, connection):

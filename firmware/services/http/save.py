@@ -29,43 +29,45 @@ def run(app, body):
 
 
 def _walk(app):
-    from firmware import strict_json
+    import strict_json
 
     with open(UPLOAD, "rb") as f:
         strict_json.check(f)
-    app.forget("firmware.strict_json")
+    app.forget("strict_json")
 
 
 def _check_sections(app, errors):
     """How many buses there are."""
-    from firmware import config_check, config_sections
+    from firmware.config import check as config_check
+    from firmware.config import sections as config_sections
 
     config = config_check.sections(UPLOAD, errors)
     if not errors:
         config_sections.check(config, errors)
-    app.forget("firmware.config_sections")
+    app.forget("firmware.config.sections")
     return len(config["buses"])
 
 
 def _profile_errors(app):
-    from firmware import profile_check
+    from firmware.config import profile_check
 
-    app.forget("firmware.config_check", "firmware.config_rules", "firmware.schema")
+    app.forget("firmware.config.check", "firmware.config.rules", "firmware.config.schema")
     found = profile_check.errors_of(UPLOAD)
-    app.forget("firmware.profile_check", "firmware.profile_load", "firmware.strict_json")
+    app.forget("firmware.config.profile_check", "firmware.meters.profile_loader", "strict_json")
     return found
 
 
 def _check_lists(app, buses, profile_errors, errors):
-    from firmware import config_check, config_lists
+    from firmware.config import check as config_check
+    from firmware.config import lists as config_lists
 
     cross = config_lists.Cross(buses, profile_errors.get)
     config_check.lists(UPLOAD, {"routes": cross.route, "meters": cross.meter}.get, errors)
-    app.forget("firmware.config_check", "firmware.config_lists", "firmware.config_rules", "firmware.schema")
+    app.forget("firmware.config.check", "firmware.config.lists", "firmware.config.rules", "firmware.config.schema")
 
 
 def _write(app, errors):
-    from firmware import store
+    from firmware.config import store
     from firmware.services.http import settings
 
     size = sum([len(piece) for piece in settings.saved(app, UPLOAD)])

@@ -3,7 +3,7 @@ that it does not name."""
 
 import json
 
-from firmware import json_file
+from firmware.config import json_file
 
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
@@ -28,7 +28,7 @@ def _readable(app):
         _walk(app, PATH)
         return PATH, 0
     except (OSError, ValueError):
-        from firmware import store
+        from firmware.config import store
 
         return store.newest(LAST_GOOD) or (None, 0)
 
@@ -39,13 +39,13 @@ def saved(app, upload):
 
 
 def _walk(app, path):
-    from firmware import strict_json
+    import strict_json
 
     try:
         with open(path, "rb") as f:
             strict_json.check(f)
     finally:
-        app.forget("firmware.strict_json")
+        app.forget("strict_json")
 
 
 def _secrets(app):

@@ -4,8 +4,8 @@ import gc
 import json
 
 from firmware import VERSION
+from firmware.meters.points import STATES
 from firmware.net.budget import SERVICES
-from firmware.points import STATES
 
 
 def answer(app, request, body, connection):

@@ -4,7 +4,8 @@
 import json
 import os
 
-from firmware import json_file, profile_files, schema
+from firmware.config import json_file, schema
+from firmware.meters import catalog as profile_files
 
 
 def answer(app, request, body, connection):

@@ -4,7 +4,7 @@ buses rest meanwhile: no byte is taken before they do."""
 import json
 import os
 
-from firmware import store
+from firmware.config import store
 from firmware.net import seam
 
 PATH = "data/config.upload"
@@ -23,7 +23,7 @@ class Upload:
             raise OSError("another save is under way")
         # The last search is over, and the check needs the room of its code and of what it has found.
         app.scan = None
-        app.forget("firmware.bus.scan", "firmware.profile_files", "firmware.signature")
+        app.forget("firmware.bus.scan", "firmware.meters.catalog", "firmware.meters.recognise")
         try:
             store.make_folder(PATH)
             self._file = open(PATH, "wb")

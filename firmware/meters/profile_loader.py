@@ -1,4 +1,4 @@
-"""Profile files: JSON in, a firmware.profile.Profile out. Needed at boot only, and given back to the heap after it.
+"""Profile files: JSON in, a Profile (profile.py) out.
 
 A profile says what one kind of meter offers: a row for each point (number, name, function, address, type, scale,
 unit, kind). The number is permanent and the same for the same quantity in every profile. Every key and column is in
@@ -10,10 +10,10 @@ two points are read over when that is cheaper than another request (`gap`), up t
 
 import gc
 
+import strict_json
 from micropython import const
 
-from firmware import strict_json
-from firmware.profile import REGISTERS, TYPES, UNITS, Profile
+from firmware.meters.profile import REGISTERS, TYPES, UNITS, Profile
 
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating")
@@ -22,14 +22,14 @@ KEYS = (
     "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
-_WHOLE = const(1)  # how a form ends (firmware.profile)
+_WHOLE = const(1)  # how a form ends (firmware.meters.profile)
 _TURNS = const(2)
 _POINTS_MAX = const(96)
 _TESTS_MAX = const(8)
 _CHOICES_MAX = const(16)
 _NAME_MAX = const(32)
 _REGISTERS_MAX = const(125)  # Application Protocol 6.3
-_BUILT_IN = __file__.rsplit("/", 1)[0] + "/meters/" if "/" in __file__ else "firmware/meters/"
+_BUILT_IN = __file__.rsplit("/", 1)[0] + "/profiles/" if "/" in __file__ else "firmware/meters/profiles/"
 _ADDED = "data/meters/"
 
 
@@ -179,7 +179,7 @@ def _check_place(ensure, where, function, address, kind):
 
 
 def _check_signature(ensure, tests):
-    """Used by firmware.signature only, from the file; checked here so that its author hears of what is wrong."""
+    """Used by firmware.meters.recognise only, from the file; checked here so that its author hears of what is wrong."""
     ensure(isinstance(tests, list) and len(tests) <= _TESTS_MAX, "signature", "at most %d rows" % _TESTS_MAX)
     for k, test in enumerate(tests):
         where = "signature[%d]." % k

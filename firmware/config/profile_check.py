@@ -3,10 +3,10 @@ right."""
 
 import os
 
-from firmware import json_file
+from firmware.config import json_file
 
 _ADDED = "data/meters/"
-_BUILT_IN = __file__.rsplit("/", 1)[0] + "/meters/" if "/" in __file__ else "firmware/meters/"
+_BUILT_IN = __file__.rsplit("/", 2)[0] + "/meters/profiles/" if "/" in __file__ else "firmware/meters/profiles/"
 
 
 def errors_of(path):
@@ -27,7 +27,7 @@ def errors_of(path):
 
 
 def _error(name):
-    from firmware import profile_load
+    from firmware.meters import profile_loader as profile_load
 
     try:
         profile_load.load(name)

@@ -2,7 +2,8 @@
 
 import os
 
-_FOLDERS = ("data/meters/", __file__.rsplit("/", 1)[0] + "/meters/" if "/" in __file__ else "firmware/meters/")
+_OURS = __file__.rsplit("/", 1)[0] + "/profiles/" if "/" in __file__ else "firmware/meters/profiles/"
+_FOLDERS = ("data/meters/", _OURS)
 
 
 def items():

@@ -1,6 +1,6 @@
 """What the routes and meters of a configuration cannot know of each other."""
 
-from firmware import config_rules
+from firmware.config import rules as config_rules
 
 _ON_BUS_MAX = 32  # unit loads of RS-485
 

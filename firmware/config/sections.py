@@ -1,6 +1,6 @@
 """What one section of the configuration cannot know of another, and one key of the network of another."""
 
-from firmware import config_rules
+from firmware.config import rules as config_rules
 
 
 def check(config, errors):

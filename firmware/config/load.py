@@ -1,14 +1,20 @@
 """Configuration: one JSON file; every key has a type, a default and bounds; and how the device starts without it.
 
 data/config.json is what the user wrote. When it is right the device runs by it and keeps a copy as the last good one
-(firmware.store). When it is wrong in any place the device runs by the last good one, or by the defaults, and says what
-was wrong: `meters[2].unit: 300 is not 1 to 247`. The file itself is never changed behind the user's back.
+(store.py). When it is wrong in any place the device runs by the last good one, or by the defaults, and says what was
+wrong: `meters[2].unit: 300 is not 1 to 247`. The file itself is never changed behind the user's back.
 """
 
 import json
 import os
 
-from firmware import config_lists, config_rules, config_sections, profile_load, schema, store, strict_json
+import strict_json
+
+from firmware.config import lists as config_lists
+from firmware.config import rules as config_rules
+from firmware.config import schema, store
+from firmware.config import sections as config_sections
+from firmware.meters import profile_loader as profile_load
 
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"

@@ -9,7 +9,7 @@ _NEVER = const(3)  # not read yet since boot
 _NO_VALUE = const(4)  # the meter answers, and says that it has no value (NaN) or no such register
 QUALITIES = ("good", "stale", "failed", "never", "no_value")
 _LATE = const(3)  # intervals after which a value counts as stale
-# Of Meter.words, as in firmware.points, where its _FAILED is our _LOST; a unit test compares them.
+# Of Meter.words, as in firmware.meters.points, where its _FAILED is our _LOST; a unit test compares them.
 _MARKS = const(8)
 _MARK = const(3)
 _SEEN = const(1)

@@ -5,9 +5,9 @@ number or null; "uart": number of a UART, or path of a serial device; "ip": dott
 most: a list of them. A section is an object of keys; a list of sections is [section, most items].
 """
 
-from firmware import json_file
+from firmware.config import json_file
 
-PATH = __file__.rsplit("/", 1)[0] + "/schema.json" if "/" in __file__ else "firmware/schema.json"
+PATH = __file__.rsplit("/", 1)[0] + "/schema.json" if "/" in __file__ else "firmware/config/schema.json"
 
 
 def parts():

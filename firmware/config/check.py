@@ -5,7 +5,8 @@ In two turns, for the code of both does not fit either: first the sections, then
 buses there are.
 """
 
-from firmware import config_rules, json_file, schema
+from firmware.config import json_file, schema
+from firmware.config import rules as config_rules
 
 LISTS = ("routes", "meters")
 

@@ -1,12 +1,13 @@
 """Which services a new configuration file switches on or off. Loaded when the file has changed."""
 
-from firmware import json_file, strict_json
-from firmware.net.budget import SERVICES
+import strict_json
+
+from firmware.config import json_file
 
 
-def due(path, config, events):
+def due(path, config, names, events):
     """Names of the services whose switch in the file is not that of `config`; if none, "configuration"."""
-    on = {name: True for name in SERVICES}
+    on = {name: True for name in names}
     found = []
     try:
         with open(path, "rb") as f:
@@ -14,7 +15,7 @@ def due(path, config, events):
             for key, begin, end in json_file.members(f):
                 if key in on:
                     on[key] = json_file.value(f, begin, end).get("enabled", True)
-        found = [name for name in SERVICES if on[name] != config[name]["enabled"]]
+        found = [name for name in names if on[name] != config[name]["enabled"]]
     except (OSError, ValueError, AttributeError, MemoryError) as error:
         events.add("config", "the new file will not do: %s" % error)
     return found or ["configuration"]

@@ -14,8 +14,8 @@ import struct
 
 from micropython import const
 
-from firmware import profile_files
-from firmware.profile import REGISTERS, TYPES
+from firmware.meters import catalog as profile_files
+from firmware.meters.profile import REGISTERS, TYPES
 
 _PIECE = const(64)
 _VALUE_MAX = const(768)  # of a signature's text

@@ -1,0 +1,59 @@
+"""Files that come with the firmware: the profiles of meters, the schema of the configuration, the page.
+
+In an image that has the firmware frozen into it they are constants of the module firmware._frozen_files, which
+tools/build.py makes, and lie in flash; elsewhere they lie beside this file. Names are relative to firmware/, with
+slashes. All are read only.
+"""
+
+import errno
+import io
+import os
+
+try:
+    from firmware._frozen_files import FILES  # type: ignore[import-not-found]  # {name: bytes}
+except ImportError:
+    FILES = None
+
+_HERE = __file__.rsplit("/", 1)[0] + "/" if "/" in __file__ else "firmware/"
+
+
+def open_binary(name):
+    """The file as a stream of bytes with readinto, read, seek and close. Raises OSError (ENOENT)."""
+    if FILES is None:
+        return open(_HERE + name, "rb")
+    if name not in FILES:
+        raise OSError(errno.ENOENT)
+    return io.BytesIO(FILES[name])  # refers to the constant: nothing is copied
+
+
+def read(name):
+    """The content of the file as bytes; in an image the constant itself. Raises OSError (ENOENT)."""
+    if FILES is None:
+        with open(_HERE + name, "rb") as f:
+            return f.read()
+    if name not in FILES:
+        raise OSError(errno.ENOENT)
+    return FILES[name]
+
+
+def exists(name):
+    """Whether there is such a file."""
+    if FILES is not None:
+        return name in FILES
+    try:
+        os.stat(_HERE + name)
+    except OSError:
+        return False
+    return True
+
+
+def names(folder):
+    """The names of the files right within the folder ("meters/profiles"), sorted; none without the folder."""
+    if FILES is not None:
+        prefix = folder + "/"
+        found = [name[len(prefix) :] for name in FILES if name.startswith(prefix)]
+        return sorted([name for name in found if "/" not in name])
+    try:
+        return sorted(os.listdir(_HERE + folder))
+    except OSError:
+        return []
