@@ -1,283 +1,189 @@
-"""The running gateway, and the supervisor of its tasks, which is the only one here that makes any: it starts one again
-that has died, later each time, and says so.
+"""The running gateway: builds its parts from the configuration, starts services and tasks, and ends them.
+
+Every part gets what it uses; only this file knows them all.
 """
 
-import asyncio
-import gc
-import hashlib
-import os
-import sys
-
-from firmware.bus import Searched
+from firmware import resources
+from firmware.bus import Buses, Router
+from firmware.bus.bus import Bus
+from firmware.config.config_store import ConfigStore
+from firmware.device import Device, ServiceEntry
+from firmware.events import Events
+from firmware.history import History
+from firmware.meters import profile_loader
+from firmware.meters.meter import Meter
+from firmware.meters.meters import Meters
+from firmware.meters.readings import Readings
 from firmware.net import link, seam
-from firmware.net.budget import SERVICES
+from firmware.net.budget import SERVICES, Budget
+from firmware.net.clock import Clock
+from firmware.supervisor import Supervisor
 
-_TICK_MS = 1000
-_RESTART_FIRST_S = 1
-_RESTART_LAST_S = 60
-_CONFIG = "data/config.json"
-_CONFIG_TICKS = 5
-_REBOOT_MS = 500
-_PACK = 2048
-BUILT = ("http", "modbus", "ntp")
+_CONFIG_LOOK_S = 5
+_IDLE_MS = 60000
+
+
+# The services. Each is imported when it is made and not at the head of this file: where modules are files in the heap
+# of a small board, one that finds no room is left out and named, and the others run.
+
+
+def _modbus(app):
+    from firmware.services.modbus_tcp.server import ModbusServer
+    from firmware.services.modbus_tcp.unit255 import Unit255
+
+    unit255 = Unit255(app.device, app.clock, app.budget, app.meters, app.readings, app.buses)
+    return ModbusServer(app.config["modbus"], app.budget, app.events, app.buses, unit255)
+
+
+def _http(app):
+    from firmware.services.http.service import HttpService
+
+    return HttpService(
+        app.config["http"], app.budget, app.events, app.clock, app.link, app.device, app.config_store, app.meters,
+        app.readings, app.buses, app.history,
+    )  # fmt: skip
+
+
+def _ntp(app):
+    from firmware.services.ntp.client import NtpClient
+
+    return NtpClient(app.config["ntp"], app.budget, app.events, app.clock, app.link)
+
+
+# In the order of starting: (name, how it is made, bytes of heap that its modules take as files: `make numbers`).
+BUILT = (("modbus", _modbus, 20480), ("http", _http, 40960), ("ntp", _ntp, 10240))
+_RESERVE = 8192  # bytes that stay free for connections and requests on a board whose modules are files
 
 
 class App:
-    """The running gateway. Its parts are attributes, methods are what services may ask."""
+    """The gateway on `board` (firmware.board). Its parts are attributes."""
 
     def __init__(self, board):
-        from firmware import starting
-
-        self.pack(True)
         self.board = board
-        self.mark_config()
-        (
-            self.clock, self.events, self.budget, self.link, self.readings, self.points, self.buses, self.router,
-            self.config, self.config_source, self._config_errors,
-        ) = starting.build(board, _forget)  # fmt: skip
-        _forget("firmware.starting")
-        self.budget.relieve = self.relieve
-        self._reboot_due = []
-        self._tasks = []
-        self._held = False
-        self.restarts = 0
-        self.scan = self.ntp = self.modbus = self.http = self.history = None
+        self.clock = Clock(board.set_clock)
+        self.events = events = Events(self.clock.uptime_s)
+        self.config_store = ConfigStore(events)
+        self.config = config = self.config_store.config
+        self.link = board.open_link(config["network"])
+        self.supervisor = Supervisor(board, events)
+        enabled = [name for name in SERVICES if config[name]["enabled"]]
+        quotas = {"http": config["http"]["max_connections"]}
+        limit = min(config["sockets"]["limit"], board.sockets)
+        self.budget = Budget(limit, board.tcp, board.udp, enabled, quotas, self.clock.uptime_s, events)
+        self.meters = Meters(_make_meters(config["meters"]))
+        self.readings = Readings(self.clock.uptime_s)
+        self.buses = self._make_buses()
+        self.history = self._make_history()
+        entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
+        self.device = Device(board, self.config_store, self.supervisor, self.budget, events, entries)
+        self._seconds = 0
+        cause = board.reset_cause()
+        if cause:
+            events.add("app", "started after " + cause)
 
-    # -- what services may ask
+    def _make_buses(self):
+        buses = []
+        for number, section in enumerate(self.config["buses"]):
+            meters = [meter for meter in self.meters.meters if meter.bus == number]
+            buses.append(Bus(number, section, self.board.open_line, meters, self.events, self.clock.uptime_s))
+        return Buses(buses, Router(buses, self.meters.meters, self.config["routes"]), self.events)
 
-    @staticmethod
-    def pack(on):
-        """The heap is collected before it is full, the more often the fuller it is, and most often while code is
-        loaded: then what stays lies together, and large pieces are left. (With garbage in between, they would be of
-        half a kilobyte.)"""
-        gc.collect()
-        if hasattr(gc, "threshold"):
-            free = gc.mem_free()
-            gc.threshold(_PACK if on else max(2 * _PACK, min(free, free // 16 * (free // 1024))))
-
-    @staticmethod
-    def forget(*names):
-        """Gives modules back to the heap that were needed for one request only."""
-        _forget(*names)
-
-    def spare(self):
-        """Somebody needs much of the heap for a moment: gives him what can be loaded again."""
-        if self.modbus is not None:
-            self.modbus.gateway.drop()
-        gc.collect()
-
-    def relieve(self):
-        """Somebody who polls, or the bus, was short of memory: the web server makes room for some seconds. Raises no
-        MemoryError."""
+    def _make_history(self):
+        size = self.config["history"]["bytes"]
+        if not size or not self.meters.meters:
+            return None
         try:
-            if self.http is not None and self.http.drop():
-                self.events.add("http", "closed for some seconds: the memory is needed")
-            self.spare()
+            return History(size, self.meters.meters, self.readings)
         except MemoryError:
-            gc.collect()  # what was given back so far may be enough
+            self.events.add("app", "no memory for the history: history.bytes is %d" % size)
+        return None
 
-    def is_short(self):
-        """Whether the heap is needed for somebody who looks at the page."""
-        return self.http is not None and self.http.desk is not None
-
-    def name(self):
-        return self.config["name"]
-
-    def hostname(self):
-        return self.config["network"]["hostname"]
-
-    def uptime_s(self):
-        return self.clock.uptime_s()
-
-    def unix_s(self):
-        return self.clock.unix_s()
-
-    def config_errors(self):
-        return self._config_errors
-
-    def reboot_due(self):
-        """What waits for a reboot: services whose switch in the configuration is no longer what they were booted
-        with, and "configuration" when anything else in it has changed. Until then all stays as it is, slots too."""
-        return self._reboot_due
-
-    def mark_config(self):
-        """The configuration's file as it is now is what the device runs by."""
-        self._config_mark = _config_mark()
-        self._config_digest = _config_digest()
-
-    def look_at_config(self, saved=False):
-        """Looks at the configuration's file again when it has changed, or was `saved` just now, and says what waits for
-        a reboot. Who writes it past the page is told at the reboot only what is wrong with it."""
-        mark = _config_mark()
-        if mark == self._config_mark and not saved:
-            return
-        self._config_mark = mark
-        due = []
-        if _config_digest() != self._config_digest:
-            from firmware.config import difference as switches
-
-            due = switches.due(_CONFIG, self.config, SERVICES, self.events)
-            _forget("firmware.config.difference", "strict_json", "firmware.config.json_file")
-            self.events.add("config", "a reboot is due for: " + ", ".join(due))
-        self._reboot_due = due
-
-    def hold(self, on):
-        """Lets all buses rest, while something writes to flash, or go on. False when they rest for somebody already."""
-        if on and self._held:
-            return False
-        self._held = on
-        for bus in self.buses:
-            bus.hold(on)
-        return True
-
-    def reboot(self):
-        """Restarts the device, once what was said has been sent."""
-        self.events.add("app", "restarting")
-        self._tasks.append(asyncio.create_task(self._restart()))
-
-    async def _restart(self):
-        await seam.sleep_ms(_REBOOT_MS)
-        for slot in self.budget.connections[:]:
-            slot.connection.close()
-        await seam.sleep_ms(_REBOOT_MS)  # peers are told
-        self.board.reset()
-
-    def service_state(self, name):
-        """"running", "reserved" (enabled, and not part of this firmware yet), "failed", "no_room" or "off"."""
+    def _first_state(self, name):
         if not self.config[name]["enabled"]:
             return "off"
-        if name in self.budget.refused_services:
-            return "no_room"
-        if name not in BUILT:
-            return "reserved"
-        return "running" if getattr(self, name) is not None else "failed"
+        return "no_room" if name in self.budget.refused_services else "reserved"
 
-    def start_scan(self, number, bauds, framings, first, last, timeout_ms):
-        """A search for meters on a bus, whose polling pauses meanwhile; `scan` is its state (firmware.bus.scan). Raises
-        ValueError, or OSError when the line is taken."""
-        from firmware.bus.scan import Scan
-
-        if number >= len(self.buses):
-            raise ValueError("bus: %d is not one of the %d in buses" % (number, len(self.buses)))
-        bus = self.buses[number]
-        search = Scan(bus.config, self.events, bauds, framings, first, last, timeout_ms)
-        if not bus.invite(search):
-            raise OSError("a scan is running")
-        self.scan = search
-
-    def _forget_search(self):
-        """Of a search that has ended the result is enough."""
-        search = self.scan
-        if search is not None and search.loaded and not search.running:
-            if not any([bus.guest is search for bus in self.buses]):
-                self.scan = Searched(search)
-                _forget("firmware.bus.scan", "firmware.meters.catalog", "firmware.meters.recognise")
+    def service(self, name):
+        """The service of that name that runs, or None."""
+        return self.device.services[SERVICES.index(name)].service
 
     # -- running
 
     def start(self):
-        """Opens the services and starts the tasks. A service that cannot start says so; the others do not suffer."""
-        from firmware import opening
+        """Starts services and tasks. A service that cannot start says so; the others do not suffer."""
+        for name, make, heap in BUILT:
+            entry = self.device.services[SERVICES.index(name)]
+            if entry.state == "reserved":
+                self._start_service(entry, make, heap)
+        for bus in self.buses:
+            self.supervisor.keep_running("bus %d" % bus.number, bus.run)
+        self.supervisor.keep_running("link", self._keep_link)
+        self.supervisor.every_second(self._tick)
+        self.supervisor.start_ticking(self.config["system"]["watchdog_s"])
 
-        opening.start(self)
-        _forget("firmware.opening")
-        self.pack(False)
+    def _start_service(self, entry, make, heap):
+        try:
+            if not resources.FROZEN and 0 < self.board.heap()[0] < heap + _RESERVE:
+                raise MemoryError
+            service = make(self)
+            service.start()
+        except MemoryError:
+            entry.state = "no_memory"
+            image = self.board.image or "an image with the firmware frozen into it"
+            self.events.add(entry.name, "not started: no memory for it on this board; %s has room" % image)
+            return
+        except OSError as error:
+            entry.state = "failed"
+            self.events.add(entry.name, "not started: port %d: %r" % (entry.port, error))
+            return
+        entry.state = "running"
+        entry.service = service
+        if service.run is not None:
+            self.supervisor.keep_running(entry.name, service.run)
 
-    async def keep_link(self):
+    async def _keep_link(self):
         await link.keep_up(self.link, self.events)
 
-    async def tick(self):
-        """Once a second: the watchdog, and what must not wait for anybody to look."""
-        self.board.watchdog(self.config["system"]["watchdog_s"])
-        ticks = 0
-        while True:
-            self.board.feed()
-            self.clock.uptime_s()
-            for service in (self.modbus, self.http):
-                if service is not None:
-                    service.sweep()
-            for bus in self.buses:
-                bus.expire()
-            self._forget_search()
-            if self.history is not None:
-                self.history.tick(self.clock.uptime_s())
-            ticks += 1
-            if ticks % _CONFIG_TICKS == 0:
-                self.look_at_config()
-            await seam.sleep_ms(_TICK_MS)
-
-    def supervise(self, name, run):
-        """A task that is started again when it ends."""
-        self._tasks.append(asyncio.create_task(self._keep_running(name, run)))
-
-    async def _keep_running(self, name, run):
-        """Runs a task that should never end, again and again."""
-        wait_s = _RESTART_FIRST_S
-        while True:
-            try:
-                await run()
-                self.events.add(name, "task ended")
-            except MemoryError:
-                self.relieve()
-                self.events.add(name, "task died: no memory")
-            except Exception as error:
-                self.events.add(name, "task died: %r" % error)
-                seam.print_exception(error)
-            self.restarts += 1
-            await seam.sleep_ms(1000 * wait_s)
-            wait_s = min(2 * wait_s, _RESTART_LAST_S)
+    def _tick(self):
+        """Once a second: what must not wait for anybody to look."""
+        uptime_s = self.clock.uptime_s()
+        for entry in self.device.services:
+            if entry.service is not None:
+                entry.service.tick()
+        self.buses.tick()
+        if self.history is not None:
+            self.history.tick(uptime_s)
+        self._seconds += 1
+        if self._seconds >= _CONFIG_LOOK_S:
+            self._seconds = 0
+            self.config_store.look()
 
     async def main(self):
+        """Runs until it is cancelled."""
         self.start()
         self.events.add("app", "meterport runs on %s, %d sockets" % (self.board.name, self.budget.limit))
-        gc.collect()
         while True:
-            await seam.sleep_ms(_TICK_MS * 60)
+            await seam.sleep_ms(_IDLE_MS)
 
     def close(self):
         """Gives back every socket and line, so that the firmware can be started again at the REPL."""
         for slot in self.budget.connections[:]:
             slot.connection.close()
-        for service in (self.modbus, self.http):
-            if service is not None:
-                service.close()
+        for entry in self.device.services:
+            if entry.service is not None:
+                entry.service.close()
         for bus in self.buses:
             bus.close()
         self.board.release()
 
 
-def _config_mark():
-    """Changes when the configuration file does."""
-    try:
-        status = os.stat(_CONFIG)
-    except OSError:
-        return None
-    return status[6], status[8]
-
-
-def _config_digest():
-    digest = hashlib.sha256()
-    try:
-        with open(_CONFIG, "rb") as f:
-            piece = f.read(256)
-            while piece:
-                digest.update(piece)
-                piece = f.read(256)
-    except OSError:
-        return b""
-    return digest.digest()
-
-
-def _forget(*names):
-    """Gives modules that are needed now and then only back to the heap: at boot 10 of its 128 KiB. They can be imported
-    again, and work on for whoever still holds something of them."""
-    for name in names:
-        module = sys.modules.pop(name, None)
-        package, _, last = name.rpartition(".")
-        holder = sys.modules.get(package)
-        if module is not None and hasattr(holder, last):
-            delattr(holder, last)
-    gc.collect()  # what follows is allocated for good, and should lie together
+def _make_meters(sections):
+    """The meters of the configuration, with one Profile for all meters of a kind."""
+    profiles = {}
+    return [
+        Meter(section, profile_loader.of_meter(section, profiles), profile_loader.ratios(section))
+        for section in sections
+    ]
 
 
 def run(board):

@@ -13,6 +13,7 @@ try:
     from firmware._frozen_files import FILES  # type: ignore[import-not-found]  # {name: bytes}
 except ImportError:
     FILES = None
+FROZEN = FILES is not None  # the firmware's modules and files lie in flash
 
 _HERE = __file__.rsplit("/", 1)[0] + "/" if "/" in __file__ else "firmware/"
 

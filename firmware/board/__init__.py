@@ -5,6 +5,9 @@ A board module has a class Board with:
     sockets, tcp, udp           sockets that this port's MicroPython offers in all; TCP connections without listeners;
                                 UDP sockets
     larger                      which MicroPython build offers more sockets than the one that runs, "" when none does
+    image                       the name of our image for this board, "" where there is none
+    heap()                      (bytes free, bytes used) of Python's heap; free is what may be taken without harm to the
+                                port; (0, 0) where nobody knows
     open_line(bus_config)       a serial Line, or OSError
     umodbus_master(bus_config)  umodbus's master on the same UART, for a technician; ImportError or OSError
     open_link(network_config)   a Link

@@ -4,6 +4,7 @@ Source: MicroPython's documentation of machine.UART, machine.Pin and network.WLA
 """
 
 import errno
+import gc
 import sys
 import time
 
@@ -143,6 +144,11 @@ class WiFi:
 
     def dns_servers(self):
         return [self._wlan.ifconfig()[3]] if self.up() else []
+
+
+def heap(kept=0):
+    """(free, used) of Python's heap, in bytes; `kept` of the free ones belong to the port."""
+    return max(gc.mem_free() - kept, 0), gc.mem_alloc()
 
 
 def reset_cause():

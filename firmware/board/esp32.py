@@ -7,6 +7,7 @@ of ours has 16, and its name says so. Time: the epoch is 2000. Waits have ticks 
 import os
 import time
 
+import esp32
 import machine
 import network
 
@@ -61,8 +62,13 @@ class Board:
         self.sockets = 16 if built_for_16 else _STOCK_SOCKETS
         self.tcp = 16 if built_for_16 else 12
         self.udp = self.sockets
-        self.larger = "" if built_for_16 else "tools/boards/METERPORT_ESP32 (CONFIG_LWIP_MAX_SOCKETS=16)"
+        self.image = "METERPORT_ESP32_S3" if "S3" in os.uname().machine else "METERPORT_ESP32"
+        self.larger = "" if built_for_16 else self.image
         self._watchdog = None
+
+    def heap(self):
+        # MicroPython counts the largest free block of ESP-IDF as its own; who takes it starves lwIP and Wi-Fi.
+        return chip.heap(max([region[2] for region in esp32.idf_heap_info(esp32.HEAP_DATA)]))
 
     def open_line(self, config):
         return chip.Line(config, _PINS, _JITTER_MS)

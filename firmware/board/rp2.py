@@ -20,6 +20,14 @@ _PINS = {0: (0, 1), 1: (4, 5)}  # tx, rx
 _JITTER_MS = 5  # the receiver's time-out interrupt comes after 32 bit times
 
 
+def _image(machine_name):
+    """The name of our image for the board of that name."""
+    kind = "W5500_EVB_PICO" if "W5500" in machine_name else "PICO"
+    if "RP2350" in machine_name:
+        return "METERPORT_%s2%s" % (kind, "" if "W5500" in kind else "_W")
+    return "METERPORT_%s%s" % (kind, "" if "W5500" in kind else "_W")
+
+
 class WiFi(chip.WiFi):
     def tune(self, wlan):
         wlan.config(pm=_PM_NONE)
@@ -34,8 +42,12 @@ class Board:
         # One connection is kept free: a SYN that finds none is dropped without a word, and clients wait for nothing.
         self.tcp = 16 if built_for_16 else _STOCK_TCP - 1
         self.udp = 3
-        self.larger = "" if built_for_16 else "tools/boards/METERPORT_PICO_W (MEMP_NUM_TCP_PCB=24)"
+        self.image = _image(os.uname().machine)
+        self.larger = "" if built_for_16 else self.image
         self._watching = None
+
+    def heap(self):
+        return chip.heap()
 
     def open_line(self, config):
         return chip.Line(config, _PINS, _JITTER_MS)

@@ -6,6 +6,7 @@ the firmware starts it again. The machine's own clock is never touched.
 """
 
 import errno
+import gc
 import os
 import sys
 import termios
@@ -163,6 +164,10 @@ class Board:
     tcp = 16
     udp = 16
     larger = ""
+    image = ""
+
+    def heap(self):
+        return (gc.mem_free(), gc.mem_alloc()) if _MICROPYTHON else (0, 0)
 
     def open_line(self, config):
         return Line(config)

@@ -13,12 +13,13 @@ could go waits in the backlog, and soon finds it served and idle. So in a burst 
 fifth of all are such, the newcomer waits as well and takes the place of none that is idle: who only connects, however
 often, costs those that are served nothing. Among browsers half of theirs is enough: where eight pollers leave them two
 places, one whose page is open keeps it, however many come and never ask.
-Browsers do not push pollers out: an HTTP newcomer takes the place of an HTTP connection, and HTTP holds no more than
-its quota. Only when no HTTP connection is open may one take the place of the least recently used idle connection of
-another kind, so that the page can always be reached. Nor do pollers push each other out for a page that is looked at
-all the time, and so never the least recently used: while browsers hold more than one place, any other newcomer takes
-that of a browser with nothing in flight.
-An HTTP newcomer closes nobody who has a request in flight: half a page is no page. It waits until somebody is done.
+What a kind of connection may do is data (KINDS and the quotas of the configuration):
+  quota     a newcomer of a kind that has one takes the place of a connection of its own kind, and there are never more
+            of them; only when none of its kind is open may it take the place of another kind's (so that the page can
+            always be reached). Others have none.
+  minimum   a kind that has one makes room first: a newcomer of another kind takes the place of an idle one of it, while
+            more than `minimum` are open. (An open page asks all the time and would never be the least recently used.)
+  patient   a newcomer of such a kind closes nobody who has a request in flight (half a page is no page). It waits.
 """
 
 from micropython import const
@@ -26,12 +27,34 @@ from micropython import const
 from firmware.net.seam import ticks_diff, ticks_ms
 
 LIMIT = const(16)
-SERVICES = ("http", "modbus", "bacnet", "finder", "ntp", "posting")
-_UDP = ("bacnet", "finder", "ntp")
-_TCP_CLIENTS = ("posting",)
+LISTENER = const(0)  # what a service holds itself: a TCP listener,
+UDP = const(1)  # a UDP socket,
+CLIENT = const(2)  # or a TCP connection that it opens
 REASONS = ("unserved", "idle", "busy", "quota", "timeout")
 _GRACE_MS = const(1000)
 _USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32 bits
+
+
+class Kind:
+    """A service as the budget sees it: the socket that it holds, and the policy for the connections that it accepts."""
+
+    def __init__(self, name, transport, minimum=None, patient=False):
+        self.name = name
+        self.transport = transport
+        self.minimum = minimum
+        self.patient = patient
+
+
+# In the order of starting, and of the numbers of kinds in registers and API.
+KINDS = (
+    Kind("http", LISTENER, minimum=1, patient=True),
+    Kind("modbus", LISTENER),
+    Kind("bacnet", UDP),
+    Kind("finder", UDP),
+    Kind("ntp", UDP),
+    Kind("posting", CLIENT),
+)
+SERVICES = tuple([kind.name for kind in KINDS])
 
 
 class Slot:
@@ -58,34 +81,34 @@ class Slot:
 
 class Budget:
     """`limit`: sockets in all; `tcp`: connections that the board can hold, listeners not counted; `udp`: UDP sockets;
-    `enabled`: services that hold a slot from boot on; `http_quota`: HTTP connections at most; `uptime_s`: function,
+    `enabled`: services that hold a slot from boot on; `quotas`: {kind: most connections}; `uptime_s`: function,
     seconds since boot; `events`: the log. Services that do not fit are named in the log and in refused_services."""
 
-    def __init__(self, limit, tcp, udp, enabled, http_quota, uptime_s, events):
+    def __init__(self, limit, tcp, udp, enabled, quotas, uptime_s, events):
         self.limit = min(limit, LIMIT)
-        self.http_quota = http_quota
+        self.quotas = quotas
         self._uptime_s = uptime_s
         self._events = events
         self._use = 0
         self.refused_services = []
         self.services = []
         self.connections = []
-        for kind in SERVICES:
-            if kind not in enabled:
+        for kind in KINDS:
+            if kind.name not in enabled:
                 continue
             # One slot, and one connection, must stay for clients, or the services could never be used.
             fits = len(self.services) < self.limit - 1
-            if kind in _UDP:
+            if kind.transport == UDP:
                 fits = fits and udp > 0
                 udp -= 1
-            elif kind in _TCP_CLIENTS:
+            elif kind.transport == CLIENT:
                 fits = fits and tcp > 1
                 tcp -= 1
             if fits:
-                self.services.append(Slot(kind, "service", None, 0, 0))
+                self.services.append(Slot(kind.name, "service", None, 0, 0))
             else:
-                self.refused_services.append(kind)
-                events.add("sockets", "%s is not started: this board has no socket for it" % kind)
+                self.refused_services.append(kind.name)
+                events.add("sockets", "%s is not started: this board has no socket for it" % kind.name)
         self.general = min(self.limit - len(self.services), max(tcp, 1))
         self._spared = max(self.general // 5, 1)  # eight of ten stay with those who are served
         self.high_water = len(self.services)
@@ -94,7 +117,6 @@ class Budget:
         self.failed_accepts = 0
         self.evictions = [0] * len(REASONS)
         self.waiting = []  # listeners whose newcomers had to wait
-        self.relieve = None  # of the application: gives memory back that browsers have
 
     def in_use(self):
         return len(self.services) + len(self.connections)
@@ -106,45 +128,61 @@ class Budget:
                 return slot
         return None
 
-    def admit(self, kind):
-        """Makes room for a newcomer of `kind`, closing one connection where needed.
+    def admit(self, name):
+        """Makes room for a newcomer of the kind `name`, closing one connection where needed.
 
         True when there is room now. False when the newcomer has to wait in the backlog: while those whose place it
-        may take have only just come, and an HTTP connection while they have a request in flight; `waiting` listeners
+        may take have only just come, and a patient one while they have a request in flight; `waiting` listeners
         are then told by resume() when something has changed. Call before the connection is accepted, or the limit is
         passed.
         """
-        browsers = 0
-        for slot in self.connections:
-            if slot.kind == "http":
-                browsers += 1
-        over_quota = kind == "http" and browsers >= self.http_quota
+        kind = KINDS[SERVICES.index(name)]
+        quota = self.quotas.get(name)
+        own = 0 if quota is None else self.count(name)
+        over_quota = quota is not None and own >= quota
         if not over_quota and len(self.connections) < self.general:
             return True
-        victim = None
-        if browsers > (0 if kind == "http" else 1):
-            victim = self._victim("http")
-        if kind != "http" and (victim is None or victim.busy) or not browsers:
-            victim = self._victim(None)
-        if victim is None or (kind == "http" and victim.busy):
+        if own:
+            victim = self._victim(name)
+        else:
+            victim = self._yielding(name) or self._victim(None)
+        if victim is None or (kind.patient and victim.busy):
             self.postponed += 1
             return False
         self.evict(victim, "quota" if over_quota else self.rank_name(victim))
         return True
 
-    def _victim(self, kind):
-        """The connection that goes first, of `kind` only unless that is None. None while nobody may go."""
+    def count(self, name):
+        """How many connections of a kind there are."""
+        n = 0
+        for slot in self.connections:
+            if slot.kind == name:
+                n += 1
+        return n
+
+    def _yielding(self, newcomer):
+        """The idle connection of another kind that has more than its minimum, or None."""
+        for kind in KINDS:
+            if kind.minimum is not None and kind.name != newcomer and self.count(kind.name) > kind.minimum:
+                victim = self._victim(kind.name)
+                if victim is not None and not victim.busy:
+                    return victim
+        return None
+
+    def _victim(self, name):
+        """The connection that goes first, of one kind only unless `name` is None. None while nobody may go."""
         victim = None
         new = held = 0
         for slot in self.connections:
-            if kind is not None and slot.kind != kind:
+            if name is not None and slot.kind != name:
                 continue
             held += 1
             if not slot.requests and not slot.busy and slot.idle_ms() < _GRACE_MS:
                 new += 1
             elif victim is None or self._before(slot, victim):
                 victim = slot
-        spared = self._spared if kind is None else max(min(self._spared, held // 2), 1)
+        # Of one kind half are enough: where eight pollers leave browsers two places, an open page keeps its own.
+        spared = self._spared if name is None else max(min(self._spared, held // 2), 1)
         if victim is None or victim.busy and new or victim.requests and new >= spared:
             return None
         return victim
@@ -194,11 +232,6 @@ class Budget:
         slot.requests += 1
         if self.waiting:
             self._look_again()
-
-    def short(self, kind):
-        """Somebody was short of memory. Browsers make room for pollers."""
-        if kind != "http" and self.relieve is not None:
-            self.relieve()
 
     def _look_again(self):
         waiting = self.waiting

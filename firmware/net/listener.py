@@ -36,7 +36,6 @@ class Listener:
         self._unserved_ms = unserved_ms
         self._idle_ms = idle_ms
         self._paused = False
-        self._held = False
         self._slot = budget.service_slot(kind)
         self._stream = seam.tcp_listen(bind, port, _BACKLOG)
         self._slot.open = True
@@ -64,8 +63,6 @@ class Listener:
     def fail(self, error):
         """accept failed: this port is out of sockets or memory. Newcomers wait in the backlog until the next sweep,
         for the listener stays ready and would be called again at once."""
-        if isinstance(error, MemoryError):
-            self._budget.short(self.kind)
         self._budget.failed_accepts += 1
         self._events.add(self.kind, "accept failed: %r" % error)
         self._pause()
@@ -77,17 +74,9 @@ class Listener:
             self._budget.waiting.append(self)
             seam.interest(self._stream, 0)
 
-    def hold(self, on):
-        """Lets newcomers wait in the backlog, or come again."""
-        self._held = on
-        if on:
-            self._pause()
-        else:
-            self.resume()
-
     def resume(self):
         """A connection was served or closed, or some time has passed: there may be room now."""
-        if self._paused and not self._held:
+        if self._paused:
             self._paused = False
             if self in self._budget.waiting:
                 self._budget.waiting.remove(self)
@@ -217,8 +206,6 @@ class Connection:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             self._short_of_memory()
             return
-        if isinstance(error, MemoryError):
-            self.budget.short(self.slot.kind)
         if not isinstance(error, OSError):
             self.events.add(self.slot.kind, "connection closed: %r" % error)
         self.close()

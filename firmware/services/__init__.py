@@ -1,2 +1,27 @@
-"""What the gateway offers to the network. Each service is a package of its own, imported only when it is enabled, and
-knows nothing of the others."""
+"""What the gateway offers to the network: one package for each service, none of which knows another.
+
+A service is an object of this shape; firmware/app.py has the one list of them. It gets what it uses as arguments of its
+constructor (its section of the configuration, budget, events, clock, link, ...), never the application. To add one:
+its package, its section in config/schema.json, its row in net/budget.py (KINDS) and in app.py, its documents.
+"""
+
+
+class Service:
+    """`name` is its section of the configuration, its kind in the socket budget and its name in API and log. Its slots
+    are those of the budget: one that it holds from boot on (budget.service_slot(name)), and its connections."""
+
+    name = ""
+    run = None  # a coroutine function that never ends, for a service that needs a task; the supervisor keeps it running
+
+    def start(self):
+        """Opens its sockets. Raises OSError when that cannot be done, MemoryError without room."""
+
+    def tick(self):
+        """Once a second: time-outs and the like. Must be quick."""
+
+    def close(self):
+        """Gives back its sockets. The connections that it accepted have been closed already."""
+
+    def status(self):
+        """{name: number, text or None} for its section of GET /api/status; None for no section."""
+        return None

@@ -57,6 +57,8 @@ def calls(monkeypatch):
     machine = ModuleType("machine")
     machine.UART = SimpleNamespace
     machine.Pin = type("Pin", (), {"IN": 0, "__init__": lambda self, number: None})
+    esp32 = ModuleType("esp32")
+    monkeypatch.setitem(sys.modules, "esp32", esp32)
     monkeypatch.setitem(sys.modules, "network", network)
     monkeypatch.setitem(sys.modules, "machine", machine)
     for name in ("chip", "esp32", "rp2"):

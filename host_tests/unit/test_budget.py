@@ -13,7 +13,7 @@ GRACE_MS = 1000  # in which a newcomer's first request is awaited
 
 
 def make(events, limit=16, enabled=ALL, quota=4, tcp=16, udp=16, uptime=None):
-    return Budget(limit, tcp, udp, enabled, quota, uptime or Uptime(), events)
+    return Budget(limit, tcp, udp, enabled, {"http": quota}, uptime or Uptime(), events)
 
 
 class Held:

@@ -67,7 +67,7 @@ class Bench:
 
     def __init__(self, events, limit=16, enabled=SERVICES, kind="modbus", factory=None, quota=4):
         self.events = events
-        self.budget = Budget(limit, 16, 16, list(enabled), quota, Uptime(), events)
+        self.budget = Budget(limit, 16, 16, list(enabled), {"http": quota}, Uptime(), events)
         self.made = []
         self.clients = []
         self.kind = kind
@@ -182,7 +182,7 @@ def test_a_port_that_is_taken_is_an_error_and_nothing_is_left_open(events):
         with contextlib.closing(socket.socket()) as other:
             other.bind(("127.0.0.1", 0))
             other.listen()
-            budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
+            budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
             with pytest.raises(OSError, match=r"[Ii]n use"):
                 Listener(budget, events, "modbus", "127.0.0.1", other.getsockname()[1], None, 1, 1)
             assert not budget.service_slot("modbus").open
@@ -554,9 +554,8 @@ def test_a_connection_that_cannot_be_made_leaves_no_slot_and_no_socket(events, e
     run(test)
 
 
-@pytest.mark.parametrize(("kind", "asked"), [("modbus", 2), ("http", 0)])
-def test_a_poller_that_is_short_of_memory_has_browsers_make_room(events, kind, asked):
-    """Both one that connects and one that asks."""
+def test_want_of_memory_costs_one_connection_and_the_next_is_served(events):
+    """Both of one that connects and of one that asks."""
 
     async def test():
         first = True
@@ -573,31 +572,14 @@ def test_a_poller_that_is_short_of_memory_has_browsers_make_room(events, kind, a
         def short():
             raise MemoryError
 
-        async with Bench(events, kind=kind, factory=factory) as bench:
-            reliefs = []
-            bench.budget.relieve = lambda: reliefs.append(1)
+        async with Bench(events, factory=factory) as bench:
             assert await (await bench.connect()).is_closed()
             bench.listener.sweep()
             client = await bench.connect()
             await client.send(b"x")
             assert await client.is_closed()
-            assert len(reliefs) == asked
-            assert any("MemoryError" in text for text in events.texts())
-
-    run(test)
-
-
-def test_newcomers_wait_as_long_as_they_are_held(events):
-    async def test():
-        async with Bench(events) as bench:
-            bench.listener.hold(True)
-            client = await bench.connect()
-            bench.listener.sweep()
-            bench.budget._look_again()
-            await turns(50)
-            assert not bench.made
-            bench.listener.hold(False)
-            assert await client.ask(b"hi") == b"hi"
+            assert bench.budget.in_use() == 6
+            assert sum("MemoryError" in text for text in events.texts()) == 2
 
     run(test)
 

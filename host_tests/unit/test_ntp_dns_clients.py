@@ -17,7 +17,7 @@ from firmware.net.budget import SERVICES, Budget
 from firmware.net.clock import Clock
 from firmware.net.dns import Resolver
 from firmware.services.ntp import client as client_module
-from firmware.services.ntp.client import Client
+from firmware.services.ntp.client import NtpClient
 from host_tests.unit.fakes import Uptime
 
 NTP_EPOCH = 2208988800
@@ -115,12 +115,13 @@ class FakeLink:
 class Bench:
     def __init__(self, events, server="127.0.0.1", port=123, dns_servers=(), interval_s=3600):
         self.events = events
-        self.budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
+        self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
         self.slot = self.budget.service_slot("ntp")
         self.told = []
         self.clock = Clock(self.told.append)
         config = {"server": server, "port": port, "interval_s": interval_s}
-        self.client = Client(config, self.budget, events, self.clock, FakeLink(dns_servers))
+        self.link = FakeLink(dns_servers)
+        self.client = NtpClient(config, self.budget, events, self.clock, self.link)
 
     def error_s(self):
         """How far the clock is off, seconds."""
@@ -134,11 +135,11 @@ def test_nobody_is_asked_before_the_link_is_up(events, monkeypatch):
         seen = []
         server = await serve(lambda data: seen.append(data) or [ntp_answer(data)])
         bench = Bench(events, port=server.port)
-        bench.client.link.is_up = False
+        bench.link.is_up = False
         task = asyncio.ensure_future(bench.client.run())
         await asyncio.sleep(0.1)
         assert (seen, bench.client.failures) == ([], 0)
-        bench.client.link.is_up = True
+        bench.link.is_up = True
         while bench.client.synchronised_s is None:
             await asyncio.sleep(0.005)
         assert len(seen) == 1
@@ -473,7 +474,7 @@ def dns_answer(query, address="10.1.2.3", ttl=300, rcode=0, id_=None, flags=0x81
 class DnsBench:
     def __init__(self, events, *servers, monkeypatch=None):
         self.uptime = Uptime(1000)
-        self.budget = Budget(16, 16, 16, list(SERVICES), 4, self.uptime, events)
+        self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, self.uptime, events)
         self.slot = self.budget.service_slot("ntp")
         self.resolver = Resolver(self.slot, lambda: list(servers), self.uptime, os.urandom)
 

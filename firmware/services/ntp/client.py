@@ -2,52 +2,64 @@
 
 The transmit timestamp of the request is a random nonce: an answer that does not return it is not ours. Failures are
 retried at doubling intervals; a server that says RATE or DENY (kiss-o'-death) is left alone for the longest of them.
-What asks is in the heap only while it does (question.py).
 """
+
+import os
 
 from micropython import const
 
+import ntp
 from firmware.net import seam
+from firmware.net.dns import Resolver
+from firmware.net.udp import Exchange
+from firmware.services import Service
 
 _TIMEOUT_MS = const(2000)
 _LOOK_MS = const(1000)
-_PATIENCE = const(15)  # looks
 _RETRY_FIRST_S = const(15)
 _RETRY_LAST_S = const(3600)
-_LOADED = ("ntp", "dns", "firmware.net.dns", "firmware.net.udp", "firmware.services.ntp.question")
+_REQUEST = const(48)  # bytes: RFC 4330, 4
+_NONCE = const(8)
 
 
-class Client:
-    def __init__(self, config, budget, events, clock, link, forget=lambda *names: None, short=lambda: False):
-        """`link` is the board's (firmware.board): up(), dns_servers(). `forget` gives modules back to the heap;
-        `short()` tells whether others need all of it just now."""
-        self._slot = budget.service_slot("ntp")
-        self._forget = forget
-        self._short = short
+class NtpClient(Service):
+    """`config` is the section "ntp"; `link` is the board's (firmware.board): up(), dns_servers()."""
+
+    name = "ntp"
+
+    def __init__(self, config, budget, events, clock, link):
+        slot = budget.service_slot("ntp")
         self._interval_s = config["interval_s"]
-        self.server = config["server"]
-        self.port = config["port"]
-        self.events = events
-        self.clock = clock
-        self.link = link
-        self.found = None  # the address that the server's name stands for, until when
-        self.found_until_s = 0
+        self._server = config["server"]
+        self._port = config["port"]
+        self._events = events
+        self._clock = clock
+        self._link = link
+        self._exchange = Exchange(slot)
+        self._resolver = Resolver(slot, link.dns_servers, clock.uptime_s, os.urandom)
         self.synchronised_s = None  # uptime of the last success
         self.offset_ms = 0  # what the last answer corrected
         self.round_trip_ms = 0
         self.stratum = 0
         self.failures = 0
-        self.error = None
+        self.error = None  # the text of the last failure, None after a success
+
+    def status(self):
+        since_s = self.synchronised_s
+        return {
+            "age_s": None if since_s is None else self._clock.uptime_s() - since_s,
+            "stratum": self.stratum,
+            "offset_ms": self.offset_ms,
+            "round_trip_ms": self.round_trip_ms,
+            "failures": self.failures,
+            "error": self.error,
+        }
 
     async def run(self):
         """Asks for ever: as soon as the link is up, then every interval_s, or sooner after a failure."""
         retry_s = _RETRY_FIRST_S
         while True:
-            while not self.link.up():
-                await seam.sleep_ms(_LOOK_MS)
-            for _ in range(_PATIENCE):
-                if not self._short():
-                    break
+            while not self._link.up():
                 await seam.sleep_ms(_LOOK_MS)
             try:
                 await self.synchronise()
@@ -56,7 +68,7 @@ class Client:
             except (OSError, ValueError) as error:
                 self.failures += 1
                 self.error = str(error)
-                self.events.add("ntp", "no time from %s: %s" % (self.server, error))
+                self._events.add("ntp", "no time from %s: %s" % (self._server, error))
                 if getattr(error, "kiss", None):
                     retry_s = _RETRY_LAST_S
                 wait_s = retry_s
@@ -65,9 +77,41 @@ class Client:
 
     async def synchronise(self):
         """One question, and the clock set by its answer. Raises OSError or ValueError (of which NtpError is one)."""
-        from firmware.services.ntp import question
+        ip = await self._resolver.resolve(self._server)
+        clock = self._clock
+        nonce = os.urandom(_NONCE)
+        request = bytearray(_REQUEST)
+        ntp.request(request, nonce)
+        sent_ms = clock.uptime_ms()
+        arrived_ms = 0
 
-        try:
-            await question.ask(self, self._slot, _TIMEOUT_MS)
-        finally:
-            self._forget(*_LOADED)
+        def check(data):
+            nonlocal arrived_ms
+            arrived_ms = clock.uptime_ms()
+            try:
+                return ntp.parse(data, len(data), nonce)
+            except ntp.NtpError as error:
+                return None if error.foreign else error  # somebody else's packet must not end the wait
+
+        reply = await self._exchange.ask(ip, self._port, request, check, _TIMEOUT_MS)
+        if reply is None:
+            raise OSError("no (valid) answer")
+        if isinstance(reply, ntp.NtpError):
+            raise reply
+        self._set_clock(reply, sent_ms, arrived_ms)
+
+    def _set_clock(self, reply, sent_ms, arrived_ms):
+        """RFC 5905, 8: offset and delay from the four timestamps, here in ms."""
+        clock = self._clock
+        before = clock.unix_ms()
+        base = 0 if before is None else before - clock.uptime_ms()
+        times = (base + sent_ms, reply.receive_ms, reply.transmit_ms, base + arrived_ms)
+        offset = ntp.offset_ms(*times)
+        self.round_trip_ms = ntp.round_trip_ms(*times)
+        clock.set_ms(clock.uptime_ms() + base + offset)
+        self.offset_ms = 0 if before is None else offset
+        self.stratum = reply.stratum
+        if self.synchronised_s is None:
+            self._events.add("ntp", "clock set by %s (stratum %d)" % (self._server, reply.stratum))
+        self.synchronised_s = clock.uptime_s()
+        self.error = None

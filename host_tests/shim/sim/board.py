@@ -48,6 +48,7 @@ class SimBoard:
         self.tcp = profile.tcp
         self.udp = profile.udp
         self.larger = "" if profile.sockets >= 16 and profile.tcp >= 16 else "a build for 16 sockets"
+        self.image = ""
         self.link = SimLink(ip, dns)
         self.unix_s = None
         self.fed = 0
@@ -58,6 +59,9 @@ class SimBoard:
         self._timeout_us = 0
         self._watchdog_max_s = profile.watchdog_max_s
         self._fed_us = 0
+
+    def heap(self):
+        return (0, 0)
 
     def open_line(self, config):
         """config["uart"] is the number of the wire."""

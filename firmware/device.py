@@ -1,0 +1,61 @@
+"""The device as services show it: who it is, what runs on it, and how it is restarted."""
+
+from firmware.net import seam
+
+_REBOOT_MS = 500
+
+
+class ServiceEntry:
+    """A row of the table of services. `state` is one of
+    "running"    it has started
+    "off"        switched off in the configuration
+    "reserved"   enabled and holding its socket, but not part of this firmware yet
+    "no_room"    this board has no socket for it
+    "no_memory"  this board has no memory for it
+    "failed"     it could not start
+    `port`: as configured, None without one. `service`: the object that runs (firmware.services), or None."""
+
+    def __init__(self, name, state, port):
+        self.name = name
+        self.state = state
+        self.port = port
+        self.service = None
+
+
+class Device:
+    """`services`: list of ServiceEntry, in the order of firmware.net.budget.SERVICES."""
+
+    def __init__(self, board, config_store, supervisor, budget, events, services):
+        self.board = board
+        self.config_store = config_store
+        self.services = services
+        self._supervisor = supervisor
+        self._budget = budget
+        self._events = events
+
+    @property
+    def name(self):
+        """As configured."""
+        return self.config_store.name
+
+    @property
+    def hostname(self):
+        """As configured."""
+        return self.config_store.hostname
+
+    @property
+    def restarts(self):
+        """Tasks that had to be started again since boot."""
+        return self._supervisor.restarts
+
+    def reboot(self):
+        """Restarts the device once what was answered has been sent."""
+        self._events.add("app", "restarting")
+        self._supervisor.start_once(self._reboot())
+
+    async def _reboot(self):
+        await seam.sleep_ms(_REBOOT_MS)
+        for slot in self._budget.connections[:]:
+            slot.connection.close()
+        await seam.sleep_ms(_REBOOT_MS)  # for the last packets
+        self.board.reset()

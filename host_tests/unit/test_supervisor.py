@@ -1,0 +1,110 @@
+"""The supervisor: a task that died is started again whatever became of it, and the watchdog is fed once a second."""
+
+import asyncio
+
+import pytest
+
+from firmware.net import seam
+from firmware.supervisor import Supervisor
+
+
+class Board:
+    def __init__(self):
+        self.timeout_s = None
+        self.fed = 0
+
+    def watchdog(self, timeout_s):
+        self.timeout_s = timeout_s
+
+    def feed(self):
+        self.fed += 1
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """What was slept, in ms; nobody really waits."""
+    slept = []
+
+    async def at_once(ms):
+        slept.append(ms)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(seam, "sleep_ms", at_once)
+    monkeypatch.setattr(seam, "print_exception", lambda error: None)
+    return slept
+
+
+def run_for(turns, start):
+    """Runs the loop for so many turns after start(), inside it."""
+
+    async def test():
+        start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    asyncio.run(test())
+
+
+def dying(times, error):
+    """(coroutine function that dies so many times and then stays, the list of its runs)."""
+    runs = []
+
+    async def run():
+        runs.append(1)
+        if len(runs) <= times:
+            raise error
+        await asyncio.Event().wait()
+
+    return run, runs
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(MemoryError(), "task died: no memory"), (ValueError("x"), "task died: ValueError('x')")]
+)
+def test_a_task_that_died_is_started_again_later_each_time(events, waits, error, said):
+    supervisor = Supervisor(Board(), events)
+    run, runs = dying(8, error)
+    run_for(40, lambda: supervisor.keep_running("bus 0", run))
+    assert (len(runs), supervisor.restarts) == (9, 8)
+    assert waits == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
+    assert all(source == "bus 0" and text == said for _, source, text, _ in events.lines())
+
+
+def test_a_task_that_ends_is_started_again(events, waits):
+    supervisor = Supervisor(Board(), events)
+
+    async def ends():
+        pass
+
+    run_for(6, lambda: supervisor.keep_running("link", ends))
+    assert supervisor.restarts > 1
+    assert "task ended" in events.texts()
+
+
+def test_every_second_the_watchdog_is_fed_and_the_tickers_are_called(events, waits):
+    board = Board()
+    supervisor = Supervisor(board, events)
+    ticks = []
+    supervisor.every_second(lambda: ticks.append(1))
+    run_for(5, lambda: supervisor.start_ticking(8))
+    assert board.timeout_s == 8
+    assert board.fed == len(ticks) >= 3
+    assert set(waits) == {1000}
+
+
+def test_a_ticker_that_fails_is_called_again(events, waits):
+    board = Board()
+    supervisor = Supervisor(board, events)
+    ticks = []
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) < 3:
+            raise MemoryError
+
+    supervisor.every_second(tick)
+    run_for(12, lambda: supervisor.start_ticking(0))
+    assert len(ticks) > 3
+    assert board.fed == len(ticks)
