@@ -66,7 +66,7 @@ LAYERS = (
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
     Layer(
         "app",
-        ("firmware/app.py", "firmware/starting.py", "firmware/opening.py"),
+        ("firmware/app.py", "firmware/supervisor.py", "firmware/device.py"),
         ("*", *_CODECS, "firmware"),
         ("firmware.board",),
     ),

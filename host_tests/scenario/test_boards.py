@@ -28,7 +28,7 @@ def test_as_many_pollers_as_a_board_has_general_slots_lose_nothing(profile, seed
         pollers = await crowd(world, general, period_s=2.0, reads=modbus.CACHED + modbus.OWN)
         await world.sleep(300)
         assert_nothing_lost(pollers)
-        assert world.app.ntp.failures == 0
+        assert world.app.service("ntp").failures == 0
 
     run(scenario, seed=seed, profile=profile)
 

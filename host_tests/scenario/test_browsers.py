@@ -76,7 +76,7 @@ def test_five_polling_devices_and_two_technicians_with_browsers_lose_not_one_pol
         for browser in browsers:
             assert browser.pages == 1
             assert browser.broken == 0, browser.first_error
-        assert world.app.ntp.failures == 0
+        assert world.app.service("ntp").failures == 0
         assert_all_live(pollers, world, 11)
 
     run(scenario, seed=seed, step_s=60.0)

@@ -1,6 +1,5 @@
 """The time of day steps, and nothing that goes by ticks notices: polls, ages, time-outs and evictions."""
 
-from host_tests.blocks import live
 from host_tests.scenario.crowd import assert_all_live, assert_nothing_lost, boards, crowd, evictions
 from host_tests.shim.sim import http, modbus
 from host_tests.shim.sim.world import run
@@ -21,12 +20,13 @@ def test_when_the_clock_is_stepped_forth_and_back_nothing_ages_and_no_poll_is_lo
             await world.until(lambda asked=asked: world.time_server.asked > asked, 65, "the next question")
             for _ in range(50):
                 await world.sleep(0.1)
-                for meter in world.app.points.meters:
-                    age_s = [world.app.clock.uptime_s() - block.read_s for block in live(meter)]
-                    assert all(block.good for block in live(meter))
+                for meter in world.app.meters.meters:
+                    age_s = [world.app.clock.uptime_s() - block.read_at_s for block in meter.blocks]
+                    now_ms = seam.ticks_ms()
+                    assert all(block.is_fresh(now_ms, seam.ticks_diff) for block in meter.blocks)
                     assert 0 <= min(age_s) <= max(age_s) <= meter.interval_ms // 1000 + 2
             assert abs(world.app.clock.unix_ms() - world.time_server.unix_ms()) < 50
-            assert abs(world.app.ntp.offset_ms - step_ms) < 50
+            assert abs(world.app.service("ntp").offset_ms - step_ms) < 50
             uptime_s = world.app.clock.uptime_s()
             assert all(slot.opened_s <= uptime_s for slot in world.budget.connections)
             await browser.refresh()

@@ -13,7 +13,7 @@ def test_ntp_asks_while_ten_clients_hold_every_general_slot(profile, seed):
         asked = world.time_server.asked
         await world.sleep(640)  # ntp.interval_s is 64
         assert world.time_server.asked - asked >= 9
-        assert world.app.ntp.failures == 0
+        assert world.app.service("ntp").failures == 0
         assert abs(world.app.clock.unix_ms() - world.time_server.unix_ms()) < 50
         assert world.board.unix_s is not None
         assert evictions(world) == dict.fromkeys(evictions(world), 0)

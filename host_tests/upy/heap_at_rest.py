@@ -20,7 +20,7 @@ async def measure(gateway):
     gateway.start()
     for _ in range(100):
         await asyncio.sleep_ms(100)
-        if all([meter.state == 1 for meter in gateway.points.meters]):
+        if all([meter.state == 1 for meter in gateway.meters.meters]):
             break
     gc.collect()
     print(json.dumps({"total": total, "before": before, "running": gc.mem_alloc()}))

@@ -10,7 +10,7 @@ import json
 import sys
 
 from firmware import app, board
-from firmware.meters.points import ONLINE
+from firmware.meters.meter import ONLINE
 from firmware.net import seam
 
 REQUESTS = int(sys.argv[1])
@@ -24,9 +24,9 @@ async def answered(counters, wanted):
 
 async def measure(gateway):
     gateway.start()
-    while not all([meter.state == ONLINE for meter in gateway.points.meters]):
+    while not all([meter.state == ONLINE for meter in gateway.meters.meters]):
         await asyncio.sleep_ms(20)
-    counters = gateway.modbus.counters
+    counters = gateway.service("modbus").counters
     print("asked for")
     await answered(counters, WARM)
     gc.collect()

@@ -70,9 +70,10 @@ class Invariants:
         for bus in app.buses:
             if bus.waiting() > _QUEUE_MAX:
                 self.violate(f"{bus.waiting()} requests wait for bus {bus.number}")
-        if app.restarts:
-            self.violate(f"{app.restarts} tasks were started again")
-            app.restarts = 0
+        supervisor = app.supervisor
+        if supervisor.restarts:
+            self.violate(f"{supervisor.restarts} tasks were started again")
+            supervisor.restarts = 0
 
     def at_end(self):
         """Once the firmware has been closed: nothing of it is left."""
