@@ -10,6 +10,8 @@ STEPS_MS = (-2 * _HOUR_MS, 400, 26 * _HOUR_MS, -400 * 24 * _HOUR_MS, 10 * 365 * 
 
 @boards()
 def test_when_the_clock_is_stepped_forth_and_back_nothing_ages_and_no_poll_is_lost(profile, seed):
+    from firmware.net import seam
+
     async def scenario(world):
         pollers = await crowd(world, 8, period_s=1.0, reads=modbus.CACHED)
         browser = http.Browser(world)

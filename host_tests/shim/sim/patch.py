@@ -5,14 +5,12 @@ What is replaced, for the duration of a `with`:
     os.urandom                  the seed's bytes (nonces of NTP, ids of DNS queries)
     working directory           the flash folder: data/config.json lies there
     sys.stdout                  a Console that keeps the last lines
-    sys.modules                 what the firmware forgets after boot is back at the end
 """
 
 import asyncio
 import contextlib
 import io
 import os
-import sys
 from collections import deque
 
 
@@ -62,13 +60,11 @@ class Console(io.TextIOBase):
 @contextlib.contextmanager
 def patched(timeline, sockets, rng, folder, console):
     """`sockets` is a SocketModule, `folder` the flash folder."""
-    import firmware
     from firmware.net import seam_cpython
 
     saved = seam_cpython.socket, seam_cpython.time, seam_cpython.asyncio
     urandom = os.urandom
     where = os.getcwd()
-    modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "firmware"}
     try:
         seam_cpython.socket, seam_cpython.time = sockets, TimeModule(timeline)
         seam_cpython.asyncio = AsyncioModule()
@@ -80,8 +76,3 @@ def patched(timeline, sockets, rng, folder, console):
         seam_cpython.socket, seam_cpython.time, seam_cpython.asyncio = saved
         os.urandom = urandom
         os.chdir(where)
-        sys.modules.update(modules)
-        for name, module in modules.items():
-            package, _, last = name.partition(".")
-            if package and "." not in last and last:
-                setattr(firmware, last, module)
