@@ -1,60 +1,295 @@
-"""JSON files that people edit and tools upload: read whole, or not at all.
+"""JSON as RFC 8259 has it and nothing else: for files that people edit and tools upload. No I/O.
 
-MicroPython's json takes a file that was cut off in the middle, or whose brackets do not match, for a complete one. So a
-file is walked once before it is parsed: brackets must match, strings must end, nothing may follow. Needed at boot, and
-when somebody saves.
+In: the document as bytes or bytearray (of a memoryview a copy is made), in UTF-8, with or without a byte order mark.
+Out: OrderedDict, list, str, int, float, bool and None; the outermost is an object or a list. An object keeps the order
+of the document, and in the heap of a chip it is smaller than a dict. ValueError says what is wrong and at which byte,
+counted from 1: "byte 17: } where ] was expected".
+
+MicroPython's own json takes a document that was cut off for a complete one, brackets that do not match, and keys that
+stand there twice. This one refuses these, and what is beyond the bounds below.
+
+Texts are looked through with find(), min() and max(), which are quick on a chip, and never letter by letter as str:
+MicroPython keeps each text of one letter for good.
 """
 
-import json
+from collections import OrderedDict
 
 from micropython import const
 
-_DEPTH_MAX = const(8)
-_PIECE = const(128)
+_DEPTH_MAX = const(8)  # objects and lists within each other; bounds the recursion
+_NUMBER_MAX = const(64)  # letters of a number: converting a long one takes time by its square
+_SHOWN_MAX = const(40)
+_QUOTE = const(0x22)
+_WORDS = ((b"true", True), (b"false", False), (b"null", None))
+_ESCAPES = b'""\\\\//b\x08f\x0cn\nr\rt\t'  # the letter behind the backslash, and what it stands for
+# Of a character in UTF-8 with several bytes, by its first: how many follow, and the bounds of the second (Unicode
+# Standard, table 3-7): no character has two forms, none is a surrogate or beyond U+10FFFF
+_UTF8 = (
+    (0xC2, 0xDF, 1, 0x80, 0xBF), (0xE0, 0xE0, 2, 0xA0, 0xBF), (0xE1, 0xEC, 2, 0x80, 0xBF), (0xED, 0xED, 2, 0x80, 0x9F),
+    (0xEE, 0xEF, 2, 0x80, 0xBF), (0xF0, 0xF0, 3, 0x90, 0xBF), (0xF1, 0xF3, 3, 0x80, 0xBF), (0xF4, 0xF4, 3, 0x80, 0x8F),
+)  # fmt: skip
 
 
-def load(path):
-    """The object in the file `path`. Raises ValueError with what is wrong and where, OSError when it cannot be read."""
-    with open(path, "rb") as f:
-        check(f)
-    with open(path) as f:
-        return json.load(f)
+def loads(buf):
+    """The object or list that `buf` holds. Raises ValueError with what is wrong and where."""
+    return _Reader(bytes(buf) if isinstance(buf, memoryview) else buf).document()
 
 
-def check(f):
-    """Walks the rest of the file `f`, opened in binary mode. Raises ValueError with what is wrong and where."""
-    closers = bytearray()
-    position = 0
-    in_string = escaped = ended = False
-    while True:
-        piece = f.read(_PIECE)
+class _Reader:
+    """`at` is the index of the byte to be looked at next. Methods that read something begin at its first byte and end
+    behind its last."""
+
+    def __init__(self, buf):
+        self.buf = buf
+        self.end = len(buf)
+        self.at = 3 if buf[:3] == b"\xef\xbb\xbf" else 0
+
+    def document(self):
+        if self.skip() not in b"{[":
+            raise self.error("must be an object, and nothing else")
+        value = self.value(_DEPTH_MAX)
+        buf = self.buf
+        while self.at < self.end:
+            if buf[self.at] not in b" \t\r\n":
+                raise self.error("must be an object, and nothing else")
+            self.at += 1
+        return value
+
+    def error(self, text, at=None):
+        return ValueError("byte %d: %s" % ((self.at if at is None else at) + 1, text))
+
+    def cut_off(self):
+        return ValueError("cut off after %d bytes" % self.end)
+
+    def expected(self, what):
+        byte = self.buf[self.at]
+        return self.error("%s where %s was expected" % ("%c" % byte if 0x20 < byte < 0x7F else "0x%02x" % byte, what))
+
+    def skip(self):
+        """The byte at the next place that is no white space."""
+        buf = self.buf
+        at = self.at
+        while at < self.end:
+            byte = buf[at]
+            if byte > 0x20 or byte not in b" \t\r\n":
+                self.at = at
+                return byte
+            at += 1
+        raise self.cut_off()
+
+    def value(self, depth):
+        """`depth`: how many objects and lists may still be within each other."""
+        byte = self.buf[self.at]
+        if byte == _QUOTE:
+            return self.text()
+        if byte in b"{[":
+            if not depth:
+                raise self.error("nested too deep")
+            self.at += 1
+            return self.object(depth - 1) if byte == 0x7B else self.list(depth - 1)
+        if byte in b"-0123456789":
+            return self.number()
+        for word, meaning in _WORDS:
+            if byte == word[0]:
+                for k in range(1, len(word)):
+                    if self.at + k == self.end:
+                        raise self.cut_off()
+                    if self.buf[self.at + k] != word[k]:
+                        raise self.error("must be %s" % word.decode())
+                self.at += len(word)
+                return meaning
+        raise self.expected("a value")
+
+    def object(self, depth):
+        found = OrderedDict()
+        byte = self.skip()
+        if byte == 0x7D:
+            self.at += 1
+            return found
+        while True:
+            if byte != _QUOTE:
+                raise self.expected('a key in "quotes"')
+            at = self.at
+            key = self.text()
+            if key in found:
+                raise self.error("%s stands there twice" % key[:_SHOWN_MAX], at)
+            if self.skip() != 0x3A:
+                raise self.expected(":")
+            self.at += 1
+            self.skip()
+            found[key] = self.value(depth)
+            byte = self.skip()
+            if byte == 0x7D:
+                self.at += 1
+                return found
+            if byte != 0x2C:
+                raise self.expected("}" if byte == 0x5D else ", or }")
+            self.at += 1
+            byte = self.skip()
+
+    def list(self, depth):
+        found = []
+        if self.skip() == 0x5D:
+            self.at += 1
+            return found
+        while True:
+            found.append(self.value(depth))
+            byte = self.skip()
+            if byte == 0x5D:
+                self.at += 1
+                return found
+            if byte != 0x2C:
+                raise self.expected("]" if byte == 0x7D else ", or ]")
+            self.at += 1
+            self.skip()
+
+    def number(self):
+        """RFC 8259, 6."""
+        buf = self.buf
+        begin = self.at
+        is_whole = True
+        if buf[begin] == 0x2D:
+            self.at += 1
+        first = self.at
+        self.digits()
+        if buf[first] == 0x30 and self.at > first + 1:
+            raise self.error("a number does not begin with 0", first)
+        if self.at < self.end and buf[self.at] == 0x2E:
+            is_whole = False
+            self.at += 1
+            self.digits()
+        if self.at < self.end and buf[self.at] in b"eE":
+            is_whole = False
+            self.at += 1
+            if self.at < self.end and buf[self.at] in b"+-":
+                self.at += 1
+            self.digits()
+        if self.at - begin > _NUMBER_MAX:
+            raise self.error("a number of more than %d letters" % _NUMBER_MAX, begin)
+        piece = buf[begin : self.at]
+        return int(piece) if is_whole else float(piece)
+
+    def digits(self):
+        """At least one."""
+        buf = self.buf
+        at = self.at
+        while at < self.end and 0x30 <= buf[at] <= 0x39:
+            at += 1
+        if at == self.end:  # no number is the end of a document
+            raise self.cut_off()
+        if at == self.at:
+            raise self.expected("a digit")
+        self.at = at
+
+    def text(self):
+        buf = self.buf
+        begin = self.at + 1
+        end = self.quote(begin)
+        if buf.find(b"\\", begin, end) < 0:
+            piece = buf[begin:end]
+            self.check_letters(piece, begin)
+        else:
+            piece = bytearray()
+            while begin < end:
+                next_escape = buf.find(b"\\", begin, end)
+                stop = end if next_escape < 0 else next_escape
+                plain = buf[begin:stop]
+                self.check_letters(plain, begin)
+                piece.extend(plain)
+                begin = stop if next_escape < 0 else self.escape(stop, piece)
+        self.at = end + 1
+        return str(piece, "utf-8")
+
+    def quote(self, at):
+        """Index of the quote that ends the text which begins at `at`."""
+        buf = self.buf
+        while True:
+            end = buf.find(b'"', at)
+            if end < 0:
+                self.check_letters(buf[at:], at, True)
+                raise self.cut_off()
+            escapes = end
+            while buf[escapes - 1] == 0x5C:  # a quote stands before `at`
+                escapes -= 1
+            if not (end - escapes) % 2:
+                return end
+            at = end + 1
+
+    def check_letters(self, piece, at, is_end_cut=False):
+        """`piece` begins at `at` and has no escapes; with `is_end_cut` its last character may be incomplete."""
         if not piece:
-            break
-        for byte in piece:
-            position += 1
-            if in_string:
-                if escaped:
-                    escaped = False
-                elif byte == 0x5C:
-                    escaped = True
-                elif byte == 0x22:
-                    in_string = False
-                elif byte < 0x20:
-                    raise ValueError("byte %d: a text is not closed" % position)
-            elif byte in b" \t\r\n":
-                continue
-            elif ended or (not closers and byte not in b"{["):
-                raise ValueError("byte %d: must be an object, and nothing else" % position)
-            elif byte == 0x22:
-                in_string = True
-            elif byte in b"{[":
-                if len(closers) == _DEPTH_MAX:
-                    raise ValueError("byte %d: nested too deep" % position)
-                closers.append(byte + 2)  # } is two behind {, ] behind [
-            elif byte in b"}]":
-                if closers[-1] != byte:
-                    raise ValueError("byte %d: %s where %s was expected" % (position, chr(byte), chr(closers[-1])))
-                closers = closers[:-1]
-                ended = not closers
-    if not ended:
-        raise ValueError("cut off after %d bytes" % position)
+            return
+        if min(piece) < 0x20:
+            for k in range(len(piece)):
+                if piece[k] in b"\r\n":
+                    raise self.error("a text is not closed", at + k)
+                if piece[k] < 0x20:
+                    raise self.error("a control character: write it as \\u%04x" % piece[k], at + k)
+        if max(piece) > 0x7F and not is_end_cut:
+            self.check_utf8(piece, at)
+
+    def check_utf8(self, piece, at):
+        k = 0
+        while k < len(piece):
+            first = piece[k]
+            if first > 0x7F:
+                for low, high, count, second_low, second_high in _UTF8:
+                    if low <= first <= high:
+                        break
+                else:
+                    raise self.error("not UTF-8", at + k)
+                if len(piece) <= k + count or not second_low <= piece[k + 1] <= second_high:
+                    raise self.error("not UTF-8", at + k)
+                for more in range(k + 2, k + count + 1):
+                    if piece[more] & 0xC0 != 0x80:
+                        raise self.error("not UTF-8", at + k)
+                k += count
+            k += 1
+
+    def escape(self, at, out):
+        """Appends what the escape at `at` stands for; returns the index behind it."""
+        letter = self.buf[at + 1]
+        if letter != 0x75:
+            k = _ESCAPES.find(bytes((letter,)))
+            if k < 0 or k % 2:
+                raise self.error("no escape: \\ itself is written \\\\", at)
+            out.append(_ESCAPES[k + 1])
+            return at + 2
+        code = self.hex(at)
+        end = at + 6
+        if 0xD800 <= code < 0xDC00 and self.buf[end : end + 2] == b"\\u":
+            low = self.hex(end)
+            if 0xDC00 <= low < 0xE000:
+                code = 0x10000 + (code - 0xD800 << 10) + low - 0xDC00
+                end += 6
+        if 0xD800 <= code < 0xE000:
+            raise self.error("half of a character: \\uD800 to \\uDFFF come in pairs", at)
+        # By hand: chr() would keep the letter for good.
+        if code < 0x80:
+            out.append(code)
+            return end
+        if code < 0x800:
+            out.append(0xC0 | code >> 6)
+        else:
+            if code < 0x10000:
+                out.append(0xE0 | code >> 12)
+            else:
+                out.append(0xF0 | code >> 18)
+                out.append(0x80 | code >> 12 & 0x3F)
+            out.append(0x80 | code >> 6 & 0x3F)
+        out.append(0x80 | code & 0x3F)
+        return end
+
+    def hex(self, at):
+        """The four hexadecimal digits of the \\u at `at`."""
+        code = 0
+        for k in range(at + 2, at + 6):
+            byte = self.buf[k] if k < self.end else 0
+            if 0x30 <= byte <= 0x39:
+                digit = byte - 0x30
+            elif 0x41 <= byte & 0xDF <= 0x46:
+                digit = (byte & 0xDF) - 0x37
+            else:
+                raise self.error("\\u wants four hexadecimal digits", at)
+            code = code << 4 | digit
+        return code

@@ -1,1 +1,1 @@
-"""The configuration: one JSON file, one set of rules (load.py), and the files that keep it (store.py)."""
+"""The configuration: one JSON file, one set of rules (load.py, validate), and the files that keep it (store.py)."""

@@ -1,21 +1,39 @@
-"""Which services a new configuration file switches on or off. Loaded when the file has changed."""
+"""What a new configuration file changes: two parsed documents, or one and the configuration that is in use."""
 
-import strict_json
+import hashlib
+import json
 
-from firmware.config import json_file
+
+def digest(document):
+    """SHA-256 of what a parsed document says, however it is written and ordered."""
+    sha = hashlib.sha256()
+    _feed(sha, document)
+    return sha.digest()
 
 
-def due(path, config, names, events):
-    """Names of the services whose switch in the file is not that of `config`; if none, "configuration"."""
-    on = {name: True for name in names}
+def _feed(sha, value):
+    if isinstance(value, dict):
+        sha.update(b"{")
+        for key in sorted(value):
+            sha.update(json.dumps(key).encode())
+            _feed(sha, value[key])
+        sha.update(b"}")
+    elif isinstance(value, list):
+        sha.update(b"[")
+        for one in value:
+            _feed(sha, one)
+        sha.update(b"]")
+    else:
+        sha.update(json.dumps(value).encode() + b",")
+
+
+def switched(document, config):
+    """Names of the services whose switch in `document`, which may be wrong, is not that of `config`, which is
+    complete."""
     found = []
-    try:
-        with open(path, "rb") as f:
-            strict_json.check(f)
-            for key, begin, end in json_file.members(f):
-                if key in on:
-                    on[key] = json_file.value(f, begin, end).get("enabled", True)
-        found = [name for name in names if on[name] != config[name]["enabled"]]
-    except (OSError, ValueError, AttributeError, MemoryError) as error:
-        events.add("config", "the new file will not do: %s" % error)
-    return found or ["configuration"]
+    for name, part in config.items():
+        if isinstance(part, dict) and "enabled" in part:
+            given = document.get(name)
+            if part["enabled"] != (given.get("enabled", True) if isinstance(given, dict) else True):
+                found.append(name)
+    return found

@@ -1,22 +1,18 @@
-"""The keys of the configuration, read one section at a time from schema.json, where the page reads them too.
+"""The keys of the configuration. They stand in schema.json, where the page reads them too.
 
 A key is [kind, default, allowed...]: "bool"; "int", low, high; "text", shortest, longest; "choice", values; "pin": GPIO
 number or null; "uart": number of a UART, or path of a serial device; "ip": dotted quad, or its default; "ips", default,
 most: a list of them. A section is an object of keys; a list of sections is [section, most items].
 """
 
-from firmware.config import json_file
+import strict_json
 
-PATH = __file__.rsplit("/", 1)[0] + "/schema.json" if "/" in __file__ else "firmware/config/schema.json"
+from firmware import resources
 
-
-def parts():
-    """Yields (name, key or section or list of sections) of everything at the top."""
-    with open(PATH, "rb") as f:
-        for name, begin, end in json_file.members(f):
-            yield name, json_file.value(f, begin, end)
+NAME = "config/schema.json"  # of firmware.resources
 
 
-def names():
-    with open(PATH, "rb") as f:
-        return [name for name, _, _ in json_file.members(f)]
+def load():
+    """{name: key or section or list of sections} of everything at the top, in the order of the file. Some kilobytes:
+    it is read for each use, and nothing is shared with the one before."""
+    return strict_json.loads(resources.read(NAME))

@@ -2,14 +2,14 @@
 
 Two copies are kept in turn (NAME.a, NAME.b) with a growing serial number, so that there is always an older whole one:
 littlefs renames atomically, but a copy may still be damaged by what it says itself. A copy is one line of header,
-`serial sha256-of-the-body`, and the body. Copies are looked at in small pieces: at the prompt, after the firmware has
-run, the heap has no room for several of them at once.
+`serial sha256-of-the-body`, and the body. Copies are looked at in small pieces: no two of them are in the heap at once.
 """
 
 import hashlib
 import os
 
 _SUFFIXES = (".a", ".b")
+_NEW = ".new"
 _BODY_MAX = 16384
 _HEAD_MAX = 75  # nine digits, a space, 64 of the checksum, the end of the line
 _PIECE = 256
@@ -24,7 +24,7 @@ def _hex(digest):
 
 
 def _look(path, wanted=None):
-    """(serial, where the body begins, whether it is `wanted`) of one copy, or None when it is missing or damaged."""
+    """(serial, where the body begins, whether it is `wanted`) of one copy; None when it is missing or damaged."""
     try:
         size = os.stat(path)[6]
         if size > _BODY_MAX + 128:
@@ -58,28 +58,28 @@ def _newest(copies):
     return found
 
 
-def newest(path):
-    """(path of the newest whole copy, where its body begins), or None."""
+def load(path):
+    """The body of the newest whole copy, or None. Raises OSError."""
     copies = [_look(path + suffix) for suffix in _SUFFIXES]
     k = _newest(copies)
-    return None if k < 0 else (path + _SUFFIXES[k], copies[k][1])
-
-
-def load(path):
-    """The body of the newest whole copy, or None."""
-    found = newest(path)
-    if found is None:
+    if k < 0:
         return None
-    with open(found[0], "rb") as f:
-        f.read(found[1])
+    with open(path + _SUFFIXES[k], "rb") as f:
+        f.read(copies[k][1])
         return f.read()
 
 
 def remove(path):
-    """Both copies are gone afterwards."""
+    """Both copies are gone afterwards, and what a power cut may have left of a save."""
     for suffix in _SUFFIXES:
+        remove_file(path + suffix)
+
+
+def remove_file(path):
+    """A file that was written by replace() is gone afterwards, and what a power cut may have left of it."""
+    for name in (path, path + _NEW):
         try:
-            os.remove(path + suffix)
+            os.remove(name)
         except OSError:
             continue
 
@@ -105,29 +105,19 @@ def save(path, body):
     check = _checksum(serial)
     check.update(body)
     head = b"%d %s\n" % (serial, _hex(check.digest()))
-    replace(path + _SUFFIXES[1 - k if k >= 0 else 0], head, body)
+    replace(path + _SUFFIXES[1 - k if k >= 0 else 0], (head, body))
 
 
-def replace(path, *parts):
-    """The file `path` with these parts as its content: the old one or the new one after a power cut, never a
-    mixture."""
-    write(path, parts)
-
-
-def write(path, parts):
-    """The same, of parts that are made one after the other."""
-    make_folder(path)
-    with open(path + ".new", "wb") as f:
-        for part in parts:
-            f.write(part)
-        f.flush()
-    os.rename(path + ".new", path)
-
-
-def make_folder(path):
-    """The folder that `path` lies in, one level deep, if it is not there yet."""
+def replace(path, parts):
+    """The file `path` with these parts (bytes-like, may be made one after the other) as its content: the old one or the
+    new one after a power cut, never a mixture. Makes the folder that it lies in, one level deep. Raises OSError."""
     folder = path.rsplit("/", 1)[0]
     try:
         os.stat(folder)
     except OSError:
         os.mkdir(folder)
+    with open(path + _NEW, "wb") as f:
+        for part in parts:
+            f.write(part)
+        f.flush()
+    os.rename(path + _NEW, path)

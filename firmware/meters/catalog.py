@@ -3,7 +3,14 @@
 import os
 
 _OURS = __file__.rsplit("/", 1)[0] + "/profiles/" if "/" in __file__ else "firmware/meters/profiles/"
-_FOLDERS = ("data/meters/", _OURS)
+ADDED = "data/meters/"
+_FOLDERS = (ADDED, _OURS)
+
+
+def is_name(name):
+    """Whether a profile may be called that: letters (ASCII), digits, - _ . only."""
+    raw = name.encode()
+    return bool(raw) and all([one in b"-_." or 48 <= one <= 57 or 65 <= one <= 90 or 97 <= one <= 122 for one in raw])
 
 
 def items():

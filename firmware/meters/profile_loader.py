@@ -42,7 +42,8 @@ def load(name):
     firmware. Raises ProfileError."""
     for folder in (_ADDED, _BUILT_IN):
         try:
-            raw = strict_json.load(folder + name + ".json")
+            with open(folder + name + ".json", "rb") as f:
+                raw = strict_json.loads(f.read())
         except OSError:
             continue
         except ValueError as error:

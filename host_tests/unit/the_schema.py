@@ -11,7 +11,7 @@ def _constant(spec):
     return tuple(tuple(part) if isinstance(part, list) and spec[0] == "choice" else part for part in spec)
 
 
-SCHEMA = {name: _constant(spec) for name, spec in schema.parts()}
+SCHEMA = _constant(schema.load())
 BUS = SCHEMA["buses"][0]
 ROUTE = SCHEMA["routes"][0]
 METER = SCHEMA["meters"][0]

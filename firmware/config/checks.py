@@ -1,0 +1,98 @@
+"""What one key, section or meter of a configuration cannot know of another. Each is right by itself (rules.py)."""
+
+from micropython import const
+
+from firmware.config.rules import has_only, is_ip, short
+
+BUSES_MAX = 2  # as schema.json has it
+_ON_BUS_MAX = const(32)  # unit loads of RS-485
+_UNIT_LAST = const(247)
+
+
+def within(name, part):
+    """Yields what is wrong within the part `name` of a configuration, whose keys are each right."""
+    if name == "network":
+        yield from _network(part)
+    elif name == "ntp":
+        server = part["server"]
+        if not server.strip("0123456789.") and not is_ip(server):
+            shown = short(server)
+            yield 'ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % shown
+    elif name == "buses":
+        if len(part) == 2 and part[0]["uart"] == part[1]["uart"]:
+            yield "buses[1].uart: %s is used by the other bus" % short(part[1]["uart"])
+    elif name == "routes":
+        for k, route in enumerate(part):
+            last = max(route["unit"], route["address"]) + route["count"] - 1
+            if last > _UNIT_LAST:
+                told = k, route["count"], last, _UNIT_LAST
+                yield "routes[%d].count: %d reaches unit %d, and %d is the last" % told
+
+
+def _network(network):
+    """Addresses of the device's own, where it does not ask for them."""
+    name = network["hostname"]
+    if name.startswith("-") or not has_only(name, b"-"):
+        yield "network.hostname: %s: letters, digits and - only" % short(name)
+    if network["dhcp"]:
+        return
+    for key in ("address", "netmask"):
+        if not network[key]:
+            yield "network.%s: needed when network.dhcp is off" % key
+    if not network["address"] or not network["netmask"]:
+        return
+    address, mask = _number(network["address"]), _number(network["netmask"])
+    host = 0xFFFFFFFF - mask
+    if host & (host + 1) or not 3 <= host < 0xFFFFFF + 1:
+        yield 'network.netmask: %s is not a netmask such as "255.255.255.0"' % network["netmask"]
+    elif not 0 < address & host < host or not 0x01000000 <= address < 0xE0000000:
+        yield "network.address: %s is no address of a device" % network["address"]
+    elif network["gateway"] and (_number(network["gateway"]) ^ address) & mask:
+        yield "network.gateway: %s is not in the network of network.address" % network["gateway"]
+
+
+def _number(ip):
+    number = 0
+    for part in ip.split("."):
+        number = number << 8 | int(part)
+    return number
+
+
+def is_port_shared(http, modbus):
+    return http["enabled"] and modbus["enabled"] and http["port"] == modbus["port"]
+
+
+def routes_astray(routes, bus_count):
+    """Yields which routes lead to a bus that is not there."""
+    for k, route in enumerate(routes):
+        if not route["closed"] and route["bus"] >= bus_count:
+            yield "routes[%d].bus: %d is not one of the %d in buses" % (k, route["bus"], bus_count)
+
+
+class Places:
+    """Which slots and units meters have taken, and how many are on a bus."""
+
+    def __init__(self, bus_count):
+        self._bus_count = bus_count
+        self._slots = set()
+        self._units = set()
+        self._on_bus = [0] * BUSES_MAX
+
+    def conflicts(self, meter):
+        """Why that meter cannot be beside those that were taken: a list of texts, which begin with its key."""
+        found = []
+        slot, unit, bus = meter["slot"], meter["unit"], meter["bus"]
+        if slot in self._slots:
+            found.append("slot: %d is used by another meter" % slot)
+        if (bus, unit) in self._units:
+            found.append("unit: %d is used by another meter of bus %d" % (unit, bus))
+        if self._on_bus[bus] >= _ON_BUS_MAX:
+            found.append("bus: %d has %d meters already" % (bus, _ON_BUS_MAX))
+        if bus >= self._bus_count:
+            found.append("bus: %d is not one of the %d in buses" % (bus, self._bus_count))
+        return found
+
+    def take(self, meter):
+        self._slots.add(meter["slot"])
+        self._units.add((meter["bus"], meter["unit"]))
+        self._on_bus[meter["bus"]] += 1
