@@ -40,6 +40,8 @@ _LOG_TAIL = 30  # lines
 _UF2_BLOCK, _UF2_PAYLOAD = 512, 256  # UF2 specification; pico-sdk fills 256 bytes of each block
 _PARTITION = struct.Struct("<HBBII16sI")  # ESP-IDF, partition table: magic, type, subtype, offset, size, label, flags
 _PARTITION_MAGIC = 0x50AA
+_RP2040, _RP2350 = 0xE48BFF56, 0xE48BFF59  # MicroPython's tools/uf2families.json; RP2350: its Arm cores
+_FLASH_BEGIN = 0x10000000  # of both
 
 Progress = Callable[[str], object]
 
@@ -59,26 +61,37 @@ class Board(NamedTuple):
     port: str
     submodules: tuple[str, ...]  # what it needs beside those of its port
     room: int | None = None  # bytes of flash for the image; None: the partition table says
+    family: int = 0  # of its UF2
     variants: tuple[str, ...] = ()
 
 
+_WIFI, _WIRED = ("lib/cyw43-driver",), ("lib/wiznet5k",)
+_KIB = 1024
+
 BOARDS = {
     "METERPORT_PICO2_W": Board(
-        "Pico 2 W (RP2350), Wi-Fi: the one to take; twice the memory of a Pico W", "rp2", ("lib/cyw43-driver",), 1536 * 1024
+        "Pico 2 W (RP2350), Wi-Fi: the one to take, with twice the memory of a Pico W",
+        "rp2", _WIFI, 1536 * _KIB, _RP2350,
     ),
-    "METERPORT_PICO_W": Board("Pico W (RP2040), Wi-Fi: the cheapest", "rp2", ("lib/cyw43-driver",), 1200 * 1024),
+    "METERPORT_PICO_W": Board(
+        "Pico W (RP2040), Wi-Fi: the cheapest",
+        "rp2", _WIFI, 1200 * _KIB, _RP2040,
+    ),
     "METERPORT_W5500_EVB_PICO2": Board(
-        "WIZnet W5500-EVB-Pico2 (RP2350), Ethernet", "rp2", ("lib/wiznet5k",), 1536 * 1024
+        "WIZnet W5500-EVB-Pico2 (RP2350), Ethernet",
+        "rp2", _WIRED, 1536 * _KIB, _RP2350,
     ),
     "METERPORT_W5500_EVB_PICO": Board(
-        "WIZnet W5500-EVB-Pico (RP2040), Ethernet", "rp2", ("lib/wiznet5k",), 1200 * 1024
+        "WIZnet W5500-EVB-Pico (RP2040), Ethernet",
+        "rp2", _WIRED, 1200 * _KIB, _RP2040,
     ),
     "METERPORT_ESP32": Board(
-        "ESP32 without PSRAM (DevKit, WT32-ETH01, ESP32-POE): Wi-Fi, or Ethernet by its MAC", "esp32", ()
+        "ESP32 without PSRAM (DevKit, WT32-ETH01, ESP32-POE): Wi-Fi, or Ethernet by its MAC",
+        "esp32", (),
     ),
     "METERPORT_ESP32_S3": Board(
-        "ESP32-S3 with octal PSRAM (VARIANT=QUAD: quad) and 8 MB of flash: Wi-Fi, or Ethernet by a W5500", "esp32", (),
-        variants=("QUAD",),
+        "ESP32-S3 with octal PSRAM (VARIANT=QUAD: quad) and 8 MB of flash: Wi-Fi, or Ethernet by a W5500",
+        "esp32", (), variants=("QUAD",),
     ),
 }  # fmt: skip
 
@@ -102,8 +115,8 @@ PORTS = {
         {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
          "cmake": "cmake", "make": "make", "g++": "g++", "python3": "python3"},
         {"1.28": "", "1.25": ""},
-        "1.26 and 1.27: lwIP's timers can stop while the link is down, and names are not resolved any more (micropython "
-        "issue #18797, mended in 1.28); 1.25 keeps one datagram for each UDP socket",
+        "in 1.26 and 1.27 lwIP's timers can stop while the link is down, and no name is resolved any more (micropython "
+        "issue #18797, mended in 1.28); others were not compared with the definitions",
     ),
     "esp32": Port(
         "firmware.bin",
@@ -111,8 +124,8 @@ PORTS = {
         ("lib/berkeley-db-1.xx", "lib/tinyusb", "lib/micropython-lib"),
         {"idf.py": "", "make": "make", "gcc": "gcc", "python3": "python3"},
         {"1.28": "5.5.1", "1.25": "5.2.2"},
-        "the definitions were compared with the sources of these two, which are built with ESP-IDF 5.5.1 and 5.2.2; 1.28 "
-        "brings TLS that waits for memory, and no GPIO 16 and 17 where PSRAM has them",
+        "the definitions were compared with the sources of these two and of the ESP-IDF that they are built with, "
+        "5.5.1 and 5.2.2; options change their names from one ESP-IDF to the next",
     ),
 }  # fmt: skip
 
@@ -224,8 +237,8 @@ def check_tools(plan: Plan) -> None:
     if "idf.py" in missing:
         idf = plan.port.releases.get(plan.release) or plan.port.releases[DEFAULT_RELEASE]
         raise UsageError(
-            f"idf.py is missing: install ESP-IDF {idf} and run `. esp-idf/export.sh` in this shell, or use its container: "
-            "IMAGE_IN=docker"
+            f"idf.py is missing: install ESP-IDF {idf} and run `. esp-idf/export.sh` in this shell,\n"
+            "or use its container: IMAGE_IN=docker"
         )
     if missing:
         packages = " ".join(plan.port.commands[name] for name in missing)
@@ -270,9 +283,10 @@ def _make(plan: Plan) -> tuple[Step, Step]:
     words = [f"BOARD={plan.name}", f"BOARD_DIR={BOARDS_DIR / plan.name}"]
     words += [f"BOARD_VARIANT={plan.variant}"] if plan.variant else []
     words += [f"FROZEN_MANIFEST={plan.manifest}", f"BUILD={plan.work}"]
+    port = plan.checkout / "ports" / plan.board.port
     return (
         Step("mpy-cross", ["make", jobs, "-C", str(plan.checkout / "mpy-cross")]),
-        Step("MicroPython with the firmware", ["make", jobs, "-C", str(plan.checkout / "ports" / plan.board.port), *words]),
+        Step("MicroPython with the firmware", ["make", jobs, "-C", str(port), *words]),
     )
 
 
@@ -368,6 +382,16 @@ def run(plan: Plan, step: Step, progress: Progress) -> None:
 # The result
 
 
+def _uf2(plan: Plan) -> list[Step]:
+    """What makes the UF2 where pico-sdk was told to do without picotool (CMAKE_ARGS=-DPICO_NO_PICOTOOL=1)."""
+    image, flat = plan.work / plan.port.image, plan.work / "firmware.bin"
+    if image.is_file() or plan.board.room is None or not flat.is_file():
+        return []
+    tool = plan.checkout / "tools" / "uf2conv.py"
+    options = ["--convert", "--base", hex(_FLASH_BEGIN), "--family", hex(plan.board.family), "--output", str(image)]
+    return [Step("UF2", [sys.executable, str(tool), *options, str(flat)])]
+
+
 def partitions(table: bytes) -> Iterator[tuple[str, int, int]]:
     """(label, type, size) of each row of an ESP32's partition table."""
     for at in range(0, len(table) - _PARTITION.size + 1, _PARTITION.size):
@@ -397,7 +421,10 @@ def make(plan: Plan, progress: Progress = print) -> pathlib.Path:
     plan.manifest.write_text(build.frozen_manifest()[0], encoding="utf-8")
     # MicroPython's build goes by the age of what it compiled, which says nothing when a checkout was changed.
     shutil.rmtree(plan.work / "frozen_mpy", ignore_errors=True)
+    (plan.work / plan.port.image).unlink(missing_ok=True)
     for step in steps(plan):
+        run(plan, step, progress)
+    for step in _uf2(plan):
         run(plan, step, progress)
     size, room = measure(plan)
     if size > room:
@@ -431,7 +458,7 @@ def list_boards() -> str:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tools.image", description="An image of MicroPython with the firmware within.")
+    parser = argparse.ArgumentParser(prog="tools.image", description="Makes an image: MicroPython and the firmware.")
     parser.add_argument("--board", help="one of tools/boards; without it they are listed")
     parser.add_argument("--variant", default="", help="of a board that has some")
     parser.add_argument("--micropython", type=pathlib.Path, help="a checkout of MicroPython with its submodules")
