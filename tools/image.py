@@ -6,8 +6,9 @@ Out: build/images/meterport-BOARD-VERSION.uf2 or .bin, beside it .sha256 in the 
      firmware's. The build itself lies in build/images/work, its output in a .log there.
 Ends with 0, with 1 when a build failed, with 2 when an argument or the checkout is wrong.
 
-Which releases of MicroPython are taken, and why, is RELEASES below. The build is the port's own: mpy-cross, then
-`make -C ports/PORT`. Nothing is written into the checkout but mpy-cross/build.
+Which releases of MicroPython are taken, and why, is in PORTS below. The build is the port's own: mpy-cross, then
+`make -C ports/PORT`. In the checkout it writes mpy-cross/build; for an ESP32, ESP-IDF fetches its components to
+ports/esp32/managed_components.
 """
 
 import argparse
