@@ -11,7 +11,8 @@ import pytest
 
 from tools import image, virtual_meters
 from tools.emulator import __main__ as emulate
-from tools.emulator import build, emulated, sources
+from tools import sources
+from tools.emulator import build, emulated
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BOARDS = ROOT / "tools" / "boards"
@@ -48,7 +49,7 @@ def make_emulator(tmp_path):
 def tree():
     """MicroPython's sources."""
     build.ensure_firmware(build.OUR_PCBS)
-    return sources.ensure(build.Variant().micropython, print, build.CACHE)
+    return sources.ensure(build.Variant().micropython)
 
 
 def test_the_firmware_within_the_image_starts_with_data_files_alone(make_emulator):
