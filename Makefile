@@ -13,6 +13,10 @@ CHIP ?=
 MICROPYTHON_BIN ?=
 UPGRADE ?=
 DAYS ?= 1
+BOARD ?=
+VARIANT ?=
+MICROPYTHON ?=
+IMAGE_IN ?=
 SEED ?=
 
 .PHONY: help
@@ -50,6 +54,11 @@ check-types: venv  ## mypy with the ports' stubs
 .PHONY: build
 build: venv  ## build/device, the tree as it goes on a board; ARGS="--source" for uncompiled modules
 	@exec $(PY) -m tools.build $(ARGS)
+
+.PHONY: image
+image: venv  ## MicroPython with the firmware within: BOARD=METERPORT_PICO2_W MICROPYTHON=path [IMAGE_IN=docker]
+	@exec $(PY) -m tools.image $(if $(BOARD),--board "$(BOARD)") $(if $(VARIANT),--variant "$(VARIANT)") \
+	    $(if $(MICROPYTHON),--micropython "$(MICROPYTHON)") $(if $(IMAGE_IN),--in "$(IMAGE_IN)") $(ARGS)
 
 .PHONY: flash
 flash: venv  ## MicroPython and the firmware onto a board: PORT=/dev/ttyUSB0 MICROPYTHON_BIN=file.bin [CHIP=esp32]

@@ -9,22 +9,30 @@ import os
 import sys
 
 
+def _exists(path):
+    try:
+        os.stat(path)
+    except OSError:
+        return False
+    return True
+
+
 def _add_path():
-    """On a board, packages lie in /lib, which is on the path already; elsewhere beside this file."""
+    """On a board, packages lie in /lib, which is on the path already, or within the image; elsewhere beside this file.
+
+    A whole firmware in the file system of an image goes before the one within, with its packages in /lib: so a
+    developer tries it. A folder firmware/ without one, which an earlier image may have left, hides nothing.
+    """
+    if ".frozen" in sys.path:
+        sys.path.remove(".frozen")
+        files = _exists("firmware/__init__.mpy") or _exists("firmware/__init__.py")
+        sys.path.insert(len(sys.path) if files else 0, ".frozen")
     # The port itself starts main.py without a __file__.
     path = globals().get("__file__", "main.py")
     here = path.rsplit("/", 1)[0] if "/" in path else "."
     for folder in (here, here + "/lib"):
         if folder not in sys.path and folder not in (".", "./lib"):
             sys.path.append(folder)
-
-
-def _safe_mode():
-    try:
-        os.stat("data/safe_mode")
-    except OSError:
-        return False
-    return True
 
 
 def run():
@@ -39,7 +47,7 @@ def run():
         port.crashed(error)
 
 
-if _safe_mode():
+if _exists("data/safe_mode"):
     print("meterport: safe mode (data/safe_mode exists), the firmware is not started")
 elif __name__ == "__main__":
     try:

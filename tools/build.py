@@ -6,8 +6,9 @@ Left out: what runs on CPython only, and umodbus (a peer of the tests) unless as
 asserts are gone and so are line numbers, which take 3 KB of the heap (--source keeps them); tracebacks name
 functions, and each .mpy names its module.
 
-Or, with frozen_manifest(), the same modules within an image of MicroPython, where they take no heap; then the data
-files alone go on the board.
+Or, with frozen_manifest(), the same modules within an image of MicroPython, where they take no heap, and the data files
+too, as constants of the module firmware/_frozen_files.py (firmware/resources.py reads them): then nothing goes on the
+board.
 
 Only what changed is compiled again: beside the output lies a manifest of content hashes. What has no source
 any more vanishes from the output. An output directory that this tool did not make is refused.
@@ -31,7 +32,7 @@ from typing import NamedTuple
 if not __package__:  # run as a program
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
-from tools import page
+from tools import page, steps
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "device"
@@ -40,7 +41,10 @@ TREES = ("firmware", "lib")
 DATA = (".json", ".html", ".gz", ".etag")
 CPYTHON_ONLY = ("firmware/net/seam_cpython.py",)
 UMODBUS = "lib/umodbus/"
-FROZEN = pathlib.Path("tools") / "boards" / "frozen"  # has the boot.py of an image with the modules within
+BOARD_MANIFEST = "$(BOARD_DIR)/manifest.py"
+FROZEN = pathlib.Path("build") / "frozen"  # has a folder files-HASH for each content of the module below
+_FILES_MODULE = "firmware/_frozen_files.py"
+_KEEP = 8  # of these folders; older ones are removed
 _LEVEL = 3  # of optimisation
 _OPTIONS = (f"-O{_LEVEL}",)
 _COMPILE_LIMIT_S = 60
@@ -157,21 +161,68 @@ def check(root: pathlib.Path = ROOT, with_umodbus: bool = False) -> int:
     return len(items)
 
 
-def frozen_manifest(root: pathlib.Path = ROOT) -> tuple[str, list[pathlib.Path]]:
-    """A manifest.py for MicroPython's build, on top of the board's own: its text, and the files that it freezes.
+def frozen_files(root: pathlib.Path = ROOT) -> str:
+    """The text of the module that has the firmware's data files in an image: FILES, {name below firmware/: bytes}.
 
-    Every module of the tree becomes part of the image. Those of lib/ lie at its top, as they do on a board's path.
-    boot.py is the one of tools/boards/frozen. Raises BuildError when a starter is missing.
+    JSON goes without blanks. MicroPython keeps what is written as one constant in flash; the dict itself, a few hundred
+    bytes, is made when the module is imported. Raises BuildError.
     """
-    folders: dict[pathlib.Path, list[str]] = {root: [], root / "lib": [], root / FROZEN: ["boot.py"]}
+    _write_page(root)
+    lines = ['"""Made by tools/build.py: the files that come with the firmware."""', "", "FILES = {"]
+    for item in _plan(root, True, False)[0]:
+        if item.name.startswith("firmware/") and item.source.suffix in DATA:
+            lines.append(f"    {item.name.removeprefix('firmware/')!r}: {_content(item)!r},")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _content(item: _Item) -> bytes:
+    data = item.source.read_bytes()
+    if item.source.suffix != ".json":
+        return data
+    try:
+        return json.dumps(json.loads(data), separators=(",", ":"), ensure_ascii=False).encode()
+    except ValueError as error:
+        raise BuildError(f"{item.name}:{getattr(error, 'lineno', 0)}: not JSON: {error}") from error
+
+
+def frozen_manifest(root: pathlib.Path = ROOT, base: str = BOARD_MANIFEST) -> tuple[str, list[pathlib.Path]]:
+    """A manifest.py for MicroPython's build, on top of `base`, the board's own: its text, and the files that it freezes.
+
+    Every module of the tree becomes part of the image, boot.py and main.py too, and the data files as one more. Those
+    of lib/ lie at its top, as they do on a board's path. Raises BuildError, also when a starter is missing.
+    """
+    generated = _write_frozen_files(root)
+    folders: dict[pathlib.Path, list[str]] = {root: [], root / "lib": [], generated: [_FILES_MODULE]}
     for item in _plan(root, True, False)[0]:
         if item.name.startswith("lib/") and item.name.endswith(".py"):
             folders[root / "lib"].append(item.name.removeprefix("lib/"))
-        elif item.name.endswith(".py") and item.name != "boot.py":
+        elif item.name.endswith(".py"):
             folders[root].append(item.name)
-    lines = ["# Made by tools/build.py", 'include("$(BOARD_DIR)/manifest.py")']
+    lines = ["# Made by tools/build.py", f'include("{base}")']
     lines += [f"freeze({str(folder)!r}, {tuple(names)!r}, opt={_LEVEL})" for folder, names in folders.items() if names]
     return "\n".join(lines) + "\n", [folder / name for folder, names in folders.items() for name in names]
+
+
+def _write_frozen_files(root: pathlib.Path) -> pathlib.Path:
+    """Where the module with the data files lies: a folder of its own for each content, since several builds may run at
+    the same time."""
+    text = frozen_files(root)
+    folder = root / FROZEN / f"files-{steps.digest(text.encode())}"
+    if not (folder / _FILES_MODULE).is_file():
+        (folder / _FILES_MODULE).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, folder / _FILES_MODULE)
+    os.utime(folder)  # the last used ones are kept
+    steps.remove_old(root / FROZEN, "files-*", _KEEP)
+    return folder
+
+
+def _write_page(root: pathlib.Path) -> None:
+    try:
+        page.write(root)
+    except page.PageError as error:
+        raise BuildError(str(error)) from error
 
 
 def _digest(item: _Item, tool: str) -> str:
@@ -231,10 +282,7 @@ def build(
 def _build(
     out: pathlib.Path, source: bool, progress: Progress, with_umodbus: bool, root: pathlib.Path
 ) -> Report:
-    try:
-        page.write(root)
-    except page.PageError as error:
-        raise BuildError(str(error)) from error
+    _write_page(root)
     items, ignored = _plan(root, source, with_umodbus)
     manifest = out.with_name(out.name + ".manifest.json")
     before = _read_manifest(out, manifest)

@@ -36,6 +36,8 @@ _TREE = ".fw"
 REBOOT_CODE = 42  # docs/contracts.md
 RUNTIMES = ("micropython", "cpython")
 FORGOTTEN = "the firmware has removed its configuration"
+HEAP = "256K"  # of a firmware that runs as files,
+FROZEN_HEAP = "64K"  # and of one that is frozen into the interpreter
 _PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port")}
 
 _LOG_LINES = 2000  # kept; older ones are gone
@@ -45,7 +47,7 @@ _PROBE_S = 1.0  # time-out of one readiness probe
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _build_lock = threading.Lock()
-_built = {}  # source -> directory, built once in a process
+_built = {}  # source -> directory, "frozen" -> interpreter; built once in a process
 
 
 class GatewayError(RuntimeError):
@@ -64,7 +66,7 @@ class Gateway:
         self,
         state_dir,
         runtime="micropython",
-        heap="128K",
+        heap=None,
         source=False,
         device_dir=None,
         argv=None,
@@ -72,24 +74,30 @@ class Gateway:
         on_line=None,
         progress=None,
         place=None,
+        frozen=False,
     ):
         """Nothing is started yet. Raises ValueError.
 
         runtime     "micropython" (a built tree) or "cpython" (the checkout with host_tests/shim)
-        heap        MicroPython's heap, as -X heapsize takes it
+        heap        MicroPython's heap, as -X heapsize takes it; None: "256K", "64K" when frozen
         source      run .py files on MicroPython instead of .mpy
         device_dir  a tree built before (boot.py, main.py, firmware/, lib/); else build/device is built
         argv, env   run this command instead of the firmware, with these variables added (tests of this class)
         on_line     called with every output line, and with a line for every reboot; from another thread
         progress    called with a text before every long step of the preparation
+        frozen      run the 32-bit MicroPython that has the firmware of the checkout within (tools/frozen.py)
         place       the configuration for a reboot that finds none, as place_of() gives it; None: it stays without
         """
         if runtime not in RUNTIMES:
             raise ValueError(f"runtime {runtime!r} is not one of {', '.join(RUNTIMES)}")
+        if frozen and (runtime != "micropython" or source or device_dir):
+            raise ValueError("frozen: the firmware lies within MicroPython, neither in a tree nor on CPython")
+        if heap is None:
+            heap = FROZEN_HEAP if frozen else HEAP
         if not re.fullmatch(r"[1-9][0-9]*[KkMm]?", heap):
             raise ValueError(f"heap {heap!r} is not a number of bytes like 128K")
         self.state_dir = Path(state_dir).resolve()
-        self.runtime, self.heap, self.source = runtime, heap, source
+        self.runtime, self.heap, self.source, self.frozen = runtime, heap, source, frozen
         self.device_dir = device_dir and Path(device_dir).resolve()
         self.argv, self.env = argv, dict(env or {})
         self.on_line = on_line or (lambda line: None)
@@ -268,6 +276,9 @@ class Gateway:
             paths = (ROOT, ROOT / "lib", ROOT / "host_tests" / "shim")
             env.update(PYTHONPATH=os.pathsep.join(map(str, paths)), PYTHONDONTWRITEBYTECODE="1")
             return [sys.executable, str(ROOT / "main.py")], env
+        if self.frozen:
+            env["MICROPYPATH"] = ".frozen"
+            return [str(find_frozen(self.progress)), "-X", f"heapsize={self.heap}", "-m", "main"], env
         interpreter = find_micropython(self.progress)
         tree = self.device_dir or build_device(self.source, self.progress)
         link = self.state_dir / _TREE
@@ -379,6 +390,19 @@ def find_micropython(progress):
         return micropython.ensure(progress)
     except micropython.NoMicroPython as error:
         raise GatewayError(str(error)) from error
+
+
+def find_frozen(progress):
+    """Path of the interpreter that has the firmware within, built once in this process. Raises GatewayError."""
+    from tools import build, debian, frozen
+
+    with _build_lock:
+        if "frozen" not in _built:
+            try:
+                _built["frozen"] = frozen.ensure(progress)
+            except (build.BuildError, frozen.BuildError, debian.MissingPackages) as error:
+                raise GatewayError(f"the firmware cannot be frozen:\n{error}") from error
+        return _built["frozen"]
 
 
 def build_device(source, progress):

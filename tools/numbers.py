@@ -132,7 +132,7 @@ def bus_time():
     config = {**_configuration(), "buses": [{"uart": "bus0", "baud": baud}], "meters": rows}
     with tempfile.TemporaryDirectory() as folder:
         write_config(Path(folder), config)
-        with VirtualLine(meters, baud, link=str(Path(folder) / "bus0")), Gateway(folder) as gateway:
+        with VirtualLine(meters, baud, link=str(Path(folder) / "bus0")), Gateway(folder, heap="128K") as gateway:
             gateway.wait_ready()
             time.sleep(5)
             for meter in meters:
@@ -153,7 +153,7 @@ def rates():
     config["meters"][2]["max_age_s"] = 0  # nothing of the third meter is answered from memory
     with tempfile.TemporaryDirectory() as folder:
         write_config(Path(folder), config)
-        with VirtualLine(default_meters(), _BAUD, link=str(Path(folder) / "bus0")), Gateway(folder) as gateway:
+        with VirtualLine(default_meters(), _BAUD, link=str(Path(folder) / "bus0")), Gateway(folder, heap="128K") as gateway:
             gateway.wait_ready()
             port = config["modbus"]["port"]
             _wait_online(gateway, port)

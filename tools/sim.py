@@ -198,6 +198,7 @@ def run(options):
             runtime=options.runtime,
             heap=options.heap,
             source=options.source,
+            frozen=options.frozen,
             on_line=echo,
             progress=lambda text: say(f"sim: {text}"),
             argv=options.argv,
@@ -212,7 +213,7 @@ def run(options):
             say(f"sim: virtual meters on {line.path}: {units}")
         stack.callback(process.stop)
         process.start()
-        say(f"sim: firmware on {options.runtime}, process {process.pid}, state in {state_dir}")
+        say(f"sim: firmware on {options.runtime}{', frozen' if options.frozen else ''}, process {process.pid}, state in {state_dir}")
         process.wait_ready(READY_TIMEOUT_S)
         http, modbus = process.ports()
         print(f"ready http={HOST}:{http} modbus={HOST}:{modbus}", flush=True)
@@ -251,7 +252,12 @@ def parse(arguments=None):
     parser.add_argument(
         "--runtime", choices=gateway.RUNTIMES, default="micropython", help="default %(default)s"
     )
-    parser.add_argument("--heap", default="128K", help="of MicroPython, default %(default)s")
+    parser.add_argument(
+        "--heap", help=f"of MicroPython, default {gateway.HEAP}; with --frozen {gateway.FROZEN_HEAP}"
+    )
+    parser.add_argument(
+        "--frozen", action="store_true", help="a 32-bit MicroPython with the firmware within, as in our images"
+    )
     parser.add_argument("--source", action="store_true", help="MicroPython runs .py files instead of .mpy")
     parser.add_argument("--state", metavar="DIR", help="the device's file system; default: a temporary one")
     parser.add_argument("--config", metavar="FILE", help="JSON merged over the configuration")
@@ -259,6 +265,8 @@ def parse(arguments=None):
     parser.add_argument("--baud", type=int, metavar="N", help="of the serial line, default 9600")
     options = parser.parse_args(arguments)
     options.argv = None  # another command than the firmware, for the tests of this file
+    if options.frozen and (options.source or options.runtime != "micropython"):
+        parser.error("--frozen: the firmware lies within MicroPython: no --source, no other --runtime")
     for name in ("http_port", "modbus_port"):
         value = getattr(options, name)
         if value is not None and not 0 <= value <= 65535:

@@ -182,7 +182,7 @@ class Rig:
         meters    the configuration's meters; the same ones are on the line unless `virtual` says otherwise
         virtual   the VirtualMeters on the line; () for a line without any, None for one for each of `meters`
         profiles  {name: JSON object} for data/meters/, where a user adds profiles
-        options   for tools.gateway.Gateway: runtime, heap, device_dir, ...
+        options   for tools.gateway.Gateway: runtime, heap, frozen, device_dir, ...
         """
         self.folder = Path(folder)
         self.http_port, self.modbus_port, ntp_port = gateway.free_ports(3)
@@ -206,8 +206,8 @@ class Rig:
             meter.delay_ms = 1
             meter.freeze()
         self.line = VirtualLine(virtual, BAUD, link=self.folder / UART)
-        # A larger heap tells a lack of heap from any other defect; the tests mean 128K.
-        options.setdefault("heap", os.environ.get("METERPORT_TEST_HEAP", "128K"))
+        # A larger heap tells a lack of heap from any other defect.
+        options.setdefault("heap", os.environ.get("METERPORT_TEST_HEAP"))
         self.gateway = Gateway(self.folder, place=gateway.place_of(self.config), **options)
         self._stack = contextlib.ExitStack()
 

@@ -9,9 +9,10 @@ import urllib.request
 
 import pytest
 
-from tools import virtual_meters
+from tools import image, virtual_meters
 from tools.emulator import __main__ as emulate
-from tools.emulator import build, emulated, sources
+from tools import sources
+from tools.emulator import build, emulated
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BOARDS = ROOT / "tools" / "boards"
@@ -48,7 +49,7 @@ def make_emulator(tmp_path):
 def tree():
     """MicroPython's sources."""
     build.ensure_firmware(build.OUR_PCBS)
-    return sources.ensure(build.Variant().micropython, print, build.CACHE)
+    return sources.ensure(build.Variant().micropython)
 
 
 def test_the_firmware_within_the_image_starts_with_data_files_alone(make_emulator):
@@ -78,24 +79,13 @@ def macros(tree, *includes):
     return {name: value for name, *value in rows if not name.startswith(NOT_LWIP)}
 
 
-def test_lwip_is_the_same_in_what_users_build_and_in_what_the_tests_run(tree, tmp_path):
+@pytest.mark.parametrize("name", [name for name, board in image.BOARDS.items() if board.port == "rp2"])
+def test_lwip_is_the_same_in_what_users_build_and_in_what_the_tests_run(tree, tmp_path, name):
     # All that lwIP takes from MicroPython's configuration is the board's.
     (tmp_path / "py").mkdir()
     (tmp_path / "py" / "mpconfig.h").write_text('#include "mpconfigboard.h"\n', encoding="utf-8")
     (tmp_path / "variant.h").write_text(build.Variant().header, encoding="utf-8")
 
-    pico_w = macros(tree, tmp_path, BOARDS / "METERPORT_PICO_W")
-    assert pico_w["MEMP_NUM_TCP_PCB"] == [f"({build.OUR_PCBS})"]
-    assert pico_w == macros(tree, tmp_path, BOARDS, EMULATED / "lwip", EMULATED)
-
-
-def test_the_esp32_definition_adds_its_options_to_those_of_the_generic_board(tree):
-    def defaults(folder):
-        text = (folder / "mpconfigboard.cmake").read_text(encoding="utf-8")
-        return text.partition("set(SDKCONFIG_DEFAULTS")[2].partition(")")[0].split()
-
-    port = tree / "ports" / "esp32"
-    generic = defaults(port / "boards" / "ESP32_GENERIC")
-    assert generic
-    assert defaults(BOARDS / "METERPORT_ESP32") == [*generic, "${MICROPY_BOARD_DIR}/sdkconfig.board"]
-    assert [name for name in generic if not (port / name).is_file()] == []
+    users = macros(tree, tmp_path, BOARDS / name)
+    assert users["MEMP_NUM_TCP_PCB"] == [f"({build.OUR_PCBS})"]
+    assert users == macros(tree, tmp_path, BOARDS, EMULATED / "lwip", EMULATED)

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from tools import debian, micropython
+from tools import debian, micropython, sources, steps
 from tools.emulator import __main__ as emulate
-from tools.emulator import build, sources, steps, variant
+from tools.emulator import build, variant
 from tools.emulator.build import Variant
 
 
@@ -158,7 +158,7 @@ class Workshop:
         if what == "objcopy":
             (folder / "firmware.bin").write_bytes((folder / "firmware.elf").read_bytes())
 
-    def make(self, folder, epoch, progress):
+    def make(self, command, folder, epoch, on_line):
         self.ran.append("make")
         (folder / "object.o").write_text("half")
         if self.broken:
@@ -185,7 +185,7 @@ class Workshop:
 def workshop(board, monkeypatch):
     workshop = Workshop(board / "cache")
     monkeypatch.setattr(build, "ensure_tools", quiet)
-    monkeypatch.setattr(sources, "ensure", lambda release, progress, cache: cache / "tree")
+    monkeypatch.setattr(sources, "ensure", lambda release, progress: workshop.cache / "tree")
     monkeypatch.setattr(steps, "run", workshop.run)
     monkeypatch.setattr(steps, "make", workshop.make)
     return workshop

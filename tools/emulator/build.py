@@ -14,9 +14,9 @@ machine's. Neither UF2 nor picotool is needed.
 
 import argparse
 import ctypes
-import fcntl
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -24,10 +24,10 @@ import time
 from collections.abc import Callable
 
 from tools import build as device
-from tools import debian
-from tools.emulator import sources, steps, variant
-from tools.emulator.steps import BuildError
+from tools import debian, sources, steps
+from tools.emulator import variant
 from tools.emulator.variant import OUR_PCBS, STOCK_PCBS, Variant
+from tools.steps import BuildError
 
 __all__ = ["OUR_PCBS", "STOCK_PCBS", "BuildError", "Variant", "ensure_firmware", "ensure_slirp", "ensure_tools"]
 
@@ -129,18 +129,11 @@ def ensure_firmware(
     cache = cache.resolve()
     target = cache / firmware_name(wanted) / "firmware.bin"
     if not target.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with open(cache / "build.lock", "w", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress("emulator: another process builds; waiting for it ...")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with steps.locked(cache / "build.lock", "emulator", progress):
             if not target.is_file():
-                tree = sources.ensure(wanted.micropython, progress, cache)
-                _build(wanted, target.parent, tree, progress)
-                _remove_old(cache, "firmware-*", _KEEP)
-                _remove_old(cache, "work-*", _KEEP_WORK)
+                _build(wanted, target.parent, sources.ensure(wanted.micropython, progress), progress)
+                steps.remove_old(cache, "firmware-*", _KEEP)
+                steps.remove_old(cache, "work-*", _KEEP_WORK)
     os.utime(target.parent)  # the last used ones are kept
     return target
 
@@ -151,7 +144,8 @@ def _build(wanted: Variant, target: pathlib.Path, tree: pathlib.Path, progress: 
     epoch = sources.RELEASES[wanted.micropython].epoch
     work = target.parent / _work_name(wanted)
     whole = work / "whole"
-    fresh = not whole.exists() or whole.read_text(encoding="utf-8") != str(work)
+    places = f"{work}\n{tree}"
+    fresh = not whole.exists() or whole.read_text(encoding="utf-8") != places
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(_BOARD_DIR, work / "board")
@@ -160,7 +154,7 @@ def _build(wanted: Variant, target: pathlib.Path, tree: pathlib.Path, progress: 
     if fresh:
         options = [f"-DMICROPY_BOARD={BOARD}", f"-DMICROPY_BOARD_DIR={work / 'board'}", *_CMAKE]
         steps.run("cmake", ["cmake", "-S", tree / "ports" / "rp2", "-B", work, *options], work, epoch)
-    steps.make(work, epoch, progress)
+    steps.make(["make", steps.jobs()], work, epoch, _percent(progress))
     image = work / "firmware.bin"
     steps.run("objcopy", ["arm-none-eabi-objcopy", "-O", "binary", work / "firmware.elf", image], work)
     part = target.with_name(target.name + ".part")
@@ -169,7 +163,7 @@ def _build(wanted: Variant, target: pathlib.Path, tree: pathlib.Path, progress: 
     shutil.copyfile(image, part / "firmware.bin")
     shutil.copyfile(work / "firmware.elf", part / "firmware.elf")  # for addresses in a fault's message
     part.rename(target)
-    whole.write_text(str(work), encoding="utf-8")
+    whole.write_text(places, encoding="utf-8")
     os.utime(work)  # the last used ones are kept
     progress(f"emulator: {image.name}, built in {time.monotonic() - begin:.0f} s")
 
@@ -189,10 +183,18 @@ def _write_variant(wanted: Variant, folder: pathlib.Path) -> None:
     shutil.rmtree(folder.parent / "frozen_mpy", ignore_errors=True)
 
 
-def _remove_old(cache: pathlib.Path, pattern: str, keep: int) -> None:
-    builds = sorted(cache.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in builds[keep:]:
-        shutil.rmtree(path, ignore_errors=True)
+def _percent(progress: Progress) -> Callable[[str], object]:
+    """Passes on the percentages of CMake's make, every ten."""
+    shown = 0
+
+    def on_line(line: str) -> None:
+        nonlocal shown
+        percent = re.match(r"\[ *(\d+)%\]", line)
+        if percent and int(percent[1]) >= shown + 10:
+            shown = int(percent[1])
+            progress(f"emulator: {shown} %")
+
+    return on_line
 
 
 def main(arguments: list[str] | None = None) -> int:

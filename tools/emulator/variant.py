@@ -8,11 +8,13 @@ see the variant stays (board/EMULATED_PICO/mpconfigboard.cmake says which do).
 import argparse
 from dataclasses import dataclass
 
+from tools.sources import RELEASES as _RELEASES
+from tools.sources import STABLE
+
 STOCK_PCBS = 5  # MEMP_NUM_TCP_PCB of lwIP, which MicroPython's rp2 port leaves alone
 OUR_PCBS = 24  # of tools/boards/lwip_for_16_sockets.h, which a unit test compares
 _MOST_PCBS = 64
-STABLE = "1.25"  # in Debian 13
-RELEASES = (STABLE, "1.26")
+RELEASES = tuple(_RELEASES)
 
 
 @dataclass(frozen=True)

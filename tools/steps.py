@@ -1,15 +1,19 @@
-"""What the builds of tools/emulator have in common: steps that are run and whose failures are told, content hashes."""
+"""What the builds of MicroPython have in common (tools/emulator/build.py, tools/frozen.py): steps that are run and whose
+failures are told, content hashes, caches that several processes use."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import pathlib
-import re
+import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 _LIMIT_S = 900
 _LOG_TAIL = 1500
 
+Command = Iterable[str | pathlib.Path]
 Progress = Callable[[str], object]
 
 
@@ -32,7 +36,7 @@ def _environment(folder: pathlib.Path, epoch: str) -> dict[str, str]:
     return dict(os.environ, DEBIAN_FRONTEND="noninteractive", SOURCE_DATE_EPOCH=epoch, **fixed)
 
 
-def run(what: str, command: Iterable[str | pathlib.Path], folder: pathlib.Path, epoch: str = "0") -> None:
+def run(what: str, command: Command, folder: pathlib.Path, epoch: str = "0") -> None:
     """Runs a command there. Raises BuildError, with `what` and the end of its output."""
     done = subprocess.run(
         [str(word) for word in command],
@@ -50,14 +54,14 @@ def run(what: str, command: Iterable[str | pathlib.Path], folder: pathlib.Path, 
         raise BuildError(f"{what} failed with exit code {done.returncode}:\n{done.stdout[-_LOG_TAIL:]}")
 
 
-def make(folder: pathlib.Path, epoch: str, progress: Progress) -> None:
-    """make, with its percentages passed on every ten. Raises BuildError with the end of its log."""
+def make(command: Command, folder: pathlib.Path, epoch: str, on_line: Callable[[str], object]) -> None:
+    """Runs a long command there, with each line of its output given to on_line() and written to make.log beside. Raises
+    BuildError with the end of its log."""
     log = folder / "make.log"
-    shown = 0
     with (
         open(log, "w", encoding="utf-8") as file,
         subprocess.Popen(
-            ["make", f"-j{os.cpu_count() or 2}"],
+            [str(word) for word in command],
             cwd=folder,
             env=_environment(folder, epoch),
             stdin=subprocess.DEVNULL,
@@ -70,9 +74,34 @@ def make(folder: pathlib.Path, epoch: str, progress: Progress) -> None:
         assert process.stdout  # it is a pipe
         for line in process.stdout:
             file.write(line)
-            percent = re.match(r"\[ *(\d+)%\]", line)
-            if percent and int(percent[1]) >= shown + 10:
-                shown = int(percent[1])
-                progress(f"emulator: {shown} %")
+            on_line(line)
     if process.returncode:
         raise BuildError(f"make failed, see {log}:\n{log.read_text(encoding='utf-8')[-_LOG_TAIL:]}")
+
+
+def jobs() -> str:
+    """The option of make for this machine."""
+    return f"-j{os.cpu_count() or 2}"
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path, who: str, progress: Progress) -> Iterator[None]:
+    """One process at a time; the others wait, and say so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"{who}: another process builds; waiting for it ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove_old(cache: pathlib.Path, pattern: str, keep: int) -> None:
+    """Removes all but the last used of these folders (a build touches the one that it uses)."""
+    ages = []
+    for path in cache.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):  # another process removes it just now
+            ages.append((path.stat().st_mtime, path))
+    for _age, path in sorted(ages, reverse=True)[keep:]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,15 +1,15 @@
-"""The source trees that the emulated RP2040's MicroPython is built from, out of Debian's source packages.
+"""The source trees that MicroPython is built from, out of Debian's source packages: for the emulated RP2040
+(tools/emulator/build.py), and for this machine with the firmware within (tools/frozen.py).
 
-In:  a release of MicroPython (RELEASES of variant.py).
-Out: build/emulator/sources-HASH: MicroPython's tree with pico-sdk, TinyUSB, lwIP and Mbed TLS in lib/, and mpy-cross
-     built. The hash is over the packages' names.
+In:  a release of MicroPython (RELEASES).
+Out: build/sources/micropython-HASH: MicroPython's tree with pico-sdk, TinyUSB, lwIP and Mbed TLS in lib/, and mpy-cross
+     built. The hash is over the packages' names. Builds write nothing there.
 
 MicroPython and pico-sdk fit each other, so their versions are exact; the others are what Debian 13 has. Release 1.26 is
 in Debian's unstable only, which moves on one day: that is said then. apt checks the signatures, the mirror is the
 machine's own.
 """
 
-import os
 import pathlib
 import re
 import shutil
@@ -18,10 +18,11 @@ import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tools import debian, micropython
-from tools.emulator import steps
-from tools.emulator.steps import BuildError
+from tools import debian, micropython, steps
+from tools.steps import BuildError
 
+CACHE = pathlib.Path(__file__).resolve().parent.parent / "build" / "sources"
+STABLE = "1.25"  # the release of MicroPython in Debian 13
 _SUITE = "trixie"  # Debian 13
 _BINARIES = ("pico-sdk-source=2.1.1-1", f"tinyusb-source/{_SUITE}")
 _LIBRARIES = (f"lwip/{_SUITE}", f"mbedtls/{_SUITE}")
@@ -41,29 +42,35 @@ class Release(NamedTuple):
     @property
     def name(self) -> str:
         """Of the directory in the cache."""
-        return "sources-" + steps.digest(" ".join((*_BINARIES, self.package, *_LIBRARIES)).encode())
+        return "micropython-" + steps.digest(" ".join((*_BINARIES, self.package, *_LIBRARIES)).encode())
 
 
 RELEASES = {
-    "1.25": Release("1.25.0+ds-1", _SUITE, "1744675200"),  # 2025-04-15
+    STABLE: Release("1.25.0+ds-1", _SUITE, "1744675200"),  # 2025-04-15
     "1.26": Release("1.26.1+ds-1", "sid", "1757548800"),  # 2025-09-11
 }
 
 Progress = Callable[[str], object]
 
 
-def ensure(release: str, progress: Progress, cache: pathlib.Path) -> pathlib.Path:
+def ensure(release: str, progress: Progress = print, cache: pathlib.Path = CACHE) -> pathlib.Path:
     """The tree of this release, fetched if need be. Raises BuildError; its message says what was tried."""
     wanted = RELEASES[release]
-    target = cache / wanted.name
-    if target.is_dir():
-        return target
-    _remove_old(cache)
+    target = cache.resolve() / wanted.name
+    if not target.is_dir():
+        with steps.locked(cache / "fetch.lock", "sources", progress):
+            if not target.is_dir():
+                _remove_old(target.parent)
+                _try_all(wanted, target, progress)
+    return target
+
+
+def _try_all(wanted: Release, target: pathlib.Path, progress: Progress) -> None:
     tried = []
     for mirror in debian.debian_mirrors(debian.os_release().get("VERSION_CODENAME", "")):
         try:
             _fetch(wanted, mirror, target, progress)
-            return target
+            return
         except (BuildError, micropython.NoMicroPython, subprocess.SubprocessError, OSError) as error:
             tried.append(_explained(wanted, str(error)))
     raise BuildError(
@@ -76,14 +83,14 @@ def _explained(wanted: Release, text: str) -> str:
     if wanted.suite != _SUITE and re.search("version '.*' (of package|for) 'micropython'", text, re.IGNORECASE):
         return (
             f"Debian's unstable release has no micropython {wanted.version} any more: RELEASES in "
-            "tools/emulator/sources.py could name the one that it has, or build the release that Debian 13 has"
+            "tools/sources.py could name the one that it has, or build the release that Debian 13 has"
         )
     return text
 
 
 def _remove_old(cache: pathlib.Path) -> None:
     known = {release.name for release in RELEASES.values()}
-    for path in cache.glob("sources-*"):
+    for path in cache.glob("micropython-*"):
         if path.name not in known:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -93,15 +100,15 @@ def _fetch(wanted: Release, mirror: debian.Archive, target: pathlib.Path, progre
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=target.parent) as folder:
         work = pathlib.Path(folder)
         micropython.configure_apt(work, mirror, sorted({_SUITE, wanted.suite}), sources=True)
-        progress("emulator: reading Debian's index ...")
+        progress("sources: reading Debian's index ...")
         micropython.apt_get(work, "update")
-        progress("emulator: fetching MicroPython, pico-sdk, TinyUSB, lwIP and Mbed TLS (60 MB) ...")
+        progress("sources: fetching MicroPython, pico-sdk, TinyUSB, lwIP and Mbed TLS (60 MB) ...")
         micropython.apt_get(work, "source", "--download-only", wanted.package, *_LIBRARIES)
         micropython.apt_get(work, "download", *_BINARIES)
         tree = _unpack(work)
-        progress("emulator: building mpy-cross ...")
+        progress("sources: building mpy-cross ...")
         # Not optimised, it is built in half the time, and compiles the firmware in a second all the same.
-        command = ["make", "-s", "-C", "mpy-cross", "COPT=-O0", f"-j{os.cpu_count() or 2}"]
+        command = ["make", "-s", "-C", "mpy-cross", "COPT=-O0", steps.jobs()]
         steps.run("building mpy-cross", command, tree, wanted.epoch)
         tree.rename(target)
 

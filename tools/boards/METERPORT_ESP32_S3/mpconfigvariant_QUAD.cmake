@@ -1,0 +1,1 @@
+# Quad PSRAM: mpconfigboard.cmake looks for this variant's name.

@@ -1,0 +1,6 @@
+// A Pico 2 W with 16 sockets for meterport.
+#ifndef MICROPY_HW_FLASH_STORAGE_BYTES
+#define MICROPY_HW_FLASH_STORAGE_BYTES (2560 * 1024)
+#endif
+
+#include "../rp2_wifi.h"
