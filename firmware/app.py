@@ -70,7 +70,7 @@ class App:
         quotas = {"http": config["http"]["max_connections"]}
         limit = min(config["sockets"]["limit"], board.sockets)
         self.budget = Budget(limit, board.tcp, board.udp, enabled, quotas, self.clock.uptime_s, events)
-        self.meters = Meters(_make_meters(config["meters"]))
+        self.meters = Meters(self._make_meters())
         self.readings = Readings(self.clock.uptime_s)
         self.buses = self._make_buses()
         self.history = self._make_history()
@@ -81,12 +81,22 @@ class App:
         if cause:
             events.add("app", "started after " + cause)
 
+    def _make_meters(self):
+        """One Profile serves all meters of a kind. What has become of them has all that is needed: their part of the
+        configuration is given up."""
+        profiles = self.config_store.profiles
+        self.config_store.profiles = None
+        return [
+            Meter(section, profile_loader.of_meter(section, profiles), profile_loader.ratios(section))
+            for section in self.config.pop("meters")
+        ]
+
     def _make_buses(self):
         buses = []
         for number, section in enumerate(self.config["buses"]):
             meters = [meter for meter in self.meters.meters if meter.bus == number]
             buses.append(Bus(number, section, self.board.open_line, meters, self.events, self.clock.uptime_s))
-        return Buses(buses, Router(buses, self.meters.meters, self.config["routes"]), self.events)
+        return Buses(buses, Router(buses, self.meters.meters, self.config.pop("routes")), self.events)
 
     def _make_history(self):
         size = self.config["history"]["bytes"]
@@ -175,15 +185,6 @@ class App:
         for bus in self.buses:
             bus.close()
         self.board.release()
-
-
-def _make_meters(sections):
-    """The meters of the configuration, with one Profile for all meters of a kind."""
-    profiles = {}
-    return [
-        Meter(section, profile_loader.of_meter(section, profiles), profile_loader.ratios(section))
-        for section in sections
-    ]
 
 
 def run(board):
