@@ -286,7 +286,7 @@ def test_the_number_of_errors_is_bounded_and_the_rest_runs(good):
 )
 def test_of_two_services_on_one_port_the_later_gives_way(good, new, error, ports):
     found = boot({"name": "site 8", **new})
-    assert ("modbus.port: %d is taken by http.port" % ports[0] in found.errors) == error
+    assert (f"modbus.port: {ports[0]} is taken by http.port" in found.errors) == error
     assert len(found.errors) == 1
     assert (found.config["http"]["port"], found.config["modbus"]["port"]) == ports
     assert found.config["http"]["enabled"]
