@@ -233,17 +233,10 @@ class _Reader:
         while k < len(piece):
             first = piece[k]
             if first > 0x7F:
-                for low, high, count, second_low, second_high in _UTF8:
-                    if low <= first <= high:
-                        break
-                else:
+                more = _more_bytes(piece, k)
+                if not more:
                     raise self.error("not UTF-8", at + k)
-                if len(piece) <= k + count or not second_low <= piece[k + 1] <= second_high:
-                    raise self.error("not UTF-8", at + k)
-                for more in range(k + 2, k + count + 1):
-                    if piece[more] & 0xC0 != 0x80:
-                        raise self.error("not UTF-8", at + k)
-                k += count
+                k += more
             k += 1
 
     def escape(self, at, out):
@@ -293,3 +286,14 @@ class _Reader:
                 raise self.error("\\u wants four hexadecimal digits", at)
             code = code << 4 | digit
         return code
+
+
+def _more_bytes(piece, k):
+    """How many bytes of its character follow piece[k], which is not ASCII; 0 when it is not UTF-8."""
+    for low, high, count, second_low, second_high in _UTF8:
+        if low <= piece[k] <= high and len(piece) > k + count and second_low <= piece[k + 1] <= second_high:
+            for one in piece[k + 2 : k + count + 1]:
+                if one & 0xC0 != 0x80:
+                    return 0
+            return count
+    return 0

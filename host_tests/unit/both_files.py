@@ -7,8 +7,11 @@ import json
 import os
 import struct
 
+import strict_json
+
 from firmware.config import load as config
 from firmware.config import store
+from firmware.config.config_store import ConfigStore
 from firmware.meters import profile_loader as profile_load
 from firmware.meters import recognise as signature
 from firmware.meters.profile import scaled_integer
@@ -160,6 +163,13 @@ def test_malformed_rows_are_profile_errors():
 # -- files
 
 
+def _plain(value):
+    """With dicts, for MicroPython's OrderedDict equals none."""
+    if isinstance(value, dict):
+        return {key: _plain(value[key]) for key in value}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
 def _write(path, data):
     with open(path, "wb") as f:
         f.write(data)
@@ -183,12 +193,20 @@ def test_saves_alternate_and_survive_damage():
 
 
 # (what it begins with, what is repeated, how often, how it ends)
-BROKEN = (
-    (b"",), (b"{",), (b'{"nmae": 1}',), (b'{"http": {"port": 70000}}',), (b"null",), (b"[]",), (b"\xff\xfe",),
+USELESS = (
+    (b"",), (b"{",), (b"null",), (b"[]",), (b"\xff\xfe",), (b'{"name": "\xed\xa0\x80"}',), (b'{"name": "\\ud800"}',),
     (b"{}", b" ", 12300), (b'{"name": ', b"[", 6000), (b'{"name": ', b"[", 300, b"]" * 300 + b"}"),
-    (b'{"http": {"port": 1e999}}',), (b'{"http": {"port": 80.0}}',), (b'{"name": "\\u0000"}',),
-    (b'{"buses": {}, "meters": 5}',), (b"", b"[", 12000), (b"", b'{"a": ', 2000), (b'"', b"x", 12000, b'"'),
-    (b'{"meters": [', b'{"slot":1},', 1000, b'{}]}'), (b"{", b'"a":1,', 1500, b'"b":1}'),
+    (b'{"name": "x",}',), (b'{"name": "x", "name": "y"}',), (b'{"http": {"port": 080}}',),
+    (b"", b"[", 12000), (b"", b'{"a": ', 2000), (b'"', b"x", 12000, b'"'), (b"{", b'"a":1,', 1500, b'"b":1}'),
+)  # fmt: skip
+# What of it is right runs.
+WRONG = (
+    (b'{"nmae": 1, "http": {"port": 8080}}',), (b'{"name": "site 7", "http": {"port": 70000}}',),
+    (b'{"name": "site 7", "http": {"port": 1e999}}',), (b'{"name": "site 7", "http": {"port": 80.0}}',),
+    (b'{"name": "\\u0000", "http": {"port": 8080}}',), (b'{"name": 5, "http": {"port": 8080}, "buses": {}}',),
+    (b'{"name": "site 7", "http": {"port": 8080}, "meters": [', b'{"slot":1},', 60, b"{}]}"),
+    (b'{"name": "site 7", "http": {"port": 8080}, "meters": [', b'{"slot":1},', 1000, b"{}]}"),
+    (b'{"name": "site 7", "http": {"port": 8080}, "x": [', b'"abc\xc3\xa4", "\\u00e4",', 200, b'"b"]}'),
 )  # fmt: skip
 
 
@@ -200,17 +218,26 @@ def _break(begin, repeated=b"", times=0, end=b""):
         f.write(end)
 
 
-def test_whatever_the_file_says_the_device_starts_by_the_last_good_configuration():
+def test_whatever_the_file_says_the_device_starts_by_what_is_right_or_was():
     os.mkdir("data")
     _write("data/config.json", json.dumps({"name": "site 7", "http": {"port": 8080}}).encode())
     loaded = config.load()
     assert (loaded.source, loaded.errors) == ("file", [])
-    for parts in BROKEN:
-        _break(*parts)
-        loaded = config.load()
-        assert loaded.source == "last good", parts
-        assert loaded.config["name"] == "site 7", parts
-        assert loaded.errors, parts
+    for cases, source in ((USELESS, "last good"), (WRONG, "partly")):
+        for parts in cases:
+            _break(*parts)
+            loaded = config.load()
+            assert loaded.source == source, parts
+            assert (loaded.config["name"], loaded.config["http"]["port"]) == ("site 7", 8080), (parts, loaded.config)
+            assert loaded.errors, parts
+    config.store.remove(config.LAST_GOOD)
+    for cases, source in ((USELESS, "default"), (WRONG, "partly")):
+        for parts in cases:
+            _break(*parts)
+            loaded = config.load()
+            assert loaded.source == source, parts
+            assert loaded.errors, parts
+            assert loaded.config["http"]["port"] in (80, 8080)
 
 
 def test_a_file_that_was_cut_off_anywhere_does_not_run():
@@ -223,9 +250,95 @@ def test_a_file_that_was_cut_off_anywhere_does_not_run():
         _break(whole[:n])
         loaded = config.load()
         assert (loaded.source, loaded.config["http"]["port"]) == ("last good", 8080), whole[:n]
+        assert loaded.errors == [f"configuration: not JSON: cut off after {n} bytes"]
     for wrong in (whole + b"}", whole + b"x", whole.replace(b"[]", b"[}"), whole.replace(b"[]", b"[")):
         _break(wrong)
         assert config.load().source == "last good", wrong
+
+
+def test_meters_with_and_without_their_profiles():
+    os.mkdir("data")
+    os.mkdir("data/meters")
+    meters = [
+        {"slot": k, "name": f"m{k}", "unit": k + 1, "profile": name}
+        for k, name in enumerate(("mine", "pzem-004t-v3", "mine"))
+    ]
+    rows = [[1, "a", 4, 0, "uint16", 1, "V", "instantaneous"]]
+    profile = json.dumps({"columns": profile_load.COLUMNS, "points": rows}).encode()
+    document = {"name": "site 7", "buses": [{"uart": 1}], "meters": meters}
+    _write("data/config.json", json.dumps(document).encode())
+    loaded = config.load()  # not there yet
+    assert (loaded.source, [meter["slot"] for meter in loaded.config["meters"]]) == ("partly", [1])
+    assert loaded.errors[0].startswith("meters[0].profile: profile mine: there is no ")
+    _write("data/meters/mine.json", profile)
+    loaded = config.load()
+    assert (loaded.source, [meter["slot"] for meter in loaded.config["meters"]]) == ("file", [0, 1, 2])
+    _write("data/meters/mine.json", profile[:-1])
+    loaded = config.load()  # damaged: the last good one
+    assert (loaded.source, [meter["slot"] for meter in loaded.config["meters"]]) == ("partly", [0, 1, 2])
+    assert loaded.errors[0].startswith("meters[0].profile: profile mine: not JSON: cut off after ")
+    assert sorted(loaded.profiles) == ["mine", "pzem-004t-v3"]
+
+
+class Log:
+    def __init__(self):
+        self.texts = []
+
+    def add(self, source, text):
+        self.texts.append(text)
+
+
+def test_a_configuration_is_saved_shown_and_forgotten():
+    events = Log()
+    store_of_device = ConfigStore(events)
+    assert (store_of_device.source, store_of_device.public(), store_of_device.name) == ("default", {}, "meterport")
+    body = b'\xef\xbb\xbf{"name": "s\\u00fcd", "network": {"ssid": "a b", "password": "geheim"}, '
+    body += b'"ntp": {"enabled": false}}'
+    for kind in (bytes, bytearray, memoryview):
+        checked, errors = store_of_device.check(kind(body))
+        assert errors == []
+    store_of_device.write(checked)
+    assert store_of_device.reboot_due() == ["ntp"]
+    assert _plain(store_of_device.public()) == {
+        "name": "s\u00fcd", "network": {"ssid": "a b"}, "ntp": {"enabled": False},
+    }  # fmt: skip
+    checked, errors = store_of_device.check(b'{"network": {"ssid": "c"}}')
+    assert _plain(checked["network"]) == {"ssid": "c", "password": "geheim"}
+    assert store_of_device.check(b'{"name": ""}') == (None, ['name: "" is not a text of 1 to 32 printable characters'])
+    again = ConfigStore(events)
+    assert (again.source, again.name, again.reboot_due()) == ("file", "s\u00fcd", [])
+    _write("data/config.json", b'{"network": {"ssid": "changed"')
+    again.look()
+    assert again.reboot_due() == ["configuration"]
+    assert events.texts[-2] == "the new file will not do: not JSON: cut off after 30 bytes"
+    again.factory_reset()
+    assert os.listdir("data") == []
+
+
+def _refused(text):
+    try:
+        strict_json.loads(text)
+    except ValueError as error:
+        return str(error)
+    raise AssertionError(text)
+
+
+def test_strict_json_reads_all_forms():
+    text = b' {"a":[1,2.5,-0,1e3,"x\\ud83d\\ude00\\n\\u00fc\xc3\xbc\\u20ac\\""],"b" : {"c":[true,false,null],"":{}},"d":[]} '
+    wanted = {
+        "a": [1, 2.5, 0, 1000.0, 'x\U0001f600\n\u00fc\u00fc\u20ac"'], "b": {"c": [True, False, None], "": {}}, "d": [],
+    }  # fmt: skip
+    for kind in (bytes, bytearray, memoryview):
+        found = strict_json.loads(kind(text))
+        assert _plain(found) == wanted
+        assert list(found) == ["a", "b", "d"]
+    for n in range(1, len(text) - 1):
+        assert _refused(text[:n]) == f"cut off after {n} bytes"
+    for wrong in (
+        b'["\xff"]', b'["\xed\xa0\x80"]', b'["\xc0\x80"]', b'["\\ud800"]', b"[1,]", b'{"a":1,"a":2}', b"[01]",
+        b"{}{}", b'["\x01"]', b"[" * 9, b"[1.]", b"[tru]", b"[nan]",
+    ):  # fmt: skip
+        assert _refused(wrong).startswith("byte "), wrong
 
 
 def test_a_profile_that_was_cut_off_is_a_profile_error():
@@ -242,16 +355,6 @@ def test_a_profile_that_was_cut_off_is_a_profile_error():
         raise AssertionError(whole[:n])
     _write("data/meters/mine.json", whole.encode())
     assert len(profile_load.load("mine")) == 2
-
-
-def test_whatever_the_file_says_the_device_starts_by_the_defaults():
-    os.mkdir("data")
-    for parts in BROKEN:
-        _break(*parts)
-        loaded = config.load()
-        assert loaded.source == "default", parts
-        assert loaded.errors, parts
-        assert loaded.config["http"]["port"] == 80
 
 
 def test_a_folder_in_place_of_the_file_is_an_error():

@@ -242,5 +242,19 @@ def test_an_error_of_the_flash_reaches_the_caller():
 
 
 def test_replace_makes_the_folder_it_needs():
-    store.replace("other/file", b"x")
-    assert open_bytes("other/file") == b"x"
+    store.replace("other/file", (b"x", b"y"))
+    assert open_bytes("other/file") == b"xy"
+
+
+def test_nothing_is_left_of_what_was_removed_not_even_by_a_power_cut():
+    store.save(PATH, b"one")
+    store.save(PATH, b"two")
+    for name in ("thing.a.new", "thing.b.new", "other"):
+        store.replace("data/" + name, (b"x",))
+    store.remove(PATH)
+    store.remove(PATH)
+    assert os.listdir("data") == ["other"]
+    store.replace("data/other.new", (b"x",))
+    store.remove_file("data/other")
+    store.remove_file("data/other")
+    assert os.listdir("data") == []
