@@ -34,6 +34,7 @@ sim: venv  ## the gateway and virtual meters on this machine; ARGS="--help" for 
 .PHONY: test
 test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them
 ifeq ($(strip $(PYTEST_ARGS)),)
+	@$(PY) -m tools.frozen >/dev/null || echo "tests of the frozen firmware will fail" >&2
 	@$(PY) -m pytest -n auto --dist worksteal host_tests/codec host_tests/unit
 	@exec $(PY) -m pytest --ignore host_tests/codec --ignore host_tests/unit
 else

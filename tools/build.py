@@ -186,7 +186,7 @@ def _content(item: _Item) -> bytes:
 
 
 def frozen_manifest(root: pathlib.Path = ROOT, base: str = BOARD_MANIFEST) -> tuple[str, list[pathlib.Path]]:
-    """A manifest.py for MicroPython's build, on top of `base`, the board's own: its text, and the files that it freezes.
+    """A manifest.py for MicroPython's build, on top of `base`, the board's own: its text, and the files it freezes.
 
     Every module of the tree becomes part of the image, boot.py and main.py too, and the data files as one more. Those
     of lib/ lie at its top, as they do on a board's path. Raises BuildError, also when a starter is missing.

@@ -2,9 +2,9 @@
 
 In:  the firmware's modules and files (tools/build.py, frozen_manifest), Debian's source package of MicroPython
      (tools/sources.py), gcc and make, and Debian's C library for i386, unpacked beside the system.
-Out: build/frozen/micropython-HASH/micropython, to be run as the interpreter of tools/micropython.py is (-X heapsize=64K,
-     -c, a file): modules in flash are constants of the program here, and what is in its heap is what the heap of a chip
-     with our image has, objects have the size that they have there. `-m main` starts the firmware. The hash is over all
+Out: build/frozen/micropython-HASH/micropython, to be run as the interpreter of tools/micropython.py is (-c, a file,
+     -X heapsize=64K). What lies in flash on a chip with our image is constants of the program here, and what is in the
+     heap is what a chip has there, in objects of the same size. `-m main` starts the firmware. The hash is over all
      that goes in; what is there already is not made again.
 
 The first build takes half a minute on two cores; another firmware takes two seconds, since everything is built in one
@@ -167,7 +167,7 @@ def _build(
     # MicroPython's build goes by the age of what it compiled, which says nothing when a checkout was changed.
     shutil.rmtree(work / "frozen_mpy", ignore_errors=True)
     options = [*_OPTIONS, f"BUILD={work}", f"FROZEN_MANIFEST={work / 'manifest.py'}", f"CC={_compiler(library)}"]
-    command = ["make", steps.jobs(), "-C", tree / "ports" / "unix", *options]
+    command: list[str | pathlib.Path] = ["make", steps.jobs(), "-C", tree / "ports" / "unix", *options]
     steps.make(command, work, epoch, _counted(progress))
     part = target.parent.with_name(target.parent.name + ".part")
     shutil.rmtree(part, ignore_errors=True)

@@ -153,7 +153,8 @@ def rates():
     config["meters"][2]["max_age_s"] = 0  # nothing of the third meter is answered from memory
     with tempfile.TemporaryDirectory() as folder:
         write_config(Path(folder), config)
-        with VirtualLine(default_meters(), _BAUD, link=str(Path(folder) / "bus0")), Gateway(folder, heap="128K") as gateway:
+        line = VirtualLine(default_meters(), _BAUD, link=str(Path(folder) / "bus0"))
+        with line, Gateway(folder, heap="128K") as gateway:
             gateway.wait_ready()
             port = config["modbus"]["port"]
             _wait_online(gateway, port)

@@ -213,7 +213,8 @@ def run(options):
             say(f"sim: virtual meters on {line.path}: {units}")
         stack.callback(process.stop)
         process.start()
-        say(f"sim: firmware on {options.runtime}{', frozen' if options.frozen else ''}, process {process.pid}, state in {state_dir}")
+        frozen = ", frozen" if options.frozen else ""
+        say(f"sim: firmware on {options.runtime}{frozen}, process {process.pid}, state in {state_dir}")
         process.wait_ready(READY_TIMEOUT_S)
         http, modbus = process.ports()
         print(f"ready http={HOST}:{http} modbus={HOST}:{modbus}", flush=True)

@@ -1,4 +1,4 @@
-"""What the builds of MicroPython have in common (tools/emulator/build.py, tools/frozen.py): steps that are run and whose
+"""What the builds of MicroPython have in common (tools/emulator, tools/frozen.py): steps that are run and whose
 failures are told, content hashes, caches that several processes use."""
 
 import contextlib

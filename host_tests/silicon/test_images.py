@@ -9,9 +9,8 @@ import urllib.request
 
 import pytest
 
-from tools import image, virtual_meters
+from tools import image, sources, virtual_meters
 from tools.emulator import __main__ as emulate
-from tools import sources
 from tools.emulator import build, emulated
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -52,9 +51,9 @@ def tree():
     return sources.ensure(build.Variant().micropython)
 
 
-def test_the_firmware_within_the_image_starts_with_data_files_alone(make_emulator):
+def test_the_firmware_within_the_image_starts_with_its_configuration_alone(make_emulator):
     with make_emulator() as emulator:
-        assert not [name for name in emulator.files if name.endswith((".py", ".mpy"))]
+        assert list(emulator.files) == ["data/config.json"]
         emulator.wait_ready(READY_S)
         address = f"http://{emulated.HOST}:{emulator.ports['http']}"
         asked = urllib.request.Request(f"{address}/", headers={"Accept-Encoding": "gzip"})

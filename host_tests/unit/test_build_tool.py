@@ -1,8 +1,11 @@
 """tools/build.py: what goes on a board or into an image, what is compiled again, and how it fails."""
 
-import ast
+import importlib
+import json
 import os
 import pathlib
+import sys
+import types
 
 import pytest
 
@@ -168,18 +171,24 @@ def frozen(text):
     return included, frozen
 
 
-def test_an_image_has_every_module_those_of_lib_at_its_top(root):
+def test_an_image_has_every_module_those_of_lib_at_its_top_and_the_files_as_one_more(root):
     text, files = build.frozen_manifest(root)
 
+    made = files[-1].parent.parent
     assert frozen(text) == (
         ["$(BOARD_DIR)/manifest.py"],
         [
-            (str(root), ("main.py", "firmware/__init__.py", "firmware/app.py"), {"opt": 3}),
+            (str(root), ("boot.py", "main.py", "firmware/__init__.py", "firmware/app.py"), {"opt": 3}),
             (str(root / "lib"), ("modbus/crc.py",), {"opt": 3}),
-            (str(root / build.FROZEN), ("boot.py",), {"opt": 3}),
+            (str(made), ("firmware/_frozen_files.py",), {"opt": 3}),
         ],
     )
     assert files == [pathlib.Path(path, name) for path, names, _options in frozen(text)[1] for name in names]
+    assert made.is_relative_to(root / build.FROZEN)
+
+
+def test_a_manifest_can_stand_on_another_one_than_a_boards(root):
+    assert frozen(build.frozen_manifest(root, base="$(X)/y.py")[0])[0] == ["$(X)/y.py"]
 
 
 def test_an_image_has_the_modules_of_the_compiled_tree(root, out):
@@ -188,7 +197,7 @@ def test_an_image_has_the_modules_of_the_compiled_tree(root, out):
     calls = frozen(build.frozen_manifest(root)[0])[1]
     in_image = {name.removesuffix(".py") for _path, names, _options in calls for name in names}
     on_board = {name.removeprefix("lib/") for name in made(out) if name.endswith((".py", ".mpy"))}
-    assert in_image == {name.rpartition(".")[0] for name in on_board}
+    assert in_image == {name.rpartition(".")[0] for name in on_board} | {"firmware/_frozen_files"}
 
 
 def test_every_file_of_an_image_exists():
@@ -197,16 +206,58 @@ def test_every_file_of_an_image_exists():
     assert [path for path in files if not path.is_file()] == []
 
 
-def test_the_boot_file_that_an_image_leaves_out_does_nothing():
-    (only,) = ast.parse((build.ROOT / "boot.py").read_text(encoding="utf-8")).body
+def image_files(root=build.ROOT):
+    names = {}
+    exec(build.frozen_files(root), names)
+    return names["FILES"]
 
-    assert isinstance(only, ast.Expr)
-    assert isinstance(only.value, ast.Constant)  # its docstring
+
+def test_an_image_has_the_data_files_of_the_compiled_tree(out):
+    build.build(out, progress=lambda text: None)
+
+    names = {name.removeprefix("firmware/") for name in made(out) if not name.endswith((".py", ".mpy"))}
+    assert set(image_files()) == names
 
 
-def test_the_boot_file_of_an_image_puts_the_image_before_the_files(monkeypatch):
-    path = ["", ".frozen", "/lib"]
-    monkeypatch.setattr("sys.path", path)
+def test_files_in_an_image_are_as_they_are_and_json_means_the_same():
+    folder = build.ROOT / "firmware"
+    for name, content in image_files().items():
+        source = (folder / name).read_bytes()
+        if name.endswith(".json"):
+            assert json.loads(content) == json.loads(source)
+            assert len(content) < len(source)
+        else:
+            assert content == source
 
-    exec((build.ROOT / build.FROZEN / "boot.py").read_text(encoding="utf-8"), {})
-    assert path == [".frozen", "", "/lib"]
+
+def test_a_file_that_is_not_json_is_named_with_its_line(root):
+    (root / "firmware" / "meters" / "a.json").write_text("{\n]", encoding="utf-8")
+    with pytest.raises(build.BuildError, match=r"^firmware/meters/a\.json:2: not JSON"):
+        build.frozen_manifest(root)
+
+
+def test_files_that_have_not_changed_are_the_same_module(root):
+    before = build.frozen_manifest(root)
+    assert build.frozen_manifest(root) == before
+    (root / "firmware" / "meters" / "a.json").write_text('{"a": 1}', encoding="utf-8")
+    after = build.frozen_manifest(root)
+    assert after[0] != before[0]
+    assert b'{"a":1}' in after[1][-1].read_bytes()
+    assert before[1][-1].is_file()  # another process may be building with it
+
+
+def test_firmware_resources_reads_the_files_of_an_image(monkeypatch):
+    monkeypatch.setitem(sys.modules, "firmware._frozen_files", types.SimpleNamespace(FILES=image_files()))
+    resources = importlib.reload(importlib.import_module("firmware.resources"))
+    try:
+        assert "pzem-004t-v3.json" in resources.names("meters/profiles")
+        assert json.loads(resources.read("config/schema.json"))
+        with resources.open_binary("services/http/page.html.gz") as file:
+            assert file.read() == (build.ROOT / "firmware/services/http/page.html.gz").read_bytes()
+        assert resources.exists("services/http/page.etag")
+        assert not resources.exists("services/http/page")
+        with pytest.raises(OSError, match="2"):
+            resources.open_binary("nothing.json")
+    finally:
+        monkeypatch.undo()
+        importlib.reload(resources)

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from tools import debian, micropython, sources, steps
+from tools import sources, steps
 from tools.emulator import __main__ as emulate
-from tools.emulator import build, variant
+from tools.emulator import build, emulated, variant
 from tools.emulator.build import Variant
 
 
@@ -258,103 +258,13 @@ def test_a_wrong_variant_and_a_failed_build_end_with_1(workshop, monkeypatch, ca
     assert capsys.readouterr().err == "make failed\n"
 
 
-# Steps
-
-
-def program(folder, name, text):
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    (folder / name).chmod(0o755)
-
-
-def test_a_step_that_fails_says_which_and_ends_with_its_output(tmp_path):
-    with pytest.raises(steps.BuildError, match=r"(?s)boiling failed with exit code 3:\n.*too hot"):
-        steps.run("boiling", ["sh", "-c", "echo too hot; exit 3"], tmp_path)
-
-
-def test_make_passes_on_every_tenth_percent_and_keeps_its_log(tmp_path, monkeypatch):
-    lines = ["[  1%] a", "[ 12%] b", "[ 19%] c", "none", "[ 40%] d", "[100%] e"]
-    program(tmp_path / "bin", "make", "\n".join(f"echo '{line}'" for line in lines))
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+def test_the_percentages_of_the_build_are_passed_on_every_ten():
     said = []
-    steps.make(tmp_path, "1", said.append)
+    on_line = build._percent(said.append)
+    for line in ["[  1%] a", "[ 12%] b", "[ 19%] c", "none", "[ 40%] d", "[100%] e"]:
+        on_line(line)
     assert said == [f"emulator: {percent} %" for percent in (12, 40, 100)]
-    assert (tmp_path / "make.log").read_text(encoding="utf-8").splitlines() == lines
 
 
-def test_make_that_fails_names_its_log_and_shows_the_end_of_it(tmp_path, monkeypatch):
-    program(tmp_path / "bin", "make", "echo 'x.c:1: error'; exit 2")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    with pytest.raises(steps.BuildError, match=r"(?s)make\.log:\nx\.c:1: error"):
-        steps.make(tmp_path, "1", quiet)
-
-
-def test_a_step_sees_no_repository_around_it_and_a_fixed_date(tmp_path):
-    command = ["sh", "-c", "echo $SOURCE_DATE_EPOCH $GIT_CEILING_DIRECTORIES $PYTHONHASHSEED > seen"]
-    steps.run("looking", command, tmp_path, "77")
-    assert (tmp_path / "seen").read_text(encoding="utf-8").split() == ["77", str(tmp_path.resolve().parent), "0"]
-
-
-# Sources
-
-
-MIRRORS = [debian.Archive(f"http://{name}.example/debian", ("bookworm",), "/k.gpg") for name in ("one", "two")]
-
-
-@pytest.fixture
-def archive(tmp_path, monkeypatch):
-    """Debian's archive: archive(text) makes every call of `apt-get source` fail with it."""
-    monkeypatch.setattr(debian, "debian_mirrors", lambda codename: MIRRORS)
-    asked = []
-    monkeypatch.setattr(
-        micropython, "configure_apt", lambda work, mirror, suites, sources: asked.append((mirror.uri, suites, sources))
-    )
-
-    def fail(text):
-        def apt_get(work, command, *arguments):
-            if command == "source":
-                raise micropython.NoMicroPython(text)
-
-        monkeypatch.setattr(micropython, "apt_get", apt_get)
-        return asked
-
-    return fail
-
-
-def test_sources_that_are_there_are_not_fetched(tmp_path, archive):
-    asked = archive("no")
-    target = tmp_path / sources.RELEASES["1.25"].name
-    target.mkdir()
-    assert sources.ensure("1.25", quiet, tmp_path) == target
-    assert asked == []
-
-
-def test_every_mirror_is_tried_and_named_in_the_failure(tmp_path, archive):
-    asked = archive("the mirror is asleep")
-    with pytest.raises(build.BuildError, match="(?s)Debian's archive.*tried: the mirror is asleep.*tried: the mirror"):
-        sources.ensure("1.25", quiet, tmp_path)
-    assert asked == [(mirror.uri, ["trixie"], True) for mirror in MIRRORS]
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "E: Can not find version '1.26.1+ds-1' of package 'micropython'",
-        "E: Version '1.26.1+ds-1' for 'micropython' was not found",
-    ],
-)
-def test_that_unstable_has_moved_on_is_said_so(tmp_path, archive, text):
-    asked = archive(text)
-    with pytest.raises(build.BuildError, match=r"unstable release has no micropython 1\.26\.1\+ds-1 any more"):
-        sources.ensure("1.26", quiet, tmp_path)
-    assert asked[0][1] == ["sid", "trixie"]
-
-
-def test_sources_that_no_release_has_any_more_are_removed(tmp_path, archive):
-    archive("no")
-    for name in ("sources-old", sources.RELEASES["1.26"].name, "firmware-x"):
-        (tmp_path / name).mkdir()
-    with pytest.raises(build.BuildError):
-        sources.ensure("1.25", quiet, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {sources.RELEASES["1.26"].name, "firmware-x"}
+def test_an_image_with_the_firmware_within_needs_no_file_of_it():
+    assert list(emulated.device_files({"name": "x"}, quiet, frozen=True)) == ["data/config.json"]

@@ -232,6 +232,26 @@ def test_a_wrong_runtime_or_heap_is_refused(wrong):
         Gateway("state", **wrong)
 
 
+def test_the_heap_is_that_of_files_or_of_an_image_unless_it_is_given():
+    assert Gateway("state").heap == "256K"
+    assert Gateway("state", frozen=True).heap == "64K"
+    assert Gateway("state", frozen=True, heap="96K").heap == "96K"
+
+
+@pytest.mark.parametrize("wrong", [{"runtime": "cpython"}, {"source": True}, {"device_dir": "build/device"}])
+def test_a_frozen_firmware_lies_nowhere_else(wrong):
+    with pytest.raises(ValueError, match="frozen: the firmware lies within MicroPython"):
+        Gateway("state", frozen=True, **wrong)
+
+
+def test_a_frozen_firmware_is_started_within_its_interpreter_and_sees_no_tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(gateway, "find_frozen", lambda progress: "/cache/micropython")
+    command, env = Gateway(tmp_path, frozen=True)._command()
+    assert command == ["/cache/micropython", "-X", "heapsize=64K", "-m", "main"]
+    assert env["MICROPYPATH"] == ".frozen"
+    assert list(tmp_path.iterdir()) == []
+
+
 # The sim's configuration
 
 
@@ -311,6 +331,8 @@ def test_a_wrong_configuration_is_named(tmp_path, text, message):
         (["--serial", "/nonexistent"], "there is no such device"),
         (["--state", "/dev/null"], "is not a directory"),
         (["--runtime", "pypy"], "invalid choice"),
+        (["--frozen", "--source"], "--frozen: the firmware lies within MicroPython"),
+        (["--frozen", "--runtime", "cpython"], "--frozen: the firmware lies within MicroPython"),
     ],
 )
 def test_a_wrong_option_of_the_sim_is_named(arguments, message, capsys):

@@ -364,9 +364,7 @@ class Emulator:
 
 
 def device_files(config, progress: Progress = print, frozen=False) -> dict[str, bytes]:
-    """The firmware's tree, compiled, with this configuration: what a new flash holds. Its data files only when the
-    modules are frozen into MicroPython's image. Raises gateway.GatewayError."""
-    files = image.tree_files(gateway.build_device(False, progress))
-    if frozen:
-        files = {name: content for name, content in files.items() if not name.endswith((".py", ".mpy"))}
+    """What a new flash holds: this configuration, and the firmware's tree, compiled, unless it is frozen into
+    MicroPython's image. Raises gateway.GatewayError."""
+    files = {} if frozen else image.tree_files(gateway.build_device(False, progress))
     return files | {"data/config.json": image.config_file(config)}
