@@ -9,9 +9,8 @@ import urllib.request
 
 import pytest
 
-from tools import image, virtual_meters
+from tools import image, sources, virtual_meters
 from tools.emulator import __main__ as emulate
-from tools import sources
 from tools.emulator import build, emulated
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
