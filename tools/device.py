@@ -42,6 +42,7 @@ CHIP_IDS = {0: "esp32", 2: "esp32s2", 5: "esp32c3", 9: "esp32s3", 12: "esp32c2",
 _IMAGE_MAGIC = 0xE9
 _APP_DESCRIPTION = bytes.fromhex("3254CDAB")  # at 32 in an application without bootloader (esp_app_desc.h)
 _HEADER_LENGTH = 36
+_FROZEN_NAME = b"\0firmware/app.py\0"  # in MicroPython's list of frozen modules
 
 _FILES_A_CALL = 12  # copied by one call of mpremote, so that something is seen to happen
 _REPL_BAUD = 115200
@@ -294,22 +295,34 @@ def flash_commands(port, image, chip, offset, baud):
     return [[*esptool, "erase-flash"], [*esptool, "--baud", str(baud), "write-flash", hex(offset), str(image)]]
 
 
+def has_firmware(image):
+    """Whether the firmware is frozen into it (make image): files beside it would hide it."""
+    return _FROZEN_NAME in Path(image).read_bytes()
+
+
 def flash(port, image, chip="auto", baud=460800, yes=False, dry_run=False, reset=True, say=print):
-    """Erases the board, writes MicroPython and deploys the firmware. Raises UsageError, DeviceError."""
+    """Erases the board, writes MicroPython and deploys the firmware, unless it is within the image. Raises UsageError,
+    DeviceError."""
     chip, offset = check_image(image, chip)
     commands = flash_commands(port, image, chip, offset, baud)
+    within = has_firmware(image)
+    then = "which has the firmware within" if within else "then the firmware is copied"
     say(f"the {chip} at {port}: everything on it is erased, its configuration too;")
-    say(f"then {image} ({os.path.getsize(image):,} bytes) is written at {offset:#x}, then the firmware is copied")
+    say(f"then {image} ({os.path.getsize(image):,} bytes) is written at {offset:#x}, {then}")
     if dry_run:
         for command in commands:
             say(f"  {show(command)}")
-        deploy(port, reset=reset, dry_run=True, say=say)
+        if not within:
+            deploy(port, reset=reset, dry_run=True, say=say)
         return
     if not yes and not _confirmed():
         raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
     for command in commands:
         say(show(command))
         call(command)
+    if within:
+        say("done: the board starts with the firmware")
+        return
     _wait_for_micropython(port, say)
     deploy(port, reset=reset, say=say)
 

@@ -6,14 +6,12 @@ MicroPython uses, so that a whole image links; for the second, the files are the
 Of micropython-lib there are the packages that the manifests name, without what they say.
 """
 
-import os
 import pathlib
 import shutil
 import subprocess
 
-from tools import build, image
+from tools import build, image, sources, steps
 from tools.emulator import build as emulator
-from tools.emulator import sources, steps, variant
 
 STAND_INS = pathlib.Path(__file__).resolve().parent / "stand_ins"
 _WIZNET = "W5100/w5100 W5100S/w5100s W5200/w5200 W5300/w5300 W5500/w5500 socket"
@@ -25,14 +23,13 @@ _PACKAGES = ("onewire", "ds18x20", "dht", "neopixel", "ssl")  # ports/rp2/boards
 def sources_tree():
     """MicroPython 1.25 as the emulated RP2040's image is built from it; fetched if need be."""
     emulator.ensure_tools()
-    emulator.CACHE.mkdir(parents=True, exist_ok=True)
-    return sources.ensure(variant.STABLE, print, emulator.CACHE)
+    return sources.ensure(sources.STABLE)
 
 
 def make(folder):
     """A checkout there: links to the sources' files, and stand-ins."""
     tree = folder / "micropython"
-    subprocess.run(["cp", "-as", f"{sources_tree().resolve()}/.", tree], check=True)
+    subprocess.run(["cp", "-as", f"{sources_tree()}/.", tree], check=True)
     library = tree / "lib"
     (library / "pico-sdk" / "README.md").touch()  # the port's Makefile looks for it
     for name in ("wiznet5k", "cyw43-driver"):
@@ -73,5 +70,4 @@ def configure(name, tree, folder):
     options = [f"-DMICROPY_BOARD={name}", f"-DMICROPY_BOARD_DIR={image.BOARDS_DIR / name}", "-DPICO_NO_PICOTOOL=1"]
     options += [f"-DMICROPY_FROZEN_MANIFEST={folder / 'manifest.py'}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
     options += [f"-DPython3_EXECUTABLE={shutil.which('python3')}"]
-    os.makedirs(folder, exist_ok=True)
     steps.run("cmake", ["cmake", "-S", tree / "ports" / "rp2", "-B", folder, *options], folder)

@@ -294,6 +294,17 @@ def test_flash_erases_writes_at_the_chips_offset_and_deploys(flashing, tmp_path,
     assert f"written at {offset}" in said[1]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_flash_copies_no_files_beside_an_image_that_has_the_firmware_within(flashing, tmp_path, dry_run):
+    file = tmp_path / "meterport-METERPORT_ESP32-0.1.0.bin"
+    file.write_bytes(image() + b"_boot.py\0firmware/app.py\0firmware/events.py\0")
+    said = []
+    device.flash("PORT", file, yes=True, dry_run=dry_run, say=said.append)
+    assert [command for command in flashing if command in ("wait", "deploy")] == []
+    assert len(flashing) == (0 if dry_run else 2)
+    assert "which has the firmware within" in said[1]
+
+
 def test_flash_does_nothing_without_a_yes(flashing, tmp_path, monkeypatch):
     file = tmp_path / "firmware.bin"
     file.write_bytes(image())
