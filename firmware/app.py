@@ -8,7 +8,6 @@ import hashlib
 import os
 import sys
 
-from firmware.bus import Searched
 from firmware.net import link, seam
 from firmware.net.budget import SERVICES
 
@@ -32,16 +31,15 @@ class App:
         self.board = board
         self.mark_config()
         (
-            self.clock, self.events, self.budget, self.link, self.readings, self.points, self.buses, self.router,
-            self.config, self.config_source, self._config_errors,
+            self.clock, self.events, self.budget, self.link, self.readings, self.points, self.buses, self.config,
+            self.config_source, self._config_errors,
         ) = starting.build(board, _forget)  # fmt: skip
         _forget("firmware.starting")
         self.budget.relieve = self.relieve
         self._reboot_due = []
         self._tasks = []
-        self._held = False
         self.restarts = 0
-        self.scan = self.ntp = self.modbus = self.http = self.history = None
+        self.ntp = self.modbus = self.http = self.history = None
 
     # -- what services may ask
 
@@ -62,8 +60,6 @@ class App:
 
     def spare(self):
         """Somebody needs much of the heap for a moment: gives him what can be loaded again."""
-        if self.modbus is not None:
-            self.modbus.gateway.drop()
         gc.collect()
 
     def relieve(self):
@@ -123,11 +119,9 @@ class App:
 
     def hold(self, on):
         """Lets all buses rest, while something writes to flash, or go on. False when they rest for somebody already."""
-        if on and self._held:
-            return False
-        self._held = on
-        for bus in self.buses:
-            bus.hold(on)
+        if on:
+            return self.buses.pause(lambda: None)
+        self.buses.resume()
         return True
 
     def reboot(self):
@@ -155,23 +149,11 @@ class App:
     def start_scan(self, number, bauds, framings, first, last, timeout_ms):
         """A search for meters on a bus, whose polling pauses meanwhile; `scan` is its state (firmware.bus.scan). Raises
         ValueError, or OSError when the line is taken."""
-        from firmware.bus.scan import Scan
+        self.buses.start_scan(number, bauds, framings, first, last, timeout_ms)
 
-        if number >= len(self.buses):
-            raise ValueError("bus: %d is not one of the %d in buses" % (number, len(self.buses)))
-        bus = self.buses[number]
-        search = Scan(bus.config, self.events, bauds, framings, first, last, timeout_ms)
-        if not bus.invite(search):
-            raise OSError("a scan is running")
-        self.scan = search
-
-    def _forget_search(self):
-        """Of a search that has ended the result is enough."""
-        search = self.scan
-        if search is not None and search.loaded and not search.running:
-            if not any([bus.guest is search for bus in self.buses]):
-                self.scan = Searched(search)
-                _forget("firmware.bus.scan", "firmware.meters.catalog", "firmware.meters.recognise")
+    @property
+    def scan(self):
+        return self.buses.scan
 
     # -- running
 
@@ -195,10 +177,8 @@ class App:
             self.clock.uptime_s()
             for service in (self.modbus, self.http):
                 if service is not None:
-                    service.sweep()
-            for bus in self.buses:
-                bus.expire()
-            self._forget_search()
+                    service.tick() if service is self.modbus else service.sweep()
+            self.buses.tick()
             if self.history is not None:
                 self.history.tick(self.clock.uptime_s())
             ticks += 1

@@ -36,13 +36,27 @@ def _try(app, name, starter):
         app.events.add(name, "not started: port %d: %r" % (app.config[name]["port"], error))
 
 
-def _start_modbus(app):
-    from firmware.services.modbus_tcp.own import Own
-    from firmware.services.modbus_tcp.server import Server
+class _ConfigStore:
+    """What unit 255 asks of the configuration."""
 
-    own = Own(app)
-    app.modbus = Server(app.config["modbus"], app.budget, app.events, app.router, own)
-    own.counters = app.modbus.counters
+    def __init__(self, app):
+        self.name = app.name()
+        self.errors = app.config_errors()
+        self.reboot_due = app.reboot_due
+
+
+class _Device:
+    services = ()
+
+
+def _start_modbus(app):
+    from firmware.services.modbus_tcp.server import ModbusServer
+    from firmware.services.modbus_tcp.unit255 import Unit255
+
+    unit255 = Unit255(_Device(), _ConfigStore(app), app.clock, app.budget, app.points, app.readings, app.buses)
+    server = ModbusServer(app.config["modbus"], app.budget, app.events, app.buses, unit255)
+    server.start()
+    app.modbus = server
 
 
 def _start_http(app):

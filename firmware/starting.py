@@ -1,22 +1,21 @@
 """Builds the parts of the gateway from its configuration. Runs once, and is given back to the heap afterwards."""
 
-from firmware.bus import Router
-from firmware.bus.bus import Bus
+from firmware.bus import Bus, Buses, Router
 from firmware.events import Events
-from firmware.meters.points import Meter, Points
+from firmware.meters.meter import Meter
+from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net.budget import SERVICES, Budget
 from firmware.net.clock import Clock
 
 _BOOT_MODULES = (
     "firmware.config.load", "firmware.config.lists", "firmware.config.rules", "firmware.config.sections",
-    "firmware.config.json_file", "firmware.config.schema", "firmware.config.store", "firmware.meters.profile_loader",
-    "strict_json",
+    "firmware.config.json_file", "firmware.config.schema", "firmware.config.store",
 )  # fmt: skip
 
 
 def build(board, forget):
-    """(clock, events, budget, link, readings, points, buses, router, configuration, where it came from, what is wrong
+    """(clock, events, budget, link, readings, points, buses, configuration, where it came from, what is wrong
     with the file) of a gateway on `board`. `forget(*names)` gives modules back."""
     clock = Clock(board.set_clock)
     events = Events(clock.uptime_s)
@@ -42,7 +41,8 @@ def build(board, forget):
     router = Router(buses, points.meters, config["routes"])
     # What has become of them has all that is needed: with 32 meters these are 10 KB.
     del config["meters"], config["routes"]
-    return clock, events, budget, link, Readings(clock.uptime_s), points, buses, router, config, source, errors
+    readings = Readings(clock.uptime_s)
+    return clock, events, budget, link, readings, points, Buses(buses, router, events), config, source, errors
 
 
 def _load_config():
@@ -67,4 +67,4 @@ def _load_points(configs):
         one["name"] = (one["name"] + " ")[:-1]
         one["profile"] = names.setdefault(one["profile"], one["profile"])
         meters.append(Meter(one, profile_load.of_meter(one, profiles), profile_load.ratios(one)))
-    return Points(meters)
+    return Meters(meters)

@@ -11,7 +11,6 @@ The line (firmware/board) offers: stream, receive(buf, at), discard(), send(buf,
 
 from micropython import const
 
-from firmware.bus import tally
 from firmware.bus.late import begins
 from firmware.net import seam
 from modbus import rtu
@@ -23,30 +22,9 @@ LINE_DOWN = const(3)
 
 _BUFFER = const(2 * 256)  # an echo or a foreign frame, and the answer behind it
 _CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: silence is counted in these, also at 8N1
-_BUSY_MASK = const(0x3FFFFFFF)
 _GAP_FAST_US = const(1750)  # 2.5.1.1: fixed above 19200 baud
 _LAST = const(4)  # bytes of an answer that are watched coming: the silence after them is counted from the last one
 _REST_MIN_MS = const(3)  # for less it is not worth it to look away
-
-
-class Counters:
-    """What happened on one bus since boot."""
-
-    def __init__(self):
-        self.sent = 0
-        self.answered = 0
-        self.timeouts = 0
-        self.retries = 0
-        self.exceptions = 0
-        self.crc = 0
-        self.foreign = 0  # whole frames that were not the answer: other unit, function, length or content
-        self.noise_bytes = 0  # in front of an answer
-        self.stale_bytes = 0  # in the receiver before a request was sent
-        self.busy_ms = 0  # time spent in transactions, gaps included; begins again at 0 after 12 days of it
-        self.echoes = 0  # of our own request, where the line repeats it
-        self.kinds = [0] * len(rtu.REASONS)  # of `crc` and `foreign`, by what was wrong
-        self.tally = tally.new()
-        self.codes = {}  # exceptions by unit and code (firmware.bus.tally)
 
 
 def gap_us(baud):
@@ -55,15 +33,17 @@ def gap_us(baud):
 
 
 class Transaction:
-    """The wire of one bus. After an exchange that ended ANSWERED the answer is rx[at:at+n] until the next one."""
+    """The wire of one bus. After an exchange that ended ANSWERED the answer is rx[at:at+n] until the next one; `view`
+    is a memoryview of rx, for slices without a copy."""
 
     def __init__(self, line, config, counters, late, events):
-        """`late` is the bus's Late. `config` is that of the bus: "baud"; "gap_ms", the least silence before a request
-        where some meter needs more than t3.5; "echo", whether the line repeats what is sent; "turnaround_ms" after a
-        broadcast."""
+        """`counters` are the bus's BusStats, `late` its Late. `config` is that of the bus: "baud"; "gap_ms", the least
+        silence before a request where some meter needs more than t3.5; "echo", whether the line repeats what is sent;
+        "turnaround_ms" after a broadcast."""
         baud = config["baud"]
         self.counters = counters
         self.rx = bytearray(_BUFFER)
+        self.view = memoryview(self.rx)
         self.at = 0
         self.n = 0
         self.line_error = None
@@ -134,131 +114,118 @@ class Transaction:
             self._line.close()
             self._line = None
 
-    def _look(self):
+    def _look_again(self):
         """Ends what _look_away() has begun."""
         if self._rest_ms:
             self._rest_ms = 0
             if self._line is not None:
                 seam.interest(self._line.stream, seam.READ)
 
+    # One coroutine for all of it: each that is awaited is an object of its own in the heap.
+
     async def exchange(self, request, length, timeout_ms, slowest_ms=0):
         """Sends request[:length] and waits up to timeout_ms, counted from its last bit, for the answer. Returns
         ANSWERED, TIMED_OUT, WRONG or LINE_DOWN. Never two at once. A late answer is reckoned with for as long as if
         `slowest_ms` were the time-out, where that is more: one that was found by itself says when to give up, not how
-        slow the meter can be."""
+        slow the meter can be.
+
+        A request to unit 0 is a broadcast, which nobody answers (Serial Line V1.02, 2.1): it is ANSWERED once
+        everybody has had the turnaround time to carry it out."""
         assert self._request is None
-        counters = self.counters
         begin_ms = self._sent_ms = seam.ticks_ms()
         result = LINE_DOWN
         try:
-            while True:
-                left_ms = self._late.left_ms(request, length)
-                if not left_ms:
-                    break
-                await self._waker.wait_ms(left_ms)
-            if not await self._silence():
-                counters.noise_bytes += 1
-                return WRONG
+            left = self._late.left_ms(request, length)
+            while left:
+                await self._waker.wait_ms(left)
+                left = self._late.left_ms(request, length)
+            since_ms = seam.ticks_ms()
+            left = self._gap_left_us()
+            while left:
+                if seam.ticks_diff(seam.ticks_ms(), since_ms) > self._frame_ms + self._gap_us // 1000:
+                    self.counters.noise_bytes += 1
+                    return WRONG  # the line does not fall silent for the time of a frame
+                if left < 1000:
+                    seam.spin_us(left)
+                else:
+                    await seam.sleep_ms(left // 1000)
+                left = self._gap_left_us()
             if self._line is None:
                 return LINE_DOWN
-            counters.stale_bytes += self._line.discard()
-            self._end = 0
+            self._send(request, length)
+            await seam.sleep_ms(length * self._character_us // 1000)
+            self._sent()
+            if not request[0]:
+                await seam.sleep_ms(self._turnaround_ms)
+                result = LINE_DOWN if self._line is None else ANSWERED
+                return result
+            # timeout_ms for the first bytes, and then as long as they keep coming, up to the time of a longest frame
+            since_ms = seam.ticks_ms()
+            is_flowing = False
+            while self._line is not None:
+                if self._rest_ms:
+                    await seam.sleep_ms(self._rest_ms)
+                    self._look_again()
+                left = timeout_ms - seam.ticks_diff(seam.ticks_ms(), since_ms)
+                if left <= (-self._frame_ms if is_flowing else 0):
+                    break
+                end = self._end
+                # Once something came, the line falling silent means: look at it, it may end without telling its length.
+                self._still = not is_flowing
+                has_come = await self._waker.wait_ms(self._silence_ms if is_flowing else left)
+                has_come = has_come or self._end != end
+                if (has_come or is_flowing) and self._found(not has_come):
+                    result = ANSWERED
+                    break
+                is_flowing = has_come
+            if result != ANSWERED and self._line is not None:
+                result = self._no_answer()
+        except OSError as error:
+            self.fail(error)
+        finally:
+            self._ended(request, length, max(timeout_ms, slowest_ms), result)
+            self.counters.add_busy(seam.ticks_diff(seam.ticks_ms(), begin_ms))
+        return result
+
+    def _gap_left_us(self):
+        """What is left of t3.5 since the last byte; 0: the line is silent."""
+        passed_us = seam.ticks_diff(seam.ticks_us(), self._quiet_since_us)
+        return self._gap_us - passed_us if 0 <= passed_us < self._gap_us else 0
+
+    def _send(self, request, length):
+        """Puts request[:length] on the line; its last bit leaves length characters later. Raises OSError."""
+        counters = self.counters
+        counters.stale_bytes += self._line.discard()
+        self._end = 0
+        if request[0]:
             self._request = request
             self._request_length = length
             self._waker.clear()
-            await self._send(request, length)
-            result = await self._answer(timeout_ms)
-        except OSError as error:
-            self.fail(error)
-            return LINE_DOWN
-        finally:
-            if result == LINE_DOWN and self._request is not None:  # it may be on its way to the meter
-                self._late.expect(request, length, self._sent_ms, max(timeout_ms, slowest_ms), False)
-            self._request = None
-            self._look()
-            counters.busy_ms = counters.busy_ms + seam.ticks_diff(seam.ticks_ms(), begin_ms) & _BUSY_MASK
-        if result == ANSWERED:
-            counters.answered += 1
-            self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
-            tally.answer(counters.tally, self.answer_ms)
-        # A damaged answer is an answer: nothing more will come. The request's own echo is none.
-        damaged = result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]
-        damaged = damaged and not begins(self.rx, request, length)
-        if result != LINE_DOWN and not damaged:
-            self._late.expect(request, length, self._sent_ms, max(timeout_ms, slowest_ms), result == ANSWERED)
-        return result
-
-    async def broadcast(self, request, length):
-        """Sends request[:length], which nobody answers (Serial Line V1.02, 2.1), and gives everybody the turnaround
-        time to carry it out. Returns ANSWERED, WRONG or LINE_DOWN, as exchange()."""
-        counters = self.counters
-        begin_ms = seam.ticks_ms()
-        try:
-            if not await self._silence():
-                return WRONG
-            if self._line is None:
-                return LINE_DOWN
-            counters.stale_bytes += self._line.discard()
-            await self._send(request, length)
-            await seam.sleep_ms(self._turnaround_ms)
-            return LINE_DOWN if self._line is None else ANSWERED
-        except OSError as error:
-            self.fail(error)
-            return LINE_DOWN
-        finally:
-            counters.busy_ms = counters.busy_ms + seam.ticks_diff(seam.ticks_ms(), begin_ms) & _BUSY_MASK
-
-    async def _send(self, request, length):
-        """Puts request[:length] on the line and waits for its last bit. Raises OSError."""
         self._line.send(request, length)
-        self.counters.sent += 1
-        await seam.sleep_ms(length * self._character_us // 1000)
+        counters.sent += 1
+
+    def _sent(self):
         if self._line is not None:
             self._line.finish()
         self._sent_ms = seam.ticks_ms()
         self._quiet_since_us = seam.ticks_us()
 
-    async def _silence(self):
-        """Waits for t3.5 since the last byte. False when the line does not fall silent for the time of a frame."""
-        gap_us = self._gap_us
-        begin_ms = seam.ticks_ms()
-        most_ms = self._frame_ms + gap_us // 1000
-        while True:
-            waited_us = seam.ticks_diff(seam.ticks_us(), self._quiet_since_us)
-            if not 0 <= waited_us < gap_us:
-                return True
-            if seam.ticks_diff(seam.ticks_ms(), begin_ms) > most_ms:
-                return False
-            left_us = gap_us - waited_us
-            if left_us < 1000:
-                seam.spin_us(left_us)
-            else:
-                await seam.sleep_ms(left_us // 1000)
-
-    async def _answer(self, timeout_ms):
-        """Waits for the bytes that make an answer: timeout_ms for the first, and then as long as they keep coming, up
-        to the time of the longest frame."""
-        waker = self._waker
-        begin_ms = seam.ticks_ms()
-        flowing = False
-        while self._line is not None:
-            if self._rest_ms:
-                await seam.sleep_ms(self._rest_ms)
-                self._look()
-            passed_ms = seam.ticks_diff(seam.ticks_ms(), begin_ms)
-            if passed_ms >= (timeout_ms + self._frame_ms if flowing else timeout_ms):
-                break
-            end = self._end
-            # Once something came, the line falling silent means: look at it, it may end without telling its length.
-            self._still = not flowing
-            woken = await waker.wait_ms(self._silence_ms if flowing else timeout_ms - passed_ms)
-            came = self._end != end
-            if (woken or came or flowing) and self._found(not (woken or came)):
-                return ANSWERED
-            flowing = came or woken
-        if self._line is None:
-            return LINE_DOWN
-        return self._no_answer()
+    def _ended(self, request, length, timeout_ms, result):
+        """The exchange has ended in that way: counts it, and notes an answer that may still come."""
+        if self._request is None:  # nothing was sent that could be answered
+            return
+        self._request = None
+        self._look_again()
+        if result == ANSWERED:
+            counters = self.counters
+            counters.answered += 1
+            self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
+            counters.answer_times.add(self.answer_ms)
+        elif result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]:
+            # A damaged answer is an answer: nothing more will come. The request's own echo is none.
+            if not begins(self.rx, request, length):
+                return
+        self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
 
     def _found(self, silent):
         """Whether an answer is in what has come; sets at and n."""
@@ -282,7 +249,7 @@ class Transaction:
             counters.echoes += 1
         if self.rx[self.at + 1] & 0x80:
             counters.exceptions += 1
-            tally.exception(counters.codes, 0, self.rx[self.at + 2])
+            counters.add_exception(0, self.rx[self.at + 2])
         return True
 
     def _echo_end(self):
@@ -314,7 +281,7 @@ class Transaction:
             counters.crc += 1
         else:
             counters.foreign += 1
-        counters.kinds[reason] += 1
+        counters.wrong[reason] += 1
         self.reason = reason
         self._events.add(
             "bus", "unit %d: no answer to function %d, but %d bytes with wrong %s"

@@ -111,11 +111,14 @@ def _tell(owner, error):
 
 
 class Waker:
-    """Lets one task wait with a time-out until something calls wake(). Allocates nothing per wait."""
+    """Lets one task wait with a time-out until something calls wake(). Allocates nothing per wait: it is itself what
+    the task awaits, as asyncio's own sleep_ms() does it; a coroutine would be an object in the heap each time."""
 
     def __init__(self):
         self._task = None
         self._woken = False
+        self._until_ms = None
+        self._ended = StopIteration(True), StopIteration(False)
 
     def wake(self):
         """Ends the wait that is under way, or else the next one before it begins."""
@@ -130,17 +133,30 @@ class Waker:
     def clear(self):
         self._woken = False
 
-    async def wait_ms(self, timeout_ms):
-        """True when woken, False when `timeout_ms` went by first."""
-        if not self._woken:
+    def wait_ms(self, timeout_ms):
+        """To be awaited: True when woken, False when `timeout_ms` went by first."""
+        self._until_ms = None if self._woken else ticks_add(ticks_ms(), max(0, timeout_ms))
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._until_ms is not None:
             self._task = core.cur_task
-            try:
-                await sleep_ms(timeout_ms)
-            finally:
-                self._task = None
-        woken = self._woken
+            core._task_queue.push(core.cur_task, self._until_ms)
+            self._until_ms = None
+            return None
+        self._task = None
+        end = self._ended[0 if self._woken else 1]
         self._woken = False
-        return woken
+        end.__traceback__ = None
+        raise end
+
+    def throw(self, error):
+        """The task is cancelled."""
+        self._task = None
+        raise error
 
 
 _reactor = None

@@ -10,7 +10,7 @@ import json
 import sys
 
 from firmware import app, board
-from firmware.meters.points import ONLINE
+from firmware.meters.meter import ONLINE
 from firmware.net import seam
 
 REQUESTS = int(sys.argv[1])
