@@ -60,9 +60,10 @@ class Late:
         """For how long a late answer to another request could still pass for one to request[:length]: it has the
         same unit and function. 0 when none can. Once somebody has been held up, the request itself that he waits for
         is held up too: each answer to it would put the end off."""
+        return self._left_ms(request, length) if self._expected else 0
+
+    def _left_ms(self, request, length):
         most_ms = 0
-        if not self._expected:
-            return most_ms
         for one in self._expected[:]:
             frame = one.frame
             left_ms = seam.ticks_diff(one.until_ms, seam.ticks_ms())

@@ -67,7 +67,9 @@ class Transaction:
         self._request_length = 0
         self._sent_ms = 0
         self._still = False  # nothing comes: the next byte is worth a look
-        self._rest_ms = 0  # for which the line is not looked at, since the answer cannot be whole before
+        self._may_look_away = False  # once in an exchange
+        self._is_away = False  # the line is not looked at, since the answer cannot be whole yet
+        self._rest_ms = 0  # for how long, where nobody is there to be woken at the end
         seam.watch(line.stream, self)
 
     def on_ready(self, events):
@@ -86,7 +88,7 @@ class Transaction:
             self._end = 0
             return
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
-        if length > end and not self._echo:
+        if length > end and self._may_look_away:
             self._look_away(length - end)
         if self._still or length < 0 or 0 < length <= end:
             self._still = False
@@ -94,13 +96,16 @@ class Transaction:
 
     def _look_away(self, rest):
         """`rest` bytes are missing from what looks like the answer: they come one to four at a time, and each time
-        would cost the loop as much as a client's request. Noise that looks like that puts the answer off by as much."""
+        would cost the loop as much as a client's request. Noise that looks like that puts the answer off by as much,
+        once."""
         rest_ms = (rest - _LAST) * self._character_us // 1000
         rx = self.rx
         if rest_ms >= _REST_MIN_MS and rx[0] == self._request[0] and rx[1] & 0x7F == self._request[1]:
-            self._rest_ms = rest_ms
+            self._may_look_away = False
+            self._is_away = True
             seam.interest(self._line.stream, 0)
-            self._waker.wake()
+            self._rest_ms = 0 if self._waker.wake_in(rest_ms) else rest_ms
+            self._still = False
 
     def fail(self, error):
         """The serial device is gone or broken; the bus opens it again."""
@@ -116,8 +121,8 @@ class Transaction:
 
     def _look_again(self):
         """Ends what _look_away() has begun."""
-        if self._rest_ms:
-            self._rest_ms = 0
+        if self._is_away:
+            self._is_away = False
             if self._line is not None:
                 seam.interest(self._line.stream, seam.READ)
 
@@ -163,8 +168,9 @@ class Transaction:
             since_ms = seam.ticks_ms()
             is_flowing = False
             while self._line is not None:
-                if self._rest_ms:
-                    await seam.sleep_ms(self._rest_ms)
+                if self._is_away:
+                    if self._rest_ms:
+                        await seam.sleep_ms(self._rest_ms)
                     self._look_again()
                 left = timeout_ms - seam.ticks_diff(seam.ticks_ms(), since_ms)
                 if left <= (-self._frame_ms if is_flowing else 0):
@@ -174,6 +180,9 @@ class Transaction:
                 self._still = not is_flowing
                 has_come = await self._waker.wait_ms(self._silence_ms if is_flowing else left)
                 has_come = has_come or self._end != end
+                if self._is_away:
+                    is_flowing = True
+                    continue
                 if (has_come or is_flowing) and self._found(not has_come):
                     result = ANSWERED
                     break
@@ -200,6 +209,7 @@ class Transaction:
         if request[0]:
             self._request = request
             self._request_length = length
+            self._may_look_away = not self._echo
             self._waker.clear()
         self._line.send(request, length)
         counters.sent += 1
@@ -225,7 +235,8 @@ class Transaction:
             # A damaged answer is an answer: nothing more will come. The request's own echo is none.
             if not begins(self.rx, request, length):
                 return
-        self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
+        if result != ANSWERED or len(self._late):
+            self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
 
     def _found(self, silent):
         """Whether an answer is in what has come; sets at and n."""

@@ -10,7 +10,7 @@ import json
 
 # What hardly any meter needs is not filled in: 64 meters would carry it through the heap and into the last good copy.
 # profile_load knows the defaults as well.
-SPARSE = ("ct_primary", "ct_secondary", "pt_primary", "pt_secondary", "inverted")
+SPARSE = ()
 ERRORS_MAX = 12
 FILE_MAX = 12288
 

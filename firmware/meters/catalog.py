@@ -28,7 +28,7 @@ def names():
         added = sorted([file[: -len(_ENDING)] for file in os.listdir(ADDED[:-1]) if file.endswith(_ENDING)])
     except OSError:
         added = []
-    own = [file[: -len(_ENDING)] for file in resources.names(_BUILT_IN) if file.endswith(_ENDING)]
+    own = sorted([file[: -len(_ENDING)] for file in resources.names(_BUILT_IN) if file.endswith(_ENDING)])
     return added + [name for name in own if name not in added]
 
 

@@ -130,6 +130,16 @@ class Waker:
             core._task_queue.remove(task)
             core._task_queue.push(task)
 
+    def wake_in(self, ms):
+        """Has the wait that is under way end in `ms`, as woken and whatever its time-out. False without one."""
+        task = self._task
+        if task is None:
+            return False
+        self._woken = True
+        core._task_queue.remove(task)
+        core._task_queue.push(task, ticks_add(ticks_ms(), ms))
+        return True
+
     def clear(self):
         self._woken = False
 

@@ -1,6 +1,5 @@
 """The time of day steps, and nothing that goes by ticks notices: polls, ages, time-outs and evictions."""
 
-from host_tests.blocks import live
 from host_tests.scenario.crowd import assert_all_live, assert_nothing_lost, boards, crowd, evictions
 from host_tests.shim.sim import http, modbus
 from host_tests.shim.sim.world import run
@@ -22,8 +21,8 @@ def test_when_the_clock_is_stepped_forth_and_back_nothing_ages_and_no_poll_is_lo
             for _ in range(50):
                 await world.sleep(0.1)
                 for meter in world.app.points.meters:
-                    age_s = [world.app.clock.uptime_s() - block.read_s for block in live(meter)]
-                    assert all(block.good for block in live(meter))
+                    age_s = [world.app.clock.uptime_s() - block.read_at_s for block in meter.blocks]
+                    assert all(block.fresh_until_ms >= 0 for block in meter.blocks)
                     assert 0 <= min(age_s) <= max(age_s) <= meter.interval_ms // 1000 + 2
             assert abs(world.app.clock.unix_ms() - world.time_server.unix_ms()) < 50
             assert abs(world.app.ntp.offset_ms - step_ms) < 50

@@ -6,8 +6,9 @@ buses that allow broadcasts. A read that lies inside a fresh polled block is ans
 the bus. While a request is on the bus its connection is not read: TCP itself holds a client back that sends more, and a
 connection never has more than one request in any queue.
 
-Buffers: all connections share one of 260 bytes for input and one for replies. A connection keeps of its own only what
-is left of its input: a request that has not come whole, or one that waits for the bus and those behind it.
+Buffers: all connections share one of 260 bytes for input and one for replies. A connection keeps of its own only the
+header of a request on the bus, and what is left of its input: a request that has not come whole, or those behind one
+that waits.
 """
 
 from micropython import const
@@ -22,6 +23,7 @@ from modbus import pdu, tcp
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
 _NOTHING = b""
+_HEAD = const(8)  # MBAP header and function
 _UNSERVED_MS = const(60000)  # a client that has connected and asks nothing
 
 
@@ -78,6 +80,7 @@ class ModbusConnection(Connection):
     def __init__(self, server, stream, slot):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
+        self._pending = _NOTHING  # the first bytes of the request on the bus: its reply needs its header
         self._left = _NOTHING  # in [:_left_size] what is left of the input
         self._left_size = 0
         self._reply_ready = reply_cache.NONE  # to the last request
@@ -192,9 +195,6 @@ class ModbusConnection(Connection):
             if not self._answer(at, n):
                 if self.closed:
                     return
-                if self.slot.busy:
-                    # The ADU stays at the front: its header is needed for the reply.
-                    break
                 at += n
                 break
             at += n
@@ -215,13 +215,13 @@ class ModbusConnection(Connection):
         if unit == 0 and server.broadcasts and not pdu.is_read(rx, start, length):
             return self._broadcast(at, start, length)
         if unit == 255 or unit == 0:
-            return self._reply(at, server.unit255.answer(rx, start, length, out, 7))
+            return self._reply(rx, at, server.unit255.answer(rx, start, length, out, 7))
         code = pdu.check_request(rx, start, length)
         if code:
-            return self._exception(at, function, code)
+            return self._exception(rx, at, function, code)
         bus = server.router.bus_of(unit)
         if bus is None:
-            return self._exception(at, function, pdu.GATEWAY_PATH_UNAVAILABLE)
+            return self._exception(rx, at, function, pdu.GATEWAY_PATH_UNAVAILABLE)
         unit = server.router.address_of(unit)
         if function == 3 or function == 4:
             first = rx[at + 8] << 8 | rx[at + 9]
@@ -234,17 +234,18 @@ class ModbusConnection(Connection):
                 block.copy_to(out, 9, first, count)
                 if not at:
                     server.replies.keep(out, tcp.head(out, rx, at, 2 + 2 * count), block, first, count)
-                return self._reply(at, 2 + 2 * count)
+                return self._reply(rx, at, 2 + 2 * count)
         elif not self.may_write and not pdu.is_read(rx, start, length):
-            return self._exception(at, function, pdu.ILLEGAL_FUNCTION)
+            return self._exception(rx, at, function, pdu.ILLEGAL_FUNCTION)
         if self.request is None:
             self.request = Request(self)
             self.request.first = self._ip() in server.config["priority"]
         self.request.fill(unit, rx, start, length)
         code = bus.submit(self.request)
         if code != OK:
-            return self._exception(at, function, code)
+            return self._exception(rx, at, function, code)
         counters.passed += 1
+        self._pending = bytes(server.rx_view[at : at + _HEAD] if at else self._front)
         self.bus = bus
         self.slot.busy = True
         seam.interest(self.stream, 0)
@@ -262,46 +263,40 @@ class ModbusConnection(Connection):
         for bus in server.broadcasts:
             code = code or bus.broadcast(rx, start, length)
         if code:
-            return self._exception(at, function, code)
+            return self._exception(rx, at, function, code)
         server.counters.passed += 1
         echoed = 7 if function == 22 else 5
         server.out[7 : 7 + echoed] = rx[start : start + echoed]
-        return self._reply(at, echoed)
+        return self._reply(rx, at, echoed)
 
-    def _exception(self, at, function, code):
+    def _exception(self, source, at, function, code):
         out = self.server.out
         out[7] = function | 0x80
         out[8] = code
-        return self._reply(at, 2)
+        return self._reply(source, at, 2)
 
-    def _reply(self, at, length):
-        """Sends the PDU of that length in out[7:] as the reply to the request at rx[at:]."""
+    def _reply(self, source, at, length):
+        """Sends the PDU of that length in out[7:] as the reply to the request at source[at:]."""
         server = self.server
         if server.out[7] & 0x80:
             server.counters.exceptions += 1
         server.budget.served(self.slot)
-        return self.send(server.out, tcp.head(server.out, server.rx, at, length))
+        return self.send(server.out, tcp.head(server.out, source, at, length))
 
     def on_answer(self, code, frame, at, n):
-        """The end of the request on the bus (firmware.bus.Request): its ADU is what was left first."""
+        """The end of the request on the bus (firmware.bus.Request)."""
+        pending = self._pending
+        self._pending = _NOTHING
         self.bus = None
         self.slot.busy = False
         seam.interest(self.stream, seam.READ)
-        have = self._fetch()
-        rx = self.server.rx
-        adu = tcp.adu_length(rx, 0, have)
         if code:
-            sent = self._exception(0, rx[7], code)
+            sent = self._exception(pending, 0, pending[7], code)
         else:
-            out = self.server.out
-            out[7 : 4 + n] = frame[at + 1 : at + n - 2]
-            sent = self._reply(0, n - 3)
-        if self.closed:
-            return
-        if sent:
-            self._serve(adu, have)
-        else:
-            self._keep(adu, have)
+            self.server.out[7 : 4 + n] = frame[at + 1 : at + n - 2]
+            sent = self._reply(pending, 0, n - 3)
+        if sent and self._left_size:
+            self._serve(0, self._fetch())
 
     def _malformed(self, at):
         rx = self.server.rx
