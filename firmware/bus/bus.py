@@ -101,9 +101,10 @@ class Bus:
     def cached(self, unit, function, first, count):
         """The Block of the meter with that unit from which a read may be answered, or None. Allocates nothing."""
         meter = self.by_unit.get(unit)
-        if meter is None:
+        block = None if meter is None else meter.find(function, first, count)
+        if block is None or seam.ticks_diff(seam.ticks_ms(), block.fresh_until_ms) > 0:
             return None
-        return meter.find(function, first, count, seam.ticks_ms(), seam.ticks_diff)
+        return block
 
     def waiting(self):
         """How many requests wait."""
@@ -326,18 +327,23 @@ class Bus:
         """The end of a client's request, to it and to those who asked the same while it was on the wire."""
         is_wanted = self._current is request
         self._current = None
-        code, frame, at, n = OK, b"", 0, 0
-        if result == ANSWERED:
-            frame, at, n = self.wire.view, self.wire.at, self.wire.n
-        else:
-            code = pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED
         if request.reads and self._queue:
-            for other in self._queue[:]:
-                if other.reads and other.equals(request):
-                    self._queue.remove(other)
-                    other.tell(code, frame, at, n)
+            self._tell_equals(request, result)
         if is_wanted:
-            request.tell(code, frame, at, n)
+            self._tell(request, result)
+
+    def _tell_equals(self, request, result):
+        for other in self._queue[:]:
+            if other.reads and other.equals(request):
+                self._queue.remove(other)
+                self._tell(other, result)
+
+    def _tell(self, request, result):
+        if result == ANSWERED:
+            wire = self.wire
+            request.tell(OK, wire.view, wire.at, wire.n)
+        else:
+            request.tell(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
 
     def _end_poll(self, poll, block, result):
         """The end of the poller's request: its answer into the block."""
@@ -377,11 +383,13 @@ class Bus:
         if meter.failures < _QUARANTINE_AFTER:
             meter.state = FAILING
         elif meter.state != QUARANTINED:
-            self._events.add(
-                "bus", "meter %s (unit %d): %s, quarantined" % (meter.name, meter.unit, self.fault_text(meter))
-            )
-            meter.state = QUARANTINED
-            self.poller.reschedule(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
+            self._quarantine(meter)
+
+    def _quarantine(self, meter):
+        reason = self.fault_text(meter)
+        self._events.add("bus", "meter %s (unit %d): %s, quarantined" % (meter.name, meter.unit, reason))
+        meter.state = QUARANTINED
+        self.poller.reschedule(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
 
     def _note_answer(self, meter):
         wire = self.wire

@@ -2,7 +2,8 @@
 
 from micropython import const
 
-from modbus import pdu, rtu
+from modbus.pdu import is_read
+from modbus.rtu import build, close
 
 OK = const(0)
 _AROUND = const(3)  # unit and CRC
@@ -25,10 +26,10 @@ class Request:
     def fill(self, unit, buf, at, n):
         """Takes the PDU buf[at:at+n] for `unit`; n is at most 253."""
         self.unit = unit
-        self.reads = pdu.is_read(buf, at, n)
+        self.reads = is_read(buf, at, n)
         if len(self.frame) < n + _AROUND:
             self.frame = bytearray(n + _AROUND)
-        self.length = rtu.build(self.frame, unit, buf, at, n)
+        self.length = build(self.frame, unit, buf, at, n)
 
     def fill_read(self, unit, function, first, count):
         """A read of registers or bits (functions 1 to 4)."""
@@ -41,7 +42,7 @@ class Request:
         frame[3] = first & 0xFF
         frame[4] = count >> 8
         frame[5] = count & 0xFF
-        self.length = rtu.close(frame, 6)
+        self.length = close(frame, 6)
 
     def equals(self, other):
         """Whether both ask the very same."""

@@ -14,6 +14,7 @@ from micropython import const
 from firmware.bus.late import begins
 from firmware.net import seam
 from modbus import rtu
+from modbus.rtu import find_answer
 
 ANSWERED = const(0)
 TIMED_OUT = const(1)
@@ -23,6 +24,7 @@ LINE_DOWN = const(3)
 _BUFFER = const(2 * 256)  # an echo or a foreign frame, and the answer behind it
 _CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: silence is counted in these, also at 8N1
 _GAP_FAST_US = const(1750)  # 2.5.1.1: fixed above 19200 baud
+_ANSWER_MIN = const(4)  # unit, function, CRC
 _LAST = const(4)  # bytes of an answer that are watched coming: the silence after them is counted from the last one
 _REST_MIN_MS = const(3)  # for less it is not worth it to look away
 
@@ -75,7 +77,7 @@ class Transaction:
     def on_ready(self, events):
         """Bytes have come. The task is woken only when they may be a whole answer, or are the first."""
         end = self._end if self._request is not None else 0
-        got = self._line.receive(self.rx, end)
+        got = self._line.receive(self.view, end)
         self._quiet_since_us = seam.ticks_us()
         if self._request is None:
             self.counters.stale_bytes += got
@@ -227,33 +229,41 @@ class Transaction:
         self._request = None
         self._look_again()
         if result == ANSWERED:
-            counters = self.counters
-            counters.answered += 1
+            self.counters.answered += 1
             self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
-            counters.answer_times.add(self.answer_ms)
-        elif result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]:
+            self.counters.answer_times.add(self.answer_ms)
+            if not len(self._late):
+                return
+        self._expect_late(request, length, timeout_ms, result)
+
+    def _expect_late(self, request, length, timeout_ms, result):
+        if result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]:
             # A damaged answer is an answer: nothing more will come. The request's own echo is none.
             if not begins(self.rx, request, length):
                 return
-        if result != ANSWERED or len(self._late):
-            self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
+        self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
+
+    # The way of an answer that comes as it should: in functions whose frames have at most 11 words, which MicroPython
+    # keeps off the heap.
 
     def _found(self, silent):
         """Whether an answer is in what has come; sets at and n."""
-        end = self._end
-        if end < 4:
+        if self._end < (self._request_length if self._echo else _ANSWER_MIN):
             return False
-        begin = 0
-        if self._echo:
-            if end < self._request_length:
-                return False
-            begin = self._echo_end()
-        place = rtu.find_answer(self.rx, end, self._request, self._request_length, silent, begin)
+        begin = self._echo_end() if self._echo else 0
+        place = self._find(silent, begin)
         if not place:
             return False
-        counters = self.counters
         self.at = place >> 16
         self.n = place & 0xFFFF
+        self._count_answer(begin)
+        return True
+
+    def _find(self, silent, begin):
+        return find_answer(self.rx, self._end, self._request, self._request_length, silent, begin)
+
+    def _count_answer(self, begin):
+        counters = self.counters
         counters.noise_bytes += self.at
         if begin:
             counters.noise_bytes -= self._request_length
@@ -261,7 +271,6 @@ class Transaction:
         if self.rx[self.at + 1] & 0x80:
             counters.exceptions += 1
             counters.add_exception(0, self.rx[self.at + 2])
-        return True
 
     def _echo_end(self):
         """Where the request's own echo ends in what has come, 0 without one. A stray byte may be before it; and whoever

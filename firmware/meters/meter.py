@@ -31,7 +31,7 @@ class Meter:
         self.profile_name = config["profile"]
         self.profile = profile
         self.ratios = ratios
-        self.blocks = [Block(*read) for read in profile.plan]
+        self.blocks = [Block(read) for read in profile.plan]
         self.state = UNKNOWN
         self.requests = 0
         self.timeouts = 0
@@ -46,11 +46,14 @@ class Meter:
         """The permanent id of point `i` of the profile."""
         return self.slot << 8 | self.profile.numbers[i]
 
-    def find(self, function, first, count, now_ms, ticks_diff):
-        """The block from which that read may be answered now (ticks), or None."""
-        for block in self.blocks:
-            if block.holds(function, first, count) and block.is_fresh(now_ms, ticks_diff):
-                return block
+    def find(self, function, first, count):
+        """The block that holds those registers and may answer for them, up to its fresh_until_ms; or None."""
+        # No `for`, so that the frame has at most 11 words, which MicroPython keeps off the heap.
+        k = len(self.blocks)
+        while k:
+            k -= 1
+            if self.blocks[k].may_answer(function, first, count):
+                return self.blocks[k]
         return None
 
     def purge(self):

@@ -44,10 +44,18 @@ class _Reactor(core.IOQueue):
         # A bound method is made anew, in the heap, each time that it is looked up.
         self._wait = self.poller.ipoll
         self._first_task = core._task_queue.peek
+        self._dt = 0
+        self._turns = self._turn()
 
     def wait_io_event(self, dt):
         """Calls the owners of streams that are ready until a task of the loop is due: for a request and its answer
         nothing else of the loop is run."""
+        self._dt = dt
+        next(self._turns)
+
+    def _turn(self):
+        """Does so each time that it is resumed. A generator, for the frame of a function of this size would be made
+        anew in the heap each time that it is called."""
         streams = self.streams
         owners = self.owners
         wait = self._wait
@@ -56,7 +64,7 @@ class _Reactor(core.IOQueue):
             listeners = self.listeners
             self.changed = False
             accepting = 0
-            for stream, events in wait(dt):
+            for stream, events in wait(self._dt):
                 if self.map and id(stream) in self.map:
                     self._wake_task(stream, events)
                     continue
@@ -81,11 +89,10 @@ class _Reactor(core.IOQueue):
                         except Exception as error:
                             _tell(owner, error)
             task = first_task()
-            if task is None:
-                return
-            dt = ticks_diff(task.ph_key, ticks_ms())
-            if dt <= 0:
-                return
+            if task is not None:
+                self._dt = ticks_diff(task.ph_key, ticks_ms())
+            if task is None or self._dt <= 0:
+                yield
 
     def _wake_task(self, stream, events):
         waiting = self.map[id(stream)]

@@ -15,7 +15,7 @@ from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.counters import Counters
 from firmware.services.modbus_tcp.server import ModbusConnection, ModbusServer
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, is_good, registers, store
+from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers, store
 
 CONFIG = config.default()["modbus"] | {"port": 0}
 
@@ -55,7 +55,7 @@ class FakeBus:
 
     def cached(self, unit, function, first, count):
         for block_unit, block in self.blocks:
-            if block_unit == unit and block.holds(function, first, count) and is_good(block):
+            if block_unit == unit and block.may_answer(function, first, count):
                 return block
         return None
 
@@ -512,7 +512,7 @@ def test_every_function_that_only_reads_is_passed_on(make, pdu):
 
 
 def block(function=4, first=100, count=10):
-    made = Block(function, first, count)
+    made = Block((function, first, count))
     store(made, bytes((17 * k + 3) & 0xFF for k in range(2 * count)))
     return made
 

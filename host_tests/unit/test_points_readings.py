@@ -130,11 +130,10 @@ def test_a_block_answers_for_its_own_registers_until_they_are_too_old():
     meter = make_meter()
     meter.blocks[1].store(b"\x01\x02\x03\x04", 0, 5000, 1)
     find = meter.find
-    assert find(4, 500, 2, 5000, ticks_diff) is find(4, 501, 1, 5000, ticks_diff) is meter.blocks[1]
-    assert find(4, 500, 2, 5001, ticks_diff) is None, "too old"
-    assert find(3, 500, 2, 5000, ticks_diff) is None, "another function"
-    assert find(4, 499, 2, 5000, ticks_diff) is find(4, 501, 2, 5000, ticks_diff) is None, "not all of it"
-    assert find(4, 0, 1, 5000, ticks_diff) is None, "never read"
+    assert find(4, 500, 2) is find(4, 501, 1) is meter.blocks[1]
+    assert find(3, 500, 2) is None, "another function"
+    assert find(4, 499, 2) is find(4, 501, 2) is None, "not all of it"
+    assert find(4, 0, 1) is None, "never read"
     out = bytearray(b".....")
     meter.blocks[1].copy_to(out, 2, 501, 1)
     assert out == b"..\x03\x04."
@@ -142,13 +141,14 @@ def test_a_block_answers_for_its_own_registers_until_they_are_too_old():
     assert is_good(meter.blocks[1])
     meter.expire(5001, ticks_diff)
     assert not is_good(meter.blocks[1])
+    assert find(4, 500, 2) is None, "too old"
 
 
 @pytest.mark.parametrize(
     ("first", "count", "is_left"), [(9, 1, True), (9, 2, False), (13, 1, False), (14, 1, True), (0, 0x10000, False)]
 )
 def test_what_is_written_may_not_answer_any_more(first, count, is_left):
-    block = Block(4, 10, 4)
+    block = Block((4, 10, 4))
     block.store(bytes(8), 0, 5000, 1)
     block.written(first, count)
     assert is_good(block) == is_left

@@ -119,14 +119,14 @@ def test_a_ledger_that_differs_from_the_truth_is_found(server):
 def test_an_answer_with_another_transaction_id_is_found(server, monkeypatch):
     from firmware.services.modbus_tcp import server as module
 
-    real = module.tcp.head
+    real = module.head
 
     def head(out, rx, at, length):
         n = real(out, rx, at, length)
         out[1] = (out[1] + 1) & 0xFF
         return n
 
-    monkeypatch.setattr(module.tcp, "head", head)
+    monkeypatch.setattr(module, "head", head)
     must_find("answers transaction")
 
 
@@ -171,7 +171,7 @@ def test_an_answer_that_is_too_old_is_found(monkeypatch):
 
     def cached(self, unit, function, first, count):
         meter = self.by_unit.get(unit)
-        return None if meter is None else meter.find(function, first, count, 0, lambda end, start: 0)
+        return None if meter is None else meter.find(function, first, count)
 
     async def scenario(world):
         pollers = await crowd(world, 2, period_s=2.0)

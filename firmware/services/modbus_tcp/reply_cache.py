@@ -46,7 +46,7 @@ class Reply:
 
 
 # Of a connection that has not repeated anything: equals no request.
-NONE = Reply(b"", 0, Block(0, 0, 0), 0, 0)
+NONE = Reply(b"", 0, Block((0, 0, 0)), 0, 0)
 
 
 class Replies:

@@ -19,6 +19,7 @@ from firmware.net.listener import Connection, Listener
 from firmware.net.seam import ticks_diff, ticks_ms
 from firmware.services.modbus_tcp import reply_cache
 from modbus import pdu, tcp
+from modbus.tcp import head
 
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
@@ -188,8 +189,7 @@ class ModbusConnection(Connection):
                     return
                 break
             if tcp.protocol_id(rx, at):
-                self.server.counters.discarded += 1
-                self.events.add("modbus", "ADU with protocol id %d discarded" % tcp.protocol_id(rx, at))
+                self._discard(at)
                 at += n
                 continue
             if not self._answer(at, n):
@@ -233,7 +233,7 @@ class ModbusConnection(Connection):
                 out[8] = 2 * count
                 block.copy_to(out, 9, first, count)
                 if not at:
-                    server.replies.keep(out, tcp.head(out, rx, at, 2 + 2 * count), block, first, count)
+                    server.replies.keep(out, head(out, rx, at, 2 + 2 * count), block, first, count)
                 return self._reply(rx, at, 2 + 2 * count)
         elif not self.may_write and not pdu.is_read(rx, start, length):
             return self._exception(rx, at, function, pdu.ILLEGAL_FUNCTION)
@@ -270,33 +270,43 @@ class ModbusConnection(Connection):
         return self._reply(rx, at, echoed)
 
     def _exception(self, source, at, function, code):
+        return self._reply(source, at, self._put_exception(function, code))
+
+    # From here to on_answer() the frames have at most 11 words, which MicroPython keeps off the heap.
+
+    def _put_exception(self, function, code):
         out = self.server.out
         out[7] = function | 0x80
         out[8] = code
-        return self._reply(source, at, 2)
+        return 2
 
     def _reply(self, source, at, length):
         """Sends the PDU of that length in out[7:] as the reply to the request at source[at:]."""
-        server = self.server
-        if server.out[7] & 0x80:
-            server.counters.exceptions += 1
-        server.budget.served(self.slot)
-        return self.send(server.out, tcp.head(server.out, source, at, length))
+        out = self.server.out
+        if out[7] & 0x80:
+            self._counters.exceptions += 1
+        self.budget.served(self.slot)
+        size = head(out, source, at, length)
+        return self.send(out, size)
 
     def on_answer(self, code, frame, at, n):
         """The end of the request on the bus (firmware.bus.Request)."""
-        pending = self._pending
-        self._pending = _NOTHING
         self.bus = None
         self.slot.busy = False
         seam.interest(self.stream, seam.READ)
-        if code:
-            sent = self._exception(pending, 0, pending[7], code)
-        else:
-            self.server.out[7 : 4 + n] = frame[at + 1 : at + n - 2]
-            sent = self._reply(pending, 0, n - 3)
-        if sent and self._left_size:
+        size = self._put_exception(self._pending[7], code) if code else self._put_answer(frame, at, n)
+        if self._reply(self._pending, 0, size) and self._left_size:
             self._serve(0, self._fetch())
+
+    def _put_answer(self, frame, at, n):
+        """The PDU of a frame: all but unit and CRC."""
+        self.server.out[7 : 4 + n] = frame[at + 1 : at + n - 2]
+        return n - 3
+
+    def _discard(self, at):
+        server = self.server
+        server.counters.discarded += 1
+        self.events.add("modbus", "ADU with protocol id %d discarded" % tcp.protocol_id(server.rx, at))
 
     def _malformed(self, at):
         rx = self.server.rx
