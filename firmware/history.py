@@ -28,7 +28,7 @@ class History:
         self.rows = bytearray()  # two for each point: index of its meter, index of the point in the profile
         for number in WANTED:
             for k, meter in enumerate(meters):
-                i = meter.profile.numbers.find(bytes((number,)))
+                i = meter.profile.index_of(number)
                 if i >= 0 and len(self) < _POINTS_MAX:
                     self.rows.extend(bytes((k, i)))
         points = max(len(self), 1)

@@ -18,7 +18,8 @@ A board module has a class Board with:
     crashed(error)              the firmware ended by an exception: a device says so, waits 10 s for Ctrl-C and restarts
 A Line is one RS-485 side:
     stream                      what the loop polls for input
-    receive(buf, at) -> n       moves what has come to buf[at:], as far as it fits; OSError when the device is gone
+    receive(view, at) -> n      moves what has come to view[at:], a memoryview, as far as it fits; OSError when the
+                                device is gone
     discard() -> n              throws away what has come
     send(buf, n)                turns the direction pin and starts sending buf[:n] (n <= 256, fits the driver's buffer)
     finish()                    waits (a few character times at most) until the last bit is out, and turns back

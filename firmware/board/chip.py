@@ -40,12 +40,12 @@ class Line:
             txbuf=_BUFFER, rxbuf=_BUFFER, timeout=0, timeout_char=0,
         )  # fmt: skip
 
-    def receive(self, buf, at):
+    def receive(self, view, at):
         # Never more than is there: the RP2040 waits timeout_char for each byte that it is asked for in vain.
-        n = min(self._uart.any(), len(buf) - at)
+        n = min(self._uart.any(), len(view) - at)
         if not n:
             return 0
-        return self._uart.readinto(memoryview(buf)[at : at + n]) or 0
+        return (self._uart.readinto(view[at : at + n]) if at else self._uart.readinto(view, n)) or 0
 
     def discard(self):
         total = 0

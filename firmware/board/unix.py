@@ -104,8 +104,8 @@ class Line:
         self.stream = _open(path, config["baud"], config["framing"])
         self._scratch = bytearray(64)
 
-    def receive(self, buf, at):
-        n = self.stream.readinto(memoryview(buf)[at:])
+    def receive(self, view, at):
+        n = self.stream.readinto(view[at:])
         if n == 0:
             raise OSError(errno.EIO)  # hung up: the device was unplugged, or the pty has no other end
         return n or 0

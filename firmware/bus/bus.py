@@ -12,10 +12,12 @@ that it costs the others nothing.
 
 from micropython import const
 
-from firmware.bus import OK, Request, tally, transaction
+from firmware.bus.bus_stats import AnswerTimes, BusStats
 from firmware.bus.late import Late
 from firmware.bus.poller import PROBE_FIRST_MS, Poller
-from firmware.meters import points
+from firmware.bus.request import OK, Request
+from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
+from firmware.meters.meter import FAILING, ONLINE, QUARANTINED
 from firmware.net import seam
 from modbus import pdu, rtu
 
@@ -27,53 +29,50 @@ _IN_A_ROW = const(8)  # clients before a poll that is due
 _CALIBRATED_AFTER = const(20)  # answers
 _CALIBRATED_MIN_MS = const(100)
 _LOAD_S = const(60)
-_HELD_MS = const(1000)
-_RESULT = const(0x0F)  # of Meter.trouble
-_REASON = const(4)  # its bits in front of which there is the reason
-# Of Meter.count(), as in firmware.meters.points; a unit test compares them.
-_REQUESTS = const(4)
-_TIMEOUTS = const(5)
-_ERRORS = const(6)
-_EXCEPTIONS = const(7)
+_PAUSED_MS = const(1000)
 _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
 
 
 class Bus:
-    """`open_line()` opens the serial line or raises OSError; `meters` are those on this bus."""
+    """`open_line(config)` opens the serial line or raises OSError; `meters` are those on this bus."""
 
     def __init__(self, number, config, open_line, meters, events, uptime_s):
         self.number = number
         self.config = config
         self.meters = meters
         self.by_unit = {meter.unit: meter for meter in meters}
-        self.counters = transaction.Counters()
+        self.counters = BusStats()
         self.poller = Poller(meters)
         self.wire = None
         self.line_error = None
         self.load_percent = 0  # of the last minute
-        self.held = False
-        self.resting = False  # while it is held: no transaction is under way
-        self.guest = None  # who has the line to himself (firmware.bus.scan)
+        self.guest = None  # who has the line to himself (lease_line)
         self._open_line = open_line
         self._events = events
         self._uptime_s = uptime_s
         self._late = Late()
         self._queue = []
-        self._current = None
+        self._held_ms = 0  # for how long all in the queue are held up
+        self._current = None  # the client's request on the wire
+        self._poll = Request(None)
         self._waker = seam.Waker()
         self._in_a_row = 0
         self._seconds = 0
-        self._busy_mark = 0
-        self._frame = bytearray(8)  # the poller's request: every read of registers has 8 bytes
+        self._busy_mark_ms = 0
+        self._paused = False
+        self._on_rest = None
+        self._under_way = False  # a transaction, or a guest's visit
+        for meter in meters:
+            meter.answer_times = AnswerTimes()
 
     # -- for services
 
     def submit(self, request):
-        """Takes a filled Request. 0 when its owner will be told the end, else the exception code that is the end."""
+        """Takes a filled Request. OK when its owner will be told the end, else the exception code that is the end."""
         if self.wire is None and self.line_error is not None:
             return pdu.GATEWAY_PATH_UNAVAILABLE
         meter = self.by_unit.get(request.unit)
-        if meter is not None and meter.state == points.QUARANTINED:
+        if meter is not None and meter.state == QUARANTINED:
             return pdu.GATEWAY_TARGET_FAILED
         if len(self._queue) >= _QUEUE_MAX or self.guest is not None:
             return pdu.SERVER_DEVICE_BUSY
@@ -100,74 +99,143 @@ class Bus:
             self._queue.remove(request)
 
     def cached(self, unit, function, first, count):
-        """Where in the meter of that unit (`by_unit`) the registers are that may answer a read, as Meter.holds() gives
-        it; -1 when none may. Allocates nothing."""
+        """The Block of the meter with that unit from which a read may be answered, or None. Allocates nothing."""
         meter = self.by_unit.get(unit)
-        if meter is None:
-            return -1
-        place = meter.holds(function, first, count)
-        if place >= 0 and seam.ticks_diff(seam.ticks_ms(), meter.words[place >> 16]) > 0:
-            return -1
-        return place
-
-    def tallied(self, words, unit):
-        """((shortest, mean, longest) answer time in ms or None, [(code, times)] of the exceptions) of a meter, or with
-        the tally of the counters and unit 0 of the whole bus."""
-        return tally.times_ms(words), tally.exceptions(self.counters.codes, unit)
+        block = None if meter is None else meter.find(function, first, count)
+        if block is None or seam.ticks_diff(seam.ticks_ms(), block.fresh_until_ms) > 0:
+            return None
+        return block
 
     def waiting(self):
+        """How many requests wait."""
         return len(self._queue)
 
-    # -- the task
+    def answer_times_ms(self, meter=None):
+        """(shortest, mean, longest) answer time of a meter of this bus, or of the whole bus; None without answers."""
+        return (self.counters if meter is None else meter).answer_times.summary_ms()
 
-    async def run(self):
-        """Serves the bus for ever."""
-        while True:
-            if self.held:
-                self.resting = True
-                await self._waker.wait_ms(_HELD_MS)
-                continue
-            self.resting = False
-            if self.wire is None and not self._open():
-                self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
-                await seam.sleep_ms(_REOPEN_MS)
-                continue
-            if self.guest is not None:
-                await self._host(self.guest)
-                continue
-            k = self.poller.due()
-            wait_ms = _IDLE_MS if k < 0 else seam.ticks_diff(self.poller.due_ms(k), seam.ticks_ms())
-            # A poll that was held up goes first, or the next request that fails would hold it up again.
-            before = wait_ms <= 0 and (self._in_a_row >= _IN_A_ROW or self.poller.held_ms(k) > 0)
-            request, held_ms = (None, 0) if before else self._next()
-            if request is not None:
-                self._in_a_row += 1
-                await self._serve(request)
-                continue
-            self._in_a_row = 0
-            if wait_ms > 0:
-                await self._waker.wait_ms(min(wait_ms, held_ms))
-            else:
-                await self._poll(k)
+    def exceptions(self, meter=None):
+        """[(code, times)] of the exceptions that a meter of this bus has given, or all on it."""
+        return self.counters.exceptions_of(0 if meter is None else meter.unit)
+
+    @staticmethod
+    def fault_text(meter):
+        """What is wrong with the meter, as a text; "" when nothing is."""
+        if meter.last_result == WRONG:
+            return "wrong answers (%s)" % rtu.REASONS[meter.last_reason]
+        return "silent" if meter.last_result == TIMED_OUT else ""
+
+    @staticmethod
+    def timeout_ms(meter):
+        """With auto_timeout three times the longest answer, once there were enough; at first, and after a failure, what
+        is configured."""
+        times = meter.answer_times
+        if meter.auto_timeout and not meter.failures and times.count >= _CALIBRATED_AFTER:
+            return min(max(3 * times.max_ms, _CALIBRATED_MIN_MS), meter.timeout_ms)
+        return meter.timeout_ms
+
+    # -- for Buses
+
+    @property
+    def resting(self):
+        """Whether it is paused and no transaction is under way."""
+        return self._paused and not self._under_way
+
+    def pause(self, on_rest):
+        """Begins no other transaction. on_rest() is called once, when none is under way: perhaps at once."""
+        self._paused = True
+        if self._under_way:
+            self._on_rest = on_rest
+        else:
+            on_rest()
+
+    def resume(self):
+        """Goes on; on_rest() is not called any more."""
+        self._paused = False
+        self._on_rest = None
+        self._waker.wake()
+
+    def lease_line(self, user):
+        """Gives the line to `user` once the transaction under way has ended: polling pauses, clients get 06, until
+        `await user.run(open_line)` ends. False when somebody has it already."""
+        if self.guest is not None:
+            return False
+        self.guest = user
+        self._waker.wake()
+        return True
+
+    def expire(self):
+        """Once a second: what is too old may not answer any more."""
+        self._seconds += 1
+        if self._seconds >= _LOAD_S:
+            busy_ms = self.counters.busy_ms - self._busy_mark_ms
+            self._busy_mark_ms = self.counters.busy_ms
+            self.load_percent = min(max(busy_ms, 0) // (10 * self._seconds), 100)
+            self._seconds = 0
+        now_ms = seam.ticks_ms()
+        for meter in self.meters:
+            meter.expire(now_ms, seam.ticks_diff)
 
     def close(self):
         if self.wire is not None:
             self.wire.close()
             self.wire = None
 
-    def hold(self, on):
-        """Lets the bus rest after the transaction under way (`resting` says when), or go on. Requests wait."""
-        self.held = on
-        self._waker.wake()
+    # -- the task
 
-    def invite(self, guest):
-        """Gives the line to `guest` once the transaction under way has ended: polling pauses, clients get 06, until
-        `await guest.run(open_line)` ends. False when somebody has it already."""
-        if self.guest is not None:
-            return False
-        self.guest = guest
-        self._waker.wake()
-        return True
+    async def run(self):
+        """Serves the bus for ever."""
+        while True:
+            if self._paused:
+                await self._waker.wait_ms(_PAUSED_MS)
+                continue
+            if self.wire is None and not self._open():
+                self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
+                await seam.sleep_ms(_REOPEN_MS)
+                continue
+            poll = self.poller.first_due()
+            wait_ms = _IDLE_MS if poll is None else seam.ticks_diff(poll.due_ms, seam.ticks_ms())
+            self._under_way = True
+            try:
+                if self.guest is not None:
+                    await self._host(self.guest)
+                    continue
+                # A poll that was held up goes first, or the next request that fails would hold it up again.
+                is_pressing = wait_ms <= 0 and (self._in_a_row >= _IN_A_ROW or poll.held_ms > 0)
+                request = None if is_pressing else self._next()
+                if request is not None:
+                    self._in_a_row += 1
+                    if self._begin(request):
+                        meter = self.by_unit.get(request.unit)
+                        # Only reads are repeated: a write may have been carried out although its answer was lost.
+                        retries = meter.retries if meter is not None and request.reads else 0
+                        self._end(request, await self._exchange(request, meter, retries))
+                    continue
+                self._in_a_row = 0
+                if wait_ms <= 0:
+                    meter = poll.meter
+                    block = poll.block
+                    request = self._poll
+                    request.fill_read(meter.unit, block.function, block.first, block.count)
+                    held_ms = self._late.left_ms(request.frame, request.length)
+                    if held_ms:
+                        poll.hold(held_ms)
+                        continue
+                    # A probe is not repeated: the meter is most likely still silent, and others wait.
+                    retries = 0 if meter.state == QUARANTINED else meter.retries
+                    self._end_poll(poll, block, await self._exchange(request, meter, retries))
+                    continue
+            finally:
+                self._rest()
+            await self._waker.wait_ms(min(wait_ms, self._held_ms))
+
+    def _rest(self):
+        """No transaction is under way."""
+        self._under_way = False
+        on_rest = self._on_rest
+        if on_rest is not None:
+            self._on_rest = None
+            on_rest()
 
     async def _host(self, guest):
         self._fail_all(pdu.SERVER_DEVICE_BUSY)
@@ -183,35 +251,22 @@ class Bus:
             self.guest = None
             self._events.add("bus", "bus %d: polling goes on" % self.number)
 
-    def expire(self):
-        """Once a second: what is too old may not answer any more."""
-        self._seconds += 1
-        if self._seconds >= _LOAD_S:
-            busy_ms = self.counters.busy_ms - self._busy_mark
-            self._busy_mark = self.counters.busy_ms
-            self.load_percent = min(max(busy_ms, 0) // (10 * self._seconds), 100)
-            self._seconds = 0
-        now = seam.ticks_ms()
-        for meter in self.meters:
-            meter.expire(now, seam.ticks_diff)
-
     def _next(self):
-        """(the client's request that goes next or None, how long those that wait are held up). A request is held up
-        while a late answer could be taken for its own; others overtake it."""
-        held_ms = _IDLE_MS
+        """The client's request that goes next, or None. A request is held up while a late answer could be taken for
+        its own; others overtake it. `_held_ms`: until when that is so for all."""
+        self._held_ms = _IDLE_MS
         for request in self._queue:
             left_ms = self._late.left_ms(request.frame, request.length)
             if not left_ms:
                 self._queue.remove(request)
-                return request, 0
-            held_ms = min(held_ms, left_ms)
-        return None, held_ms
+                return request
+            self._held_ms = min(self._held_ms, left_ms)
+        return None
 
     def _open(self):
         try:
-            self.wire = transaction.Transaction(
-                self._open_line(self.config), self.config, self.counters, self._late, self._events
-            )
+            line = self._open_line(self.config)
+            self.wire = Transaction(line, self.config, self.counters, self._late, self._events)
         except OSError as error:
             if self.line_error is None:
                 self._events.add("bus", "bus %d: cannot open %s: %r" % (self.number, self.config["uart"], error))
@@ -230,169 +285,127 @@ class Bus:
 
     def _fail_all(self, code):
         while self._queue:
-            _tell(self._queue.pop(0), code, b"", 0, 0)
+            self._queue.pop(0).tell(code)
 
-    async def _serve(self, request):
-        """A client's request: on the wire, and its end to whoever waits for it."""
-        if not request.unit:
-            await self._broadcast(request)
-            return
+    def _begin(self, request):
+        """A client's request is about to go out. False when it is not: since it came, its meter has been given up."""
         meter = self.by_unit.get(request.unit)
-        if meter is not None and meter.state == points.QUARANTINED:
-            _tell(request, pdu.GATEWAY_TARGET_FAILED, b"", 0, 0)  # since it came, the meter has been given up
-            return
-        if not request.reads and meter is not None:
-            _drop_written(meter, request.frame, request.length)
-        # Only reads are repeated: a write may have been carried out although its answer was lost.
-        retries = meter.retries if meter is not None and request.reads else 0
+        if meter is not None and meter.state == QUARANTINED:
+            request.tell(pdu.GATEWAY_TARGET_FAILED)
+            return False
+        if not request.reads:
+            for one in self.meters:
+                if one is meter or not request.unit:
+                    _drop_written(one, request.frame)
+        return True
+
+    async def _exchange(self, request, meter, retries):
+        """Request and answer on the wire, and what they say of the meter's state, if it is one of ours. Returns what
+        Transaction.exchange() does."""
+        slowest_ms = _TIMEOUT_MS if meter is None else meter.timeout_ms
         self._current = request
         try:
-            result = await self._exchange(request.frame, request.length, meter, retries)
+            while True:
+                timeout_ms = _TIMEOUT_MS if meter is None else self.timeout_ms(meter)
+                result = await self.wire.exchange(request.frame, request.length, timeout_ms, slowest_ms)
+                if result == LINE_DOWN:
+                    self._lost()
+                    return result
+                if result == ANSWERED or not retries:
+                    break
+                retries -= 1
+                self.counters.retries += 1
         except Exception:  # a fault of ours: its owner must not wait for ever; the supervisor tells the rest
-            _tell(request, pdu.SERVER_DEVICE_FAILURE, b"", 0, 0)
+            if self._current is request:
+                request.tell(pdu.SERVER_DEVICE_FAILURE)
             raise
-        still_wanted = self._current is request
-        self._current = None
         if meter is not None:
             self._note(meter, result)
-        if result == transaction.ANSWERED:
-            code, buf, at, n = OK, self.wire.rx, self.wire.at, self.wire.n
+        return result
+
+    def _end(self, request, result):
+        """The end of a client's request, to it and to those who asked the same while it was on the wire."""
+        is_wanted = self._current is request
+        self._current = None
+        if request.reads and self._queue:
+            self._tell_equals(request, result)
+        if is_wanted:
+            self._tell(request, result)
+
+    def _tell_equals(self, request, result):
+        for other in self._queue[:]:
+            if other.reads and other.equals(request):
+                self._queue.remove(other)
+                self._tell(other, result)
+
+    def _tell(self, request, result):
+        if result == ANSWERED:
+            wire = self.wire
+            request.tell(OK, wire.view, wire.at, wire.n)
         else:
-            lost = result == transaction.LINE_DOWN
-            code, buf, at, n = pdu.GATEWAY_PATH_UNAVAILABLE if lost else pdu.GATEWAY_TARGET_FAILED, b"", 0, 0
-        # Those who asked the same while it was on the wire share its end.
-        if request.reads:
-            for other in self._queue[:]:
-                if other.reads and other.equals(request):
-                    self._queue.remove(other)
-                    _tell(other, code, buf, at, n)
-        if still_wanted:
-            _tell(request, code, buf, at, n)
+            request.tell(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
 
-    async def _broadcast(self, request):
-        for meter in self.meters:
-            _drop_written(meter, request.frame, request.length)
-        if await self.wire.broadcast(request.frame, request.length) == transaction.LINE_DOWN:
-            self._lost()
-
-    async def _poll(self, k):
-        meter = self.meters[k]
-        block = self.poller.block(k)
-        function, first, count = meter.profile.plan[block]
-        frame = self._frame
-        frame[0] = meter.unit
-        frame[1] = function
-        frame[2] = first >> 8
-        frame[3] = first & 0xFF
-        frame[4] = count >> 8
-        frame[5] = count & 0xFF
-        length = rtu.close(frame, 6)
-        held_ms = self._late.left_ms(frame, length)
-        if held_ms:
-            self.poller.hold(k, held_ms)
-            return
-        # A probe is not repeated: the meter is most likely still silent, and others wait.
-        retries = 0 if meter.state == points.QUARANTINED else meter.retries
-        result = await self._exchange(frame, length, meter, retries)
-        self._note(meter, result)
-        answered = result == transaction.ANSWERED
-        if answered:
-            self._take(meter, block)
+    def _end_poll(self, poll, block, result):
+        """The end of the poller's request: its answer into the block."""
+        is_answered = result == ANSWERED
+        if not is_answered:
+            block.fail()
         else:
-            meter.fail(block)
-        self.poller.done(k, answered)
-
-    def _take(self, meter, block):
-        """The poller's answer into its block."""
-        wire = self.wire
-        if wire.rx[wire.at + 1] & 0x80:
-            code = wire.rx[wire.at + 2]
-            if meter.refuse(block, code):
-                function, first, count = meter.profile.plan[block]
-                self._events.add(
-                    "bus", "meter %s refuses registers %d to %d of function %d: exception %d"
-                    % (meter.name, first, first + count - 1, function, code)
-                )  # fmt: skip
-            return
-        until_ms = seam.ticks_add(seam.ticks_ms(), meter.max_age_ms)
-        meter.take(block, wire.rx, wire.at + 3, until_ms, self._uptime_s())
-
-    async def _exchange(self, frame, length, meter, retries):
-        slowest_ms = _TIMEOUT_MS if meter is None else meter.timeout_ms
-        while True:
-            timeout_ms = _TIMEOUT_MS if meter is None else self.timeout_ms(meter)
-            result = await self.wire.exchange(frame, length, timeout_ms, slowest_ms)
-            if result == transaction.LINE_DOWN:
-                self._lost()
-                return result
-            if result == transaction.ANSWERED or not retries:
-                return result
-            retries -= 1
-            self.counters.retries += 1
-
-    @staticmethod
-    def why(meter):
-        """What is wrong with the meter, as a text; "" when nothing is."""
-        if meter.trouble & _RESULT == transaction.WRONG:
-            return "wrong answers (%s)" % rtu.REASONS[meter.trouble >> _REASON]
-        return "silent" if meter.trouble == transaction.TIMED_OUT else ""
-
-    @staticmethod
-    def timeout_ms(meter):
-        """With auto_timeout three times the longest answer, once there were enough; at first, and after a failure, what
-        is configured."""
-        if meter.auto_timeout and not meter.failures and tally.answers(meter.words) >= _CALIBRATED_AFTER:
-            return min(max(3 * tally.longest_ms(meter.words), _CALIBRATED_MIN_MS), meter.timeout_ms)
-        return meter.timeout_ms
-
-    def _note(self, meter, result):
-        """What an exchange says of the meter's state. A line that is gone says nothing of it."""
-        if result == transaction.LINE_DOWN:
-            return
-        meter.count(_REQUESTS)
-        meter.trouble = result
-        if result == transaction.ANSWERED:
             wire = self.wire
             if wire.rx[wire.at + 1] & 0x80:
-                meter.count(_EXCEPTIONS)
-                tally.exception(self.counters.codes, meter.unit, wire.rx[wire.at + 2])
-            tally.answer(meter.words, wire.answer_ms)
-            meter.failures = 0
-            if meter.state != points.ONLINE:
-                self._events.add("bus", "meter %s (unit %d) answers" % (meter.name, meter.unit))
-                if meter.state == points.QUARANTINED:
-                    self.poller.hurry(meter, 0)
-                meter.state = points.ONLINE
+                self._refused(poll.meter, block, wire.rx[wire.at + 2])
+            else:
+                until_ms = seam.ticks_add(seam.ticks_ms(), poll.meter.max_age_ms)
+                block.store(wire.view, wire.at + 3, until_ms, self._uptime_s())
+        poll.done(is_answered)
+
+    def _refused(self, meter, block, code):
+        if block.refuse(code):
+            self._events.add(
+                "bus", "meter %s refuses registers %d to %d of function %d: exception %d"
+                % (meter.name, block.first, block.first + block.count - 1, block.function, code)
+            )  # fmt: skip
+
+    def _note(self, meter, result):
+        """What an exchange says of the meter's state."""
+        meter.requests += 1
+        meter.last_result = result
+        if result == ANSWERED:
+            self._note_answer(meter)
             return
-        if result == transaction.TIMED_OUT:
-            meter.count(_TIMEOUTS)
-        elif result == transaction.WRONG:
-            meter.count(_ERRORS)
-            meter.trouble |= self.wire.reason << _REASON
+        if result == TIMED_OUT:
+            meter.timeouts += 1
+        else:
+            meter.errors += 1
+            meter.last_reason = self.wire.reason
         meter.purge()
         meter.failures += 1
-        if meter.failures >= _QUARANTINE_AFTER:
-            if meter.state != points.QUARANTINED:
-                self._events.add(
-                    "bus", "meter %s (unit %d): %s, quarantined" % (meter.name, meter.unit, self.why(meter))
-                )
-                meter.state = points.QUARANTINED
-                self.poller.hurry(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
-        else:
-            meter.state = points.FAILING
+        if meter.failures < _QUARANTINE_AFTER:
+            meter.state = FAILING
+        elif meter.state != QUARANTINED:
+            self._quarantine(meter)
+
+    def _quarantine(self, meter):
+        reason = self.fault_text(meter)
+        self._events.add("bus", "meter %s (unit %d): %s, quarantined" % (meter.name, meter.unit, reason))
+        meter.state = QUARANTINED
+        self.poller.reschedule(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
+
+    def _note_answer(self, meter):
+        wire = self.wire
+        if wire.rx[wire.at + 1] & 0x80:
+            meter.exceptions += 1
+            self.counters.add_exception(meter.unit, wire.rx[wire.at + 2])
+        meter.answer_times.add(wire.answer_ms)
+        meter.failures = 0
+        if meter.state != ONLINE:
+            self._events.add("bus", "meter %s (unit %d) answers" % (meter.name, meter.unit))
+            if meter.state == QUARANTINED:
+                self.poller.reschedule(meter, 0)
+            meter.state = ONLINE
 
 
-def _tell(request, code, buf, at, n):
-    """The end of a request to its owner. An owner that cannot take it closes; nobody else suffers."""
-    if request.owner is None:
-        return
-    try:
-        request.owner.on_answer(code, buf, at, n)
-    except Exception as error:
-        request.owner.fail(error)
-
-
-def _drop_written(meter, frame, length):
+def _drop_written(meter, frame):
     """Takes what a write overlaps out of the cache; all of the meter's when it cannot be told what is written."""
     function = frame[1]
     first, count = 0, 0x10000
@@ -402,4 +415,4 @@ def _drop_written(meter, frame, length):
         first, count = frame[2] << 8 | frame[3], frame[4] << 8 | frame[5]
     elif function == 23:
         first, count = frame[6] << 8 | frame[7], frame[8] << 8 | frame[9]
-    meter.drop(first, count)
+    meter.written(first, count)

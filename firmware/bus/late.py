@@ -16,12 +16,21 @@ _MIN_MS = const(1000)
 _EVER_MS = const(40000)  # four times the longest time-out of the configuration
 
 
+class _Expected:
+    """The answer to `frame` may come until `until_ms` (ticks)."""
+
+    def __init__(self, frame, until_ms):
+        self.frame = frame
+        self.until_ms = until_ms
+        self.is_awaited = False  # somebody waits for its end
+
+
 class Late:
     def __init__(self):
-        self._entries = []  # [frame, until (ticks), somebody waits for its end]
+        self._expected = []
 
     def __len__(self):
-        return len(self._entries)
+        return len(self._expected)
 
     def expect(self, request, length, sent_ms, timeout_ms, answered):
         """Notes that an answer to request[:length] may still come, until four time-outs after `sent_ms`, its last bit.
@@ -29,21 +38,21 @@ class Late:
         first, and the one to this is still under way."""
         until_ms = seam.ticks_add(sent_ms, max(_TIMEOUTS * timeout_ms, _MIN_MS))
         if answered:
-            for entry in self._entries:
-                if same(entry[0], request, length):
-                    entry[1] = until_ms
+            for one in self._expected:
+                if same(one.frame, request, length):
+                    one.until_ms = until_ms
                     return
             return
-        if len(self._entries) == _MAX:
-            self._entries.pop(0)
-        self._entries.append([bytes(request[:length]), until_ms, False])
+        if len(self._expected) == _MAX:
+            self._expected.pop(0)
+        self._expected.append(_Expected(bytes(request[:length]), until_ms))
 
     def came(self, buf):
         """Bytes have come that nobody asked for: if they begin like an answer that was late, it is late no more, and
         this is True."""
-        for entry in self._entries:
-            if entry[0][0] == buf[0] and entry[0][1] == buf[1] & 0x7F:
-                self._entries.remove(entry)
+        for one in self._expected:
+            if one.frame[0] == buf[0] and one.frame[1] == buf[1] & 0x7F:
+                self._expected.remove(one)
                 return True
         return False
 
@@ -51,15 +60,18 @@ class Late:
         """For how long a late answer to another request could still pass for one to request[:length]: it has the
         same unit and function. 0 when none can. Once somebody has been held up, the request itself that he waits for
         is held up too: each answer to it would put the end off."""
+        return self._left_ms(request, length) if self._expected else 0
+
+    def _left_ms(self, request, length):
         most_ms = 0
-        for entry in self._entries[:]:
-            frame = entry[0]
-            left_ms = seam.ticks_diff(entry[1], seam.ticks_ms())
+        for one in self._expected[:]:
+            frame = one.frame
+            left_ms = seam.ticks_diff(one.until_ms, seam.ticks_ms())
             if left_ms <= 0 or left_ms > _EVER_MS:  # over; beyond ever when the ticks have wrapped since
-                self._entries.remove(entry)
+                self._expected.remove(one)
             elif frame[0] == request[0] and frame[1] == request[1]:
-                entry[2] = entry[2] or not same(frame, request, length)
-                if entry[2]:
+                one.is_awaited = one.is_awaited or not same(frame, request, length)
+                if one.is_awaited:
                     most_ms = max(most_ms, left_ms)
         return most_ms
 

@@ -5,111 +5,103 @@ than an interval is due at once, behind those that have waited longer: a bus tha
 serves all in turn, each equally late. Rounds that were missed are counted, and the interval that is kept is measured.
 """
 
-from array import array
-
 from micropython import const
 
-from firmware.meters import points
+from firmware.meters.meter import QUARANTINED
 from firmware.net.seam import ticks_add, ticks_diff, ticks_ms
 
 PROBE_FIRST_MS = const(2000)
 _PROBE_LAST_MS = const(60000)
-
-# The state of one meter's round, as numbers in Poller.rounds
-_DUE_MS = const(0)
-_BLOCK = const(1)  # the next one
-_HELD_MS = const(2)  # by which the due time was put off while a late answer might have come
-_PROBE_MS = const(3)
-_MISSED = const(4)
-_BEHIND_MS = const(5)  # of a round that is not missed as a whole yet
-_ENDED_MS = const(6)  # ticks of the end of the last round; -1: there is none
-_PERIOD_MS = const(7)  # from end to end, smoothed over eight rounds
-_ROUND = const(8)
 _MISSED_MAX = const(0x3FFFFFFF)
+_NONE = const(-1)
+
+
+class Round:
+    """The rounds of one meter: each block of it once."""
+
+    def __init__(self, meter):
+        self.meter = meter
+        self.due_ms = ticks_ms()
+        self.held_ms = 0  # by which the due time was put off while a late answer might have come
+        self.missed = 0  # rounds for which there was no time
+        self.actual_interval_ms = 0  # from end to end, smoothed over eight rounds
+        self._position = 0  # of the next block
+        self._probe_ms = PROBE_FIRST_MS
+        self._behind_ms = 0  # of a round that is not missed as a whole yet
+        self._ended_ms = _NONE  # ticks of the end of the last round
+
+    @property
+    def block(self):
+        """The one that is to be read next."""
+        return self.meter.blocks[self._position]
+
+    def begin(self, due_ms):
+        """The next round begins then, with the first block."""
+        self.due_ms = due_ms
+        self._position = self.held_ms = 0
+
+    def hold(self, held_ms):
+        """This round cannot go on for so long; others are not kept from theirs."""
+        now_ms = ticks_ms()
+        self.held_ms += ticks_diff(now_ms, self.due_ms) + held_ms
+        self.due_ms = ticks_add(now_ms, held_ms)
+
+    def done(self, is_answered):
+        """The block was asked for; `is_answered`: the meter said something right."""
+        meter = self.meter
+        now_ms = ticks_ms()
+        if meter.state == QUARANTINED:
+            self.begin(ticks_add(now_ms, self._probe_ms))
+            self.actual_interval_ms = 0
+            self._ended_ms = _NONE
+            self._probe_ms = min(2 * self._probe_ms, _PROBE_LAST_MS)
+            return
+        self._probe_ms = PROBE_FIRST_MS
+        self._position += 1
+        if is_answered and self._position < len(meter.blocks):
+            return  # the round goes on; its due time still stands and keeps it in front
+        if self._ended_ms != _NONE:
+            interval_ms = ticks_diff(now_ms, self._ended_ms)
+            smooth_ms = self.actual_interval_ms
+            self.actual_interval_ms += (interval_ms - smooth_ms) // 8 if smooth_ms else interval_ms
+        self._ended_ms = now_ms
+        self.begin(ticks_add(self.due_ms, meter.interval_ms - self.held_ms))
+        behind_ms = ticks_diff(now_ms, self.due_ms)
+        if behind_ms > 0:
+            behind_ms += self._behind_ms
+            self.missed = min(self.missed + behind_ms // meter.interval_ms, _MISSED_MAX)
+            self._behind_ms = behind_ms % meter.interval_ms
+            self.due_ms = now_ms
 
 
 class Poller:
-    """Plans the reads of `meters`, which are those of one bus. `k` is the number of one of them."""
+    """Plans the reads of `meters`, which are those of one bus."""
 
     def __init__(self, meters):
-        self.meters = meters
-        self.rounds = array("i", [ticks_ms(), 0, 0, PROBE_FIRST_MS, 0, 0, -1, 0] * len(meters))
+        self._rounds = [Round(meter) for meter in meters]
 
-    def due(self):
-        """The meter that is due first (earliest due time), or -1 without any."""
-        rounds = self.rounds
-        first = -1
-        for k in range(len(self.meters)):
-            if first < 0 or ticks_diff(rounds[_ROUND * k], rounds[_ROUND * first]) < 0:
-                first = k
+    def first_due(self):
+        """The Round that is due first, or None without any."""
+        first = None
+        for one in self._rounds:
+            if first is None or ticks_diff(one.due_ms, first.due_ms) < 0:
+                first = one
         return first
 
-    def due_ms(self, k):
-        """When (ticks)."""
-        return self.rounds[_ROUND * k + _DUE_MS]
+    def _of(self, meter):
+        for one in self._rounds:
+            if one.meter is meter:
+                return one
+        raise ValueError("meter %s is of another bus" % meter.name)
 
-    def held_ms(self, k):
-        """For how long it has been held up."""
-        return self.rounds[_ROUND * k + _HELD_MS]
-
-    def block(self, k):
-        """Which of its blocks is to be read."""
-        return self.rounds[_ROUND * k + _BLOCK]
-
-    def missed(self, k):
+    def missed(self, meter):
         """Rounds for which there was no time."""
-        return self.rounds[_ROUND * k + _MISSED]
+        return self._of(meter).missed
 
-    def kept_ms(self, k):
+    def actual_interval_ms(self, meter):
         """The interval that is kept; 0 before the second round."""
-        return self.rounds[_ROUND * k + _PERIOD_MS]
+        return self._of(meter).actual_interval_ms
 
-    def hold(self, k, held_ms):
-        """This round cannot go on for so long; others are not kept from theirs."""
-        now = ticks_ms()
-        rounds = self.rounds
-        at = _ROUND * k
-        rounds[at + _HELD_MS] += ticks_diff(now, rounds[at]) + held_ms
-        rounds[at] = ticks_add(now, held_ms)
-
-    def done(self, k, answered):
-        """A block of this round was asked for; `answered` says whether the meter said anything right."""
-        meter = self.meters[k]
-        rounds = self.rounds
-        at = _ROUND * k
-        now = ticks_ms()
-        if meter.state == points.QUARANTINED:
-            probe_ms = rounds[at + _PROBE_MS]
-            self._begin(at, ticks_add(now, probe_ms))
-            rounds[at + _PERIOD_MS] = 0
-            rounds[at + _ENDED_MS] = -1
-            rounds[at + _PROBE_MS] = min(2 * probe_ms, _PROBE_LAST_MS)
-            return
-        rounds[at + _PROBE_MS] = PROBE_FIRST_MS
-        rounds[at + _BLOCK] += 1
-        if answered and rounds[at + _BLOCK] < len(meter.profile.plan):
-            return  # the round goes on; its due time still stands and keeps it in front
-        if rounds[at + _ENDED_MS] >= 0:
-            period_ms = ticks_diff(now, rounds[at + _ENDED_MS])
-            smooth_ms = rounds[at + _PERIOD_MS]
-            rounds[at + _PERIOD_MS] += (period_ms - smooth_ms) // 8 if smooth_ms else period_ms
-        rounds[at + _ENDED_MS] = now
-        self._begin(at, ticks_add(rounds[at], meter.interval_ms - rounds[at + _HELD_MS]))
-        behind_ms = ticks_diff(now, rounds[at])
-        if behind_ms > 0:
-            behind_ms += rounds[at + _BEHIND_MS]
-            rounds[at + _MISSED] = min(rounds[at + _MISSED] + behind_ms // meter.interval_ms, _MISSED_MAX)
-            rounds[at + _BEHIND_MS] = behind_ms % meter.interval_ms
-            rounds[at] = now
-
-    def _begin(self, at, due_ms):
-        """The next round begins then, with the first block."""
-        rounds = self.rounds
-        rounds[at] = due_ms
-        rounds[at + _BLOCK] = rounds[at + _HELD_MS] = 0
-
-    def hurry(self, meter, in_ms):
+    def reschedule(self, meter, in_ms):
         """The meter's state has changed: it is asked next in `in_ms`, from its first block."""
-        for k in range(len(self.meters)):
-            if self.meters[k] is meter:
-                self._begin(_ROUND * k, ticks_add(ticks_ms(), in_ms))
+        self._of(meter).begin(ticks_add(ticks_ms(), in_ms))

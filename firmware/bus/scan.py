@@ -2,16 +2,16 @@
 
 A unit is there when it answers one read (function 3, register 0) with anything right, an exception included:
 Application Protocol 7 has a device say so when it does not know a function. What it is, its profile's signature tells,
-or nothing. A Scan is a guest of a Bus (Bus.invite), or runs alone (firmware.technician).
+or nothing. A Scan has a bus's line to itself (Bus.lease_line), or runs alone (firmware.technician).
 """
-
-import gc
 
 from micropython import const
 
-from firmware.bus import transaction
+from firmware.bus.bus_stats import BusStats
 from firmware.bus.late import Late
-from modbus import rtu
+from firmware.bus.request import Request
+from firmware.bus.transaction import ANSWERED, LINE_DOWN, Transaction
+from firmware.meters import recognise
 
 BAUDS = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 FRAMINGS = ("8N1", "8E1", "8O1", "8N2")
@@ -26,7 +26,6 @@ class Scan:
     framing, [names of profiles that fit])."""
 
     name = "a scan"
-    loaded = True  # its code is in the heap: see Searched
 
     def __init__(self, config, events, bauds=None, framings=None, first=1, last=247, timeout_ms=TIMEOUT_MS):
         """`config` is that of the bus, whose baud rate and framing are the default. Raises ValueError."""
@@ -50,9 +49,9 @@ class Scan:
         self.on_progress = None  # called after each question
         self._config = config
         self._events = events
-        self._counters = transaction.Counters()
+        self._counters = BusStats()
         self._late = Late()
-        self._frame = bytearray(8)
+        self._request = Request(None)
 
     def stop(self):
         """Ends after the question that is under way."""
@@ -60,7 +59,6 @@ class Scan:
 
     async def run(self, open_line):
         """Asks until the end or stop(). Raises OSError when the line cannot be opened."""
-        gc.collect()  # its own code has just come into the heap
         try:
             for baud in self.bauds:
                 for framing in self.framings:
@@ -75,7 +73,7 @@ class Scan:
         config = dict(self._config)
         config["baud"] = baud
         config["framing"] = framing
-        wire = transaction.Transaction(open_line(config), config, self._counters, self._late, _Silent())
+        wire = Transaction(open_line(config), config, self._counters, self._late, _Silent())
         try:
             for unit in range(self.first, self.last + 1):
                 if self.stopped:
@@ -100,18 +98,16 @@ class Scan:
 
     async def _identify(self, wire, unit):
         """The names of the profiles whose signature fits, those with the most tests first."""
-        from firmware.meters import recognise as signature
-
         read = {}
         fits = []
-        for name, tests in signature.candidates():
+        for name, tests in recognise.candidates():
             if self.stopped:
                 break
             for test in tests:
                 what = test[:3]
                 if what not in read:
                     read[what] = await self._read(wire, unit, *what)
-                if not signature.matches(test, read[what]):
+                if not recognise.matches(test, read[what]):
                     break
             else:
                 fits.append((-len(tests), name))
@@ -119,17 +115,12 @@ class Scan:
 
     async def _read(self, wire, unit, function, first, count):
         """The bytes of the registers, b"" for an exception, None when there is no (right) answer. Raises OSError."""
-        frame = self._frame
-        frame[0] = unit
-        frame[1] = function
-        frame[2] = first >> 8
-        frame[3] = first & 0xFF
-        frame[4] = 0
-        frame[5] = count
-        result = await wire.exchange(frame, rtu.close(frame, 6), self.timeout_ms)
-        if result == transaction.LINE_DOWN:
+        request = self._request
+        request.fill_read(unit, function, first, count)
+        result = await wire.exchange(request.frame, request.length, self.timeout_ms)
+        if result == LINE_DOWN:
             raise wire.line_error or OSError("the line is gone")
-        if result != transaction.ANSWERED:
+        if result != ANSWERED:
             return None
         if wire.rx[wire.at + 1] & 0x80:
             return b""

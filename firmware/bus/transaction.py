@@ -11,10 +11,10 @@ The line (firmware/board) offers: stream, receive(buf, at), discard(), send(buf,
 
 from micropython import const
 
-from firmware.bus import tally
 from firmware.bus.late import begins
 from firmware.net import seam
 from modbus import rtu
+from modbus.rtu import find_answer
 
 ANSWERED = const(0)
 TIMED_OUT = const(1)
@@ -23,30 +23,10 @@ LINE_DOWN = const(3)
 
 _BUFFER = const(2 * 256)  # an echo or a foreign frame, and the answer behind it
 _CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: silence is counted in these, also at 8N1
-_BUSY_MASK = const(0x3FFFFFFF)
 _GAP_FAST_US = const(1750)  # 2.5.1.1: fixed above 19200 baud
+_ANSWER_MIN = const(4)  # unit, function, CRC
 _LAST = const(4)  # bytes of an answer that are watched coming: the silence after them is counted from the last one
 _REST_MIN_MS = const(3)  # for less it is not worth it to look away
-
-
-class Counters:
-    """What happened on one bus since boot."""
-
-    def __init__(self):
-        self.sent = 0
-        self.answered = 0
-        self.timeouts = 0
-        self.retries = 0
-        self.exceptions = 0
-        self.crc = 0
-        self.foreign = 0  # whole frames that were not the answer: other unit, function, length or content
-        self.noise_bytes = 0  # in front of an answer
-        self.stale_bytes = 0  # in the receiver before a request was sent
-        self.busy_ms = 0  # time spent in transactions, gaps included; begins again at 0 after 12 days of it
-        self.echoes = 0  # of our own request, where the line repeats it
-        self.kinds = [0] * len(rtu.REASONS)  # of `crc` and `foreign`, by what was wrong
-        self.tally = tally.new()
-        self.codes = {}  # exceptions by unit and code (firmware.bus.tally)
 
 
 def gap_us(baud):
@@ -55,15 +35,17 @@ def gap_us(baud):
 
 
 class Transaction:
-    """The wire of one bus. After an exchange that ended ANSWERED the answer is rx[at:at+n] until the next one."""
+    """The wire of one bus. After an exchange that ended ANSWERED the answer is rx[at:at+n] until the next one; `view`
+    is a memoryview of rx, for slices without a copy."""
 
     def __init__(self, line, config, counters, late, events):
-        """`late` is the bus's Late. `config` is that of the bus: "baud"; "gap_ms", the least silence before a request
-        where some meter needs more than t3.5; "echo", whether the line repeats what is sent; "turnaround_ms" after a
-        broadcast."""
+        """`counters` are the bus's BusStats, `late` its Late. `config` is that of the bus: "baud"; "gap_ms", the least
+        silence before a request where some meter needs more than t3.5; "echo", whether the line repeats what is sent;
+        "turnaround_ms" after a broadcast."""
         baud = config["baud"]
         self.counters = counters
         self.rx = bytearray(_BUFFER)
+        self.view = memoryview(self.rx)
         self.at = 0
         self.n = 0
         self.line_error = None
@@ -87,13 +69,15 @@ class Transaction:
         self._request_length = 0
         self._sent_ms = 0
         self._still = False  # nothing comes: the next byte is worth a look
-        self._rest_ms = 0  # for which the line is not looked at, since the answer cannot be whole before
+        self._may_look_away = False  # once in an exchange
+        self._is_away = False  # the line is not looked at, since the answer cannot be whole yet
+        self._rest_ms = 0  # for how long, where nobody is there to be woken at the end
         seam.watch(line.stream, self)
 
     def on_ready(self, events):
         """Bytes have come. The task is woken only when they may be a whole answer, or are the first."""
         end = self._end if self._request is not None else 0
-        got = self._line.receive(self.rx, end)
+        got = self._line.receive(self.view, end)
         self._quiet_since_us = seam.ticks_us()
         if self._request is None:
             self.counters.stale_bytes += got
@@ -106,7 +90,7 @@ class Transaction:
             self._end = 0
             return
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
-        if length > end and not self._echo:
+        if length > end and self._may_look_away:
             self._look_away(length - end)
         if self._still or length < 0 or 0 < length <= end:
             self._still = False
@@ -114,13 +98,16 @@ class Transaction:
 
     def _look_away(self, rest):
         """`rest` bytes are missing from what looks like the answer: they come one to four at a time, and each time
-        would cost the loop as much as a client's request. Noise that looks like that puts the answer off by as much."""
+        would cost the loop as much as a client's request. Noise that looks like that puts the answer off by as much,
+        once."""
         rest_ms = (rest - _LAST) * self._character_us // 1000
         rx = self.rx
         if rest_ms >= _REST_MIN_MS and rx[0] == self._request[0] and rx[1] & 0x7F == self._request[1]:
-            self._rest_ms = rest_ms
+            self._may_look_away = False
+            self._is_away = True
             seam.interest(self._line.stream, 0)
-            self._waker.wake()
+            self._rest_ms = 0 if self._waker.wake_in(rest_ms) else rest_ms
+            self._still = False
 
     def fail(self, error):
         """The serial device is gone or broken; the bus opens it again."""
@@ -134,156 +121,156 @@ class Transaction:
             self._line.close()
             self._line = None
 
-    def _look(self):
+    def _look_again(self):
         """Ends what _look_away() has begun."""
-        if self._rest_ms:
-            self._rest_ms = 0
+        if self._is_away:
+            self._is_away = False
             if self._line is not None:
                 seam.interest(self._line.stream, seam.READ)
+
+    # One coroutine for all of it: each that is awaited is an object of its own in the heap.
 
     async def exchange(self, request, length, timeout_ms, slowest_ms=0):
         """Sends request[:length] and waits up to timeout_ms, counted from its last bit, for the answer. Returns
         ANSWERED, TIMED_OUT, WRONG or LINE_DOWN. Never two at once. A late answer is reckoned with for as long as if
         `slowest_ms` were the time-out, where that is more: one that was found by itself says when to give up, not how
-        slow the meter can be."""
+        slow the meter can be.
+
+        A request to unit 0 is a broadcast, which nobody answers (Serial Line V1.02, 2.1): it is ANSWERED once
+        everybody has had the turnaround time to carry it out."""
         assert self._request is None
-        counters = self.counters
         begin_ms = self._sent_ms = seam.ticks_ms()
         result = LINE_DOWN
         try:
-            while True:
-                left_ms = self._late.left_ms(request, length)
-                if not left_ms:
-                    break
-                await self._waker.wait_ms(left_ms)
-            if not await self._silence():
-                counters.noise_bytes += 1
-                return WRONG
+            left = self._late.left_ms(request, length)
+            while left:
+                await self._waker.wait_ms(left)
+                left = self._late.left_ms(request, length)
+            since_ms = seam.ticks_ms()
+            left = self._gap_left_us()
+            while left:
+                if seam.ticks_diff(seam.ticks_ms(), since_ms) > self._frame_ms + self._gap_us // 1000:
+                    self.counters.noise_bytes += 1
+                    return WRONG  # the line does not fall silent for the time of a frame
+                if left < 1000:
+                    seam.spin_us(left)
+                else:
+                    await seam.sleep_ms(left // 1000)
+                left = self._gap_left_us()
             if self._line is None:
                 return LINE_DOWN
-            counters.stale_bytes += self._line.discard()
-            self._end = 0
-            self._request = request
-            self._request_length = length
-            self._waker.clear()
-            await self._send(request, length)
-            result = await self._answer(timeout_ms)
+            self._send(request, length)
+            await seam.sleep_ms(length * self._character_us // 1000)
+            self._sent()
+            if not request[0]:
+                await seam.sleep_ms(self._turnaround_ms)
+                result = LINE_DOWN if self._line is None else ANSWERED
+                return result
+            # timeout_ms for the first bytes, and then as long as they keep coming, up to the time of a longest frame
+            since_ms = seam.ticks_ms()
+            is_flowing = False
+            while self._line is not None:
+                if self._is_away:
+                    if self._rest_ms:
+                        await seam.sleep_ms(self._rest_ms)
+                    self._look_again()
+                left = timeout_ms - seam.ticks_diff(seam.ticks_ms(), since_ms)
+                if left <= (-self._frame_ms if is_flowing else 0):
+                    break
+                end = self._end
+                # Once something came, the line falling silent means: look at it, it may end without telling its length.
+                self._still = not is_flowing
+                has_come = await self._waker.wait_ms(self._silence_ms if is_flowing else left)
+                has_come = has_come or self._end != end
+                if self._is_away:
+                    is_flowing = True
+                    continue
+                if (has_come or is_flowing) and self._found(not has_come):
+                    result = ANSWERED
+                    break
+                is_flowing = has_come
+            if result != ANSWERED and self._line is not None:
+                result = self._no_answer()
         except OSError as error:
             self.fail(error)
-            return LINE_DOWN
         finally:
-            if result == LINE_DOWN and self._request is not None:  # it may be on its way to the meter
-                self._late.expect(request, length, self._sent_ms, max(timeout_ms, slowest_ms), False)
-            self._request = None
-            self._look()
-            counters.busy_ms = counters.busy_ms + seam.ticks_diff(seam.ticks_ms(), begin_ms) & _BUSY_MASK
-        if result == ANSWERED:
-            counters.answered += 1
-            self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
-            tally.answer(counters.tally, self.answer_ms)
-        # A damaged answer is an answer: nothing more will come. The request's own echo is none.
-        damaged = result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]
-        damaged = damaged and not begins(self.rx, request, length)
-        if result != LINE_DOWN and not damaged:
-            self._late.expect(request, length, self._sent_ms, max(timeout_ms, slowest_ms), result == ANSWERED)
+            self._ended(request, length, max(timeout_ms, slowest_ms), result)
+            self.counters.add_busy(seam.ticks_diff(seam.ticks_ms(), begin_ms))
         return result
 
-    async def broadcast(self, request, length):
-        """Sends request[:length], which nobody answers (Serial Line V1.02, 2.1), and gives everybody the turnaround
-        time to carry it out. Returns ANSWERED, WRONG or LINE_DOWN, as exchange()."""
-        counters = self.counters
-        begin_ms = seam.ticks_ms()
-        try:
-            if not await self._silence():
-                return WRONG
-            if self._line is None:
-                return LINE_DOWN
-            counters.stale_bytes += self._line.discard()
-            await self._send(request, length)
-            await seam.sleep_ms(self._turnaround_ms)
-            return LINE_DOWN if self._line is None else ANSWERED
-        except OSError as error:
-            self.fail(error)
-            return LINE_DOWN
-        finally:
-            counters.busy_ms = counters.busy_ms + seam.ticks_diff(seam.ticks_ms(), begin_ms) & _BUSY_MASK
+    def _gap_left_us(self):
+        """What is left of t3.5 since the last byte; 0: the line is silent."""
+        passed_us = seam.ticks_diff(seam.ticks_us(), self._quiet_since_us)
+        return self._gap_us - passed_us if 0 <= passed_us < self._gap_us else 0
 
-    async def _send(self, request, length):
-        """Puts request[:length] on the line and waits for its last bit. Raises OSError."""
+    def _send(self, request, length):
+        """Puts request[:length] on the line; its last bit leaves length characters later. Raises OSError."""
+        counters = self.counters
+        counters.stale_bytes += self._line.discard()
+        self._end = 0
+        if request[0]:
+            self._request = request
+            self._request_length = length
+            self._may_look_away = not self._echo
+            self._waker.clear()
         self._line.send(request, length)
-        self.counters.sent += 1
-        await seam.sleep_ms(length * self._character_us // 1000)
+        counters.sent += 1
+
+    def _sent(self):
         if self._line is not None:
             self._line.finish()
         self._sent_ms = seam.ticks_ms()
         self._quiet_since_us = seam.ticks_us()
 
-    async def _silence(self):
-        """Waits for t3.5 since the last byte. False when the line does not fall silent for the time of a frame."""
-        gap_us = self._gap_us
-        begin_ms = seam.ticks_ms()
-        most_ms = self._frame_ms + gap_us // 1000
-        while True:
-            waited_us = seam.ticks_diff(seam.ticks_us(), self._quiet_since_us)
-            if not 0 <= waited_us < gap_us:
-                return True
-            if seam.ticks_diff(seam.ticks_ms(), begin_ms) > most_ms:
-                return False
-            left_us = gap_us - waited_us
-            if left_us < 1000:
-                seam.spin_us(left_us)
-            else:
-                await seam.sleep_ms(left_us // 1000)
+    def _ended(self, request, length, timeout_ms, result):
+        """The exchange has ended in that way: counts it, and notes an answer that may still come."""
+        if self._request is None:  # nothing was sent that could be answered
+            return
+        self._request = None
+        self._look_again()
+        if result == ANSWERED:
+            self.counters.answered += 1
+            self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
+            self.counters.answer_times.add(self.answer_ms)
+            if not len(self._late):
+                return
+        self._expect_late(request, length, timeout_ms, result)
 
-    async def _answer(self, timeout_ms):
-        """Waits for the bytes that make an answer: timeout_ms for the first, and then as long as they keep coming, up
-        to the time of the longest frame."""
-        waker = self._waker
-        begin_ms = seam.ticks_ms()
-        flowing = False
-        while self._line is not None:
-            if self._rest_ms:
-                await seam.sleep_ms(self._rest_ms)
-                self._look()
-            passed_ms = seam.ticks_diff(seam.ticks_ms(), begin_ms)
-            if passed_ms >= (timeout_ms + self._frame_ms if flowing else timeout_ms):
-                break
-            end = self._end
-            # Once something came, the line falling silent means: look at it, it may end without telling its length.
-            self._still = not flowing
-            woken = await waker.wait_ms(self._silence_ms if flowing else timeout_ms - passed_ms)
-            came = self._end != end
-            if (woken or came or flowing) and self._found(not (woken or came)):
-                return ANSWERED
-            flowing = came or woken
-        if self._line is None:
-            return LINE_DOWN
-        return self._no_answer()
+    def _expect_late(self, request, length, timeout_ms, result):
+        if result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]:
+            # A damaged answer is an answer: nothing more will come. The request's own echo is none.
+            if not begins(self.rx, request, length):
+                return
+        self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
+
+    # The way of an answer that comes as it should: in functions whose frames have at most 11 words, which MicroPython
+    # keeps off the heap.
 
     def _found(self, silent):
         """Whether an answer is in what has come; sets at and n."""
-        end = self._end
-        if end < 4:
+        if self._end < (self._request_length if self._echo else _ANSWER_MIN):
             return False
-        begin = 0
-        if self._echo:
-            if end < self._request_length:
-                return False
-            begin = self._echo_end()
-        place = rtu.find_answer(self.rx, end, self._request, self._request_length, silent, begin)
+        begin = self._echo_end() if self._echo else 0
+        place = self._find(silent, begin)
         if not place:
             return False
-        counters = self.counters
         self.at = place >> 16
         self.n = place & 0xFFFF
+        self._count_answer(begin)
+        return True
+
+    def _find(self, silent, begin):
+        return find_answer(self.rx, self._end, self._request, self._request_length, silent, begin)
+
+    def _count_answer(self, begin):
+        counters = self.counters
         counters.noise_bytes += self.at
         if begin:
             counters.noise_bytes -= self._request_length
             counters.echoes += 1
         if self.rx[self.at + 1] & 0x80:
             counters.exceptions += 1
-            tally.exception(counters.codes, 0, self.rx[self.at + 2])
-        return True
+            counters.add_exception(0, self.rx[self.at + 2])
 
     def _echo_end(self):
         """Where the request's own echo ends in what has come, 0 without one. A stray byte may be before it; and whoever
@@ -314,7 +301,7 @@ class Transaction:
             counters.crc += 1
         else:
             counters.foreign += 1
-        counters.kinds[reason] += 1
+        counters.wrong[reason] += 1
         self.reason = reason
         self._events.add(
             "bus", "unit %d: no answer to function %d, but %d bytes with wrong %s"

@@ -1,10 +1,18 @@
-"""Which profiles there are: those that a user has added, and those that came with the firmware."""
+"""Which profiles there are: those that a user has added, in data/meters/NAME.json, and those that came with the
+firmware. One that a user has added takes the place of the firmware's of the same name.
+
+The one place that knows where profiles lie and what their names may be. What is in them: profile_loader.py.
+"""
 
 import os
 
-_OURS = __file__.rsplit("/", 1)[0] + "/profiles/" if "/" in __file__ else "firmware/meters/profiles/"
+import strict_json
+
+from firmware import resources
+
 ADDED = "data/meters/"
-_FOLDERS = (ADDED, _OURS)
+_BUILT_IN = "meters/profiles"  # of firmware.resources
+_ENDING = ".json"
 
 
 def is_name(name):
@@ -13,15 +21,36 @@ def is_name(name):
     return bool(raw) and all([one in b"-_." or 48 <= one <= 57 or 65 <= one <= 90 or 97 <= one <= 122 for one in raw])
 
 
-def items():
-    """Yields (name, path), those of a user first; one of the same name that came with the firmware is left out."""
-    seen = set()
-    for folder in _FOLDERS:
-        try:
-            names = sorted([file[:-5] for file in os.listdir(folder) if file.endswith(".json")])
-        except OSError:
-            continue
-        for name in names:
-            if name not in seen:
-                seen.add(name)
-                yield name, "%s%s.json" % (folder, name)
+def names():
+    """The names of all profiles: first those that a user has added, then those of the firmware, each sorted."""
+    try:
+        added = sorted([file[: -len(_ENDING)] for file in os.listdir(ADDED[:-1]) if file.endswith(_ENDING)])
+    except OSError:
+        added = []
+    own = sorted([file[: -len(_ENDING)] for file in resources.names(_BUILT_IN) if file.endswith(_ENDING)])
+    return added + [name for name in own if name not in added]
+
+
+def read(name):
+    """The JSON document of that profile, parsed and not checked. Raises OSError when there is none or it cannot be
+    read, ValueError when it is not JSON."""
+    try:
+        with open(ADDED + name + _ENDING, "rb") as f:
+            text = f.read()
+    except OSError:
+        text = resources.read("%s/%s%s" % (_BUILT_IN, name, _ENDING))
+    return strict_json.loads(text)
+
+
+def title(name):
+    """(title, confidence 0 to 2) of that profile; (name, 0) where its file does not say, or is damaged: the check of
+    a configuration that uses it tells what is wrong."""
+    try:
+        document = read(name)
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict):
+        return name, 0
+    text = document.get("name")
+    confidence = document.get("confidence")
+    return text if isinstance(text, str) else name, confidence if confidence in (0, 1, 2) else 0

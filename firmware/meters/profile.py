@@ -1,8 +1,8 @@
 """What all meters of one kind share: their points, how each is decoded, and the plan of register reads.
 
-Made from a profile file by profile_load.py, which is needed at boot only. Compact on purpose: a board holds up to 64
-meters in a heap of 128 KiB, so a point is five bytes and the letters of its name; what it shares with others of its
-profile (type, scale, how it ends) is said once, as a form.
+Made from a profile file by profile_loader.py. Compact, for a board holds up to 64 meters of many kinds: a point is
+five bytes and the letters of its name; what it shares with others of its profile (type, scale, how it ends) is said
+once, as a format.
 
 Units are base units (V A W var VA Hz Wh varh VAh). Accumulating points end as integers and are computed in integers:
 floats on the chips have 24 bits, too few for a meter that has been running for some years.
@@ -14,94 +14,93 @@ from micropython import const
 
 TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32")
 REGISTERS = b"\x01\x01\x02\x02\x04\x04\x02"  # of each type
-_CODES = (">H", ">h", ">I", ">i", ">Q", ">q", ">f")
+CODES = (">H", ">h", ">I", ">i", ">Q", ">q", ">f")  # of each type, as struct has them
 UNITS = ("", "V", "A", "W", "var", "VA", "Hz", "Wh", "varh", "VAh")
-_FLOAT32 = const(6)
-_FORM = const(4)  # numbers of a form
-_ROW = const(3)  # bytes of a row
-_WHOLE = const(1)
+FLOAT32 = const(6)  # index into TYPES
+# How a format ends
+WHOLE = const(1)  # as an integer, since it accumulates
+TURNS = const(2)  # with the other sign on a meter that is inverted
 # Which pair of a meter's ratios applies to a unit: 0 none, 1 voltage, 2 current, 3 both
 _RATIO = b"\x00\x01\x02\x03\x03\x03\x00\x03\x03\x03"
 
 
 class Profile:
-    """Sequences with one entry for each point: `numbers` and `blocks` (index into plan) are bytes, `rows` three bytes
-    for each point: index into UNITS, which of the forms, offset in registers from the block's start.
+    """`name` is the title. Bytes with one entry for each point: `numbers`; `units`, index into UNITS; `format_of`,
+    index into formats; `blocks`, index into plan; `offsets`, in bytes from the start of the block.
 
-    `forms` are four integers each: index into TYPES, numerator, denominator (value = raw x numerator / denominator) and
-    how it ends: 1 as an integer, since it accumulates; 2 with the other sign on a meter that is inverted. `plan` is a
-    list of (function, address, count): the reads. `void` is the first byte of the signed integer that means "no value"
-    (0x7F: 7FFF..., 0x80: 8000...; unsigned ones are FFFF... then), or 0 when every integer is a value."""
+    `formats` is a list of (index into TYPES, numerator, denominator, ending): value = raw x numerator / denominator;
+    ending is 0, WHOLE or TURNS. `plan` is a list of (function, address, count): the reads. `is_little`: the low word
+    comes first. `no_value` is the first byte of the signed integer that means "no value" (0x7F: 7FFF..., 0x80:
+    8000...; unsigned ones are FFFF... then), or 0 when every integer is a value."""
 
-    def __init__(self, name, names, numbers, rows, forms, little, void, plan, blocks):
+    def __init__(self, name, names, numbers, units, format_of, formats, is_little, no_value, plan, blocks, offsets):
         self.name = name
-        # One piece, a line each: a list takes three times the heap. Bytes, since for each text that it makes
-        # MicroPython looks through all names that it knows, which takes an RP2040 0.2 ms.
-        self.text = names
+        self.names_text = names  # in one piece, a line each: as a list they would take three times the heap
         self.numbers = numbers
-        self.rows = rows
-        self.forms = forms
-        self.little = little
-        self.void = void
+        self.units = units
+        self.format_of = format_of
+        self.formats = formats
+        self.is_little = is_little
+        self.no_value = no_value
         self.plan = plan
         self.blocks = blocks
-        self.begins = []  # of the plan's blocks in the meter's data, which has one after the other
-        begin = 0
-        for _, _, count in plan:
-            self.begins.append(begin)
-            begin += 2 * count
+        self.offsets = offsets
 
     def __len__(self):
         return len(self.numbers)
 
     def names(self):
         """The points' names, as a new list of bytes: ASCII, nothing that JSON would have to escape."""
-        return self.text.split(b"\n")
+        return self.names_text.split(b"\n")
+
+    def index_of(self, number):
+        """The index of the point with that number, 1 to 255, or -1."""
+        return self.numbers.find(bytes((number,)))
 
     def unit(self, i):
         """The unit of point `i`, "" where it has none."""
-        return UNITS[self.rows[_ROW * i]]
+        return UNITS[self.units[i]]
 
-    def decode(self, i, data, ratios=None):
-        """The value of point `i` from the registers of all blocks, as bytes: an integer, a float, or None when the
-        meter says that it has none (NaN, infinity, the integers of `void`). In the point's unit; accumulating points
-        are always integers. `ratios`: those of the meter (profile_load.ratios), or None."""
-        # What most points need, in a frame of 11 words, which MicroPython keeps off the heap; the rest is below.
-        form = _FORM * self.rows[_ROW * i + 1]
-        if ratios or self.little or self.void or self.forms[form + 3] & _WHOLE:
-            return self._decode(i, data, ratios)
-        i = self.begins[self.blocks[i]] + 2 * self.rows[_ROW * i + 2]
-        return _scaled(unpack_from(_CODES[self.forms[form]], data, i)[0], self.forms[form + 1], self.forms[form + 2])
+    def decode(self, i, raw, ratios=None):
+        """The value of point `i` from the registers of its block (blocks[i]): an integer, a float, or None when the
+        meter says that it has none (NaN, infinity, the integers of `no_value`). In the point's unit; accumulating
+        points are always integers. `ratios`: those of the meter (profile_loader.ratios), or None."""
+        # What most points need, in a frame of at most 11 words, which MicroPython keeps off the heap.
+        form = self.formats[self.format_of[i]]
+        if ratios or self.is_little or self.no_value or form[3] & WHOLE:
+            return self._decode_any(i, raw, form, ratios)
+        return _scaled(unpack_from(CODES[form[0]], raw, self.offsets[i])[0], form[1], form[2])
 
-    def _decode(self, i, data, ratios):
+    def _decode_any(self, i, raw, form, ratios):
         """The same for words in the other order, accumulating points, ratios, integers that mean "no value"."""
-        form = _FORM * self.rows[_ROW * i + 1]
-        at = self.begins[self.blocks[i]] + 2 * self.rows[_ROW * i + 2]
-        forms = self.forms
-        kind = forms[form]
-        numerator = forms[form + 1]
-        denominator = forms[form + 2]
+        kind, numerator, denominator, ending = form
+        begin = self.offsets[i]
         size = 2 * REGISTERS[kind]
-        if self.little and size > 2:
-            data = b"".join([data[k : k + 2] for k in range(at + size - 2, at - 2, -2)])
-            at = 0
+        if self.is_little and size > 2:
+            raw = swapped(raw, begin, size)
+            begin = 0
         if ratios:
-            k = 2 * _RATIO[self.rows[_ROW * i]]
+            k = 2 * _RATIO[self.units[i]]
             numerator *= ratios[k]
             denominator *= ratios[k + 1]
-        whole = forms[form + 3] & _WHOLE
-        if kind == _FLOAT32:
-            if whole:
-                return scaled_integer(data, numerator, denominator, at)
-        elif self.void:
-            head = self.void if kind & 1 else 0xFF
+        if kind == FLOAT32:
+            if ending & WHOLE:
+                return scaled_integer(raw, numerator, denominator, begin)
+        elif self.no_value:
+            head = self.no_value if kind & 1 else 0xFF
             rest = b"\x00" if head == 0x80 else b"\xff"
-            if data[at] == head and data[at + 1 : at + size] == rest * (size - 1):
+            if raw[begin] == head and raw[begin + 1 : begin + size] == rest * (size - 1):
                 return None
-        value = unpack_from(_CODES[kind], data, at)[0]
-        if whole:
+        value = unpack_from(CODES[kind], raw, begin)[0]
+        if ending & WHOLE:
             return _divided(value * numerator, denominator)
         return _scaled(value, numerator, denominator)
+
+
+def swapped(raw, begin=0, size=None):
+    """The words (2 bytes each) of raw[begin:begin+size] in the other order. `raw` is bytes or a bytearray."""
+    end = len(raw) if size is None else begin + size
+    return b"".join([raw[k : k + 2] for k in range(end - 2, begin - 2, -2)])
 
 
 def _scaled(value, numerator, denominator):

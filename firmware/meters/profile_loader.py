@@ -8,12 +8,10 @@ The plan: points are sorted by function and address and coalesced into as few bl
 two points are read over when that is cheaper than another request (`gap`), up to what the meter gives at once.
 """
 
-import gc
-
-import strict_json
 from micropython import const
 
-from firmware.meters.profile import REGISTERS, TYPES, UNITS, Profile
+from firmware.meters import catalog
+from firmware.meters.profile import REGISTERS, TURNS, TYPES, UNITS, WHOLE, Profile
 
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating")
@@ -22,15 +20,11 @@ KEYS = (
     "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
-_WHOLE = const(1)  # how a form ends (firmware.meters.profile)
-_TURNS = const(2)
 _POINTS_MAX = const(96)
 _TESTS_MAX = const(8)
 _CHOICES_MAX = const(16)
 _NAME_MAX = const(32)
 _REGISTERS_MAX = const(125)  # Application Protocol 6.3
-_BUILT_IN = __file__.rsplit("/", 1)[0] + "/profiles/" if "/" in __file__ else "firmware/meters/profiles/"
-_ADDED = "data/meters/"
 
 
 class ProfileError(ValueError):
@@ -38,18 +32,15 @@ class ProfileError(ValueError):
 
 
 def load(name):
-    """The profile called `name`, from data/meters/ (dropped there by a user) or from those that came with the
-    firmware. Raises ProfileError."""
-    for folder in (_ADDED, _BUILT_IN):
-        try:
-            with open(folder + name + ".json", "rb") as f:
-                raw = strict_json.loads(f.read())
-        except OSError:
-            continue
-        except ValueError as error:
-            raise ProfileError("profile %s: not JSON: %s" % (name, error)) from None
-        return parse(name, raw)
-    raise ProfileError("profile %s: there is no %s%s.json and none came with the firmware" % (name, _ADDED, name))
+    """The profile called `name`. Raises ProfileError."""
+    try:
+        raw = catalog.read(name)
+    except OSError:
+        where = catalog.ADDED + name
+        raise ProfileError("profile %s: there is no %s.json and none came with the firmware" % (name, where)) from None
+    except ValueError as error:
+        raise ProfileError("profile %s: not JSON: %s" % (name, error)) from None
+    return parse(name, raw)
 
 
 def parse(name, raw):
@@ -100,11 +91,20 @@ def parse(name, raw):
     _check_signature(ensure, raw.get("signature", []))
     rows.sort(key=lambda row: (row[2], row[3]))
     plan, blocks, offsets = make_plan(rows, max_registers, gap)
-    places, forms = _pack(rows, offsets, signed_current)
+    formats, format_of = _formats(rows, signed_current)
     return Profile(
-        title, "\n".join([row[1] for row in rows]).encode(), bytes([row[0] for row in rows]), places, forms,
-        order == "little", NO_VALUE[no_value], plan, blocks,
-    )  # fmt: skip
+        title,
+        "\n".join([row[1] for row in rows]).encode(),
+        bytes([row[0] for row in rows]),
+        bytes([UNITS.index(row[6]) for row in rows]),
+        format_of,
+        formats,
+        order == "little",
+        NO_VALUE[no_value],
+        plan,
+        blocks,
+        offsets,
+    )
 
 
 def of_meter(config, known):
@@ -113,8 +113,7 @@ def of_meter(config, known):
     name = config["profile"]
     if name not in known:
         known[name] = load(name)
-        gc.collect()  # the file, parsed, was several times larger; what follows is allocated for good
-    if not config.get("inverted"):
+    if not config["inverted"]:
         return known[name]
     key = "-" + name
     if key not in known:
@@ -126,30 +125,30 @@ def inverted(profile):
     """The same Profile for a meter whose current transformers are the wrong way round: powers and power factors (and
     currents, where they have a sign) with the other sign, and import in the place of export, where it has both and
     decodes them alike. What does not differ is shared."""
-    rows = bytearray(profile.rows)
+    offsets = bytearray(profile.offsets)
     blocks = bytearray(profile.blocks)
     for i, number in enumerate(profile.numbers):
         place = (number - 32) % 12  # 32 to 35 import, 36 to 39 export; 44 to 51 the same, reactive
         if 32 <= number < 52 and place < 8:
-            k = profile.numbers.find(bytes((number + (4 if place < 4 else -4),)))
-            if k >= 0 and profile.rows[3 * k : 3 * k + 2] == profile.rows[3 * i : 3 * i + 2]:
-                rows[3 * i + 2] = profile.rows[3 * k + 2]
+            k = profile.index_of(number + (4 if place < 4 else -4))
+            alike = profile.units[k] == profile.units[i] and profile.format_of[k] == profile.format_of[i]
+            if k >= 0 and alike:
+                offsets[i] = profile.offsets[k]
                 blocks[i] = profile.blocks[k]
-    forms = list(profile.forms)
-    for k in range(0, len(forms), 4):
-        if forms[k + 3] & _TURNS:
-            forms[k + 1] = -forms[k + 1]
+    formats = []
+    for kind, numerator, denominator, ending in profile.formats:
+        formats.append((kind, -numerator if ending & TURNS else numerator, denominator, ending))
     return Profile(
-        profile.name, profile.text, profile.numbers, bytes(rows), tuple(forms), profile.little, profile.void,
-        profile.plan, bytes(blocks),
+        profile.name, profile.names_text, profile.numbers, profile.units, profile.format_of, formats,
+        profile.is_little, profile.no_value, profile.plan, bytes(blocks), bytes(offsets),
     )  # fmt: skip
 
 
 def ratios(config):
     """What the values of a meter of the configuration are multiplied with: (1, 1, voltage: numerator, denominator,
     current: the same, both: the same). None when they are what they are: no transformers, or the meter knows them."""
-    ct, ct_secondary = _lowest_terms(config.get("ct_primary", 1), config.get("ct_secondary", 1))
-    pt, pt_secondary = _lowest_terms(config.get("pt_primary", 1), config.get("pt_secondary", 1))
+    ct, ct_secondary = _lowest_terms(config["ct_primary"], config["ct_secondary"])
+    pt, pt_secondary = _lowest_terms(config["pt_primary"], config["pt_secondary"])
     if ct == ct_secondary and pt == pt_secondary:
         return None
     return 1, 1, pt, pt_secondary, ct, ct_secondary, ct * pt, ct_secondary * pt_secondary
@@ -180,7 +179,7 @@ def _check_place(ensure, where, function, address, kind):
 
 
 def _check_signature(ensure, tests):
-    """Used by firmware.meters.recognise only, from the file; checked here so that its author hears of what is wrong."""
+    """Of what recognise.py takes from the file: its author is to hear of what is wrong."""
     ensure(isinstance(tests, list) and len(tests) <= _TESTS_MAX, "signature", "at most %d rows" % _TESTS_MAX)
     for k, test in enumerate(tests):
         where = "signature[%d]." % k
@@ -197,7 +196,7 @@ def _check_signature(ensure, tests):
 
 
 def make_plan(rows, max_registers, gap):
-    """(plan, blocks, offsets) for rows sorted by function and address, as Profile holds them."""
+    """(plan, blocks, offsets) for rows sorted by function and address, as Profile has them."""
     plan = []
     blocks = bytearray()
     offsets = bytearray()
@@ -212,27 +211,24 @@ def make_plan(rows, max_registers, gap):
         elif last > end:
             end = last
         blocks.append(len(plan))
-        offsets.append(first - start)
+        offsets.append(2 * (first - start))
     plan.append((function, start, end - start))
     return plan, bytes(blocks), bytes(offsets)
 
 
-def _pack(rows, offsets, signed_current):
-    """(rows, forms) as Profile holds them."""
-    forms = []
-    packed = bytearray()
-    for k, (number, _, _, _, kind, scale, unit, use) in enumerate(rows):
+def _formats(rows, signed_current):
+    """(formats, format_of) as Profile has them."""
+    formats = []
+    format_of = bytearray()
+    for number, _, _, _, kind, scale, unit, use in rows:
         # Powers, power factors, and currents that carry the sign of the power
         turns = unit in ("W", "var") or 28 <= number <= 31 or (signed_current and unit == "A")
-        how = _WHOLE if use == "accumulating" else _TURNS if turns else 0
-        form = (TYPES.index(kind),) + fraction(scale) + (how,)
-        if form not in forms:
-            forms.append(form)
-        packed.extend(bytes((UNITS.index(unit), forms.index(form), offsets[k])))
-    flat = ()
-    for form in forms:
-        flat += form
-    return bytes(packed), flat
+        ending = WHOLE if use == "accumulating" else TURNS if turns else 0
+        form = (TYPES.index(kind),) + fraction(scale) + (ending,)
+        if form not in formats:
+            formats.append(form)
+        format_of.append(formats.index(form))
+    return formats, bytes(format_of)
 
 
 def fraction(scale):

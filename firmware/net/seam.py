@@ -9,7 +9,7 @@ Names that the seam gives:
     ticks_ms ticks_us ticks_diff ticks_add  as in MicroPython's time; differences hold for 6.2 days (2^29 ms) at most
     spin_us(us)                          waits busily: only where a pin must turn within microseconds
     sleep_ms(ms)                         awaitable
-    Waker                                wait_ms(timeout) in one task, wake() from anywhere
+    Waker                                wait_ms(timeout) in one task, wake() and wake_in(ms) from anywhere
     watch(stream, owner, listener)       calls owner.on_ready(events) whenever the stream is ready to be read;
                                          listeners are served after all others, so that input goes before newcomers.
                                          An exception out of on_ready is given to owner.fail(error)

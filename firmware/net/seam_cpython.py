@@ -59,12 +59,20 @@ class Sink(io.BytesIO):
 class Waker:
     def __init__(self):
         self._event = None
+        self._timeout = None
         self._woken = False
 
     def wake(self):
         self._woken = True
         if self._event is not None:
             self._event.set()
+
+    def wake_in(self, ms):
+        if self._event is None or self._timeout is None:
+            return False
+        self._woken = True
+        self._timeout.reschedule(asyncio.get_running_loop().time() + ms / 1000)
+        return True
 
     def clear(self):
         self._woken = False
@@ -74,10 +82,10 @@ class Waker:
             self._event = asyncio.Event()
             try:
                 with contextlib.suppress(asyncio.TimeoutError):
-                    async with asyncio.timeout(max(0, timeout_ms) / 1000):
+                    async with asyncio.timeout(max(0, timeout_ms) / 1000) as self._timeout:
                         await self._event.wait()
             finally:
-                self._event = None
+                self._event = self._timeout = None
         woken = self._woken
         self._woken = False
         return woken

@@ -44,10 +44,18 @@ class _Reactor(core.IOQueue):
         # A bound method is made anew, in the heap, each time that it is looked up.
         self._wait = self.poller.ipoll
         self._first_task = core._task_queue.peek
+        self._dt = 0
+        self._turns = self._turn()
 
     def wait_io_event(self, dt):
         """Calls the owners of streams that are ready until a task of the loop is due: for a request and its answer
         nothing else of the loop is run."""
+        self._dt = dt
+        next(self._turns)
+
+    def _turn(self):
+        """Does so each time that it is resumed. A generator, for the frame of a function of this size would be made
+        anew in the heap each time that it is called."""
         streams = self.streams
         owners = self.owners
         wait = self._wait
@@ -56,7 +64,7 @@ class _Reactor(core.IOQueue):
             listeners = self.listeners
             self.changed = False
             accepting = 0
-            for stream, events in wait(dt):
+            for stream, events in wait(self._dt):
                 if self.map and id(stream) in self.map:
                     self._wake_task(stream, events)
                     continue
@@ -81,11 +89,10 @@ class _Reactor(core.IOQueue):
                         except Exception as error:
                             _tell(owner, error)
             task = first_task()
-            if task is None:
-                return
-            dt = ticks_diff(task.ph_key, ticks_ms())
-            if dt <= 0:
-                return
+            if task is not None:
+                self._dt = ticks_diff(task.ph_key, ticks_ms())
+            if task is None or self._dt <= 0:
+                yield
 
     def _wake_task(self, stream, events):
         waiting = self.map[id(stream)]
@@ -111,11 +118,14 @@ def _tell(owner, error):
 
 
 class Waker:
-    """Lets one task wait with a time-out until something calls wake(). Allocates nothing per wait."""
+    """Lets one task wait with a time-out until something calls wake(). Allocates nothing per wait: it is itself what
+    the task awaits, as asyncio's own sleep_ms() does it; a coroutine would be an object in the heap each time."""
 
     def __init__(self):
         self._task = None
         self._woken = False
+        self._until_ms = None
+        self._ended = StopIteration(True), StopIteration(False)
 
     def wake(self):
         """Ends the wait that is under way, or else the next one before it begins."""
@@ -127,20 +137,43 @@ class Waker:
             core._task_queue.remove(task)
             core._task_queue.push(task)
 
+    def wake_in(self, ms):
+        """Has the wait that is under way end in `ms`, as woken and whatever its time-out. False without one."""
+        task = self._task
+        if task is None:
+            return False
+        self._woken = True
+        core._task_queue.remove(task)
+        core._task_queue.push(task, ticks_add(ticks_ms(), ms))
+        return True
+
     def clear(self):
         self._woken = False
 
-    async def wait_ms(self, timeout_ms):
-        """True when woken, False when `timeout_ms` went by first."""
-        if not self._woken:
+    def wait_ms(self, timeout_ms):
+        """To be awaited: True when woken, False when `timeout_ms` went by first."""
+        self._until_ms = None if self._woken else ticks_add(ticks_ms(), max(0, timeout_ms))
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._until_ms is not None:
             self._task = core.cur_task
-            try:
-                await sleep_ms(timeout_ms)
-            finally:
-                self._task = None
-        woken = self._woken
+            core._task_queue.push(core.cur_task, self._until_ms)
+            self._until_ms = None
+            return None
+        self._task = None
+        end = self._ended[0 if self._woken else 1]
         self._woken = False
-        return woken
+        end.__traceback__ = None
+        raise end
+
+    def throw(self, error):
+        """The task is cancelled."""
+        self._task = None
+        raise error
 
 
 _reactor = None

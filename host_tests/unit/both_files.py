@@ -12,8 +12,8 @@ import strict_json
 from firmware.config import load as config
 from firmware.config import store
 from firmware.config.config_store import ConfigStore
+from firmware.meters import catalog, recognise
 from firmware.meters import profile_loader as profile_load
-from firmware.meters import recognise as signature
 from firmware.meters.profile import scaled_integer
 
 # -- numbers: 32 bits, and whatever floats this interpreter has
@@ -78,14 +78,14 @@ def test_decimal_scales_print_as_the_meter_meant():
 
 
 def test_the_profiles_of_the_tree_load():
-    names = [name[:-5] for name in os.listdir(profile_load._BUILT_IN)]
+    names = catalog.names()
     assert len(names) >= 14
     for name in names:
         profile = profile_load.load(name)
         assert len(profile.names()) == len(profile)
-        data = bytearray(2 * sum([count for _, _, count in profile.plan]))
         for i in range(len(profile)):
-            assert profile.decode(i, data) == 0
+            _, _, count = profile.plan[profile.blocks[i]]
+            assert profile.decode(i, bytearray(2 * count)) == 0
 
 
 def test_energy_keeps_its_last_watt_hour_beyond_24_and_31_bits():
@@ -106,28 +106,29 @@ def test_energy_keeps_its_last_watt_hour_beyond_24_and_31_bits():
         if raw < 0:
             raw += 1 << 8 * size
         data = bytes([raw >> 8 * k & 0xFF for k in range(size - 1, -1, -1)])
-        config = {"ct_primary": ct[0], "ct_secondary": ct[1]} if ct else {}
+        ct_primary, ct_secondary = ct or (1, 1)
+        config = {"ct_primary": ct_primary, "ct_secondary": ct_secondary, "pt_primary": 1, "pt_secondary": 1}
         got = profile.decode(0, bytearray(data), profile_load.ratios(config))
         assert isinstance(got, int)
         assert got == wanted, (kind, scale, raw, ct, got, wanted)
 
 
 def test_the_signatures_of_the_tree_are_read():
-    found = dict(signature.candidates())
+    found = dict(recognise.candidates())
     assert len(found) >= 14
     (code, frequency) = found["eastron-sdm630"]
     assert code[:3] == (3, 0xFC02, 1)
-    assert signature.matches(code, b"\x00\x70")
-    assert not signature.matches(code, b"\x00\x71")
-    assert not signature.matches(code, None)
-    assert signature.matches(frequency, struct.pack(">f", 50))
-    assert not signature.matches(frequency, struct.pack(">f", 44.9))
-    assert not signature.matches(frequency, b"\x7f\xc0\x00\x00")
+    assert recognise.matches(code, b"\x00\x70")
+    assert not recognise.matches(code, b"\x00\x71")
+    assert not recognise.matches(code, None)
+    assert recognise.matches(frequency, struct.pack(">f", 50))
+    assert not recognise.matches(frequency, struct.pack(">f", 44.9))
+    assert not recognise.matches(frequency, b"\x7f\xc0\x00\x00")
     (model,) = found["abb-b23"]
-    assert signature.matches(model, b"B23 ")
-    assert signature.matches(model, b"B24 ")
-    assert not signature.matches(model, b"B21 ")
-    assert signature.matches(found["schneider-iem3155"][0], b"iEM3")
+    assert recognise.matches(model, b"B23 ")
+    assert recognise.matches(model, b"B24 ")
+    assert not recognise.matches(model, b"B21 ")
+    assert recognise.matches(found["schneider-iem3155"][0], b"iEM3")
 
 
 def test_malformed_rows_are_profile_errors():

@@ -4,20 +4,18 @@ import struct
 from types import SimpleNamespace
 
 from firmware import VERSION
-from firmware.bus import tally
-from firmware.bus.bus import Bus
+from firmware.bus import Bus
 from firmware.events import Events
 from firmware.history import History
-from firmware.meters import points
+from firmware.meters import meter as points
 from firmware.meters import profile_loader as profile_load
+from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net.budget import REASONS, SERVICES, Budget
 from firmware.services.http.api import Api
-from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
-from host_tests.blocks import live
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import defaults
+from host_tests.unit.fakes import defaults, store
 
 _UPTIME_S = 100_000
 _UNIX_S = 1_800_000_123
@@ -39,18 +37,16 @@ def _meter():
     given = defaults(schema.METER, slot=5, name="main", unit=17, profile="eastron-sdm630")
     meter = points.Meter(given, profile_load.load("eastron-sdm630"))
     meter.state = points.ONLINE
-    for k, block in enumerate(live(meter)):
-        for i in range(0, len(block.data), 4):
-            block.data[i : i + 4] = struct.pack(">f", 100 * k + i + 0.5)
-        block.seen = block.good = True
-        block.read_s = _UPTIME_S - 3
+    for k, block in enumerate(meter.blocks):
+        values = [100 * k + 4 * i + 0.5 for i in range(block.count // 2)]
+        store(block, struct.pack(f">{len(values)}f", *values), _UPTIME_S - 3)
     return meter
 
 
 def make():
     """Call inside a running loop."""
     meter = _meter()
-    table = points.Points([meter])
+    table = Meters([meter])
     events = Events(lambda: _UPTIME_S, console=lambda line: None)
     events.add("test", "one line")
     budget = Budget(16, 16, 16, SERVICES, 4, lambda: _UPTIME_S, events)
@@ -68,7 +64,14 @@ def make():
     server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed")
     bus_names = ("sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes",
                  "stale_bytes", "busy_ms")  # fmt: skip
-    counters = Counters()
+    clock = SimpleNamespace(uptime_s=lambda: _UPTIME_S, unix_s=lambda: _UNIX_S)
+    errors = ["a: 1 is not 2", "b: missing"]
+    config_store = SimpleNamespace(name="contract", errors=errors, reboot_due=lambda: ["bacnet"])
+    device = SimpleNamespace(services=[SimpleNamespace(name=name, state="running") for name in SERVICES])
+    device.services[2].state = device.services[4].state = "no_memory"
+    readings = Readings(lambda: _UPTIME_S)
+    gateway = Unit255(device, config_store, clock, budget, table, readings, [bus])
+    counters = gateway.counters
     requests = _distinct(counters, server_names, 200)
     on_bus = _distinct(bus.counters, bus_names, 300)
     sockets = _distinct(budget, ("accepted", "postponed", "failed_accepts"), 400)
@@ -76,7 +79,6 @@ def make():
     budget.high_water = 9
     budget.refused_services = ["posting", "ntp"]
 
-    readings = Readings(lambda: _UPTIME_S)
     ntp = SimpleNamespace(
         synchronised_s=_UPTIME_S - 9, stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer"
     )
@@ -104,12 +106,11 @@ def make():
         forget=lambda *names: None,
         pack=lambda on: None,
         meter=meter,
+        gateway=gateway,
         scan=SimpleNamespace(running=True, done=3, total=9, error=None, found=[(3, 9600, "8N1", ["pzem-004t-v3"])]),
     )
-    tally.answer(meter.words, 9)
-    tally.answer(bus.counters.tally, 9)
-    app.gateway = Unit255(app, budget, table, readings, [bus])
-    app.gateway.server_counters = counters
+    meter.answer_times.add(9)
+    bus.counters.answer_times.add(9)
     app.api = Api(app)
     app.expected = {
         "identity and health**": {
@@ -124,6 +125,7 @@ def make():
             "meters": 1,
             "points": len(meter.profile),
             "meters_online": 1,
+            "without_memory": 0b10100,
         },
         "sockets and requests**": {
             "limit": 16,

@@ -118,6 +118,19 @@ def run_virtual(clock, coroutine, limit_s=3600):
         loop.close()
 
 
+def store(block, registers, now_s=0, fresh_ms=10_000):
+    """What the bus does when a poll of the block was answered just now."""
+    from firmware.net import seam
+
+    assert len(registers) == len(block.raw)
+    block.store(registers, 0, seam.ticks_add(seam.ticks_ms(), fresh_ms), now_s)
+
+
+def is_good(block):
+    """Whether it may answer requests, if it is not too old."""
+    return block.fresh_until_ms >= 0
+
+
 def defaults(section, **values):
     """A section of the configuration (firmware.config.load) with `values` in it."""
     return {key: spec[1] for key, spec in section.items()} | values

@@ -5,6 +5,7 @@ import struct
 from fractions import Fraction
 
 from firmware.meters import profile_loader as profile_load
+from host_tests.unit import the_schema
 
 SIZES = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
 FORMATS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f"}
@@ -35,3 +36,9 @@ def nearest(exact):
     """To the nearest integer, halves away from zero."""
     whole = math.floor(abs(exact) + Fraction(1, 2))
     return whole if exact >= 0 else -whole
+
+
+def transformers(**change):
+    """What the configuration says of a meter's transformers: none, but for `change`."""
+    keys = ("ct_primary", "ct_secondary", "pt_primary", "pt_secondary", "inverted")
+    return {key: the_schema.METER[key][1] for key in keys} | change

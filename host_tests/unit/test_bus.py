@@ -5,9 +5,8 @@ import struct
 
 import pytest
 
-from firmware.bus import OK, Request, Router, tally
-from firmware.bus.bus import Bus
-from firmware.meters import points
+from firmware.bus import OK, Bus, Buses, Request, Router
+from firmware.meters import meter as points
 from firmware.meters import profile_loader as profile_load
 from host_tests.unit import fakes
 from host_tests.unit import the_schema as schema
@@ -101,8 +100,6 @@ class Bench:
         self.meters = meters
         self.events = events
         self.bus = Bus(0, CONFIG | config, self._open, list(meters), events, lambda: self.clock.us // 1_000_000)
-        if not meters:
-            self.bus.poller.meters = []
 
     def _open(self, config):
         self.opened_with = config
@@ -133,7 +130,7 @@ class Bench:
     def hold_polls(self, ms=10_000_000):
         """No poll for a while."""
         for meter in self.bus.meters:
-            self.bus.poller.hurry(meter, ms)
+            self.bus.poller.reschedule(meter, ms)
 
     def run(self, test, limit_s=7200):
         async def both():
@@ -443,14 +440,14 @@ def test_a_line_that_is_gone_empties_the_cache_and_does_not_condemn_the_meters(m
 
     async def test():
         await asyncio.sleep(0.2)
-        assert bench.bus.cached(1, 3, 0, 4) >= 0
+        assert bench.bus.cached(1, 3, 0, 4) is not None
         for _ in range(5):
             client = Client(bench)
             client.submit()
             await asyncio.sleep(0.008)
             bench.line.unplug()
             assert (await client.end())[0] == NO_PATH
-            assert bench.bus.cached(1, 3, 0, 4) < 0
+            assert bench.bus.cached(1, 3, 0, 4) is None
             await asyncio.sleep(1.1)
         assert meter.state != points.QUARANTINED
 
@@ -480,15 +477,15 @@ def test_a_polled_block_answers_what_lies_wholly_inside_it(make):
         await asyncio.sleep(0.3)
         cached = bench.bus.cached
         block = meter.blocks[0]
-        assert bytes(block.data) == struct.pack(">4H", 10, 11, 12, 13)
+        assert bytes(block.raw) == struct.pack(">4H", 10, 11, 12, 13)
         for first in range(8, 16):
             for count in range(1, 6):
                 inside = first >= 10 and first + count <= 14
-                assert cached(1, 3, first, count) == (8 << 16 | 2 * (first - 10) if inside else -1)
-        assert cached(1, 4, 10, 2) == 11 << 16 | 8
-        assert cached(1, 4, 10, 3) < 0, "another function has other registers"
-        assert cached(2, 3, 10, 4) < 0
-        assert cached(1, 1, 10, 1) < 0
+                assert cached(1, 3, first, count) is (meter.blocks[0] if inside else None)
+        assert cached(1, 4, 10, 2) is meter.blocks[1]
+        assert cached(1, 4, 10, 3) is None, "another function has other registers"
+        assert cached(2, 3, 10, 4) is None
+        assert cached(1, 1, 10, 1) is None
 
     bench.run(test)
 
@@ -504,15 +501,15 @@ def test_the_cache_answers_up_to_its_age_and_not_beyond_across_a_wrap_of_ticks(m
     async def test():
         await asyncio.sleep(0.2)
         bench.hold_polls()
-        left = (meter.blocks[0].until_ms - bench.clock.ticks_ms()) % fakes.TICKS_PERIOD
+        left = (meter.blocks[0].fresh_until_ms - bench.clock.ticks_ms()) % fakes.TICKS_PERIOD
         assert 0 < left <= 1000 * max_age_s
         bench.clock.advance_ms(left)
         bench.bus.expire()
-        assert bench.bus.cached(1, 3, 0, 4) == 8 << 16
+        assert bench.bus.cached(1, 3, 0, 4) is meter.blocks[0]
         bench.clock.advance_ms(1)
-        assert bench.bus.cached(1, 3, 0, 4) < 0
+        assert bench.bus.cached(1, 3, 0, 4) is None
         bench.bus.expire()
-        assert bench.bus.cached(1, 3, 0, 4) < 0
+        assert bench.bus.cached(1, 3, 0, 4) is None
 
     bench.run(test)
 
@@ -527,7 +524,7 @@ def test_what_has_expired_does_not_come_back_when_the_ticks_come_round(make):
         bench.clock.advance_ms(60_000)
         bench.bus.expire()
         bench.clock.us += (fakes.TICKS_PERIOD - 60_000) * 1000  # 12.4 days later the ticks are the same
-        assert bench.bus.cached(1, 3, 0, 4) < 0
+        assert bench.bus.cached(1, 3, 0, 4) is None
 
     bench.run(test, limit_s=10**7)
 
@@ -538,12 +535,12 @@ def test_a_time_out_takes_everything_of_that_meter_out_of_the_cache_and_nothing_
 
     async def test():
         await asyncio.sleep(0.4)
-        assert all(bench.bus.cached(*key) >= 0 for key in ((1, 3, 0, 4), (1, 4, 0, 4), (2, 3, 0, 4)))
+        assert all(bench.bus.cached(*key) is not None for key in ((1, 3, 0, 4), (1, 4, 0, 4), (2, 3, 0, 4)))
         bench.field.silent.add(1)
         assert await Client(bench, 1).ask() == (NO_ANSWER, b"")
-        assert bench.bus.cached(1, 3, 0, 4) < 0
-        assert bench.bus.cached(1, 4, 0, 4) < 0
-        assert bench.bus.cached(2, 3, 0, 4) >= 0
+        assert bench.bus.cached(1, 3, 0, 4) is None
+        assert bench.bus.cached(1, 4, 0, 4) is None
+        assert bench.bus.cached(2, 3, 0, 4) is not None
 
     bench.run(test)
 
@@ -574,16 +571,16 @@ def test_a_write_takes_what_it_overlaps_out_of_the_cache_and_nothing_else(make, 
 
     async def test():
         await asyncio.sleep(0.5)
-        assert all(block.good for block in [*meter.blocks, *other.blocks])
+        assert all(fakes.is_good(block) for block in [*meter.blocks, *other.blocks])
         client = Client(bench, 1, pdu)
         client.submit()
         while len(bench.sent()) < 7:
             await asyncio.sleep(0.001)
-        assert [block.good for block in meter.blocks] == left, "from the moment on at which it goes out"
-        assert [block.good for block in other.blocks] == [True] * 3
+        assert [fakes.is_good(block) for block in meter.blocks] == left, "from the moment on at which it goes out"
+        assert [fakes.is_good(block) for block in other.blocks] == [True] * 3
         await client.end()
         await asyncio.sleep(10)
-        assert all(block.good for block in meter.blocks), "the next poll brings it back"
+        assert all(fakes.is_good(block) for block in meter.blocks), "the next poll brings it back"
 
     bench.run(test)
 
@@ -594,17 +591,17 @@ def test_a_block_that_the_meter_refuses_does_not_answer_and_is_logged_once(make,
 
     async def test():
         await asyncio.sleep(0.2)
-        assert meter.blocks[0].good
+        assert fakes.is_good(meter.blocks[0])
         bench.field.refuse[1] = 2
         await asyncio.sleep(16)
-        assert bench.bus.cached(1, 3, 0, 4) < 0
-        assert meter.blocks[0].refused == 2
+        assert bench.bus.cached(1, 3, 0, 4) is None
+        assert meter.blocks[0].exception == 2
         assert meter.state == points.ONLINE, "it answers"
         assert sum("refuses" in text for text in events.texts()) == 1
         del bench.field.refuse[1]
         await asyncio.sleep(5)
-        assert bench.bus.cached(1, 3, 0, 4) >= 0
-        assert meter.blocks[0].refused == 0
+        assert bench.bus.cached(1, 3, 0, 4) is not None
+        assert meter.blocks[0].exception == 0
 
     bench.run(test)
 
@@ -714,8 +711,8 @@ def test_a_quarantined_meter_is_back_with_its_first_answer(make, events):
         while meter.state == points.QUARANTINED:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
-        assert bench.bus.cached(1, 3, 0, 4) >= 0, "and is read whole at once"
-        assert bench.bus.cached(1, 4, 0, 4) >= 0
+        assert bench.bus.cached(1, 3, 0, 4) is not None, "and is read whole at once"
+        assert bench.bus.cached(1, 4, 0, 4) is not None
         begin = len(bench.sent())
         await asyncio.sleep(20)
         assert len(bench.sent()) - begin == pytest.approx(20, abs=2), "at its own interval again"
@@ -805,11 +802,11 @@ def test_a_broadcast_goes_out_once_and_the_meters_get_their_time(make):
         await asyncio.sleep(1)
         bench.hold_polls()
         write = b"\x10\x00\x01\x00\x01\x02\x00\x07"
-        assert bench.bus.cached(1, 3, 0, 4) >= 0
+        assert bench.bus.cached(1, 3, 0, 4) is not None
         assert bench.bus.broadcast(write, 0, len(write)) == OK
         await asyncio.sleep(0)
         await Client(bench, 1).ask()
-        assert bench.bus.cached(1, 3, 0, 4) < 0
+        assert bench.bus.cached(1, 3, 0, 4) is None
         assert bench.bus.counters.timeouts == 0
 
     bench.run(test)
@@ -850,8 +847,8 @@ def test_a_guest_has_the_line_to_himself_and_polling_goes_on_after_him(make, eve
     async def test():
         await asyncio.sleep(2.5)
         guest = Guest()
-        assert bench.bus.invite(guest)
-        assert not bench.bus.invite(Guest())
+        assert bench.bus.lease_line(guest)
+        assert not bench.bus.lease_line(Guest())
         await asyncio.sleep(0.1)
         assert bench.opened_with["baud"] == 1200
         assert Client(bench).submit() == BUSY
@@ -864,7 +861,7 @@ def test_a_guest_has_the_line_to_himself_and_polling_goes_on_after_him(make, eve
         await asyncio.sleep(0.2)
         assert bench.opened_with["baud"] == 9600
         assert await Client(bench).ask() == (OK, registers(1, 3, 100))
-        assert bench.bus.invite(Guest(OSError(19)))
+        assert bench.bus.lease_line(Guest(OSError(19)))
         await asyncio.sleep(1.1)
         assert await Client(bench).ask() == (OK, registers(1, 3, 100))
 
@@ -891,12 +888,11 @@ def test_answer_times_and_exceptions_by_code_are_counted_for_meter_and_bus(make)
         await Client(bench, 1).ask()
 
     bench.run(test)
-    counters = bench.bus.counters
-    for counts, unit in ((meter.words, 1), (counters.tally, 0)):
-        shortest, mean, longest = tally.times_ms(counts)
+    for which in (meter, None):
+        shortest, mean, longest = bench.bus.answer_times_ms(which)
         assert 5 <= shortest <= 20 < mean < longest
         assert 45 <= longest <= 60
-        assert tally.exceptions(counters.codes, unit) == [(2, 2)]
+        assert bench.bus.exceptions(which) == [(2, 2)]
 
 
 def test_the_load_of_the_last_minute_is_what_the_transactions_took(make):
@@ -931,10 +927,10 @@ def test_the_interval_that_is_kept_is_measured(make):
 
     bench.run(test)
     poller = bench.bus.poller
-    periods = [poller.kept_ms(k) for k in range(len(meters))]
+    periods = [poller.actual_interval_ms(meter) for meter in meters]
     assert max(periods) - min(periods) < 300, "all suffer alike"
     assert 1400 < min(periods) <= max(periods) < 2300
-    assert all(poller.missed(k) > 20 for k in range(len(meters)))
+    assert all(poller.missed(meter) > 20 for meter in meters)
 
 
 def test_an_automatic_time_out_is_three_times_the_longest_answer_until_a_failure(make):
@@ -971,7 +967,7 @@ def test_what_is_wrong_with_a_meter_has_a_reason(make, events):
         await asyncio.sleep(60)
 
     bench.run(test)
-    assert [bench.bus.why(meter) for meter in meters] == ["silent", "wrong answers (crc)"]
+    assert [bench.bus.fault_text(meter) for meter in meters] == ["silent", "wrong answers (crc)"]
     assert "meter m1 (unit 1): silent, quarantined" in events.texts()
     assert "meter m2 (unit 2): wrong answers (crc), quarantined" in events.texts()
 
@@ -1034,7 +1030,7 @@ def test_missed_rounds_are_skipped_and_counted(make):
         await asyncio.sleep(100)
 
     bench.run(test)
-    missed = bench.bus.poller.missed(0)
+    missed = bench.bus.poller.missed(bench.meters[0])
     rounds = len(bench.sent()) / 2
     assert rounds + missed == pytest.approx(100, abs=4)
     assert rounds == pytest.approx(33, abs=2)
@@ -1075,11 +1071,11 @@ def test_a_poll_that_fails_marks_what_it_read_and_the_reading_keeps_its_time(mak
 
     async def test():
         await asyncio.sleep(0.5)
-        read_s = meter.blocks[0].read_s
+        read_s = meter.blocks[0].read_at_s
         bench.field.silent.add(1)
         await asyncio.sleep(6)
         block = meter.blocks[0]
-        assert (block.seen, block.failed, block.good, block.read_s) == (True, True, False, read_s)
+        assert (block.seen, block.failed, fakes.is_good(block), block.read_at_s) == (True, True, False, read_s)
 
     bench.run(test)
 
@@ -1150,3 +1146,130 @@ def test_a_reserved_unit_has_no_route(unit):
 
 def test_without_a_bus_nothing_has_a_route():
     assert Router([], []).bus_of(5) is None
+
+
+# -- all buses
+
+
+def buses_of(bench):
+    return Buses([bench.bus], Router([bench.bus], bench.meters), bench.events)
+
+
+def test_paused_at_once_when_no_transaction_is_under_way(make):
+    bench = make(make_meter(0, 1))
+    buses = buses_of(bench)
+    paused = []
+
+    async def test():
+        await asyncio.sleep(1)
+        assert buses.pause(lambda: paused.append(bench.clock.ms))
+        assert paused == [bench.clock.ms]
+        assert buses.paused
+        assert bench.bus.resting
+        assert not buses.pause(lambda: paused.append("again")), "it is paused already"
+        with pytest.raises(OSError, match="paused"):
+            buses.start_scan(0, [], [], 1, 247, 150)
+        sent = len(bench.sent())
+        client = Client(bench)
+        assert client.submit() == OK
+        await asyncio.sleep(30)
+        assert len(bench.sent()) == sent, "neither polls nor requests"
+        buses.resume()
+        assert not buses.paused
+        assert (await client.end())[0] == OK
+        await asyncio.sleep(6)
+        assert len(bench.sent()) > sent + 1, "and polling goes on"
+
+    bench.run(test)
+    assert len(paused) == 1
+
+
+def test_a_pause_waits_for_the_transaction_under_way_and_its_end_is_told(make):
+    bench = make()
+    bench.field.latency_ms = 300
+    buses = buses_of(bench)
+    order = []
+
+    async def test():
+        await asyncio.sleep(0.1)
+        client, waiting = Client(bench), Client(bench, 2)
+        client.on_answer = lambda *end: order.append("answered")
+        client.submit()
+        waiting.submit()
+        await asyncio.sleep(0.05)
+        assert buses.pause(lambda: order.append("paused"))
+        assert not bench.bus.resting
+        await asyncio.sleep(2)
+        assert order == ["answered", "paused"]
+        assert bench.bus.resting
+        assert waiting.ends == []
+        buses.resume()
+        assert (await waiting.end())[0] == OK
+
+    bench.run(test)
+
+
+def test_a_pause_that_is_ended_before_it_was_reached_is_never_told(make):
+    bench = make()
+    bench.field.latency_ms = 300
+    buses = buses_of(bench)
+    paused = []
+
+    async def test():
+        await asyncio.sleep(0.1)
+        client = Client(bench)
+        client.submit()
+        await asyncio.sleep(0.05)
+        assert buses.pause(lambda: paused.append(1))
+        buses.resume()
+        assert (await client.end())[0] == OK
+        await asyncio.sleep(2)
+        assert paused == []
+        assert buses.pause(lambda: paused.append(2))
+        assert paused == [2]
+
+    bench.run(test)
+
+
+def test_what_is_done_while_paused_may_end_the_pause_itself(make):
+    bench = make()
+    bench.field.latency_ms = 300
+    buses = buses_of(bench)
+
+    async def test():
+        await asyncio.sleep(0.1)
+        client = Client(bench)
+        client.submit()
+        await asyncio.sleep(0.05)
+        assert buses.pause(buses.resume)
+        assert (await client.end())[0] == OK
+        assert (await Client(bench).ask())[0] == OK
+        assert buses.pause(buses.resume)
+        assert not buses.paused
+
+    bench.run(test)
+
+
+def test_a_bus_without_a_line_is_no_obstacle_and_the_last_of_several_decides(make, events):
+    bench, other = make(), make()
+    other.clock = bench.clock
+    bench.open_error = OSError(19)
+    other.bus._under_way = True
+    buses = Buses([bench.bus, other.bus], None, events)
+    paused = []
+
+    async def test():
+        await asyncio.sleep(0.1)
+        assert buses.pause(lambda: paused.append(1))
+        assert (bench.bus.resting, other.bus.resting, paused) == (True, False, [])
+        other.bus._rest()
+        assert paused == [1]
+
+    bench.run(test)
+
+
+def test_without_buses_the_pause_is_reached_at_once(events):
+    paused = []
+    buses = Buses([], None, events)
+    assert buses.pause(lambda: paused.append(1))
+    assert (paused, len(buses), list(buses)) == ([1], 0, [])

@@ -291,7 +291,7 @@ def play(plan, faults, echo=False, repeated=(), calibrated=False, polls=True):
             elif kind == "broadcast":
                 bench.bus.broadcast(struct.pack(">BHH", 6, 1, rest[0]), 0, 5)
             elif kind == "guest":
-                bench.bus.invite(Guest(rest[0]))
+                bench.bus.lease_line(Guest(rest[0]))
             elif kind == "unplug" and bench.lines and not bench.line.closed:
                 if rest[0]:
                     bench.open_error = OSError(19, "unplugged")

@@ -24,7 +24,7 @@ def texts(root):
 # Modules that the cases below import; each is right by itself.
 SURROUNDINGS = {
     "firmware/events.py": "",
-    "firmware/meters/points.py": "",
+    "firmware/meters/meters.py": "",
     "firmware/config/load.py": "",
     "firmware/app.py": "",
     "firmware/net/seam.py": "",
@@ -43,7 +43,7 @@ RIGHT = [
     ("main.py", "import sys, os\nfrom firmware import app\nfrom firmware.board import esp32"),
     ("lib/modbus/pdu.py", "import struct\nfrom micropython import const\nfrom modbus.crc import crc16"),
     ("lib/http1.py", "import dns"),
-    ("firmware/meters/points.py", "import json, os, array, hashlib, struct\nfrom firmware import events"),
+    ("firmware/meters/meters.py", "import json, os, array, hashlib, struct\nfrom firmware import events"),
     ("firmware/net/listener.py", "import asyncio, socket, errno, time, select, dns"),
     ("firmware/net/seam_micropython.py", "import sys\nX = sys.implementation.name"),
     ("firmware/net/seam_cpython.py", "import contextlib, traceback"),
@@ -81,9 +81,9 @@ WRONG_IMPORTS = [
     ("lib/modbus/tcp.py", "import socket", "lib codecs", "socket"),
     ("lib/modbus/tcp.py", "from firmware import events", "lib codecs", "firmware.events"),
     ("lib/dns/names.py", "import modbus", "lib codecs", "modbus"),  # upward
-    ("firmware/meters/points.py", "import asyncio", "core", "asyncio"),
-    ("firmware/meters/points.py", "from firmware.config import load", "core", "firmware.config.load"),  # upward
-    ("firmware/meters/points.py", "import firmware.config.load", "core", "firmware.config.load"),
+    ("firmware/meters/meters.py", "import asyncio", "core", "asyncio"),
+    ("firmware/meters/meters.py", "from firmware.config import load", "core", "firmware.config.load"),  # upward
+    ("firmware/meters/meters.py", "import firmware.config.load", "core", "firmware.config.load"),
     ("firmware/config/load.py", "from firmware.net import seam", "core", "firmware.net.seam"),
     ("firmware/net/udp.py", "import sys", "net", "sys"),
     ("firmware/net/udp.py", "from firmware.config import load", "net", "firmware.config.load"),

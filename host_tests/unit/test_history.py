@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware import history
-from firmware.meters import points, readings
 from firmware.meters import profile_loader as profile_load
+from firmware.meters import readings
+from firmware.meters.meter import Meter
 from firmware.services.http import history_api
-from host_tests.unit.fakes import Uptime, defaults
+from host_tests.unit.fakes import Uptime, defaults, store
 from host_tests.unit.the_schema import METER
 
 ROWS = [
@@ -29,15 +30,13 @@ def uptime():
 def meters_of(count, rows=ROWS):
     profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
     return [
-        points.Meter(defaults(METER, slot=k, name=f"m{k}", unit=1 + k, profile="test"), profile) for k in range(count)
+        Meter(defaults(METER, slot=k, name=f"m{k}", unit=1 + k, profile="test"), profile) for k in range(count)
     ]
 
 
 def write(meter, uptime, *values):
     block = meter.blocks[0]
-    block.data[:] = struct.pack(f">{len(values)}f", *values)
-    block.seen = block.good = True
-    block.read_s = uptime.now
+    store(block, struct.pack(f">{len(values)}f", *values), uptime.now)
 
 
 def run(kept, uptime, seconds, before=lambda: None):

@@ -188,7 +188,7 @@ def test_a_name_with_markup_is_data_in_every_document(gateway):
     hostile = '</script><img src=x onerror=alert(1)>"\\\u2028'
     gateway.app.points.meters[0].name = hostile
     gateway.app.name = lambda: hostile
-    gateway.app.buses = [type("B", (), {"why": staticmethod(lambda meter: "")})()]
+    gateway.app.buses = [type("B", (), {"fault_text": staticmethod(lambda meter: "")})()]
     for path in ("/api/session", "/api/readings"):
         response = gateway.get(path, cookie=gateway.cookie)
         assert response.headers["content-type"] == "application/json"

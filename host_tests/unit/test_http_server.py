@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 from firmware import VERSION
-from firmware.bus.transaction import Counters as BusCounters
+from firmware.bus import BusStats as BusCounters
 from firmware.config import load as config
-from firmware.meters import points
 from firmware.meters import profile_loader as profile_load
+from firmware.meters.meter import Meter
+from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net import seam
 from firmware.net.budget import REASONS, SERVICES, Budget
 from firmware.services.http import front
 from firmware.services.http.api import Api
 from firmware.services.http.server import Server
-from firmware.services.modbus_tcp.server import Counters as ModbusCounters
+from firmware.services.modbus_tcp.counters import Counters as ModbusCounters
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import FakeStream, Uptime, defaults, fake_seam
+from host_tests.unit.fakes import FakeStream, Uptime, defaults, fake_seam, store
 from tools import page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -703,8 +704,8 @@ class App:
         ]
         given = defaults(schema.METER, slot=5, name='Haupt"zähler\\', unit=7, profile="test")
         profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
-        self.points = points.Points(
-            [points.Meter(given, profile), points.Meter({**given, "slot": 6, "unit": 8}, profile)]
+        self.points = Meters(
+            [Meter(given, profile), Meter({**given, "slot": 6, "unit": 8}, profile)]
         )
         self.readings = Readings(uptime)
         self.config = {name: {"enabled": True} for name in SERVICES}
@@ -720,7 +721,7 @@ class App:
             BusCounters(),
         )
         bus.line_error, bus.wire, bus.waiting = OSError(5, 'no "line"'), None, lambda: 2
-        bus.why = lambda meter: "silent" if meter.unit == 7 else ""
+        bus.fault_text = lambda meter: "silent" if meter.unit == 7 else ""
         self.buses = [bus]
         self.modbus = type("S", (), {"counters": ModbusCounters()})()
         self.ntp = type(
@@ -796,7 +797,7 @@ def test_a_document_is_json_with_exactly_the_documented_fields(make, app, path):
     bench = make(api=Api(app))
     app.events.add("x", "line")
     app.budget.open("modbus", ("10.0.0.9", 4711))
-    app.points.meters[0].blocks[0].seen = True
+    store(app.points.meters[0].blocks[0], bytes(10))
     response = bench.ask(get(path))
     assert set(fields_of(response.json())) == documented(path)
 
@@ -805,9 +806,7 @@ def test_readings_have_value_unit_age_and_quality_of_every_point(make, app):
     import struct
 
     block = app.points.meters[0].blocks[0]
-    block.data[:] = struct.pack(">Hff", 2301, float("nan"), 12345.678)
-    block.seen = block.good = True
-    block.read_s = 93
+    store(block, struct.pack(">Hff", 2301, float("nan"), 12345.678), 93)
     document = make(api=Api(app)).ask(get("/api/readings")).json()
     assert document["uptime_s"] == 100
     first, second = document["meters"]
@@ -827,8 +826,7 @@ def test_readings_have_value_unit_age_and_quality_of_every_point(make, app):
 )
 def test_no_number_that_a_meter_can_say_breaks_the_document(make, app, raw):
     block = app.points.meters[0].blocks[0]
-    block.data[:] = b"\xff\xff" + raw + raw
-    block.seen = True
+    store(block, b"\xff\xff" + raw + raw)
     document = make(api=Api(app)).ask(get("/api/readings")).json()
     assert len(document["meters"][0]["points"]) == 3
 

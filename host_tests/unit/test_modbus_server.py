@@ -3,19 +3,19 @@
 import asyncio
 import socket
 import struct
+from types import SimpleNamespace
 
 import pytest
 
 from firmware.bus import OK, Router
 from firmware.config import load as config
-from firmware.meters import points
-from firmware.meters import profile_loader as profile_load
+from firmware.meters.block import Block
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
-from firmware.services.modbus_tcp.server import ModbusConnection, Server
-from host_tests.blocks import LiveBlock
+from firmware.services.modbus_tcp.counters import Counters
+from firmware.services.modbus_tcp.server import ModbusConnection, ModbusServer
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
+from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers, store
 
 CONFIG = config.default()["modbus"] | {"port": 0}
 
@@ -49,17 +49,15 @@ class FakeBus:
         self.requests = []
         self.withdrawn = []
         self.blocks = []
-        self.by_unit = {}
         self.code = OK
         self.config = {"broadcast": False}
         self.broadcasts = []
 
     def cached(self, unit, function, first, count):
         for block_unit, block in self.blocks:
-            self.by_unit[block_unit] = block.meter
-            if block_unit == unit:
-                return block.meter.holds(function, first, count)
-        return -1
+            if block_unit == unit and block.may_answer(function, first, count):
+                return block
+        return None
 
     def submit(self, request):
         if self.code == OK:
@@ -86,15 +84,12 @@ class FakeBus:
         request.owner.on_answer(code, buf if not code else b"", 3 if not code else 0, len(answer or b""))
 
 
-class Gateway:
+class FakeUnit255:
     """Unit 255 as a number of the requests that it got."""
 
     def __init__(self):
         self.asked = []
-        self.sweeps = 0
-
-    def sweep(self):
-        self.sweeps += 1
+        self.counters = Counters()
 
     def answer(self, buf, at, n, out, start):
         pdu = bytes(buf[at : at + n])
@@ -110,14 +105,14 @@ class Bench:
     def __init__(self, events, allow_writes=False, config=None, routes=(), broadcast=False):
         self.budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
         self.bus = FakeBus()
-        self.gateway = Gateway()
+        self.gateway = FakeUnit255()
         self.events = events
         self.other_bus = FakeBus()
         meter = type("M", (), {"unit": 2, "bus": 1, "slot": 0})()
         given = CONFIG | {"allow_writes": allow_writes} | (config or {})
         self.bus.config["broadcast"] = broadcast
         self.router = Router([self.bus, self.other_bus], [meter], routes)
-        self.server = Server(given, self.budget, events, self.router, self.gateway)
+        self.server = ModbusServer(given, self.budget, events, SimpleNamespace(router=self.router), self.gateway)
         self.counters = self.server.counters
 
     def connect(self, room=None):
@@ -517,14 +512,8 @@ def test_every_function_that_only_reads_is_passed_on(make, pdu):
 
 
 def block(function=4, first=100, count=10):
-    """Of a meter that has only this one."""
-    rows = [[k + 1, f"p{k}", function, first + k, "uint16", 1, "", "instantaneous"] for k in (0, count - 1)]
-    profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows, "gap": 0})
-    profile.plan = [(function, first, count)]
-    given = {"slot": 0, "name": "m", "unit": 1, "profile": "test"}
-    made = LiveBlock(points.Meter(defaults(schema.METER, **given), profile), 0)
-    made.good = made.seen = True
-    made.data[:] = bytes((17 * k + 3) & 0xFF for k in range(2 * count))
+    made = Block((function, first, count))
+    store(made, bytes((17 * k + 3) & 0xFF for k in range(2 * count)))
     return made
 
 
@@ -537,7 +526,7 @@ def test_a_read_inside_a_fresh_block_is_answered_from_memory_bit_for_bit(make):
         for count in range(1, 12):
             peer.feed(read(5, 1, 4, first, count))
             if first >= 100 and first + count <= 110:
-                words = cached.data[2 * (first - 100) : 2 * (first - 100 + count)]
+                words = cached.raw[2 * (first - 100) : 2 * (first - 100 + count)]
                 assert peer.take() == adu(5, 1, 4, 2 * count, words)
             else:
                 assert peer.take() == b""
@@ -553,7 +542,7 @@ def test_the_largest_block_fits_one_reply(make):
     peer = bench.connect()
     peer.feed(read(5, 1, 3, 0, 125))
     (reply,) = split(peer.take())
-    assert reply[9:] == bench.bus.blocks[0][1].data
+    assert reply[9:] == bench.bus.blocks[0][1].raw
 
 
 def test_another_function_or_unit_is_not_answered_from_memory(make):
@@ -693,7 +682,9 @@ def test_over_a_real_socket_a_client_is_served_and_its_going_is_noticed(events):
     async def test():
         budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
         bus = FakeBus()
-        server = Server(CONFIG | {"bind": "127.0.0.1"}, budget, events, Router([bus], []), Gateway())
+        buses = SimpleNamespace(router=Router([bus], []))
+        server = ModbusServer(CONFIG | {"bind": "127.0.0.1"}, budget, events, buses, FakeUnit255())
+        server.start()
         loop = asyncio.get_running_loop()
         client = socket.socket()
         client.setblocking(False)

@@ -4,11 +4,14 @@ import struct
 
 import pytest
 
-from firmware.bus import bus
-from firmware.meters import points, readings
+from firmware.meters import meter as meters_meter
 from firmware.meters import profile_loader as profile_load
+from firmware.meters import readings
+from firmware.meters.block import Block
+from firmware.meters.meter import Meter
+from firmware.meters.meters import Meters
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import Uptime, defaults
+from host_tests.unit.fakes import Uptime, defaults, is_good, store
 
 CONFIG = defaults(schema.METER, slot=3, name="main", unit=17, profile="test")
 
@@ -20,20 +23,11 @@ def make_meter(**change):
         [40, "energy_total", 4, 500, "float32", 1000, "Wh", "accumulating"],
     ]
     parsed = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
-    return points.Meter({**CONFIG, **change}, parsed)
+    return Meter({**CONFIG, **change}, parsed)
 
 
 def index_of(meter, name):
     return meter.profile.names().index(name.encode())
-
-
-def fill(block, data, now):
-    """What the bus does when a poll was answered."""
-    block.data[:] = data
-    block.seen = block.good = True
-    block.failed = False
-    block.refused = 0
-    block.read_s = now
 
 
 POWER = struct.pack(">fH", 1234.5, 2301)
@@ -57,15 +51,15 @@ def test_ids_four_times_over_fit_the_addresses_of_unit_255(slot):
 
 
 def test_a_meter_that_was_never_asked_is_unknown():
-    assert points.STATES[make_meter().state] == "unknown"
-    assert points.STATES[points.ONLINE] == "online"
-    assert points.STATES[points.FAILING] == "failing"
-    assert points.STATES[points.QUARANTINED] == "quarantined"
+    assert meters_meter.STATES[make_meter().state] == "unknown"
+    assert meters_meter.STATES[meters_meter.ONLINE] == "online"
+    assert meters_meter.STATES[meters_meter.FAILING] == "failing"
+    assert meters_meter.STATES[meters_meter.QUARANTINED] == "quarantined"
 
 
 def test_find_gives_the_meter_and_the_point_of_an_id():
     meters = [make_meter(), make_meter(slot=0, unit=1)]
-    table = points.Points(meters)
+    table = Meters(meters)
     for meter in meters:
         for i in range(len(meter.profile)):
             assert table.find(meter.point_id(i)) == (meter, i)
@@ -73,7 +67,7 @@ def test_find_gives_the_meter_and_the_point_of_an_id():
 
 def test_a_number_that_the_profile_lacks_is_minus_one_and_a_slot_without_meter_none():
     meter = make_meter()
-    table = points.Points([meter])
+    table = Meters([meter])
     assert table.find(3 * 256 + 2) == (meter, -1)
     assert table.find(3 * 256) == (meter, -1)
     assert table.find(4 * 256 + 16) is None
@@ -82,14 +76,14 @@ def test_a_number_that_the_profile_lacks_is_minus_one_and_a_slot_without_meter_n
 
 def test_every_id_finds_its_own_point_or_none():
     meter = make_meter()
-    table = points.Points([meter])
+    table = Meters([meter])
     found = {n: table.find(n)[1] for n in range(3 * 256, 4 * 256) if table.find(n)[1] >= 0}
     assert found == {meter.point_id(i): i for i in range(3)}
 
 
 def test_meters_are_found_by_slot_and_unit_and_all_points_counted():
     meters = [make_meter(), make_meter(slot=0, unit=1)]
-    table = points.Points(meters)
+    table = Meters(meters)
     assert table.in_slot(0) is meters[1]
     assert table.in_slot(1) is None
     assert table.in_slot(64) is None
@@ -98,9 +92,9 @@ def test_meters_are_found_by_slot_and_unit_and_all_points_counted():
 
 def test_two_meters_of_a_kind_share_the_profile_but_no_block():
     parsed = make_meter().profile
-    one, other = points.Meter(CONFIG, parsed), points.Meter(CONFIG, parsed)
-    one.blocks[0].data[0] = 1
-    assert other.blocks[0].data[0] == 0
+    one, other = Meter(CONFIG, parsed), Meter(CONFIG, parsed)
+    one.blocks[0].raw[0] = 1
+    assert other.blocks[0].raw[0] == 0
     assert one.profile is other.profile
 
 
@@ -108,27 +102,56 @@ def test_a_block_says_what_the_bus_has_noted_of_it():
     meter = make_meter()
     blocks = meter.blocks
     assert len(blocks) == 2
-    assert [(one.seen, one.good, one.failed, one.refused) for one in blocks] == [(False, False, False, 0)] * 2
-    meter.take(1, b"..\x01\x02\x03\x04", 2, 5000, 77)
-    assert [(one.seen, one.good, one.read_s, bytes(one.data)) for one in blocks] == [
-        (False, False, 0, bytes(6)), (True, True, 77, b"\x01\x02\x03\x04"),
-    ]  # fmt: skip
-    meter.fail(1)
-    assert (blocks[1].failed, blocks[1].good) == (True, True)
-    assert meter.refuse(1, 2), "it did not before"
-    assert not meter.refuse(1, 2)
-    assert (blocks[1].refused, blocks[1].good, blocks[1].seen, blocks[1].read_s) == (2, False, True, 77)
-    meter.take(1, bytes(4), 0, 5000, 78)
-    assert (blocks[1].refused, blocks[1].failed, blocks[1].good) == (0, False, True)
+
+    def said(block):
+        return block.seen, is_good(block), block.failed, block.exception, block.read_at_s
+
+    assert [said(one) for one in blocks] == [(False, False, False, 0, None)] * 2
+    blocks[1].store(b"..\x01\x02\x03\x04..", 2, 5000, 77)
+    assert said(blocks[0]) == (False, False, False, 0, None)
+    assert said(blocks[1]) == (True, True, False, 0, 77)
+    assert (bytes(blocks[0].raw), bytes(blocks[1].raw)) == (bytes(6), b"\x01\x02\x03\x04")
+    blocks[1].fail()
+    assert said(blocks[1]) == (True, True, True, 0, 77)
+    assert blocks[1].refuse(2), "it did not before"
+    assert not blocks[1].refuse(2)
+    assert said(blocks[1]) == (True, False, True, 2, 77)
+    assert blocks[1].refuse(3), "another reason"
+    blocks[1].store(bytes(4), 0, 5000, 78)
+    assert said(blocks[1]) == (True, True, False, 0, 78)
     meter.purge()
-    assert [(one.failed, one.good) for one in blocks] == [(True, False)] * 2
+    assert [said(one) for one in blocks] == [(False, False, True, 0, None), (True, False, True, 0, 78)]
 
 
-def test_settings_that_are_the_usual_ones_are_no_entries_of_the_meter():
-    usual = points.Meter(defaults(schema.METER, slot=1, name="m", unit=2, profile="test"), make_meter().profile)
-    assert (usual.bus, usual.interval_ms, usual.max_age_ms, usual.timeout_ms, usual.retries) == (0, 5000, 10000, 500, 1)
-    assert usual.auto_timeout is False
-    assert len(vars(usual)) <= 12, "MicroPython's next larger map has room for 17"
+def test_a_block_answers_for_its_own_registers_until_they_are_too_old():
+    def ticks_diff(a, b):
+        return a - b
+
+    meter = make_meter()
+    meter.blocks[1].store(b"\x01\x02\x03\x04", 0, 5000, 1)
+    find = meter.find
+    assert find(4, 500, 2) is find(4, 501, 1) is meter.blocks[1]
+    assert find(3, 500, 2) is None, "another function"
+    assert find(4, 499, 2) is find(4, 501, 2) is None, "not all of it"
+    assert find(4, 0, 1) is None, "never read"
+    out = bytearray(b".....")
+    meter.blocks[1].copy_to(out, 2, 501, 1)
+    assert out == b"..\x03\x04."
+    meter.expire(5000, ticks_diff)
+    assert is_good(meter.blocks[1])
+    meter.expire(5001, ticks_diff)
+    assert not is_good(meter.blocks[1])
+    assert find(4, 500, 2) is None, "too old"
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "is_left"), [(9, 1, True), (9, 2, False), (13, 1, False), (14, 1, True), (0, 0x10000, False)]
+)
+def test_what_is_written_may_not_answer_any_more(first, count, is_left):
+    block = Block((4, 10, 4))
+    block.store(bytes(8), 0, 5000, 1)
+    block.written(first, count)
+    assert is_good(block) == is_left
 
 
 # -- readings
@@ -164,7 +187,7 @@ def test_a_point_that_failed_before_its_first_read_was_still_never_read(all_of, 
 
 
 def test_a_fresh_point_is_good(all_of, meter, now):
-    fill(meter.blocks[0], POWER, 100)
+    store(meter.blocks[0], POWER, 100)
     power, voltage = index_of(meter, "active_power"), index_of(meter, "voltage_l1")
     assert (all_of.read(meter, power)[0], all_of.read(meter, voltage)[0]) == (1234.5, 230.1)
     assert quality(all_of, meter, power) == quality(all_of, meter, voltage) == "good"
@@ -174,9 +197,9 @@ def test_a_fresh_point_is_good(all_of, meter, now):
 
 
 def test_blocks_age_each_for_itself(all_of, meter, now):
-    fill(meter.blocks[0], POWER, 100)
+    store(meter.blocks[0], POWER, 100)
     now.now = 110
-    fill(meter.blocks[1], struct.pack(">f", 2.5), 110)
+    store(meter.blocks[1], struct.pack(">f", 2.5), 110)
     assert all_of.read(meter, index_of(meter, "voltage_l1"))[1] == 10
     assert all_of.read(meter, index_of(meter, "energy_total"))[1] == 0
 
@@ -186,14 +209,14 @@ def test_blocks_age_each_for_itself(all_of, meter, now):
 )
 def test_a_point_is_stale_after_three_intervals(all_of, now, interval_s, age, wanted):
     meter = make_meter(interval_s=interval_s)
-    fill(meter.blocks[0], POWER, 100)
+    store(meter.blocks[0], POWER, 100)
     now.now = 100 + age
     assert quality(all_of, meter, 0) == wanted
     assert all_of.read(meter, 0)[0] == 1234.5, "the last value stays; its quality warns"
 
 
 def test_a_failed_read_is_told_before_staleness_and_keeps_the_value(all_of, meter, now):
-    fill(meter.blocks[0], POWER, 100)
+    store(meter.blocks[0], POWER, 100)
     meter.blocks[0].failed = True
     now.now = 1000
     i = index_of(meter, "active_power")
@@ -201,26 +224,26 @@ def test_a_failed_read_is_told_before_staleness_and_keeps_the_value(all_of, mete
 
 
 def test_nan_is_no_value(all_of, meter):
-    fill(meter.blocks[0], struct.pack(">fH", float("nan"), 0), 100)
+    store(meter.blocks[0], struct.pack(">fH", float("nan"), 0), 100)
     i = index_of(meter, "active_power")
     assert (quality(all_of, meter, i), all_of.read(meter, i)[0]) == ("no_value", None)
     assert quality(all_of, meter, index_of(meter, "voltage_l1")) == "good", "its neighbour is not concerned"
 
 
 def test_a_failed_read_of_a_point_without_value_is_failed(all_of, meter):
-    fill(meter.blocks[0], struct.pack(">fH", float("inf"), 0), 100)
+    store(meter.blocks[0], struct.pack(">fH", float("inf"), 0), 100)
     meter.blocks[0].failed = True
     assert quality(all_of, meter, index_of(meter, "active_power")) == "failed"
 
 
 def test_registers_that_the_meter_refuses_have_no_value(all_of, meter):
-    meter.blocks[0].refused = 2
+    meter.blocks[0].exception = 2
     assert quality(all_of, meter, index_of(meter, "active_power")) == "no_value"
     assert quality(all_of, meter, index_of(meter, "energy_total")) == "never"
 
 
 def test_energy_is_an_integer_of_watt_hours(all_of, meter):
-    fill(meter.blocks[1], struct.pack(">f", 12345.678), 100)
+    store(meter.blocks[1], struct.pack(">f", 12345.678), 100)
     value = all_of.read(meter, index_of(meter, "energy_total"))[0]
     assert isinstance(value, int)
     assert value == pytest.approx(12345678, abs=1)
@@ -242,19 +265,18 @@ def transformed(**change):
     ]
     known = {"test": profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})}
     config = {**CONFIG, **change}
-    return points.Meter(config, profile_load.of_meter(config, known), profile_load.ratios(config))
+    return Meter(config, profile_load.of_meter(config, known), profile_load.ratios(config))
 
 
 def said(all_of, meter):
-    fill(meter.blocks[0], struct.pack(">HIfhHI", 2301, 1234, -50.5, -999, 4998, 1000), 100)
-    fill(meter.blocks[1], struct.pack(">I", 7), 100)
+    store(meter.blocks[0], struct.pack(">HIfhHI", 2301, 1234, -50.5, -999, 4998, 1000), 100)
+    store(meter.blocks[1], struct.pack(">I", 7), 100)
     return {name.decode(): all_of.read(meter, i)[0] for i, name in enumerate(meter.profile.names())}
 
 
 def test_values_without_transformers_are_what_the_meter_said(all_of):
     meter = transformed()
     assert meter.ratios is None
-    assert "ratios" not in vars(meter), "most meters have none, and it must cost them nothing"
     assert said(all_of, meter) == {
         "voltage_l1": 230.1, "current_l1": 1.234, "active_power": -50.5, "power_factor": -0.999, "frequency": 49.98,
         "energy_import": 100000, "energy_export": 700,
@@ -278,7 +300,7 @@ def test_an_inverted_meter_turns_powers_and_swaps_import_and_export(all_of, now)
     # Age and quality are those of the registers that the value comes from.
     meter.blocks[1].failed = True
     now.now = 107
-    meter.blocks[0].read_s = 105
+    meter.blocks[0].read_at_s = 105
     names = [name.decode() for name in meter.profile.names()]
     assert all_of.read(meter, names.index("energy_import"))[1] == 7
     assert all_of.read(meter, names.index("energy_export"))[1] == 2
@@ -290,15 +312,6 @@ def test_the_registers_of_a_meter_stay_what_it_said(all_of):
     plain, changed = transformed(), transformed(inverted=True, ct_primary=10, pt_primary=3)
     said(all_of, plain)
     said(all_of, changed)
-    assert [block.data for block in changed.blocks] == [block.data for block in plain.blocks]
+    assert [block.raw for block in changed.blocks] == [block.raw for block in plain.blocks]
     assert [changed.point_id(i) for i in range(7)] == [plain.point_id(i) for i in range(7)]
     assert changed.profile.plan == plain.profile.plan
-
-
-def test_numbers_that_stand_in_two_places_are_the_same():
-    """On MicroPython a constant that others can import is a name, and takes heap for good."""
-    for name in ("_MARKS", "_MARK", "_SEEN", "_REFUSED"):
-        assert getattr(readings, name) == getattr(points, name)
-    assert readings._LOST == points._FAILED
-    for name in ("_REQUESTS", "_TIMEOUTS", "_ERRORS", "_EXCEPTIONS"):
-        assert getattr(bus, name) == getattr(points, name)

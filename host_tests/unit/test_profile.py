@@ -188,9 +188,9 @@ def points_of(parsed):
     found = []
     for i in range(len(parsed)):
         function, start, _ = parsed.plan[parsed.blocks[i]]
-        _, form, offset = parsed.rows[3 * i : 3 * i + 3]
-        first = start + offset
-        found.append((function, first, first + SIZES[profile.TYPES[parsed.forms[4 * form]]]))
+        first = start + parsed.offsets[i] // 2
+        kind = parsed.formats[parsed.format_of[i]][0]
+        found.append((function, first, first + SIZES[profile.TYPES[kind]]))
     return found
 
 

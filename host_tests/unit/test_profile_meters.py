@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from firmware.meters import profile
 from firmware.meters import profile_loader as profile_load
-from host_tests.unit.profile_rows import SIZES, document, nearest, on_the_wire, row
+from host_tests.unit.profile_rows import SIZES, document, nearest, on_the_wire, row, transformers
 from tools import profiles
 
 # -- no value
@@ -88,7 +88,7 @@ def test_float_energy_behind_transformers_is_exact(bits, ct, pt, by):
     raw = bits.to_bytes(4, "big")
     (value,) = struct.unpack(">f", raw)
     parsed = profile_load.parse("test", document(row(kind="float32", scale=1000, unit="Wh", use="accumulating")))
-    ratios = profile_load.ratios({"ct_primary": ct, "ct_secondary": by, "pt_primary": pt})
+    ratios = profile_load.ratios(transformers(ct_primary=ct, ct_secondary=by, pt_primary=pt))
     got = parsed.decode(0, raw, ratios)
     if math.isfinite(value):
         assert got == nearest(Fraction(value) * 1000 * Fraction(ct, by) * pt)
@@ -100,7 +100,7 @@ def test_float_energy_behind_transformers_is_exact(bits, ct, pt, by):
     "config", [{}, {"ct_primary": 5, "ct_secondary": 5}, {"ct_primary": 1}, {"inverted": True}, {"inverted": False}]
 )
 def test_a_meter_without_transformers_has_no_ratios(config):
-    assert profile_load.ratios(config) is None
+    assert profile_load.ratios(transformers(**config)) is None
 
 
 def test_ratios_are_in_lowest_terms():
@@ -146,11 +146,11 @@ def test_inverted_import_and_export_change_places():
     )  # fmt: skip
 
     def all_of(parsed):
-        data = b"".join(
+        data = [
             struct.pack(f">{count}H", *((first + k if k % 2 else 0) for k in range(count)))
             for _, first, count in parsed.plan
-        )
-        return {number: parsed.decode(i, data) for i, number in enumerate(parsed.numbers)}
+        ]
+        return {number: parsed.decode(i, data[parsed.blocks[i]]) for i, number in enumerate(parsed.numbers)}
 
     was, now = all_of(plain), all_of(turned)
     swapped = {32: 36, 36: 32, 33: 37, 37: 33, 44: 48, 48: 44, 47: 51, 51: 47}
@@ -165,14 +165,14 @@ def test_inverted_import_and_export_change_places():
 def test_inverted_twice_is_as_before(name):
     plain = profile_load.load(name)
     twice = profile_load.inverted(profile_load.inverted(plain))
-    assert (twice.rows, twice.blocks, twice.forms) == (plain.rows, plain.blocks, plain.forms)
+    assert (twice.offsets, twice.blocks, twice.formats) == (plain.offsets, plain.blocks, plain.formats)
 
 
 def test_meters_of_a_kind_share_a_profile_and_inverted_ones_another():
     known = {}
     changes = ({}, {"inverted": False}, {"inverted": True}, {"inverted": True, "ct_primary": 7})
     made = [
-        profile_load.of_meter({"profile": name, **change}, known)
+        profile_load.of_meter({"profile": name, **transformers(**change)}, known)
         for name in ("eastron-sdm120", "chint-ddsu666")
         for change in changes
     ]
@@ -180,5 +180,5 @@ def test_meters_of_a_kind_share_a_profile_and_inverted_ones_another():
     assert made[2] is made[3]
     assert made[4] is made[5] is not made[6]
     assert len({id(one) for one in made}) == 4
-    assert made[2].text is made[0].text
+    assert made[2].names_text is made[0].names_text
     assert made[2].plan is made[0].plan

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from firmware.bus import Bus, Buses, Router
 from firmware.bus.scan import Scan
 from host_tests.unit import fakes
 from host_tests.unit import the_schema as schema
@@ -156,22 +157,26 @@ def test_what_it_is_is_told_by_its_signature(clock, events):
 
 
 def test_the_bus_lets_it_have_the_line(clock, events):
-    from firmware.bus.bus import Bus
-
     field = Field(clock, {(9600, "8N1"): {3: zeros}})
     bus = Bus(0, CONFIG, field.open_line, [], events, lambda: 0)
-    bus.poller.meters = []
+    buses = Buses([bus], Router([bus], []), events)
 
     async def test():
         task = asyncio.ensure_future(bus.run())
-        search = Scan(CONFIG, events, first=1, last=4)
         await asyncio.sleep(0.1)
-        assert bus.invite(search)
+        with pytest.raises(ValueError, match="bus: 1 is not one of the 1 in buses"):
+            buses.start_scan(1, [], [], 1, 4, 150)
+        buses.start_scan(0, [], [], 1, 4, 150)
+        search = buses.scan
+        with pytest.raises(OSError, match="a scan is running"):
+            buses.start_scan(0, [], [], 1, 4, 150)
+        assert not buses.pause(None), "nothing is saved while a scan runs"
         while search.running:
             await asyncio.sleep(0.1)
         assert [row[0] for row in search.found] == [3]
         await asyncio.sleep(1.1)
         assert bus.guest is None
+        assert buses.scan is search, "its results stay"
         assert bus.wire is not None
         task.cancel()
 

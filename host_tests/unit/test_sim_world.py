@@ -119,14 +119,14 @@ def test_a_ledger_that_differs_from_the_truth_is_found(server):
 def test_an_answer_with_another_transaction_id_is_found(server, monkeypatch):
     from firmware.services.modbus_tcp import server as module
 
-    real = module.tcp.head
+    real = module.head
 
     def head(out, rx, at, length):
         n = real(out, rx, at, length)
         out[1] = (out[1] + 1) & 0xFF
         return n
 
-    monkeypatch.setattr(module.tcp, "head", head)
+    monkeypatch.setattr(module, "head", head)
     must_find("answers transaction")
 
 
@@ -145,11 +145,22 @@ def test_an_answer_that_comes_twice_is_found(server):
 def test_an_answer_of_another_meter_or_register_is_found(monkeypatch):
     from firmware.bus.bus import Bus
 
+    class Beside:
+        """The block, which mixes up its registers."""
+
+        def __init__(self, block):
+            self.fresh_until_ms = block.fresh_until_ms
+            self._block = block
+
+        def copy_to(self, out, at, first, count):
+            last = self._block.first + self._block.count - count
+            self._block.copy_to(out, at, first + 1 if first < last else first - 1, count)
+
     real = Bus.cached
 
     def cached(self, unit, function, first, count):
-        place = real(self, unit, function, first, count)
-        return place ^ 2 if place >= 0 else place  # the register beside it
+        block = real(self, unit, function, first, count)
+        return None if block is None else Beside(block)
 
     monkeypatch.setattr(Bus, "cached", cached)
     must_find("never answered")
@@ -160,7 +171,7 @@ def test_an_answer_that_is_too_old_is_found(monkeypatch):
 
     def cached(self, unit, function, first, count):
         meter = self.by_unit.get(unit)
-        return -1 if meter is None else meter.holds(function, first, count)
+        return None if meter is None else meter.find(function, first, count)
 
     async def scenario(world):
         pollers = await crowd(world, 2, period_s=2.0)
@@ -171,24 +182,24 @@ def test_an_answer_that_is_too_old_is_found(monkeypatch):
         return pollers
 
     monkeypatch.setattr(Bus, "cached", cached)
-    monkeypatch.setattr("firmware.meters.points.Meter.purge", lambda meter: None)
-    monkeypatch.setattr("firmware.meters.points.Meter.expire", lambda meter, now_ms, ticks_diff: None)
+    monkeypatch.setattr("firmware.meters.meter.Meter.purge", lambda meter: None)
+    monkeypatch.setattr("firmware.meters.meter.Meter.expire", lambda meter, now_ms, ticks_diff: None)
     must_find("never answered", scenario)
 
 
 def test_a_task_that_dies_is_found(monkeypatch):
     from firmware.bus.poller import Poller
 
-    real = Poller.due
+    real = Poller.first_due
     calls = []
 
-    def due(self):
+    def first_due(self):
         calls.append(1)
         if len(calls) == 50:
             raise RuntimeError("a defect")
         return real(self)
 
-    monkeypatch.setattr(Poller, "due", due)
+    monkeypatch.setattr(Poller, "first_due", first_due)
     must_find("tasks were started again")
 
 

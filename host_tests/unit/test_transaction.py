@@ -6,8 +6,9 @@ import struct
 import pytest
 
 from firmware.bus import transaction
+from firmware.bus.bus_stats import BusStats
 from firmware.bus.late import Late
-from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Counters, Transaction
+from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
 from host_tests.unit import fakes
 from host_tests.unit.fakes import FakeLine, frame, read_frame, registers
 from host_tests.unit.the_schema import BUS
@@ -28,7 +29,7 @@ class Wire:
         self.line.jitter_ms = jitter_ms
         self.baud = baud
         self.events = events
-        self.counters = Counters()
+        self.counters = BusStats()
         self.answers = list(answers)
         config = fakes.defaults(BUS, baud=baud, **(config or {}))
         self.transaction = Transaction(self.line, config, self.counters, Late(), events)

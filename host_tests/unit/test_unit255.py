@@ -1,50 +1,47 @@
 """Unit 255: every register of docs/contracts.md, and what is answered outside of them."""
 
 import struct
+from types import SimpleNamespace
 
 import pytest
 
 from firmware import VERSION
-from firmware.bus.transaction import Counters as BusCounters
-from firmware.meters import points
+from firmware.bus import BusStats
 from firmware.meters import profile_loader as profile_load
+from firmware.meters.meter import ONLINE, Meter
+from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net.budget import SERVICES, Budget
-from firmware.services.modbus_tcp.server import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import TICKS_PERIOD, Uptime, defaults
+from host_tests.unit.fakes import TICKS_PERIOD, Uptime, defaults, store
+from host_tests.unit.profile_rows import transformers
 
 NAN = b"\x7f\xc0\x00\x00"
 
 
-class Status:
-    def __init__(self, uptime):
-        self.uptime = uptime
+class Clock:
+    def __init__(self, uptime_s):
+        self.uptime_s = uptime_s
         self.time = 0
-        self.due = ()
-        self.errors = []
-        self.called = "meterport"
-
-    def name(self):
-        return self.called
-
-    def uptime_s(self):
-        return self.uptime()
 
     def unix_s(self):
         return self.time
 
+
+class ConfigStore:
+    def __init__(self):
+        self.due = ()
+        self.errors = []
+        self.name = "meterport"
+
     def reboot_due(self):
         return self.due
-
-    def config_errors(self):
-        return self.errors
 
 
 class BusFake:
     def __init__(self):
-        self.counters = BusCounters()
+        self.counters = BusStats()
         self.line_error = None
         self.queued = 0
 
@@ -60,19 +57,24 @@ def make_meter(slot, unit):
         [255, "last", 4, 500, "uint16", 1, "", "instantaneous"],
     ]
     given = defaults(schema.METER, slot=slot, name=f"m{unit}", unit=unit, profile="test")
-    return points.Meter(given, profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows}))
+    return Meter(given, profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows}))
 
 
 class Bench:
     def __init__(self, events, buses=2, enabled=SERVICES):
         self.uptime = Uptime(1000)
-        self.status = Status(self.uptime)
+        self.clock = Clock(self.uptime)
+        self.store = ConfigStore()
+        self.services = [SimpleNamespace(name=name, state="running") for name in SERVICES]
         self.budget = Budget(16, 16, 16, list(enabled), 4, self.uptime, events)
         self.meters = [make_meter(0, 1), make_meter(63, 2)]
-        self.points = points.Points(self.meters)
+        self.points = Meters(self.meters)
         self.buses = [BusFake() for _ in range(buses)]
-        self.unit = Unit255(self.status, self.budget, self.points, Readings(self.uptime), self.buses)
-        self.unit.server_counters = self.counters = Counters()
+        device = SimpleNamespace(services=self.services)
+        self.unit = Unit255(
+            device, self.store, self.clock, self.budget, self.points, Readings(self.uptime), self.buses
+        )
+        self.counters = self.unit.counters
 
     def ask(self, pdu):
         """The answer's PDU, from a buffer in which it stands in the midst of other bytes."""
@@ -104,9 +106,7 @@ class Bench:
 
     def fill(self, meter, k, data):
         block = meter.blocks[k]
-        block.data[:] = data
-        block.seen = block.good = True
-        block.read_s = self.uptime.now
+        store(block, data, self.uptime.now)
 
 
 @pytest.fixture
@@ -137,11 +137,11 @@ def test_a_point_behind_transformers_is_that_of_the_primary_side(bench):
     """The meter's own registers, on its own unit, stay what it said: they are not decoded at all."""
     meter = bench.meters[0]
     bench.fill(meter, 0, struct.pack(">Hff", 2301, 1234.5, 2.5))
-    meter.ratios = profile_load.ratios({"ct_primary": 40, "pt_primary": 200})
+    meter.ratios = profile_load.ratios(transformers(ct_primary=40, pt_primary=200))
     assert point(bench, 1)[0] == struct.pack(">f", 46020)
     assert point(bench, 16)[0] == struct.pack(">f", 9876000)
     assert point(bench, 40)[0] == struct.pack(">f", 20000000)
-    assert bytes(meter.blocks[0].data) == struct.pack(">Hff", 2301, 1234.5, 2.5)
+    assert bytes(meter.blocks[0].raw) == struct.pack(">Hff", 2301, 1234.5, 2.5)
 
 
 def test_a_point_that_was_never_read_is_nan_with_the_greatest_age_and_never(bench):
@@ -163,7 +163,7 @@ def test_stale_failed_and_no_value_are_told(bench):
     assert point(bench, 1) == (struct.pack(">f", 230.1), 16, 1)
     meter.blocks[0].failed = True
     assert point(bench, 1) == (struct.pack(">f", 230.1), 16, 2)
-    meter.blocks[0].refused = 2
+    meter.blocks[0].exception = 2
     assert point(bench, 1)[2] == 4
 
 
@@ -206,7 +206,7 @@ def test_a_value_beyond_float32_does_not_break_the_read(bench, raw):
 
 
 def test_without_meters_every_input_register_is_02(bench):
-    bench.unit._points = points.Points([])
+    bench.unit._meters = Meters([])
     assert bench.read(4, 0, 1) == 2
 
 
@@ -215,15 +215,27 @@ def test_without_meters_every_input_register_is_02(bench):
 
 def test_identity_and_health(bench):
     bench.uptime.now = 0x12345
-    bench.status.time = 1_800_000_000
-    bench.status.errors = ["a", "b"]
-    bench.meters[0].state = points.ONLINE
-    assert bench.holding(0, 13) == [
+    bench.clock.time = 1_800_000_000
+    bench.store.errors = ["a", "b"]
+    bench.meters[0].state = ONLINE
+    assert bench.holding(0, 14) == [
         0x4D50, 1, VERSION[0] << 8 | VERSION[1], VERSION[2], 0x0001, 0x2345, 1_800_000_000 >> 16,
-        1_800_000_000 & 0xFFFF, 0, 2, 2, 8, 1,
+        1_800_000_000 & 0xFFFF, 0, 2, 2, 8, 1, 0,
     ]  # fmt: skip
-    bench.status.due = ("bacnet",)
+    bench.store.due = ("bacnet",)
     assert bench.holding(8) == 1
+
+
+@pytest.mark.parametrize("k", range(len(SERVICES)))
+def test_services_without_memory_are_bits_in_the_order_of_their_kinds(bench, k):
+    bench.services[k].state = "no_memory"
+    assert bench.holding(13) == 1 << k
+    for service in bench.services:
+        service.state = "no_memory"
+    assert bench.holding(13) == (1 << len(SERVICES)) - 1
+    for service in bench.services:
+        service.state = "no_room"
+    assert bench.holding(13) == 0
 
 
 def test_a_clock_that_is_not_set_is_zero(bench):
@@ -231,11 +243,11 @@ def test_a_clock_that_is_not_set_is_zero(bench):
 
 
 def test_a_time_after_2038_fits(bench):
-    bench.status.time = 4_000_000_000
+    bench.clock.time = 4_000_000_000
     assert bench.long(6) == 4_000_000_000
 
 
-@pytest.mark.parametrize(("first", "count"), [(13, 1), (12, 2), (0, 14), (99, 1), (0, 101), (98, 4)])
+@pytest.mark.parametrize(("first", "count"), [(14, 1), (13, 2), (0, 15), (99, 1), (0, 101), (98, 4)])
 def test_registers_behind_the_identity_are_02(bench, first, count):
     assert bench.read(3, first, count) == 2
 
@@ -361,7 +373,7 @@ def test_registers_behind_the_buses_are_02(events, clock, buses, first, count):
 
 def test_every_holding_register_is_either_there_or_02(bench):
     there = [first for first in range(0, 1000) if isinstance(bench.read(3, first, 1), list)]
-    assert there == [*range(13), *range(100, 134), *range(200, 456), *range(600, 664)]
+    assert there == [*range(14), *range(100, 134), *range(200, 456), *range(600, 664)]
 
 
 # -- requests that are refused
@@ -450,7 +462,7 @@ def test_another_encapsulated_interface_is_01(bench, pdu):
 
 @pytest.mark.parametrize("name", ["x", "n" * 32, "Zähler Süd " * 2, "\U0001f50c" * 32])
 def test_the_longest_name_fits_its_answer(bench, name):
-    bench.status.called = name
+    bench.store.name = name
     answer = bench.ask(b"\x2b\x0e\x02\x00")
     assert len(answer) <= 253
     assert objects_of(answer, 2)[6] == name.encode()

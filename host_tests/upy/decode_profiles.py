@@ -38,8 +38,8 @@ def main():
             heap[name] = gc.mem_alloc() - before
         profile = profile_load.of_meter(meter, profiles)
         ratios = profile_load.ratios(meter)
-        data = bytearray().join([bytes.fromhex(text) for text in question["blocks"]])
-        values = [profile.decode(i, data, ratios) for i in range(len(profile))]
+        blocks = [bytearray(bytes.fromhex(text)) for text in question["blocks"]]
+        values = [profile.decode(i, blocks[profile.blocks[i]], ratios) for i in range(len(profile))]
         print(json.dumps([shown(value) for value in values]))
     print(json.dumps({"heap": heap}))
 

@@ -6,7 +6,7 @@ nobody else.
 
 import json
 
-from firmware.meters.points import STATES
+from firmware.meters.meter import STATES
 
 _KINDS = ("crc", "unit", "function", "length", "content")  # modbus.rtu.REASONS but the first
 
@@ -21,27 +21,28 @@ def document(app):
     yield '{"buses":['
     for k, bus in enumerate(app.buses):
         counters = bus.counters
-        kinds = ",".join(['"%s":%d' % (name, counters.kinds[1 + i]) for i, name in enumerate(_KINDS)])
+        kinds = ",".join(['"%s":%d' % (name, counters.wrong[1 + i]) for i, name in enumerate(_KINDS)])
         yield (
             '%s{"number":%d,"load_percent":%d,"waiting":%d,"paused":%s,"sent":%d,"answered":%d,"timeouts":%d,"retries":%d,'
             '"wrong":{%s},"echoes":%d,"noise_bytes":%d,"stale_bytes":%d,%s}'
         ) % (
             "," if k else "", bus.number, bus.load_percent, bus.waiting(), "false" if bus.guest is None else "true",
             counters.sent, counters.answered, counters.timeouts, counters.retries, kinds, counters.echoes,
-            counters.noise_bytes, counters.stale_bytes, _tally(*bus.tallied(counters.tally, 0)),
+            counters.noise_bytes, counters.stale_bytes, _tally(bus.answer_times_ms(), bus.exceptions()),
         )  # fmt: skip
     yield '],"meters":['
     first = True
     for bus in app.buses:
-        for k, meter in enumerate(bus.meters):
+        for meter in bus.meters:
             plan = ",".join(["[%d,%d,%d]" % block for block in meter.profile.plan])
             yield (
                 '%s{"slot":%d,"name":%s,"unit":%d,"bus":%d,"state":"%s","reason":%s,"interval_ms":%d,"kept_ms":%s,'
                 '"missed":%d,"timeout_ms":%d,%s,"plan":[%s]}'
             ) % (
                 "" if first else ",", meter.slot, json.dumps(meter.name), meter.unit, meter.bus, STATES[meter.state],
-                json.dumps(bus.why(meter)), meter.interval_ms, bus.poller.kept_ms(k) or "null", bus.poller.missed(k),
-                bus.timeout_ms(meter), _tally(*bus.tallied(meter.words, meter.unit)), plan,
+                json.dumps(bus.fault_text(meter)), meter.interval_ms, bus.poller.actual_interval_ms(meter) or "null",
+                bus.poller.missed(meter),
+                bus.timeout_ms(meter), _tally(bus.answer_times_ms(meter), bus.exceptions(meter)), plan,
             )  # fmt: skip
             first = False
     yield "]}"

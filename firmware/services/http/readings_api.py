@@ -7,7 +7,7 @@ is long and asked for often: it writes to the sink itself, which leaves almost n
 
 import json
 
-from firmware.meters.points import STATES
+from firmware.meters.meter import STATES
 from firmware.meters.readings import QUALITIES
 
 
@@ -22,7 +22,7 @@ def _readings(app, sink):
     for k, meter in enumerate(app.points.meters):
         yield '%s{"slot":%d,"name":%s,"unit":%d,"profile":%s,"state":"%s","reason":"%s","points":[' % (
             "," if k else "", meter.slot, json.dumps(meter.name), meter.unit, json.dumps(meter.profile_name),
-            STATES[meter.state], app.buses[meter.bus].why(meter),
+            STATES[meter.state], app.buses[meter.bus].fault_text(meter),
         )  # fmt: skip
         for i, name in enumerate(meter.profile.names()):
             value, age_s, quality = app.readings.read(meter, i)

@@ -4,7 +4,7 @@ import gc
 import json
 
 from firmware import VERSION
-from firmware.meters.points import STATES
+from firmware.meters.meter import STATES
 from firmware.net.budget import SERVICES
 
 

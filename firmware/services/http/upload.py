@@ -21,9 +21,6 @@ class Upload:
             raise OSError("a scan is running")
         if not app.hold(True):
             raise OSError("another save is under way")
-        # The last search is over, and the check needs the room of its code and of what it has found.
-        app.scan = None
-        app.forget("firmware.bus.scan", "firmware.meters.catalog", "firmware.meters.recognise")
         try:
             store.make_folder(PATH)
             self._file = open(PATH, "wb")

@@ -3,11 +3,12 @@
 In: bytes of a connection, in any pieces. Out: one reply for each request, in the order of the requests.
 Units 1-247 are the meters; 255 and 0 are the gateway itself (unit255.py), but writes to unit 0 go to all meters of the
 buses that allow broadcasts. A read that lies inside a fresh polled block is answered from memory, anything else goes to
-the bus. While a request is on the bus its connection is not read: TCP
-itself holds a client back that sends more, and a connection never has more than one request in any queue.
+the bus. While a request is on the bus its connection is not read: TCP itself holds a client back that sends more, and a
+connection never has more than one request in any queue.
 
-Buffers: all connections share one of 260 bytes for input and one for replies. A connection keeps of its own only what
-is left of its input: a request that has not come whole, or one that waits for the bus and those behind it.
+Buffers: all connections share one of 260 bytes for input and one for replies. A connection keeps of its own only the
+header of a request on the bus, and what is left of its input: a request that has not come whole, or those behind one
+that waits.
 """
 
 from micropython import const
@@ -16,57 +17,62 @@ from firmware.bus import OK, Request
 from firmware.net import seam
 from firmware.net.listener import Connection, Listener
 from firmware.net.seam import ticks_diff, ticks_ms
-from firmware.services.modbus_tcp import ready
+from firmware.services.modbus_tcp import reply_cache
 from modbus import pdu, tcp
+from modbus.tcp import head
 
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
+_NOTHING = b""
+_HEAD = const(8)  # MBAP header and function
 _UNSERVED_MS = const(60000)  # a client that has connected and asks nothing
 
 
-class Counters:
-    """Of the whole server, since boot."""
+class ModbusServer:
+    """The service (firmware.services). `buses`: firmware.bus.Buses; `unit255`: the gateway's own unit, whose
+    answer(buf, at, n, out, start) gives the length of its PDU, and which shows the server's `counters`."""
 
-    def __init__(self):
-        self.requests = 0
-        self.cached = 0  # answered from memory
-        self.passed = 0  # given to a bus
-        self.exceptions = 0
-        self.discarded = 0  # ADUs of another protocol (protocol id not 0)
-        self.malformed = 0  # connections closed for an impossible length
+    name = "modbus"
 
-
-class Server:
-    """`gateway` is the unit 255: answer(buf, at, n, out, start) -> length of its PDU."""
-
-    def __init__(self, config, budget, events, router, gateway):
+    def __init__(self, config, budget, events, buses, unit255):
+        router = buses.router
+        self.config = config
         self.budget = budget
         self.events = events
         self.router = router
-        self.gateway = gateway
-        self.allow_writes = config["allow_writes"]
-        self.writers = config["writers"]
-        self.priority = config["priority"]
+        self.unit255 = unit255
+        self.counters = unit255.counters
         self.broadcasts = [bus for bus in router.buses if bus.config["broadcast"]]
-        self.counters = Counters()
         self.rx = bytearray(tcp.ADU_MAX)
+        self.rx_view = memoryview(self.rx)
         self.out = bytearray(tcp.ADU_MAX)
-        self.replies = ready.Replies(self.rx)
+        self.replies = reply_cache.Replies(self.rx)
+        self.listener = None
+
+    def start(self):
+        """Raises OSError when the port cannot be had."""
+        config = self.config
         self.listener = Listener(
-            budget, events, "modbus", config["bind"], config["port"], self._connection,
+            self.budget, self.events, self.name, config["bind"], config["port"], self._connection,
             _UNSERVED_MS, 1000 * config["idle_timeout_s"],
         )  # fmt: skip
 
     def _connection(self, stream, slot):
         return ModbusConnection(self, stream, slot)
 
-    def sweep(self):
-        self.listener.sweep()
-        self.replies.sweep()
-        self.gateway.sweep()
+    def tick(self):
+        """Once a second."""
+        if self.listener is not None:
+            self.listener.sweep()
+        self.replies.tick()
+
+    def status(self):
+        return self.counters.status()
 
     def close(self):
-        self.listener.close()
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
 
 
 class ModbusConnection(Connection):
@@ -75,24 +81,28 @@ class ModbusConnection(Connection):
     def __init__(self, server, stream, slot):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
-        self.left = b""
-        self._reply_ready = ready.NONE  # to the last request
+        self._pending = _NOTHING  # the first bytes of the request on the bus: its reply needs its header
+        self._left = _NOTHING  # in [:_left_size] what is left of the input
+        self._left_size = 0
+        self._reply_ready = reply_cache.NONE  # to the last request
         # The server's, for the hot path: a look into another object costs as much as a line of it.
         self._front = server.replies.front
         self._key = server.replies.key
         self._counters = server.counters
-        ip = seam.peer(slot.peer)[0]
-        self.may_write = server.allow_writes and (not server.writers or ip in server.writers)
-        self.first = ip in server.priority
+        config = server.config
+        self.may_write = config["allow_writes"] and (not config["writers"] or self._ip() in config["writers"])
         self.request = None  # made with the first request that goes to a bus
         self.bus = None  # where the request under way is
+
+    def _ip(self):
+        return seam.peer(self.slot.peer)[0]
 
     # The hot path is on_ready, _repeated and Budget.served. It allocates nothing, and its functions are cut so that
     # each has few locals and no try: MicroPython puts a frame of more than 11 words (locals, stack, four for a try) on
     # the heap, and in a full heap looking for its room takes longer than all the rest.
 
     def on_ready(self, events):
-        if self._kept is not None or self.slot.busy or self.left:
+        if self._kept is not None or self.slot.busy or self._left_size:
             super().on_ready(events)
             return
         # Not more than a read has: MicroPython's readinto asks the socket again for what is missing.
@@ -105,7 +115,7 @@ class ModbusConnection(Connection):
         reply = self._reply_ready
         if self._key != reply.key:
             reply = self._reply_ready = self.server.replies.find()
-        until_ms = reply.words[reply.mark]
+        until_ms = reply.block.fresh_until_ms
         if until_ms < 0 or ticks_diff(ticks_ms(), until_ms) > 0:
             return False
         if reply.until_ms != until_ms:
@@ -129,13 +139,13 @@ class ModbusConnection(Connection):
     def _other(self, got):
         """Any other input; `got` is what readinto said of the front of the shared buffer."""
         if got == _REQUEST and tcp.adu_length(self._front, 0, got) != got:
-            got += self.stream.readinto(memoryview(self.server.rx)[got:]) or 0
+            got += self.stream.readinto(self.server.rx_view[got:]) or 0
         self._take(0, got)
 
     def on_input(self):
-        rx = self.server.rx
-        have = self._fetch() if self.left else 0
-        self._take(have, self.stream.readinto(memoryview(rx)[have:] if have else rx))
+        server = self.server
+        have = self._fetch() if self._left_size else 0
+        self._take(have, self.stream.readinto(server.rx_view[have:] if have else server.rx))
 
     def _take(self, have, got):
         """`got` is what readinto said of rx[have:]."""
@@ -150,10 +160,22 @@ class ModbusConnection(Connection):
     def on_sent(self):
         self._serve(0, self._fetch())
 
+    def _keep(self, at, have):
+        """Keeps rx[at:have] until it can go on: in a buffer that stays when it holds no more than a read, as it does
+        for most clients."""
+        self._left_size = size = have - at
+        if size > len(self._left):
+            self._left = bytearray(max(size, _REQUEST))
+        elif not size and len(self._left) > _REQUEST:
+            self._left = _NOTHING
+        if size:
+            self._left[:size] = self.server.rx_view[at:have]
+
     def _fetch(self):
         """What is left of the input to the front of the shared buffer; how much it is."""
-        have = len(self.left)
-        self.server.rx[:have] = self.left
+        have = self._left_size
+        left = self._left
+        self.server.rx[:have] = left if have == len(left) else memoryview(left)[:have]
         return have
 
     def _serve(self, at, have):
@@ -167,20 +189,16 @@ class ModbusConnection(Connection):
                     return
                 break
             if tcp.protocol_id(rx, at):
-                self.server.counters.discarded += 1
-                self.events.add("modbus", "ADU with protocol id %d discarded" % tcp.protocol_id(rx, at))
+                self._discard(at)
                 at += n
                 continue
             if not self._answer(at, n):
                 if self.closed:
                     return
-                if self.slot.busy:
-                    # The ADU stays at the front: its header is needed for the reply.
-                    break
                 at += n
                 break
             at += n
-        self.left = bytes(memoryview(rx)[at:have]) if at < have else b""
+        self._keep(at, have)
 
     def _answer(self, at, n):
         """Answers the request in rx[at:at+n], or gives it to a bus. True when the next may be looked at: the reply
@@ -197,39 +215,37 @@ class ModbusConnection(Connection):
         if unit == 0 and server.broadcasts and not pdu.is_read(rx, start, length):
             return self._broadcast(at, start, length)
         if unit == 255 or unit == 0:
-            return self._reply(at, server.gateway.answer(rx, start, length, out, 7))
+            return self._reply(rx, at, server.unit255.answer(rx, start, length, out, 7))
         code = pdu.check_request(rx, start, length)
         if code:
-            return self._exception(at, function, code)
+            return self._exception(rx, at, function, code)
         bus = server.router.bus_of(unit)
         if bus is None:
-            return self._exception(at, function, pdu.GATEWAY_PATH_UNAVAILABLE)
+            return self._exception(rx, at, function, pdu.GATEWAY_PATH_UNAVAILABLE)
         unit = server.router.address_of(unit)
         if function == 3 or function == 4:
             first = rx[at + 8] << 8 | rx[at + 9]
             count = rx[at + 10] << 8 | rx[at + 11]
-            place = bus.cached(unit, function, first, count)
-            if place >= 0:
+            block = bus.cached(unit, function, first, count)
+            if block is not None:
                 counters.cached += 1
-                meter = bus.by_unit[unit]
-                skip = place & 0xFFFF
-                size = 2 * count
                 out[7] = function
-                out[8] = size
-                out[9 : 9 + size] = memoryview(meter.data)[skip : skip + size]
+                out[8] = 2 * count
+                block.copy_to(out, 9, first, count)
                 if not at:
-                    server.replies.keep(out, tcp.head(out, rx, at, 2 + size), meter, place)
-                return self._reply(at, 2 + size)
+                    server.replies.keep(out, head(out, rx, at, 2 + 2 * count), block, first, count)
+                return self._reply(rx, at, 2 + 2 * count)
         elif not self.may_write and not pdu.is_read(rx, start, length):
-            return self._exception(at, function, pdu.ILLEGAL_FUNCTION)
+            return self._exception(rx, at, function, pdu.ILLEGAL_FUNCTION)
         if self.request is None:
             self.request = Request(self)
-            self.request.first = self.first
+            self.request.first = self._ip() in server.config["priority"]
         self.request.fill(unit, rx, start, length)
         code = bus.submit(self.request)
         if code != OK:
-            return self._exception(at, function, code)
+            return self._exception(rx, at, function, code)
         counters.passed += 1
+        self._pending = bytes(server.rx_view[at : at + _HEAD] if at else self._front)
         self.bus = bus
         self.slot.busy = True
         seam.interest(self.stream, 0)
@@ -247,47 +263,50 @@ class ModbusConnection(Connection):
         for bus in server.broadcasts:
             code = code or bus.broadcast(rx, start, length)
         if code:
-            return self._exception(at, function, code)
+            return self._exception(rx, at, function, code)
         server.counters.passed += 1
         echoed = 7 if function == 22 else 5
         server.out[7 : 7 + echoed] = rx[start : start + echoed]
-        return self._reply(at, echoed)
+        return self._reply(rx, at, echoed)
 
-    def _exception(self, at, function, code):
+    def _exception(self, source, at, function, code):
+        return self._reply(source, at, self._put_exception(function, code))
+
+    # From here to on_answer() the frames have at most 11 words, which MicroPython keeps off the heap.
+
+    def _put_exception(self, function, code):
         out = self.server.out
         out[7] = function | 0x80
         out[8] = code
-        return self._reply(at, 2)
+        return 2
 
-    def _reply(self, at, length):
-        """Sends the PDU of that length in out[7:] as the reply to the request at rx[at:]."""
-        server = self.server
-        if server.out[7] & 0x80:
-            server.counters.exceptions += 1
-        server.budget.served(self.slot)
-        return self.send(server.out, tcp.head(server.out, server.rx, at, length))
+    def _reply(self, source, at, length):
+        """Sends the PDU of that length in out[7:] as the reply to the request at source[at:]."""
+        out = self.server.out
+        if out[7] & 0x80:
+            self._counters.exceptions += 1
+        self.budget.served(self.slot)
+        size = head(out, source, at, length)
+        return self.send(out, size)
 
-    def on_answer(self, code, buf, at, n):
-        """The end of the request on the bus (firmware.bus.Request): its ADU is what was left first."""
+    def on_answer(self, code, frame, at, n):
+        """The end of the request on the bus (firmware.bus.Request)."""
         self.bus = None
         self.slot.busy = False
         seam.interest(self.stream, seam.READ)
-        have = self._fetch()
-        rx = self.server.rx
-        adu = tcp.adu_length(rx, 0, have)
-        if code:
-            sent = self._exception(0, rx[7], code)
-        else:
-            out = self.server.out
-            for i in range(n - 3):
-                out[7 + i] = buf[at + 1 + i]
-            sent = self._reply(0, n - 3)
-        if self.closed:
-            return
-        if sent:
-            self._serve(adu, have)
-        else:
-            self.left = bytes(memoryview(rx)[adu:have])
+        size = self._put_exception(self._pending[7], code) if code else self._put_answer(frame, at, n)
+        if self._reply(self._pending, 0, size) and self._left_size:
+            self._serve(0, self._fetch())
+
+    def _put_answer(self, frame, at, n):
+        """The PDU of a frame: all but unit and CRC."""
+        self.server.out[7 : 4 + n] = frame[at + 1 : at + n - 2]
+        return n - 3
+
+    def _discard(self, at):
+        server = self.server
+        server.counters.discarded += 1
+        self.events.add("modbus", "ADU with protocol id %d discarded" % tcp.protocol_id(server.rx, at))
 
     def _malformed(self, at):
         rx = self.server.rx

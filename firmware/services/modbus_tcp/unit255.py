@@ -10,7 +10,11 @@ import struct
 from micropython import const
 
 from firmware import VERSION
+from firmware.bus import BusStats
+from firmware.meters.meter import ONLINE
 from firmware.net import seam
+from firmware.net.budget import SERVICES
+from firmware.services.modbus_tcp.counters import Counters
 from modbus import pdu
 
 MAP_VERSION = const(1)
@@ -23,19 +27,21 @@ _NO_POINT = const(255)  # quality of an address between two points
 _NO_AGE = const(0xFFFF)
 _FLOAT32_MAX = 3.4e38
 _NAN = b"\x7f\xc0\x00\x00"
-_KINDS = ("", "http", "modbus", "bacnet", "finder", "ntp", "posting")
 
 
 class Unit255:
-    """`status` gives name(), uptime_s(), unix_s(), reboot_due() and config_errors(); the others are the parts."""
+    """`device`: its `services` are (name, state, ...) of all kinds of services; `config_store`: name, errors and
+    reboot_due(); the others are the parts of the gateway. `counters` are the Modbus server's."""
 
-    def __init__(self, status, budget, points, readings, buses):
-        self._status = status
+    def __init__(self, device, config_store, clock, budget, meters, readings, buses):
+        self.counters = Counters()
+        self._device = device
+        self._config_store = config_store
+        self._clock = clock
         self._budget = budget
-        self._points = points
+        self._meters = meters
         self._readings = readings
         self._buses = buses
-        self.server_counters = None  # set by the application once the server exists
 
     def answer(self, buf, at, n, out, start):
         """Answers the PDU buf[at:at+n] in out[start:]; returns the length of the answer."""
@@ -77,7 +83,7 @@ class Unit255:
 
     def _point(self, point_id, row):
         """The four registers of a point into `row`. False when no meter is configured in that slot."""
-        found = self._points.find(point_id)
+        found = self._meters.find(point_id)
         if found is None:
             return False
         meter, i = found
@@ -113,7 +119,6 @@ class Unit255:
             base = BUSES
         else:
             return False
-        # Row by row: all words of the ledger in one list are more than a full heap may have in one piece.
         for words in rows:
             for i in range(max(first - base, 0), min(end - base, len(words))):
                 to = at + 2 * (base + i - first)
@@ -125,16 +130,26 @@ class Unit255:
         return False
 
     def _identity(self):
-        status = self._status
+        store = self._config_store
+        meters = self._meters
         words = [0x4D50, MAP_VERSION, VERSION[0] << 8 | VERSION[1], VERSION[2]]
-        _long(words, status.uptime_s())
-        _long(words, status.unix_s())
-        words.append(1 if status.reboot_due() else 0)
-        words.append(len(status.config_errors()))
-        words.append(len(self._points.meters))
-        words.append(len(self._points))
-        words.append(sum([1 for meter in self._points.meters if meter.state == 1]))
+        _long(words, self._clock.uptime_s())
+        _long(words, self._clock.unix_s())
+        words.append(1 if store.reboot_due() else 0)
+        words.append(len(store.errors))
+        words.append(len(meters.meters))
+        words.append(len(meters))
+        words.append(sum([1 for meter in meters.meters if meter.state == ONLINE]))
+        words.append(self._without_memory())
         return words
+
+    def _without_memory(self):
+        """Bit k: the k-th kind of service was not started for want of memory."""
+        mask = 0
+        for service in self._device.services:
+            if service.state == "no_memory":
+                mask |= 1 << SERVICES.index(service.name)
+        return mask
 
     def _sockets(self):
         budget = self._budget
@@ -144,17 +159,16 @@ class Unit255:
             _long(words, count)
         for count in budget.evictions:
             _long(words, count)
-        counters = self.server_counters
-        for name in ("requests", "cached", "passed", "exceptions", "discarded", "malformed"):
-            _long(words, getattr(counters, name))
+        for name in Counters.NAMES:
+            _long(words, getattr(self.counters, name))
         return words
 
     def _ledger(self):
         rows = 0
-        now = self._status.uptime_s()
+        now = self._clock.uptime_s()
         for slot in self._budget.ledger():
             words = []
-            words.append(_KINDS.index(slot.kind) | (0x100 if slot.role == "connection" else 0))
+            words.append(1 + SERVICES.index(slot.kind) | (0x100 if slot.role == "connection" else 0))
             words.append((1 if slot.open else 0) | (2 if slot.busy else 0))
             ip, port = seam.peer(slot.peer) if slot.peer is not None else ("0.0.0.0", 0)
             quad = [int(part) for part in ip.split(".")]
@@ -179,7 +193,7 @@ class Unit255:
             counters = bus.counters
             words.append(0 if bus.line_error else 1)
             words.append(bus.waiting())
-            for name in _BUS_COUNTERS:
+            for name in BusStats.NAMES:
                 _long(words, getattr(counters, name))
             words.extend([0] * (BUS_ROW - len(words)))
             yield words
@@ -200,7 +214,7 @@ class Unit255:
             b"",
             b"meterport Modbus gateway",
             b"",
-            self._status.name().encode(),
+            self._config_store.name.encode(),
         )
         if code == 4:
             if wanted >= len(objects):
@@ -215,11 +229,6 @@ class Unit255:
             answer += bytes((k, len(objects[k]))) + objects[k]
         out[start : start + len(answer)] = answer
         return len(answer)
-
-
-_BUS_COUNTERS = (
-    "sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes", "stale_bytes", "busy_ms",
-)  # fmt: skip
 
 
 def _exception(out, start, function, code):

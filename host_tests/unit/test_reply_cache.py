@@ -6,8 +6,8 @@ import struct
 import pytest
 
 from firmware.net import seam
-from firmware.services.modbus_tcp import ready
-from host_tests.unit.fakes import fake_seam, registers
+from firmware.services.modbus_tcp import reply_cache
+from host_tests.unit.fakes import fake_seam, registers, store
 from host_tests.unit.test_modbus_server import Bench, FakeStream, adu, block, read, split
 
 KEPT = 12  # replies, of at most
@@ -39,7 +39,7 @@ def cached(bench, clock):
 
 def reply(tid, one, first=100, count=10):
     begin = 2 * (first - one.first)
-    return adu(tid, 1, 4, 2 * count, one.data[begin : begin + 2 * count])
+    return adu(tid, 1, 4, 2 * count, one.raw[begin : begin + 2 * count])
 
 
 def ready_client(bench, one, first=100, count=10):
@@ -80,8 +80,7 @@ def test_what_was_read_again_is_in_the_very_next_reply(bench, cached, clock):
     peer = ready_client(bench, cached)
     for value in range(5):
         clock.us += 1_000_000
-        cached.data[:] = bytes([value]) * 250
-        cached.read()
+        store(cached, bytes([value]) * 250)
         peer.feed(read(9, 1, 4, 100, 10))
         assert peer.take() == adu(9, 1, 4, 20, bytes([value]) * 20)
 
@@ -89,7 +88,7 @@ def test_what_was_read_again_is_in_the_very_next_reply(bench, cached, clock):
 def test_what_may_not_answer_any_more_goes_to_the_bus(bench, cached):
     peer = ready_client(bench, cached)
     bench.bus.blocks.clear()
-    cached.good = False  # a time-out, or a write
+    cached.fresh_until_ms = -1  # a time-out, or a write
     peer.feed(read(4, 1, 4, 100, 10))
     assert peer.take() == b""
     bench.bus.end(registers(1, 4, *range(10)))
@@ -98,7 +97,7 @@ def test_what_may_not_answer_any_more_goes_to_the_bus(bench, cached):
 
 def test_what_is_too_old_goes_to_the_bus_on_the_millisecond(bench, cached, clock):
     peer = ready_client(bench, cached)
-    clock.us = 1000 * cached.until_ms
+    clock.us = 1000 * cached.fresh_until_ms
     peer.feed(read(4, 1, 4, 100, 10))
     assert peer.take() == reply(4, cached)
     bench.bus.blocks.clear()
@@ -142,8 +141,7 @@ def test_a_client_that_does_not_read_gets_the_reply_of_its_time(bench, cached, c
     peer.feed(read(4, 1, 4, 100, 10) + read(5, 1, 4, 100, 10))
     then = reply(4, cached)
     clock.us += 1_000_000
-    cached.data[:] = bytes([7]) * 250
-    cached.read()
+    store(cached, bytes([7]) * 250)
     other.feed(read(0x7777, 1, 4, 100, 10))
     peer.room = None
     peer.settle()
@@ -219,7 +217,7 @@ def test_number_and_bytes_of_replies_are_bounded_and_all_make_room_after_a_minut
     room = len(kept) < KEPT and replies._bytes + 9 + 2 * count <= BYTES
     for _ in range(60):
         assert len(replies._keys) == len(kept)
-        bench.server.sweep()
+        bench.server.tick()
     assert len(replies._keys) == (len(kept) if room else 0)
     first = 225 - count
     ask([first])
@@ -227,6 +225,6 @@ def test_number_and_bytes_of_replies_are_bounded_and_all_make_room_after_a_minut
 
 
 def test_no_request_equals_the_reply_of_a_connection_without_one():
-    replies = ready.Replies(bytearray(260))
-    assert replies.find() is ready.NONE
-    assert replies.key != ready.NONE.key
+    replies = reply_cache.Replies(bytearray(260))
+    assert replies.find() is reply_cache.NONE
+    assert replies.key != reply_cache.NONE.key

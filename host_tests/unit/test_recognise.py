@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware.meters import profile
-from firmware.meters import recognise as signature
+from firmware.meters import profile, recognise
 from tools import profiles
 from tools.virtual_meters import ModbusException, VirtualMeter
 
@@ -28,11 +27,11 @@ def search(meter):
     """What a search over the bus finds: the names that fit, and the requests that it took."""
     asked = {}
     fits = []
-    for name, tests in signature.candidates():
+    for name, tests in recognise.candidates():
         for test in tests:
             if test[:3] not in asked:
                 asked[test[:3]] = answer(meter, *test[:3])
-            if not signature.matches(test, asked[test[:3]]):
+            if not recognise.matches(test, asked[test[:3]]):
                 break
         else:
             fits.append(name)
@@ -59,9 +58,9 @@ def test_every_meter_is_recognised_as_itself_and_as_nothing_else(name, elapsed_s
 
 @pytest.mark.parametrize("name", profiles.available())
 def test_no_signature_fits_a_meter_that_gives_zeros_or_ones_everywhere(name):
-    tests = dict(signature.candidates())[name]
+    tests = dict(recognise.candidates())[name]
     for byte in (b"\x00", b"\xff"):
-        assert not all(signature.matches(test, byte * 2 * test[2]) for test in tests)
+        assert not all(recognise.matches(test, byte * 2 * test[2]) for test in tests)
 
 
 def test_the_wattson_whose_words_are_swapped_is_not_taken_for_one_that_its_profile_reads():
@@ -71,7 +70,7 @@ def test_the_wattson_whose_words_are_swapped_is_not_taken_for_one_that_its_profi
 
 
 def test_candidates_are_all_profiles_and_their_tests_those_of_the_files():
-    found = dict(signature.candidates())
+    found = dict(recognise.candidates())
     assert sorted(found) == profiles.available()
     for name, tests in found.items():
         one = profiles.load(name)
@@ -92,7 +91,7 @@ def test_a_users_profile_is_a_candidate_and_takes_the_place_of_one_of_the_firmwa
     write(flash, "abb-b23.json", {"signature": [[4, 8, "uint32", 1, 2]], "word_order": "little", "points": []})
     write(flash, "eastron-sdm120.json", {"points": []})
     write(flash, "notes.txt", {"signature": [[3, 7, "uint16", [9]]]})
-    found = dict(signature.candidates())
+    found = dict(recognise.candidates())
     assert list(found)[:2] == ["abb-b23", "mine"]
     assert found["mine"] == [(3, 7, 1, 0, False, [9])]
     assert found["abb-b23"] == [(4, 8, 2, 2, True, (1, 2))]
@@ -106,11 +105,11 @@ def test_the_signature_is_found_wherever_it_stands_in_the_file(flash, padding, i
     rows = [[3, 7, "int32", [-9, 5]], [4, 1, "uint16", 0, 1]]
     document = {"name": "x" * padding, "points": [["[", 1]] * 50, "signature": rows, "z": 1}
     write(flash, "a.json", json.dumps(document, indent=indent))
-    assert next(signature.candidates()) == (
+    assert next(recognise.candidates()) == (
         "a", [(3, 7, 2, 3, False, [-9, 5]), (4, 1, 1, 0, False, (0, 1))],
     )  # fmt: skip
     write(flash, "a.json", json.dumps({"signature": rows}, indent=indent))
-    assert len(next(signature.candidates())[1]) == 2
+    assert len(next(recognise.candidates())[1]) == 2
 
 
 @pytest.mark.parametrize(
@@ -128,13 +127,13 @@ def test_the_signature_is_found_wherever_it_stands_in_the_file(flash, padding, i
 )  # fmt: skip
 def test_a_wrong_signature_is_no_candidate_and_harms_no_other(flash, text):
     write(flash, "a.json", text)
-    assert [name for name, _ in signature.candidates()] == profiles.available()
+    assert [name for name, _ in recognise.candidates()] == profiles.available()
 
 
 def test_a_file_that_is_not_text_harms_no_other(flash):
     (flash / "a.json").write_bytes(b'{"signature": [\xff\xfe], "word_order": "big"}')
     (flash / "b.json").mkdir()
-    assert [name for name, _ in signature.candidates()] == profiles.available()
+    assert [name for name, _ in recognise.candidates()] == profiles.available()
 
 
 FORMATS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f"}
@@ -153,11 +152,11 @@ def test_a_test_compares_what_struct_says(kind, little, data):
         raw = b"".join(raw[k : k + 2] for k in range(size - 2, -1, -2))
     low, high = sorted((data.draw(st.integers(-(2**40), 2**40)), data.draw(st.integers(-(2**40), 2**40))))
     head = (3, 0, size // 2, kind, little)
-    assert signature.matches((*head, (low, high)), raw) == (low <= value <= high)
-    assert signature.matches((*head, [value, 7]), raw) or value != value
-    assert signature.matches((*head, [7]), bytearray(raw)) == (value == 7)
+    assert recognise.matches((*head, (low, high)), raw) == (low <= value <= high)
+    assert recognise.matches((*head, [value, 7]), raw) or value != value
+    assert recognise.matches((*head, [7]), bytearray(raw)) == (value == 7)
 
 
 @pytest.mark.parametrize("registers", [None, b"", b"\x00", b"\x00\x01\x00", b"\x00\x01\x00\x01"])
 def test_no_answer_and_one_of_another_length_match_nothing(registers):
-    assert not signature.matches((3, 0, 1, 0, False, (0, 65535)), registers)
+    assert not recognise.matches((3, 0, 1, 0, False, (0, 65535)), registers)

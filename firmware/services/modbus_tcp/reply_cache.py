@@ -6,11 +6,13 @@ costs the comparison of ten bytes and the copying of two (server.py, ModbusConne
 the server and not to a connection: clients that ask the same share them.
 
 Bounded by number and by bytes; who finds no room has all of them forgotten, once a minute, so that those that nobody
-asks for any more are gone and a client with more reads than fit costs hardly any heap. A read gets here when it comes
+asks for any more are gone. A read gets here when it comes
 for the second time in a short while, so that a client that goes through all registers once leaves nothing.
 """
 
 from micropython import const
+
+from firmware.meters.block import NOT_FRESH, Block
 
 # A read has 12 bytes: MBAP header, function, first register, quantity. Its first two are the transaction id, the others
 # what makes two requests the same.
@@ -20,32 +22,31 @@ _REPLIES_MAX = const(12)
 _BYTES_MAX = const(2048)
 _SEEN = const(32)
 _KEEP_S = const(60)
-_NEVER = (-1,)
+_REGISTERS = const(9)  # where they begin in a reply: MBAP header, function, number of bytes
 
 
 class Reply:
-    """The reply `adu` to the request whose bytes from the protocol id on are `key`: registers of a meter, from byte
-    `skip` of its data on. words[mark] are the ticks until which they may answer; they are others with each read of the
-    meter, and `until_ms` are those of what `adu` holds."""
+    """The reply `adu` to the request whose bytes from the protocol id on are `key`: `count` registers of a block from
+    address `first` on. block.fresh_until_ms is another with each read of the block; `until_ms` is that of what `adu`
+    holds."""
 
-    def __init__(self, key, size):
+    def __init__(self, key, size, block, first, count):
         self.key = key
         self.adu = bytearray(size)
         self.size = size
-        self.data = b""
-        self.words = _NEVER
-        self.mark = 0
-        self.skip = 0
-        self.until_ms = -1
+        self.block = block
+        self.until_ms = NOT_FRESH
+        self._first = first
+        self._count = count
 
     def fill(self):
-        """Takes what the meter's registers are now."""
-        skip = self.skip
-        self.adu[9:] = memoryview(self.data)[skip : skip + self.size - 9]
-        self.until_ms = self.words[self.mark]
+        """Takes what the registers are now."""
+        self.block.copy_to(self.adu, _REGISTERS, self._first, self._count)
+        self.until_ms = self.block.fresh_until_ms
 
 
-NONE = Reply(b"", 0)  # of a connection that has not repeated anything: equals no request
+# Of a connection that has not repeated anything: equals no request.
+NONE = Reply(b"", 0, Block((0, 0, 0)), 0, 0)
 
 
 class Replies:
@@ -62,7 +63,7 @@ class Replies:
         self._refused = False  # somebody found no room
         self._seconds = 0
 
-    def sweep(self):
+    def tick(self):
         """Once a second."""
         self._seconds += 1
         if self._seconds >= _KEEP_S:
@@ -78,9 +79,9 @@ class Replies:
         key = self.key
         return self._replies[self._keys.index(key)] if key in self._keys else NONE
 
-    def keep(self, out, length, meter, at):
-        """The request at the front of rx was answered from `at` (Meter.holds) of the meter by the ADU out[:length].
-        Keeps the reply if it may well be wanted again."""
+    def keep(self, out, length, block, first, count):
+        """The request at the front of rx was answered by the ADU out[:length], with registers of that block. Keeps the
+        reply if it may well be wanted again."""
         key = self.key
         # Function, unit, first register and quantity, as a small integer.
         mark = (key[6] << 22 | key[7] << 14 | key[9] << 7) ^ key[4] << 2 ^ key[5]
@@ -91,13 +92,9 @@ class Replies:
         if len(self._replies) >= _REPLIES_MAX or self._bytes + length > _BYTES_MAX:
             self._refused = True
             return
-        reply = Reply(bytes(key), length)
+        reply = Reply(bytes(key), length, block, first, count)
         reply.adu[:] = memoryview(out)[:length]
-        reply.data = meter.data
-        reply.words = meter.words
-        reply.mark = at >> 16
-        reply.skip = at & 0xFFFF
-        reply.until_ms = meter.words[reply.mark]
+        reply.until_ms = block.fresh_until_ms
         self._keys.append(reply.key)
         self._replies.append(reply)
         self._bytes += length

@@ -1,0 +1,35 @@
+"""Which bus and which address there a client's unit id stands for."""
+
+from micropython import const
+
+_UNITS = const(248)  # Serial Line V1.02, 2.2: 0 is the broadcast, 248 to 255 are reserved
+_CLOSED = const(255)
+
+
+class Router:
+    """`buses` is a list of Bus. Each unit is at its own address: on the bus of the configured meter with that address
+    (of the first, where both buses have one), else on the first bus. `routes` of the configuration come last: `count`
+    units from `unit` on stand for the addresses from `address` on (0: the same) of `bus`, or for none (`closed`)."""
+
+    def __init__(self, buses, meters, routes=()):
+        self.buses = buses
+        self._bus = bytearray(_UNITS)
+        self._address = bytearray(range(_UNITS)) if routes else None
+        for meter in reversed(meters):
+            self._bus[meter.unit] = meter.bus
+        for route in routes:
+            for k in range(route["count"]):
+                unit = route["unit"] + k
+                self._bus[unit] = _CLOSED if route["closed"] else route["bus"]
+                self._address[unit] = (route["address"] or route["unit"]) + k
+
+    def bus_of(self, unit):
+        """The bus, or None where no unit can be reached: answer 0A."""
+        if not 0 < unit < _UNITS:
+            return None
+        number = self._bus[unit]
+        return self.buses[number] if number < len(self.buses) else None
+
+    def address_of(self, unit):
+        """The address on that bus."""
+        return unit if self._address is None else self._address[unit]
