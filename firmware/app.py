@@ -31,7 +31,9 @@ def _modbus(app):
     from firmware.services.modbus_tcp.server import ModbusServer
     from firmware.services.modbus_tcp.unit255 import Unit255
 
-    unit255 = Unit255(app.device, app.config_store, app.clock, app.budget, app.meters, app.readings, app.buses)
+    unit255 = Unit255(
+        app.device, app.config_store, app.clock, app.budget, app.meters, app.readings, app.buses
+    )  # fmt: skip
     return ModbusServer(app.config["modbus"], app.budget, app.events, app.buses, unit255)
 
 

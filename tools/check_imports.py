@@ -26,7 +26,7 @@ ANYWHERE = ("gc", "micropython")
 _CODECS = tuple(CODECS)
 _CORE = tuple(f"firmware.{name}" for name in CORE)
 # "=firmware" is what firmware/__init__.py says of itself: the version.
-_INTERFACES = ("=firmware", "=firmware.bus", "firmware.bus.interface", "firmware.net")
+_INTERFACES = ("=firmware", "=firmware.bus", "firmware.bus.interface", "firmware.net", "=firmware.services")
 _NET = ("asyncio", "dns", "errno", "firmware.events", "firmware.net", "select", "socket", "struct", "time")
 
 
@@ -44,11 +44,11 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
     Layer("main", ("main.py",), ("firmware.app", "firmware.board", "os", "sys")),
-    Layer("lib codecs", ("lib/*",), ("hashlib", "json", "struct", "{lower}", "{own}")),
+    Layer("lib codecs", ("lib/*",), ("collections", "hashlib", "struct", "{lower}", "{own}")),
     Layer(
         "core",
         tuple(f"firmware/{name}{kind}" for name in CORE for kind in (".py", "/*")),
-        (*_CODECS, "array", "errno", "hashlib", "io", "json", "os", "struct", "firmware._frozen_files", "{lower}"),
+        (*_CODECS, "array", "collections", "errno", "hashlib", "io", "json", "os", "struct", "firmware._frozen_files", "{lower}"),
     ),
     Layer("seam on CPython", ("firmware/net/seam_cpython.py",), ("*", "firmware.events", "firmware.net")),
     Layer("net seam", ("firmware/net/seam*.py",), (*_NET, "io", "sys")),
