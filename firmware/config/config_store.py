@@ -35,7 +35,7 @@ class ConfigStore:
             events.add("config", "running by the file where it is right")
         elif self.errors:
             events.add("config", "running by the %s configuration" % self.source)
-        self._booted = None if loaded.document is None else difference.digest(loaded.document)
+        self._digest = loaded.digest
         self._due = []
         self._mark = _mark()
 
@@ -114,7 +114,7 @@ class ConfigStore:
         self._events.add("app", "all settings were removed")
 
     def _set_due(self, document):
-        is_changed = not isinstance(document, dict) or difference.digest(document) != self._booted
+        is_changed = not isinstance(document, dict) or difference.digest(document) != self._digest
         self._due = []
         if is_changed:
             switched = difference.switched(document, self.config) if isinstance(document, dict) else []

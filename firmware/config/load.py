@@ -19,11 +19,12 @@ The last good copy is what the file and the profiles of the user that it names w
 """
 
 import errno
+import gc
 import os
 
 import strict_json
 
-from firmware.config import checks, rules, schema, store
+from firmware.config import checks, difference, rules, schema, store
 from firmware.meters import catalog, profile_loader
 
 PATH = "data/config.json"
@@ -39,14 +40,14 @@ class Loaded:
     source    "file"; "partly": the file, but what is wrong in it is replaced; "last good"; "default"
     errors    what is wrong with the file
     profiles  {name: Profile} of all meters in `config`
-    document  the file parsed; {} without one, None when it is unusable as a whole"""
+    digest    of what the file says (difference.py); of {} without one, None when it is unusable as a whole"""
 
-    def __init__(self, config, source, errors, profiles, document):
+    def __init__(self, config, source, errors, profiles, digest):
         self.config = config
         self.source = source
         self.errors = errors
         self.profiles = profiles
-        self.document = document
+        self.digest = digest
 
 
 def load():
@@ -56,7 +57,7 @@ def load():
         document = read(PATH)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return Loaded(default(), "default", [], profiles, {})
+            return Loaded(default(), "default", [], profiles, difference.digest({}))
         return _without_file(["%s: cannot be read: %r" % (PATH, error)], profiles)
     except ValueError as error:
         return _without_file(["configuration: %s" % error], profiles)
@@ -64,12 +65,15 @@ def load():
         return _without_file(["configuration: no memory to read it"], profiles)
     if not isinstance(document, dict):
         return _without_file(validate(document)[1], profiles)
+    digest = difference.digest(document)
+    gc.collect()
     last_good = LastGood(profiles)
     config, errors = validate(document, last_good.profile_error, last_good)
+    del document
     source = "partly" if errors else "file"
     if not errors:
         _remember(config, errors)
-    return Loaded(config, source, errors, _of_meters(config, profiles), document)
+    return Loaded(config, source, errors, _of_meters(config, profiles), digest)
 
 
 def _without_file(errors, profiles):
@@ -298,6 +302,7 @@ class LastGood:
 
     def profile_error(self, name):
         """As the one above, of the profile that is in use."""
+        gc.collect()
         try:
             self._profiles[name] = profile_loader.load(name)
         except profile_loader.ProfileError as error:
@@ -332,13 +337,11 @@ def _remember(config, errors):
     try:
         kept = set()
         for name in {meter["profile"] for meter in config["meters"]}:
-            try:
-                text = store.read(catalog.ADDED + name + ".json")
-            except OSError:
-                continue  # it came with the firmware
-            store.save(_kept_path(name), text)
-            kept.add(name)
-        store.save(LAST_GOOD, store.read(PATH))
+            path = catalog.ADDED + name + ".json"
+            if store.exists(path):  # else it came with the firmware
+                store.save_file(_kept_path(name), path)
+                kept.add(name)
+        store.save_file(LAST_GOOD, PATH)
         forget_profiles(kept)
     except (OSError, ValueError) as error:
         # The device runs all the same; it only could not fall back to this one later.
