@@ -56,7 +56,7 @@ class ConfigStore:
     def check(self, body):
         """(document for write(), []) when the configuration in `body` (bytes-like) is right, else (None, what is
         wrong). The secrets that it does not name are added: those of the file, or where they are wrong those in use."""
-        secrets = self._secrets()  # before `body` is parsed: two documents at once are many
+        secrets = list(self._secrets())  # before `body` is parsed: two documents at once are many
         try:
             document = load.parse(body)
         except ValueError as error:
@@ -138,16 +138,18 @@ class ConfigStore:
             return None
 
     def _secrets(self):
-        document = self._document()
+        """Yields (section, key, secret) of those that the file names, or where it is wrong those in use."""
+        if self._due or self.source not in ("file", "default") or _mark() != self._mark:
+            document = self._document()
+        else:
+            document = None  # it says what is in use
         spec = schema.load()
-        found = []
         for section, key in SECRETS:
             part = document.get(section, {}) if isinstance(document, dict) else None
             secret = part.get(key, "") if isinstance(part, dict) else None
             if rules.wrong(secret, spec[section][key]):
                 secret = self.config[section][key]
-            found.append((section, key, secret))
-        return found
+            yield section, key, secret
 
 
 def _mark():

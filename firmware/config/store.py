@@ -67,9 +67,7 @@ def load(path):
     k = _newest(copies)
     if k < 0:
         return None
-    with open(path + _SUFFIXES[k], "rb") as f:
-        f.read(copies[k][1])
-        return f.read()
+    return read(path + _SUFFIXES[k], copies[k][1])
 
 
 def remove(path):
@@ -95,11 +93,12 @@ def exists(path):
     return True
 
 
-def read(path):
-    """The content of a plain file. Raises OSError."""
+def read(path, begin=0):
+    """The content of a plain file from byte `begin` on. Raises OSError."""
     size = os.stat(path)[6]
     with open(path, "rb") as f:
-        return f.read(size)  # read() would grow its buffer step by step
+        f.read(begin)
+        return f.read(size - begin)  # without a size the buffer would grow, and be copied, step by step
 
 
 def save(path, body):

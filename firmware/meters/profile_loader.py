@@ -9,6 +9,7 @@ two points are read over when that is cheaper than another request (`gap`), up t
 """
 
 import gc
+import os
 
 import strict_json
 from micropython import const
@@ -43,7 +44,7 @@ def load(name):
     for folder in (_ADDED, _BUILT_IN):
         try:
             with open(folder + name + ".json", "rb") as f:
-                raw = strict_json.loads(f.read())
+                raw = strict_json.loads(f.read(os.stat(folder + name + ".json")[6]))
         except OSError:
             continue
         except ValueError as error:
