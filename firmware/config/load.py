@@ -72,6 +72,7 @@ def load():
     last_good = LastGood(profiles)
     checked = _Checked(document, last_good.profile_error)
     del document  # the last good one, if it is needed, finds its room
+    gc.collect()
     config = checked.complete(last_good)
     errors = checked.errors
     source = "partly" if errors else "file"
@@ -165,6 +166,7 @@ class _Checked:
         self.errors = []
         # First of all, for a profile that is parsed takes more than everything else.
         self.profile_errors = {name: profile_error(name) for name in _profile_names(document)}
+        gc.collect()
         self.spec = schema.load()
         self.config = strict_json.OrderedDict()
         self.meters = None
