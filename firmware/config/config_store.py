@@ -35,7 +35,7 @@ class ConfigStore:
             events.add("config", "running by the file where it is right")
         elif self.errors:
             events.add("config", "running by the %s configuration" % self.source)
-        self._booted = None if loaded.document is None else difference.digest(loaded.document)
+        self._digest = loaded.digest
         self._due = []
         self._mark = _mark()
 
@@ -56,7 +56,7 @@ class ConfigStore:
     def check(self, body):
         """(document for write(), []) when the configuration in `body` (bytes-like) is right, else (None, what is
         wrong). The secrets that it does not name are added: those of the file, or where they are wrong those in use."""
-        secrets = self._secrets()  # before `body` is parsed: two documents at once are many
+        secrets = list(self._secrets())  # before `body` is parsed: two documents at once are many
         try:
             document = load.parse(body)
         except ValueError as error:
@@ -114,7 +114,7 @@ class ConfigStore:
         self._events.add("app", "all settings were removed")
 
     def _set_due(self, document):
-        is_changed = not isinstance(document, dict) or difference.digest(document) != self._booted
+        is_changed = not isinstance(document, dict) or difference.digest(document) != self._digest
         self._due = []
         if is_changed:
             switched = difference.switched(document, self.config) if isinstance(document, dict) else []
@@ -138,16 +138,18 @@ class ConfigStore:
             return None
 
     def _secrets(self):
-        document = self._document()
+        """Yields (section, key, secret) of those that the file names, or where it is wrong those in use."""
+        if self._due or self.source not in ("file", "default") or _mark() != self._mark:
+            document = self._document()
+        else:
+            document = None  # it says what is in use
         spec = schema.load()
-        found = []
         for section, key in SECRETS:
             part = document.get(section, {}) if isinstance(document, dict) else None
             secret = part.get(key, "") if isinstance(part, dict) else None
             if rules.wrong(secret, spec[section][key]):
                 secret = self.config[section][key]
-            found.append((section, key, secret))
-        return found
+            yield section, key, secret
 
 
 def _mark():

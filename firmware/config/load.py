@@ -19,16 +19,19 @@ The last good copy is what the file and the profiles of the user that it names w
 """
 
 import errno
+import gc
 import os
 
 import strict_json
+from micropython import const
 
-from firmware.config import checks, rules, schema, store
+from firmware.config import checks, difference, rules, schema, store
 from firmware.meters import catalog, profile_loader
 
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
 FILE_MAX = 12288
+_METERS_MAX = const(64)  # as schema.json has it: there may be more in a file that nobody has checked
 _KEPT = ".good"  # of a profile
 
 
@@ -39,14 +42,14 @@ class Loaded:
     source    "file"; "partly": the file, but what is wrong in it is replaced; "last good"; "default"
     errors    what is wrong with the file
     profiles  {name: Profile} of all meters in `config`
-    document  the file parsed; {} without one, None when it is unusable as a whole"""
+    digest    of what the file says (difference.py); of {} without one, None when it is unusable as a whole"""
 
-    def __init__(self, config, source, errors, profiles, document):
+    def __init__(self, config, source, errors, profiles, digest):
         self.config = config
         self.source = source
         self.errors = errors
         self.profiles = profiles
-        self.document = document
+        self.digest = digest
 
 
 def load():
@@ -56,7 +59,7 @@ def load():
         document = read(PATH)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return Loaded(default(), "default", [], profiles, {})
+            return Loaded(default(), "default", [], profiles, difference.digest({}))
         return _without_file(["%s: cannot be read: %r" % (PATH, error)], profiles)
     except ValueError as error:
         return _without_file(["configuration: %s" % error], profiles)
@@ -64,12 +67,18 @@ def load():
         return _without_file(["configuration: no memory to read it"], profiles)
     if not isinstance(document, dict):
         return _without_file(validate(document)[1], profiles)
+    digest = difference.digest(document)
+    gc.collect()
     last_good = LastGood(profiles)
-    config, errors = validate(document, last_good.profile_error, last_good)
+    checked = _Checked(document, last_good.profile_error)
+    del document  # the last good one, if it is needed, finds its room
+    gc.collect()
+    config = checked.complete(last_good)
+    errors = checked.errors
     source = "partly" if errors else "file"
     if not errors:
         _remember(config, errors)
-    return Loaded(config, source, errors, _of_meters(config, profiles), document)
+    return Loaded(config, source, errors, _of_meters(config, profiles), digest)
 
 
 def _without_file(errors, profiles):
@@ -114,163 +123,187 @@ def default():
 
 def profile_error(name):
     """What is wrong with that profile, or None."""
+    return _load_profile(name, {})
+
+
+def _load_profile(name, profiles):
+    """The same; what is loaded is added to `profiles`."""
+    gc.collect()  # the one before was several times larger while it was parsed; what is kept of it should lie together
     try:
-        profile_loader.load(name)
+        profiles[name] = profile_loader.load(name)
     except profile_loader.ProfileError as error:
         return str(error)
     return None
 
 
-def validate(document, profile_error=profile_error, last_good=None):
+def validate(document, profile_error=profile_error):
     """(complete and valid configuration, errors) of a parsed document of any type. What is wrong in it is named, and
-    replaced: by what `last_good` (as LastGood) has, else by the default. The errors are the same with and without
-    `last_good`. `profile_error(name)`: what is wrong with a profile, or None; called once for each name."""
-    return _Validation(document, last_good).run(profile_error)
+    has its default in the configuration. `profile_error(name)`: what is wrong with a profile, or None; called once for
+    each name."""
+    checked = _Checked(document, profile_error)
+    return checked.complete(None), checked.errors
 
 
-class _Validation:
-    def __init__(self, document, last_good):
+def _profile_names(document):
+    """Of a document in which nothing is checked yet."""
+    meters = document.get("meters") if isinstance(document, dict) else None
+    names = []
+    for item in meters[:_METERS_MAX] if isinstance(meters, list) else ():
+        name = item.get("profile") if isinstance(item, dict) else None
+        if isinstance(name, str) and name not in names and catalog.is_name(name):
+            names.append(name)
+    return names
+
+
+class _Checked:
+    """A document that was checked: `errors` says what is wrong, complete() gives the configuration.
+
+    config: what is right of it, with defaults; None for each part that is wrong. meters: for each of the document's the
+    meter, or None when it is wrong; None in place of the list when that is wrong. slots: of each of these as the
+    document says, of any type. kept: indices of meters that are right but for their profile."""
+
+    def __init__(self, document, profile_error):
         self.errors = []
+        # First of all, for a profile that is parsed takes more than everything else.
+        self.profile_errors = {name: profile_error(name) for name in _profile_names(document)}
+        gc.collect()
         self.spec = schema.load()
-        self.last_good = last_good
         self.config = strict_json.OrderedDict()
-        self.wrong = set()  # names of parts that are not the document's
+        self.meters = None
+        self.slots = []
+        self.kept = set()
         if not isinstance(document, dict):
             self.tell("configuration: must be an object")
             document = {}
-        self.document = document
-        self.is_misspelt = not rules.check_keys(document, self.spec, "", self.errors)
+        is_misspelt = not rules.check_keys(document, self.spec, "", self.errors)
+        for name in self.spec:
+            self.config[name] = None
+            if name != "meters" and (name in document or not is_misspelt):
+                self.check_part(name, document)
+        self.check_sections()
+        if "meters" in document or not is_misspelt:
+            self.check_meters(document.get("meters", []))
 
     def tell(self, text):
         rules.tell(self.errors, text)
 
-    def run(self, profile_error):
+    def check_part(self, name, document):
+        value = rules.part(name, self.spec[name], document, self.errors)
+        if value is not None:
+            wrong = list(checks.within(name, value))
+            for text in wrong:
+                self.tell(text)
+            if not wrong:
+                self.config[name] = value
+
+    def check_sections(self):
+        """What sections are to each other, where both are right."""
+        config = self.config
+        if config["http"] and config["modbus"] and checks.is_port_shared(config["http"], config["modbus"]):
+            self.tell("modbus.port: %d is taken by http.port" % config["modbus"]["port"])
+            config["modbus"] = None
+        if config["buses"] is not None and config["routes"]:
+            astray = list(checks.routes_astray(config["routes"], len(config["buses"])))
+            for text in astray:
+                self.tell(text)
+            if astray:
+                config["routes"] = None
+
+    def check_meters(self, given):
+        items = rules.list_of(given, self.spec["meters"], "meters", self.errors)
+        if items is None:
+            return
+        self.meters = []
+        buses = self.config["buses"]
+        # With buses that are wrong no meter is named for its bus.
+        places = checks.Places(checks.BUSES_MAX if buses is None else len(buses))
+        for k, item in enumerate(items):
+            meter = rules.section(item, self.spec["meters"][0], "meters[%d]" % k, self.errors)
+            if meter is not None and not self.is_meter_right(k, meter, places):
+                meter = None
+            self.meters.append(meter)
+            self.slots.append(item.get("slot") if isinstance(item, dict) else None)
+
+    def is_meter_right(self, k, meter, places):
+        where = "meters[%d]." % k
+        conflicts = places.conflicts(meter)
+        places.take(meter)
+        for text in conflicts:
+            self.tell(where + text)
+        name = meter["profile"]
+        if name not in self.profile_errors:
+            self.tell("%sprofile: %s: letters, digits, - _ . only" % (where, rules.short(name)))
+            return False
+        if self.profile_errors[name]:
+            self.tell("%sprofile: %s" % (where, self.profile_errors[name]))
+            self.kept.add(k)
+        return not conflicts
+
+    # -- what is wrong is replaced
+
+    def complete(self, last_good):
+        """The complete and valid configuration, in which what is wrong is that of `last_good` (LastGood or None), or
+        else the default. To be called once."""
+        good = None
+        if last_good is not None and self.errors:
+            good = last_good.config()
         config = self.config
         for name in self.spec:
-            config[name] = None if name == "meters" else self.part(name)  # one by one below
-        self.separate_ports()
-        self.check_routes(len(config["buses"]))
-        given = self.given_meters()
-        if given is None:
-            config["meters"] = self.replacing_meters(checks.Places(len(config["buses"])))
-        else:
-            config["meters"] = self.meters(given, profile_error)
-        return config, self.errors
+            if config[name] is None and name not in ("http", "modbus", "routes", "meters"):
+                config[name] = next(self.replacements(name, good))
+        self.separate_ports(good)
+        bus_count = len(config["buses"])
+        if config["routes"] is None or list(checks.routes_astray(config["routes"], bus_count)):
+            for routes in self.replacements("routes", good):
+                if not list(checks.routes_astray(routes, bus_count)):
+                    break  # at the latest with the default: no routes
+            config["routes"] = routes
+        config["meters"] = self.running_meters(good, last_good, checks.Places(bus_count))
+        return config
 
-    def is_left_out(self, name):
-        return self.is_misspelt and name not in self.document
-
-    def part(self, name):
-        value = None
-        if not self.is_left_out(name):
-            value = rules.part(name, self.spec[name], self.document, self.errors)
-        if value is not None:
-            for text in checks.within(name, value):
-                self.tell(text)
-                self.wrong.add(name)
-            if name not in self.wrong:
-                return value
-        self.wrong.add(name)
-        return next(self.replacements(name))
-
-    def replacements(self, name):
+    def replacements(self, name, good):
         """Yields what may stand in for a part that is wrong, the best first."""
-        good = None if self.last_good is None else self.last_good.config()
         if good is not None:
             yield good[name]
         yield rules.part(name, self.spec[name], {}, self.errors)
 
-    def separate_ports(self):
+    def separate_ports(self, good):
         config = self.config
-        if not checks.is_port_shared(config["http"], config["modbus"]):
-            return
-        loser = "http" if "http" in self.wrong and "modbus" not in self.wrong else "modbus"
-        if "http" not in self.wrong and "modbus" not in self.wrong:
-            self.tell("modbus.port: %d is taken by http.port" % config["modbus"]["port"])
-        for replacement in self.replacements(loser):
-            config[loser] = replacement
-            if not checks.is_port_shared(config["http"], config["modbus"]):
-                return
-        replacement["enabled"] = False
+        for name, other in (("http", "modbus"), ("modbus", "http")):
+            if config[name] is not None:
+                continue
+            for section in self.replacements(name, good):
+                if config[other] is None or not checks.is_port_shared(section, config[other]):
+                    break
+            else:
+                section["enabled"] = False
+            config[name] = section
 
-    def check_routes(self, bus_count):
-        astray = list(checks.routes_astray(self.config["routes"], bus_count))
-        if not astray:
-            return
-        if "buses" not in self.wrong and "routes" not in self.wrong:
-            for text in astray:
-                self.tell(text)
-        for routes in self.replacements("routes"):
-            if not list(checks.routes_astray(routes, bus_count)):
-                break  # at the latest with the default: no routes
-        self.config["routes"] = routes
-
-    def given_meters(self):
-        """The list that the document has, of items of any type; None when there is none that is right."""
-        if self.is_left_out("meters"):
-            return None
-        return rules.list_of(self.document.get("meters", []), self.spec["meters"], "meters", self.errors)
-
-    def meters(self, given, profile_error):
-        """Those that can run: those that are right, and in the place of others the last good ones."""
-        bus_count = len(self.config["buses"])
-        # With buses that are wrong no meter is named for its bus, but only used where there is one.
-        told = checks.Places(checks.BUSES_MAX if "buses" in self.wrong else bus_count)
-        places = checks.Places(bus_count)
-        profile_errors = {}
-        meters = []
-        for k, item in enumerate(given):
-            where = "meters[%d]" % k
-            meter = rules.section(item, self.spec["meters"][0], where, self.errors)
-            if meter is not None and not self.is_meter_right(where, meter, told, profile_errors, profile_error):
-                meter = None
+    def running_meters(self, good, last_good, places):
+        """Those that are right, and in the place of others the last good ones of their slots."""
+        replacing = [] if good is None else good["meters"]
+        if self.meters is None:
+            return [meter for meter in replacing if _is_placed(meter, places)]
+        meters = self.meters
+        for k, meter in enumerate(meters):
             if meter is not None:
-                if places.conflicts(meter):
-                    meter = None
-                else:
-                    places.take(meter)
-            meters.append(meter)
-        if None in meters and self.last_good is not None:
-            for k, item in enumerate(given):
-                if meters[k] is None and isinstance(item, dict):
-                    meters[k] = self.replacing_meter(item.get("slot"), places)
+                has_profile = k not in self.kept or (last_good is not None and last_good.has_profile(meter["profile"]))
+                if not has_profile or not _is_placed(meter, places):
+                    meters[k] = None
+        for k, slot in enumerate(self.slots):
+            if meters[k] is None:
+                for meter in replacing:
+                    if meter["slot"] == slot and _is_placed(meter, places):
+                        meters[k] = meter
         return [meter for meter in meters if meter is not None]
 
-    def is_meter_right(self, where, meter, told, profile_errors, profile_error):
-        conflicts = told.conflicts(meter)
-        told.take(meter)
-        for text in conflicts:
-            self.tell("%s.%s" % (where, text))
-        name = meter["profile"]
-        if not catalog.is_name(name):
-            self.tell("%s.profile: %s: letters, digits, - _ . only" % (where, rules.short(name)))
-            return False
-        if name not in profile_errors:
-            profile_errors[name] = profile_error(name)
-        if profile_errors[name]:
-            self.tell("%s.profile: %s" % (where, profile_errors[name]))
-            if self.last_good is None or not self.last_good.has_profile(name):
-                return False
-        return not conflicts
 
-    def replacing_meter(self, slot, places):
-        """The last good meter of that slot, if it finds a place, or None."""
-        good = self.last_good.config()
-        if good is not None:
-            for meter in good["meters"]:
-                if meter["slot"] == slot and not places.conflicts(meter):
-                    places.take(meter)
-                    return meter
-        return None
-
-    def replacing_meters(self, places):
-        good = None if self.last_good is None else self.last_good.config()
-        found = []
-        for meter in () if good is None else good["meters"]:
-            if not places.conflicts(meter):
-                places.take(meter)
-                found.append(meter)
-        return found
+def _is_placed(meter, places):
+    """Whether the meter finds a place; it has it then."""
+    if places.conflicts(meter):
+        return False
+    places.take(meter)
+    return True
 
 
 class LastGood:
@@ -287,17 +320,24 @@ class LastGood:
         firmware may want more than the one that kept it."""
         if not self._is_read:
             self._is_read = True
-            try:
-                text = store.load(LAST_GOOD)
-                document = None if text is None else strict_json.loads(text)
-            except (OSError, ValueError):
-                document = None
-            if isinstance(document, dict):
-                self._config, self.errors = validate(document, self._kept_profile_error)
+            document = self._document()
+            if document is not None:
+                checked = _Checked(document, self._kept_profile_error)
+                self._config = checked.complete(None)
+                self.errors = checked.errors
         return self._config
+
+    def _document(self):
+        try:
+            text = store.load(LAST_GOOD)
+            document = None if text is None else strict_json.loads(text)
+        except (OSError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
 
     def profile_error(self, name):
         """As the one above, of the profile that is in use."""
+        gc.collect()
         try:
             self._profiles[name] = profile_loader.load(name)
         except profile_loader.ProfileError as error:
@@ -332,13 +372,11 @@ def _remember(config, errors):
     try:
         kept = set()
         for name in {meter["profile"] for meter in config["meters"]}:
-            try:
-                text = store.read(catalog.ADDED + name + ".json")
-            except OSError:
-                continue  # it came with the firmware
-            store.save(_kept_path(name), text)
-            kept.add(name)
-        store.save(LAST_GOOD, store.read(PATH))
+            path = catalog.ADDED + name + ".json"
+            if store.exists(path):  # else it came with the firmware
+                store.save_file(_kept_path(name), path)
+                kept.add(name)
+        store.save_file(LAST_GOOD, PATH)
         forget_profiles(kept)
     except (OSError, ValueError) as error:
         # The device runs all the same; it only could not fall back to this one later.

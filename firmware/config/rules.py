@@ -32,7 +32,10 @@ def part(name, spec, document, errors):
         return None if None in items else items
     if not is_given:
         return spec[1]
-    return raw if check_value(raw, spec, name, errors) else None
+    wanted = wrong(raw, spec)
+    if wanted:
+        tell(errors, "%s: %s is not %s" % (name, short(raw), wanted))
+    return None if wanted else raw
 
 
 def list_of(raw, spec, name, errors):
@@ -55,7 +58,9 @@ def section(raw, spec, path, errors):
     for key, key_spec in spec.items():
         if key in raw:
             config[key] = raw[key]
-            if not check_value(raw[key], key_spec, path + "." + key, errors):
+            wanted = wrong(raw[key], key_spec)
+            if wanted:
+                tell(errors, "%s.%s: %s is not %s" % (path, key, short(raw[key]), wanted))
                 is_right = False
         else:
             config[key] = key_spec[1]
@@ -73,14 +78,6 @@ def check_keys(raw, spec, path, errors):
             tell(errors, "%s%s: unknown key; known are %s" % (path, key[:_SHOWN_MAX], ", ".join(sorted(spec))))
             is_right = False
     return is_right
-
-
-def check_value(value, spec, where, errors):
-    """Whether `value` is right."""
-    wanted = wrong(value, spec)
-    if wanted:
-        tell(errors, "%s: %s is not %s" % (where, short(value), wanted))
-    return not wanted
 
 
 def short(value):

@@ -15,38 +15,41 @@ _HEAD_MAX = 75  # nine digits, a space, 64 of the checksum, the end of the line
 _PIECE = 256
 
 
-def _checksum(serial):
-    return hashlib.sha256(b"%d " % serial)
+def _checksum(serial, pieces):
+    """As it stands in the header of a copy."""
+    check = hashlib.sha256(b"%d " % serial)
+    for piece in pieces:
+        check.update(piece)
+    return "".join(["%02x" % byte for byte in check.digest()]).encode()
 
 
-def _hex(digest):
-    return "".join(["%02x" % byte for byte in digest]).encode()
+def _pieces(path, begin=0):
+    """What is in a file from byte `begin` on."""
+    with open(path, "rb") as f:
+        f.read(begin)
+        while True:
+            piece = f.read(_PIECE)
+            if not piece:
+                return
+            yield piece
 
 
-def _look(path, wanted=None):
-    """(serial, where the body begins, whether it is `wanted`) of one copy; None when it is missing or damaged."""
+def _look(path):
+    """(serial, where the body begins, checksum) of one copy; None when it is missing or damaged."""
     try:
         size = os.stat(path)[6]
         if size > _BODY_MAX + 128:
             return None
         with open(path, "rb") as f:
-            piece = f.read(_HEAD_MAX)
-            begin = piece.find(b"\n") + 1
-            serial, _, digest = piece[: max(begin - 1, 0)].partition(b" ")
-            if not serial.isdigit() or len(serial) > 9:
-                return None
-            check = _checksum(int(serial))
-            piece = piece[begin:]
-            same = wanted is not None and len(wanted) == size - begin
-            at = 0
-            while piece:
-                check.update(piece)
-                same = same and wanted[at : at + len(piece)] == piece
-                at += len(piece)
-                piece = f.read(_PIECE)
+            head = f.read(_HEAD_MAX)
+        begin = head.find(b"\n") + 1
+        serial, _, checksum = head[: max(begin - 1, 0)].partition(b" ")
+        if not serial.isdigit() or len(serial) > 9:
+            return None
+        found = int(serial), begin, checksum
+        return found if _checksum(found[0], _pieces(path, begin)) == checksum else None
     except OSError:
         return None
-    return (int(serial), begin, same) if digest == _hex(check.digest()) else None
 
 
 def _newest(copies):
@@ -64,9 +67,7 @@ def load(path):
     k = _newest(copies)
     if k < 0:
         return None
-    with open(path + _SUFFIXES[k], "rb") as f:
-        f.read(copies[k][1])
-        return f.read()
+    return read(path + _SUFFIXES[k], copies[k][1])
 
 
 def remove(path):
@@ -84,37 +85,58 @@ def remove_file(path):
             continue
 
 
-def read(path):
-    """The content of a plain file. Raises OSError."""
+def exists(path):
+    try:
+        os.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def read(path, begin=0):
+    """The content of a plain file from byte `begin` on. Raises OSError."""
+    size = os.stat(path)[6]
     with open(path, "rb") as f:
-        return f.read()
+        f.read(begin)
+        return f.read(size - begin)  # without a size the buffer would grow, and be copied, step by step
 
 
 def save(path, body):
     """Keeps `body` (bytes, at most 16 KiB) as the newest copy; the one before it stays. Writes nothing when it is the
     same already. Raises OSError, and ValueError when it is too long."""
-    if len(body) > _BODY_MAX:
-        raise ValueError("%s: %d bytes are more than %d" % (path, len(body), _BODY_MAX))
-    copies = [_look(path + suffix, body) for suffix in _SUFFIXES]
+    _save(path, len(body), lambda: (body,))
+
+
+def save_file(path, source):
+    """The same of what is in the file `source`, which is never in the heap as a whole."""
+    _save(path, os.stat(source)[6], lambda: _pieces(source))
+
+
+def _save(path, size, pieces):
+    if size > _BODY_MAX:
+        raise ValueError("%s: %d bytes are more than %d" % (path, size, _BODY_MAX))
+    copies = [_look(path + suffix) for suffix in _SUFFIXES]
     k = _newest(copies)
     serial = 1
     if k >= 0:
-        if copies[k][2]:
+        serial, _, checksum = copies[k]
+        if _checksum(serial, pieces()) == checksum:
             return
-        serial = copies[k][0] + 1
-    check = _checksum(serial)
-    check.update(body)
-    head = b"%d %s\n" % (serial, _hex(check.digest()))
-    replace(path + _SUFFIXES[1 - k if k >= 0 else 0], (head, body))
+        serial += 1
+    replace(path + _SUFFIXES[1 - k if k >= 0 else 0], _copy(serial, pieces))
+
+
+def _copy(serial, pieces):
+    yield b"%d %s\n" % (serial, _checksum(serial, pieces()))
+    for piece in pieces():
+        yield piece
 
 
 def replace(path, parts):
     """The file `path` with these parts (bytes-like, may be made one after the other) as its content: the old one or the
     new one after a power cut, never a mixture. Makes the folder that it lies in, one level deep. Raises OSError."""
     folder = path.rsplit("/", 1)[0]
-    try:
-        os.stat(folder)
-    except OSError:
+    if not exists(folder):
         os.mkdir(folder)
     with open(path + _NEW, "wb") as f:
         for part in parts:

@@ -49,7 +49,7 @@ def make():
     table = Meters([meter])
     events = Events(lambda: _UPTIME_S, console=lambda line: None)
     events.add("test", "one line")
-    budget = Budget(16, 16, 16, SERVICES, 4, lambda: _UPTIME_S, events)
+    budget = Budget(16, 16, 16, SERVICES, {"http": 4}, lambda: _UPTIME_S, events)
     budget.service_slot("http").open = True
     slot = budget.open("modbus", ("192.168.7.9", 40123))
     slot.busy = True

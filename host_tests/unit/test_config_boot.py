@@ -101,7 +101,7 @@ def mine(flash):
 
 def test_without_a_file_the_defaults_run_and_nothing_is_wrong():
     found = config.load()
-    assert (found.source, found.errors, found.document) == ("default", [], {})
+    assert (found.source, found.errors) == ("default", [])
     assert found.config == config.default()
 
 

@@ -103,7 +103,7 @@ class FakeUnit255:
 
 class Bench:
     def __init__(self, events, allow_writes=False, config=None, routes=(), broadcast=False):
-        self.budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
+        self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
         self.bus = FakeBus()
         self.gateway = FakeUnit255()
         self.events = events
@@ -680,7 +680,7 @@ def test_the_crc_never_travels_over_tcp(make):
 
 def test_over_a_real_socket_a_client_is_served_and_its_going_is_noticed(events):
     async def test():
-        budget = Budget(16, 16, 16, list(SERVICES), 4, Uptime(), events)
+        budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
         bus = FakeBus()
         buses = SimpleNamespace(router=Router([bus], []))
         server = ModbusServer(CONFIG | {"bind": "127.0.0.1"}, budget, events, buses, FakeUnit255())

@@ -10,6 +10,7 @@ import copy
 import errno
 import itertools
 import json
+import os
 import random
 import stat
 import subprocess
@@ -18,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import strict_json
 from littlefs import LFSConfig, LFSFilesystem, LittleFSError, lfs
 
+from firmware.config import config_store, store
 from firmware.config import load as config
-from firmware.config import store
+from firmware.meters import profile_loader
 from tools.micropython import ensure
 
 PATH = "data/thing"
@@ -114,12 +115,14 @@ class Device:
         if fresh:
             lfs.format(self._fs, self._config)
         lfs.mount(self._fs, self._config)
-        self.os = types.SimpleNamespace(stat=self._stat, rename=self._rename, mkdir=self._mkdir)
+        self.os = types.SimpleNamespace(
+            stat=self._stat, rename=self._rename, mkdir=self._mkdir, remove=self._remove, listdir=self.names
+        )
 
     def install(self, monkeypatch):
-        for module in (store, strict_json):
+        for module in (store, profile_loader):
             monkeypatch.setattr(module, "open", self.open, raising=False)
-        for module in (store, config):
+        for module in (store, config, config_store, profile_loader):
             monkeypatch.setattr(module, "os", self.os)
         return self
 
@@ -129,6 +132,8 @@ class Device:
         return File(self._fs, path, mode)
 
     def _stat(self, path):
+        if not path.startswith("data"):
+            return os.stat(path)
         found = self._call(lfs.stat, path)
         kind = stat.S_IFDIR if found.type == found.TYPE_DIR else stat.S_IFREG
         return (kind, 0, 0, 0, 0, 0, found.size, 0, 0, 0)
@@ -139,6 +144,9 @@ class Device:
     def _mkdir(self, path):
         self._call(lfs.mkdir, path)
 
+    def _remove(self, path):
+        self._call(lfs.remove, path)
+
     def _call(self, function, *arguments):
         return _errors_as_micropython(function, self._fs, *arguments)
 
@@ -146,7 +154,7 @@ class Device:
         return lfs.fs_size(self._fs)
 
     def names(self, folder="data"):
-        directory = lfs.dir_open(self._fs, folder)
+        directory = self._call(lfs.dir_open, folder)
         names = set()
         while found := lfs.dir_read(self._fs, directory):
             names.add(found.name)
@@ -403,6 +411,71 @@ def test_a_cut_at_any_write_from_the_upload_to_the_start_never_costs_the_configu
         assert (loaded.source, loaded.errors) == ("file", []), f"cut after {flash.limit} writes"
         seen.add(names(loaded))
     assert seen == {"one", "two"}
+
+
+class Log:
+    def add(self, source, text):
+        pass
+
+
+@TEARS_EACH
+def test_a_cut_at_any_write_of_a_save_leaves_the_old_or_the_new_configuration(boot, running, tear):
+    seen = set()
+    for flash in cuts(running, tear):
+        boot(flash)
+        device = config_store.ConfigStore(Log())
+        checked, errors = device.check(json.dumps(user_config("two")).encode())
+        assert errors == []
+        try:
+            device.write(checked)
+            saved = True
+        except OSError:
+            assert flash.cut
+            assert device.reboot_due() == []
+            saved = False
+        boot(restored(flash))
+        loaded = config.load()
+        assert (loaded.source, loaded.errors) == ("file", []), f"cut after {flash.limit} writes"
+        assert names(loaded) == "two" if saved else names(loaded) in ("one", "two")
+        seen.add(names(loaded))
+    assert seen == {"one", "two"}
+
+
+@TEARS_EACH
+def test_a_cut_while_profiles_are_kept_never_costs_a_meter(boot, tear):
+    """The last good copies of profiles are written before that of the configuration, and go after it."""
+    device = boot(SMALL)
+    for folder in ("data", "data/meters"):
+        device.os.mkdir(folder)
+
+    def profile(device, name, title, ending="}"):
+        rows = '"points": [[1, "a", 4, 0, "uint16", 1, "V", "instantaneous"]]'
+        with device.open(f"data/meters/{name}.json", "wb") as f:
+            f.write(f'{{"name": "{title}", "columns": {json.dumps(profile_loader.COLUMNS)}, {rows}{ending}'.encode())
+
+    def with_profile(name):
+        meter = {"slot": 0, "name": "x", "unit": 1, "profile": name}
+        return {"name": name, "buses": [{"uart": 1}], "meters": [meter]}
+
+    profile(device, "first", "old")
+    profile(device, "second", "old")
+    upload(device, with_profile("first"))
+    assert config.load().source == "file"
+    profile(device, "first", "new")
+    upload(device, with_profile("second"))
+    seen = set()
+    for flash in cuts(device.flash, tear):
+        boot(flash)
+        assert config.load().source == "file"
+        device = boot(restored(flash))
+        for name in ("first", "second"):
+            profile(device, name, "damaged", "")
+        with device.open(config.PATH, "wb") as f:
+            f.write(b"{")
+        loaded = config.load()
+        assert (loaded.source, len(loaded.config["meters"])) == ("last good", 1), f"cut after {flash.limit} writes"
+        seen.add(loaded.config["name"])
+    assert seen == {"first", "second"}
 
 
 @TEARS_EACH

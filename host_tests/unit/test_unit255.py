@@ -66,7 +66,7 @@ class Bench:
         self.clock = Clock(self.uptime)
         self.store = ConfigStore()
         self.services = [SimpleNamespace(name=name, state="running") for name in SERVICES]
-        self.budget = Budget(16, 16, 16, list(enabled), 4, self.uptime, events)
+        self.budget = Budget(16, 16, 16, list(enabled), {"http": 4}, self.uptime, events)
         self.meters = [make_meter(0, 1), make_meter(63, 2)]
         self.points = Meters(self.meters)
         self.buses = [BusFake() for _ in range(buses)]

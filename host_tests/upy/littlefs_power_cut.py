@@ -11,6 +11,7 @@ import vfs
 
 from firmware.config import load as config
 from firmware.config import store
+from firmware.config.config_store import ConfigStore
 
 BLOCK = 512
 BLOCKS = 32
@@ -242,6 +243,46 @@ def test_a_cut_at_any_write_from_the_upload_to_the_start_never_costs_the_configu
         for name in ("zero", "one"):
             upload(name)
             assert config.load().source == "file"
+        for torn in (False, True):
+            each_cut(torn, change, check)
+    finally:
+        unmount()
+    assert seen == {"one", "two"}
+
+
+class Log:
+    def add(self, source, text):
+        pass
+
+
+def test_a_cut_at_any_write_of_a_save_leaves_the_old_or_the_new_configuration():
+    seen = set()
+    saved = None
+
+    def change(flash):
+        nonlocal saved
+        device = ConfigStore(Log())
+        checked, errors = device.check(json.dumps(user_config("two")).encode())
+        assert not errors
+        try:
+            device.write(checked)
+            saved = True
+        except OSError:
+            assert flash.cut
+            saved = False
+
+    def check(cut, limit):
+        loaded = config.load()
+        assert loaded.source == "file" and not loaded.errors, (limit, loaded.source, loaded.errors)
+        name = loaded.config["name"]
+        assert name == "two" if saved else name in ("one", "two")
+        seen.add(name)
+
+    try:
+        boot_new()
+        os.mkdir("data")
+        upload("one")
+        assert config.load().source == "file"
         for torn in (False, True):
             each_cut(torn, change, check)
     finally:
