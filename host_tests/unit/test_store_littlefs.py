@@ -23,7 +23,7 @@ from littlefs import LFSConfig, LFSFilesystem, LittleFSError, lfs
 
 from firmware.config import config_store, store
 from firmware.config import load as config
-from firmware.meters import profile_loader
+from firmware.meters import catalog, profile_loader
 from tools.micropython import ensure
 
 PATH = "data/thing"
@@ -120,9 +120,9 @@ class Device:
         )
 
     def install(self, monkeypatch):
-        for module in (store, profile_loader):
+        for module in (store, catalog):
             monkeypatch.setattr(module, "open", self.open, raising=False)
-        for module in (store, config, config_store, profile_loader):
+        for module in (store, config, config_store, catalog):
             monkeypatch.setattr(module, "os", self.os)
         return self
 
