@@ -150,7 +150,7 @@ class App:
             return
         entry.state = "running"
         entry.service = service
-        if service.run is not None:
+        if service.has_task:
             self.supervisor.keep_running(entry.name, service.run)
 
     async def _keep_link(self):

@@ -24,6 +24,7 @@ CORE = ("resources", "events", "meters", "config", "history")
 
 ANYWHERE = ("gc", "micropython")
 _CODECS = tuple(CODECS)
+_CORE_MODULES = ("array", "collections", "errno", "hashlib", "io", "json", "os", "struct")
 _CORE = tuple(f"firmware.{name}" for name in CORE)
 # "=firmware" is what firmware/__init__.py says of itself: the version.
 _INTERFACES = ("=firmware", "=firmware.bus", "firmware.bus.interface", "firmware.net", "=firmware.services")
@@ -48,7 +49,7 @@ LAYERS = (
     Layer(
         "core",
         tuple(f"firmware/{name}{kind}" for name in CORE for kind in (".py", "/*")),
-        (*_CODECS, "array", "collections", "errno", "hashlib", "io", "json", "os", "struct", "firmware._frozen_files", "{lower}"),
+        (*_CODECS, *_CORE_MODULES, "firmware._frozen_files", "{lower}"),
     ),
     Layer("seam on CPython", ("firmware/net/seam_cpython.py",), ("*", "firmware.events", "firmware.net")),
     Layer("net seam", ("firmware/net/seam*.py",), (*_NET, "io", "sys")),

@@ -11,10 +11,13 @@ class Service:
     are those of the budget: one that it holds from boot on (budget.service_slot(name)), and its connections."""
 
     name = ""
-    run = None  # a coroutine function that never ends, for a service that needs a task; the supervisor keeps it running
+    has_task = False  # run() is kept running by the supervisor
 
     def start(self):
         """Opens its sockets. Raises OSError when that cannot be done, MemoryError without room."""
+
+    async def run(self):
+        """Never ends. Only of a service that has a task."""
 
     def tick(self):
         """Once a second: time-outs and the like. Must be quick."""

@@ -17,18 +17,19 @@ from firmware.bus import OK, Request
 from firmware.net import seam
 from firmware.net.listener import Connection, Listener
 from firmware.net.seam import ticks_diff, ticks_ms
+from firmware.services import Service
 from firmware.services.modbus_tcp import reply_cache
 from modbus import pdu, tcp
 from modbus.tcp import head
 
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
-_NOTHING = b""
+_NOTHING = bytearray()
 _HEAD = const(8)  # MBAP header and function
 _UNSERVED_MS = const(60000)  # a client that has connected and asks nothing
 
 
-class ModbusServer:
+class ModbusServer(Service):
     """The service (firmware.services). `buses`: firmware.bus.Buses; `unit255`: the gateway's own unit, whose
     answer(buf, at, n, out, start) gives the length of its PDU, and which shows the server's `counters`."""
 

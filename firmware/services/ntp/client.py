@@ -26,6 +26,7 @@ class NtpClient(Service):
     """`config` is the section "ntp"; `link` is the board's (firmware.board): up(), dns_servers()."""
 
     name = "ntp"
+    has_task = True
 
     def __init__(self, config, budget, events, clock, link):
         slot = budget.service_slot("ntp")
