@@ -38,6 +38,7 @@ UPSTREAM = "https://github.com/micropython/micropython"
 DEFAULT_RELEASE = "1.28"
 _LIMIT_S = 3600
 _LOG_TAIL = 30  # lines
+_LARGEST_STEP = 8  # of the percents of a build with hundreds of files
 _UF2_BLOCK, _UF2_PAYLOAD = 512, 256  # UF2 specification; pico-sdk fills 256 bytes of each block
 _PARTITION = struct.Struct("<HBBII16sI")  # ESP-IDF, partition table: magic, type, subtype, offset, size, label, flags
 _PARTITION_MAGIC = 0x50AA
@@ -325,10 +326,14 @@ def _environment() -> dict[str, str]:
 
 
 class Percent:
-    """Reads a build's output: every tenth of "[ 42%]" (make) or "[420/1000]" (ninja) is told, once."""
+    """Reads a build's output: every tenth of "[ 42%]" (make) or "[420/1000]" (ninja) is told, once.
+
+    Smaller builds within it say such things too: those of make by large steps (pico-sdk's tools), those of ninja of a
+    smaller total (the bootloader of an ESP32)."""
 
     def __init__(self) -> None:
         self._total = 0
+        self._now = 0
         self._told = 0
 
     def read(self, line: str) -> int | None:
@@ -337,10 +342,14 @@ class Percent:
         if not found:
             return None
         total = int(found[2] or 100)
-        if total > self._total:  # the bootloader of an ESP32 is a smaller build within
-            self._total, self._told = total, 0
+        if total > self._total:
+            self._total = total
+            self._now = self._told = 0
         percent = 100 * int(found[1]) // total
-        if total < self._total or percent < self._told + 10:
+        if total < self._total or (not found[2] and percent > self._now + _LARGEST_STEP):
+            return None
+        self._now = max(self._now, percent)
+        if percent < self._told + 10:
             return None
         self._told = percent - percent % 10
         return self._told

@@ -1,9 +1,9 @@
-"""A checkout of MicroPython for tools/image.py, from Debian's source packages: they have all but four submodules, for
+"""A checkout of MicroPython for tools/image.py, from Debian's source packages: they have all but three submodules, for
 which there are stand-ins.
 
-The W5500's driver and the Wi-Fi driver are in no package. For the first, stand_ins/wiznet5k has the names that
-MicroPython uses, so that a whole image links; for the second, the files are there but empty, so that CMake is content.
-Of micropython-lib there are the packages that the manifests name, without what they say.
+The W5500's driver and the Wi-Fi driver are in no package: stand_ins has the names that MicroPython and pico-sdk use, so
+that whole images link. Of micropython-lib there are the packages that the manifests name, without what they say. Left
+out is what pico-sdk compiles for Bluetooth, which no image has.
 """
 
 import pathlib
@@ -16,7 +16,8 @@ from tools.emulator import build as emulator
 STAND_INS = pathlib.Path(__file__).resolve().parent / "stand_ins"
 _WIZNET = "W5100/w5100 W5100S/w5100s W5200/w5200 W5300/w5300 W5500/w5500 socket"
 _WIZNET_EMPTY = [f"Ethernet/{name}.c" for name in _WIZNET.split()] + ["Internet/DNS/dns.c", "Internet/DHCP/dhcp.c"]
-_CYW43_EMPTY = ("cyw43.h", "cyw43_ll.c", "cyw43_stats.c", "cyw43_lwip.c", "cyw43_ctrl.c")
+_CYW43_EMPTY = ("cyw43_ll.c", "cyw43_stats.c", "cyw43_lwip.c")
+_BLUETOOTH = ("cybt_shared_bus.c", "cybt_shared_bus_driver.c")
 _PACKAGES = ("onewire", "ds18x20", "dht", "neopixel", "ssl")  # ports/rp2/boards/manifest.py, and ours
 
 
@@ -39,12 +40,15 @@ def make(folder):
         path = library / "wiznet5k" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    for path in (STAND_INS / "wiznet5k").iterdir():
-        shutil.copy(path, library / "wiznet5k" / "Ethernet" / path.name)
+    shutil.copytree(STAND_INS / "wiznet5k", library / "wiznet5k" / "Ethernet", dirs_exist_ok=True)
     (library / "wiznet5k" / "Ethernet" / "socket.h").write_text('#include "wizchip_conf.h"\n', encoding="utf-8")
-    (library / "cyw43-driver" / "src").mkdir(exist_ok=True)
+    shutil.copytree(STAND_INS / "cyw43-driver", library / "cyw43-driver" / "src")
     for name in _CYW43_EMPTY:
         (library / "cyw43-driver" / "src" / name).touch()
+    for name in _BLUETOOTH:
+        path = library / "pico-sdk/src/rp2_common/pico_cyw43_driver/cybt_shared_bus" / name
+        path.unlink()  # a link to the sources
+        path.touch()
     for name in _PACKAGES:
         package = library / "micropython-lib" / "python-stdlib" / name
         package.mkdir(parents=True, exist_ok=True)

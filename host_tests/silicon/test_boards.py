@@ -1,9 +1,9 @@
 """The board definitions of tools/boards against the sources of MicroPython 1.25: what CMake, the compiler, the linker
 and MicroPython's own tools say to them.
 
-The two wired boards are built as a whole, with a stand-in for the W5500's driver. Of the two with Wi-Fi, CMake runs and
-the headers are compiled. For ESP-IDF there is no package: of its two boards, files and names are compared. Names that
-MicroPython's port does not use itself are in KCONFIG, with the file of ESP-IDF that has them.
+The RP2 boards are built as a whole, with stand-ins for the drivers of W5500 and Wi-Fi chip. For ESP-IDF there is no
+package: of its two boards, files and names are compared. Names that MicroPython's port does not use itself are in
+KCONFIG, with the file of ESP-IDF that has them.
 """
 
 import json
@@ -168,10 +168,14 @@ def test_the_wifi_drivers_bus_finds_its_header_and_micropythons_configuration(co
     assert [name for name in files if name.endswith("pico_cyw43_driver/include/cyw43_configport.h")] == []
 
 
+# Both chips and both drivers every day, the other two combinations when there is time.
+EVERY_DAY = ("METERPORT_PICO2_W", "METERPORT_W5500_EVB_PICO")
+
+
 @pytest.mark.parametrize(
-    "name", ["METERPORT_W5500_EVB_PICO2", pytest.param("METERPORT_W5500_EVB_PICO", marks=pytest.mark.long)]
+    "name", [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.long) for name in RP2]
 )
-def test_a_wired_image_is_made(tree, tmp_path, monkeypatch, name):
+def test_an_image_is_made(tree, tmp_path, monkeypatch, name):
     checkout.without_picotool(monkeypatch, tree)
     said = []
     plan = checkout.plan(name, tree, tmp_path)
@@ -183,7 +187,8 @@ def test_a_wired_image_is_made(tree, tmp_path, monkeypatch, name):
     assert int.from_bytes(blocks[28:32], "little") == image.BOARDS[name].family
     subprocess.run(["sha256sum", "--check", "--strict", f"{target.name}.sha256"], cwd=tmp_path, check=True)
     size, room = image.measure(plan)
-    assert 600_000 < size < room - 200_000  # 640,000 when this was written: room for what is to come
+    # 670,000 to 710,000 when this was written, 230,000 more with the Wi-Fi chip's own firmware, and more is to come.
+    assert 600_000 < size < room - 300_000
     flat = (plan.work / "firmware.bin").read_bytes()
     assert b"meterport, 16 sockets with RP2" in flat
     assert b"firmware/app.py" in flat
