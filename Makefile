@@ -84,7 +84,7 @@ emulate: venv  ## the firmware on an emulated RP2040 with real lwIP and virtual 
 
 .PHONY: silicon
 silicon: venv  ## the tests on the emulated RP2040 (the first run builds MicroPython)
-	@for image in "--tcp-pcbs 5" "" "--frozen"; do $(PY) -m tools.emulator.build $$image >/dev/null || exit 1; done
+	@for image in "--files --tcp-pcbs 5" "--files" "--tcp-pcbs 5" ""; do $(PY) -m tools.emulator.build $$image >/dev/null || exit 1; done
 	@exec $(PY) -m pytest -n 2 --dist loadfile --timeout 900 host_tests/silicon $(PYTEST_ARGS)
 
 .PHONY: silicon-long

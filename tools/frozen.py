@@ -1,7 +1,7 @@
 """MicroPython for this machine with the firmware frozen into it, 32-bit: tests of memory at native speed.
 
 In:  the firmware's modules and files (tools/build.py, frozen_manifest), Debian's source package of MicroPython
-     (tools/sources.py), gcc and make, and Debian's C library for i386, unpacked beside the system.
+     (tools/sources.py), gcc and make, Debian's C library for i386, unpacked beside the system.
 Out: build/frozen/micropython-HASH/micropython, to be run as the interpreter of tools/micropython.py is (-c, a file,
      -X heapsize=64K). What lies in flash on a chip with our image is constants of the program here, and what is in the
      heap is what a chip has there, in objects of the same size. `-m main` starts the firmware. The hash is over all
@@ -34,7 +34,7 @@ from tools import debian, micropython, sources, steps
 from tools.steps import BuildError
 
 CACHE = device.ROOT / device.FROZEN
-_COMMANDS = {"gcc": "gcc", "make": "make"}
+_COMMANDS = {"gcc": "gcc", "g++": "g++", "make": "make"}  # g++ brings the headers that building mpy-cross needs
 _LIBC = ("libc6", "libc6-dev", "linux-libc-dev", "libgcc-14-dev", "libgcc-s1", "libffi-dev")  # of Debian 13
 _LIBRARIES = "usr/lib/i386-linux-gnu"
 _RUN_WITH = ("ld-linux.so.2", "libc.so.6", "libm.so.6")

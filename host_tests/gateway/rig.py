@@ -378,7 +378,7 @@ def within_budget(rig, limit=16):
     ever more than the ledger may hold."""
     with SocketSampler(rig.gateway) as sampler:
         yield sampler
-    assert sampler.samples > 2
+        wait_for(lambda: sampler.samples > 2, what="samples of the sockets")  # on a busy machine they are slow
     # What is enabled and not built yet holds a slot and no socket.
     reserved = [service for service in rig.status()["services"] if service["state"] == "reserved"]
     assert sampler.most <= limit - len(reserved)

@@ -33,10 +33,11 @@ class ChipClient(Client):
 
 
 class Chip:
-    """An emulated Pico with the firmware and frozen virtual meters; a context manager."""
+    """An emulated Pico with the firmware and virtual meters whose values stay; a context manager. `tcp_pcbs`: of an image
+    with the firmware frozen into it, as users flash it; or a Variant."""
 
     def __init__(self, folder, tcp_pcbs, config=None, tun=False, files=None):
-        image = variant.Variant.of(tcp_pcbs)
+        image = tcp_pcbs if isinstance(tcp_pcbs, variant.Variant) else variant.Variant(tcp_pcbs, frozen=True)
         config = {"meters": list(METERS), **(config or {})}
         self.meters = {meter["unit"]: VirtualMeter(meter["unit"], meter["profile"]) for meter in config["meters"]}
         for meter in self.meters.values():

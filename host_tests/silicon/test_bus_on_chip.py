@@ -11,7 +11,6 @@ from host_tests.silicon.test_chip import interrupt, wait_served
 from tools import build as device_build
 from tools import umodbus
 from tools.emulator import image
-from tools.emulator.variant import Variant
 
 pytestmark = pytest.mark.timeout(1200)
 DEAD = 5
@@ -26,10 +25,6 @@ ROUNDS_S = 45  # of the chip
 STATE_S = 300
 PAUSE_S = 3
 KEPT = 0.9  # a round more or less is one of a dozen
-
-
-# With all of this in the heap as files, and PPP's buffers beside it, the firmware could not be started again.
-TCP_PCBS = Variant(frozen=True)
 
 
 def files(folder):

@@ -87,9 +87,9 @@ class SafeChip(emulated.Emulator):
 
     def __init__(self, folder, files=None):
         flashed = {SAFE_MODE: b"", CONFIG: image.config_file(USERS["one"])}
-        firmware = build.ensure_firmware()
+        firmware = build.ensure_firmware(build.Variant(frozen=True))
         super().__init__(folder, firmware=firmware, ports={"http": 0, "modbus": 0})
-        image.make(self.flash, firmware, emulated.device_files(USERS["one"]) | flashed | (files or {}))
+        image.make(self.flash, firmware, emulated.device_files(USERS["one"], frozen=True) | flashed | (files or {}))
         self.new = self.flash.read_bytes()
         image.keep_journal(self.flash)
 
@@ -103,7 +103,7 @@ class SafeChip(emulated.Emulator):
 
     def load(self):
         """Reads the configuration as the firmware does when it starts; what is right is kept as the last good one."""
-        assert self.exec("from firmware import config; print(config.load().source)").strip() == "file"
+        assert self.exec("from firmware.config import load; print(load.load().source)").strip() == "file"
 
 
 class Loader:

@@ -60,9 +60,9 @@ def test_a_bare_number_is_one_of_connections():
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        ([], Variant(24, False, "1.25")),
-        (["--tcp-pcbs", "5", "--frozen"], Variant(5, True, "1.25")),
-        (["--micropython", "1.26"], Variant(24, False, "1.26")),
+        ([], Variant(24, True, "1.25")),
+        (["--tcp-pcbs", "5", "--files"], Variant(5, False, "1.25")),
+        (["--micropython", "1.26"], Variant(24, True, "1.26")),
     ],
 )
 def test_the_command_line_names_a_variant(words, wanted):

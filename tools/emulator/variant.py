@@ -61,7 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"TCP connections of lwIP, default %(default)s as in tools/boards; {STOCK_PCBS}: lwIP as in stock builds",
     )
-    parser.add_argument("--frozen", action="store_true", help="the firmware's modules within the image, not as files")
+    parser.add_argument(
+        "--files", action="store_true", help="an image without the firmware, whose modules and data are files"
+    )
     parser.add_argument(
         "--micropython",
         choices=RELEASES,
@@ -73,4 +75,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def from_options(options: argparse.Namespace) -> Variant:
     """The variant that was asked for. Raises ValueError when there is no such image."""
-    return Variant(options.tcp_pcbs, options.frozen, options.micropython)
+    return Variant(options.tcp_pcbs, not options.files, options.micropython)
