@@ -58,7 +58,8 @@ def test_two_runs_give_the_same_figures_to_the_last_cycle(figures):
 
 
 def test_the_heap_seen_from_outside_is_the_one_that_the_chip_sees(tmp_path):
-    bench = stages.Bench(build.ensure_firmware(), 1, print)
+    bare = build.ensure_firmware()
+    bench = stages.Bench(bare, bare, 1, print)
     server = servers.poll_loop(print)
     with bench.booted(server._replace(files={"main.py": PROBE})) as chip:
         used, free = map(int, chip.printed.split("heap ")[1].split()[:2])

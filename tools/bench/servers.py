@@ -34,6 +34,7 @@ class Server(NamedTuple):
     files: dict[str, bytes]
     meters: list[Any]
     ready: str
+    frozen: bool = False  # its modules lie in the image, not in `files`
 
 
 def ramp_profile(registers: int, function: int = 4) -> bytes:
@@ -52,16 +53,16 @@ def quiet_gateway(progress: Progress) -> Server:
     """Our gateway with one meter that it polls once an hour: nothing happens but what is asked."""
     meter = {"slot": 0, "name": "ramp", "unit": CACHED_UNIT, "profile": "ramp", "timeout_ms": 1000}
     config = emulate.configuration({"meters": [meter | _QUIET]})
-    files = emulated.device_files(config, progress) | {"data/meters/ramp.json": ramp_profile(125)}
-    return Server(GATEWAY, files, [Ramp(CACHED_UNIT), Ramp(PASSED_UNIT)], "link: up")
+    files = emulated.device_files(config, progress, frozen=True) | {"data/meters/ramp.json": ramp_profile(125)}
+    return Server(GATEWAY, files, [Ramp(CACHED_UNIT), Ramp(PASSED_UNIT)], "link: up", frozen=True)
 
 
 def gateway(progress: Progress, quiet: bool) -> Server:
     """Our gateway as `make sim` has it: three meters, each polled every second, or once an hour; their values stand
     still."""
     over = {"meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]]} if quiet else {}
-    files = emulated.device_files(emulate.configuration(over), progress)
-    return Server(GATEWAY, files, list(_still_meters().values()), "link: up")
+    files = emulated.device_files(emulate.configuration(over), progress, frozen=True)
+    return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
 
 
 def _still_meters() -> dict[int, virtual_meters.VirtualMeter]:

@@ -58,7 +58,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--firmware",
         type=pathlib.Path,
         metavar="FILE",
-        help="another MicroPython than the emulator's own: firmware.bin, with firmware.elf beside it",
+        help="another MicroPython for the other servers than the emulator's own: firmware.bin, with firmware.elf beside it",
+    )
+    parser.add_argument(
+        "--product", type=pathlib.Path, metavar="FILE", help="the same of the image with our firmware frozen into it"
     )
     parser.add_argument(
         "--functions", action="store_true", help="also show which Python functions the cycles of a request go to"
@@ -140,7 +143,8 @@ def as_json(bench: stages.Bench) -> dict[str, object]:
     """Everything that was measured."""
     return {
         "clock_hz": chip.CLOCK_HZ,
-        "firmware": bench.firmware.parent.name,
+        "firmware": bench.product.parent.name,
+        "bare": bench.bare.parent.name,
         "rows": [row.as_json() for row in bench.rows],
         "heaps": [heap.as_json() for heap in bench.heaps],
         "idle_cycles_per_s": bench.idle,
@@ -175,8 +179,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go then, too
     try:
-        firmware = options.firmware or build.ensure_firmware(progress=progress)
-        bench = stages.Bench(firmware.resolve(), options.rounds, progress)
+        bare = options.firmware or build.ensure_firmware(progress=progress)
+        product = options.product or build.ensure_firmware(build.Variant(frozen=True), progress=progress)
+        bench = stages.Bench(bare.resolve(), product.resolve(), options.rounds, progress)
         for name in options.only or stages.STAGES:
             stages.STAGES[name](bench)
     except KeyboardInterrupt:

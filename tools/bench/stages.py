@@ -39,10 +39,10 @@ Clients = Sequence[tuple[Connection, tuple[Question, ...]]]  # what each asks in
 class Bench:
     """Results so far, and what all stages need."""
 
-    def __init__(self, firmware: pathlib.Path, rounds: int, progress: Progress) -> None:
-        """firmware.elf lies beside `firmware`. Raises elf.ElfError, OSError."""
-        self.firmware, self.rounds, self.progress = firmware, rounds, progress
-        self.symbols = Symbols(firmware.with_name("firmware.elf"))
+    def __init__(self, bare: pathlib.Path, product: pathlib.Path, rounds: int, progress: Progress) -> None:
+        """`bare`: MicroPython, for servers whose modules are files; `product`: with our firmware frozen into it. Beside
+        each lies its firmware.elf. Raises elf.ElfError, OSError."""
+        self.bare, self.product, self.rounds, self.progress = bare, product, rounds, progress
         self.rows: list[measure.Row] = []
         self.heaps: list[measure.Heap] = []
         self.parts: dict[str, list[cycles.Share]] = {}  # of a read of 10 registers, by server
@@ -55,8 +55,9 @@ class Bench:
         self.progress(f"{server.name}: starting ...")
         with tempfile.TemporaryDirectory(prefix="meterport-bench-") as folder:
             flash = pathlib.Path(folder) / "flash.bin"
-            image.make(flash, self.firmware, server.files)
-            with Chip(flash, self.symbols, server.meters) as chip:
+            firmware = self.product if server.frozen else self.bare
+            image.make(flash, firmware, server.files)
+            with Chip(flash, Symbols(firmware.with_name("firmware.elf")), server.meters) as chip:
                 chip.wait(lambda: server.ready in chip.printed, _BOOT_NS, f"{server.name}: its start")
                 yield chip
 
@@ -91,11 +92,11 @@ class Bench:
         """Where the cycles of this request go."""
         self.progress(f"{server}: where the cycles go, {what}")
         ask()
-        chip.lockstep.ask("profile", cycles.request(self.symbols))
+        chip.lockstep.ask("profile", cycles.request(chip.symbols))
         for _ in range(_PROFILED):
             ask()
         counted = chip.lockstep.ask("profile", None)
-        name = names.Names(chip.read, self.symbols).function
+        name = names.Names(chip.read, chip.symbols).function
         key = f"{server}, {what}"
         self.parts[key] = cycles.parts(counted["calls"], _PROFILED)
         self.functions[key] = cycles.functions(counted["calls"], counted["entered"], name, _PROFILED)
