@@ -33,8 +33,8 @@ class ChipClient(Client):
 
 
 class Chip:
-    """An emulated Pico with the firmware and virtual meters whose values stay; a context manager. `tcp_pcbs`: of an image
-    with the firmware frozen into it, as users flash it; or a Variant."""
+    """An emulated Pico with the firmware and virtual meters whose values stay; a context manager. `tcp_pcbs`: of an
+    image with the firmware frozen into it, as users flash it; or a Variant."""
 
     def __init__(self, folder, tcp_pcbs, config=None, tun=False, files=None):
         image = tcp_pcbs if isinstance(tcp_pcbs, variant.Variant) else variant.Variant(tcp_pcbs, frozen=True)

@@ -58,7 +58,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--firmware",
         type=pathlib.Path,
         metavar="FILE",
-        help="another MicroPython for the other servers than the emulator's own: firmware.bin, with firmware.elf beside it",
+        help="another MicroPython than the emulator's own, for servers whose modules are files: firmware.bin, with "
+        "firmware.elf beside it",
     )
     parser.add_argument(
         "--product", type=pathlib.Path, metavar="FILE", help="the same of the image with our firmware frozen into it"
