@@ -111,6 +111,31 @@ def details(nic, rssi=None):
     return tuple(nic.ifconfig()) + (mac, rssi) if nic.isconnected() else (None,) * 4 + (mac, None)
 
 
+class Ethernet:
+    """A wired interface, which `make()` gives (network.LAN, network.WIZNET5K)."""
+
+    def __init__(self, config, make):
+        self._config = config
+        network.hostname(config["hostname"])
+        self._nic = make()
+
+    def up(self):
+        return self._nic.isconnected()
+
+    def address(self):
+        return self._nic.ifconfig()[0]
+
+    def connect(self):
+        self._nic.active(True)
+        settle(self._nic, self._config)
+
+    def details(self):
+        return details(self._nic)
+
+    def dns_servers(self):
+        return [self._nic.ifconfig()[3]] if self.up() else []
+
+
 class WiFi:
     """A station. connect() returns at once; the port connects, and connects again, by itself."""
 

@@ -26,32 +26,12 @@ class WiFi(chip.WiFi):
         wlan.config(pm=network.WLAN.PM_NONE)
 
 
-class Ethernet:
+def _lan():
     """The MAC of the ESP32 with a LAN8720, wired as on the common boards (WT32-ETH01)."""
-
-    def __init__(self, config):
-        self._config = config
-        network.hostname(config["hostname"])
-        self._lan = network.LAN(
-            mdc=machine.Pin(23), mdio=machine.Pin(18), power=machine.Pin(16), phy_type=network.PHY_LAN8720, phy_addr=1,
-            ref_clk=machine.Pin(0), ref_clk_mode=machine.Pin.IN,
-        )  # fmt: skip
-
-    def up(self):
-        return self._lan.isconnected()
-
-    def address(self):
-        return self._lan.ifconfig()[0]
-
-    def connect(self):
-        self._lan.active(True)
-        chip.settle(self._lan, self._config)
-
-    def details(self):
-        return chip.details(self._lan)
-
-    def dns_servers(self):
-        return [self._lan.ifconfig()[3]] if self.up() else []
+    return network.LAN(
+        mdc=machine.Pin(23), mdio=machine.Pin(18), power=machine.Pin(16), phy_type=network.PHY_LAN8720, phy_addr=1,
+        ref_clk=machine.Pin(0), ref_clk_mode=machine.Pin.IN,
+    )  # fmt: skip
 
 
 class Board:
@@ -78,7 +58,7 @@ class Board:
 
     def open_link(self, config):
         if config["link"] == "ethernet":
-            return Ethernet(config)
+            return chip.Ethernet(config, _lan)
         return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
 
     def set_clock(self, unix_s):

@@ -1,4 +1,4 @@
-"""Raspberry Pi Pico W (RP2040) with MicroPython 1.25 or later.
+"""Raspberry Pi Pico W and Pico 2 W, and the W5500-EVB-Pico boards, with MicroPython 1.25 or later.
 
 Sockets (lwIP's opt.h; measured on an emulated RP2040): lwIP has static pools. A stock build has 5 TCP connections and 3
 UDP sockets for us, beside the listeners; a build of ours has 24 connections, and its name says so.
@@ -8,6 +8,7 @@ import os
 import time
 
 import machine
+import network
 
 from firmware.board import chip
 
@@ -56,6 +57,8 @@ class Board:
         return chip.umodbus_master(config, _PINS)
 
     def open_link(self, config):
+        if config["link"] == "ethernet":
+            return chip.Ethernet(config, network.WIZNET5K)  # the board definition knows the W5500's pins
         return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
 
     def set_clock(self, unix_s):

@@ -52,6 +52,7 @@ def calls(monkeypatch):
     network.WLAN = lambda which: wlan
     network.WLAN.PM_NONE = 0
     network.LAN = lambda **given: wlan
+    network.WIZNET5K = lambda: wlan
     network.hostname = lambda name: calls.append(("hostname", name))
     network.country = lambda code: calls.append(("country", code))
     machine = ModuleType("machine")
@@ -73,9 +74,7 @@ def settings(**values):
 
 def link(board, config):
     module = importlib.import_module(f"firmware.board.{board}")
-    if config["link"] == "ethernet":
-        return module.Ethernet(config)
-    return module.WiFi(config)
+    return module.Board.open_link(None, config)  # it needs nothing of the board
 
 
 @pytest.mark.parametrize("board", ["esp32", "rp2"])
@@ -99,8 +98,9 @@ def test_without_gateway_and_name_server_the_interface_gets_what_it_takes(calls)
     assert calls.made[2] == ("ifconfig", ("192.0.2.9", "255.255.255.0", "192.0.2.9", "0.0.0.0"))
 
 
-def test_ethernet_takes_the_same_settings(calls):
-    link("esp32", settings(link="ethernet", hostname="gate8", **FIXED)).connect()
+@pytest.mark.parametrize("board", ["esp32", "rp2"])
+def test_ethernet_takes_the_same_settings(calls, board):
+    link(board, settings(link="ethernet", hostname="gate8", **FIXED)).connect()
     assert calls.made == [
         ("hostname", "gate8"),
         ("active", True),
