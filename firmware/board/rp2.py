@@ -58,7 +58,8 @@ class Board:
 
     def open_link(self, config):
         if config["link"] == "ethernet":
-            return chip.Ethernet(config, network.WIZNET5K)  # the board definition knows the W5500's pins
+            # In builds for boards that have one, which know its pins.
+            return chip.Ethernet(config, network.WIZNET5K)  # type: ignore[attr-defined]
         return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
 
     def set_clock(self, unix_s):
