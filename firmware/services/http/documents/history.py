@@ -1,0 +1,73 @@
+"""GET /api/history: which points are kept, and ?point=ID: the values of one."""
+
+from firmware.services.http.errors import Refused
+from firmware.services.http.json_out import write_json
+from firmware.services.http.response import Response
+
+
+class HistoryDocument:
+    """`history`: firmware.history.History, or None."""
+
+    def __init__(self, out, history, clock):
+        self._out = out
+        self._history = history
+        self._clock = clock
+
+    def get(self, request):
+        history = self._history
+        if not request.query:
+            return Response(self._write_list())
+        name, _, value = request.query.partition("=")
+        wanted = int(value) if name == "point" and value.isdigit() and len(value) < 6 else -1
+        if history is None or wanted not in points(history):
+            raise Refused(404, "no history is kept of this point")
+        return Response(self._write_values(wanted))
+
+    def _write_list(self):
+        history = self._history
+        ids = [] if history is None else points(history)
+        write_json(self._out, {
+            "step_s": history.step_s if ids else 0, "steps": history.steps if ids else 0,
+            "now_s": self._clock.uptime_s(), "points": ids,
+        })  # fmt: skip
+        yield
+
+    def _write_values(self, point_id):
+        out = self._out
+        history = self._history
+        age_s = self._clock.uptime_s() - history.closed_s
+        out.write(b'{"id":%d,"step_s":%d,"newest_age_s":%d,"values":[' % (point_id, history.step_s, age_s))
+        before = b""
+        for value in values(history, point_id):
+            out.write(before)
+            out.write(b"null" if value is None else b"%.6g" % value)
+            before = b","
+            yield
+        out.write(b"]}")
+        yield
+
+
+def points(history):
+    """Ids of the points that are kept."""
+    ids = []
+    for k in range(len(history)):
+        meter, i = history.row(k)
+        ids.append(meter.point_id(i))
+    return ids
+
+
+def values(history, point_id):
+    """Yields the values of a point, the oldest first: numbers, and None where there is none."""
+    k = points(history).index(point_id)
+    for step in range(1, history.steps + 1):
+        at = 2 * ((history.newest + step) % history.steps * len(history) + k)
+        yield unpack(history.ring[at] << 8 | history.ring[at + 1])
+
+
+def unpack(packed):
+    """The number that firmware.history.pack() has packed."""
+    whole = (packed & 0x1FFF) - 4096
+    exponent = (packed >> 13) - 3
+    if not packed:
+        return None
+    return whole * 10**exponent if exponent >= 0 else whole / 10**-exponent

@@ -1,0 +1,37 @@
+"""What a handler answers with: a Response, or a Later when the answer has to wait for something."""
+
+JSON = "application/json"
+
+
+class Response:
+    """`body` is bytes; or a file (readinto, seek, close), which is sent from its beginning; or a generator, which
+    writes a part of the document to the service's sink (Blocks.out) and yields nothing, again and again: some hundred
+    bytes a time, so that nothing is ever held as a whole. File and generator are closed, whatever happens.
+
+    `headers`: pairs (name, value). `heads`: where the head is the same each time, a dict in which the writer keeps it;
+    its owner must use it for nothing else."""
+
+    def __init__(self, body, status=200, type=JSON, headers=(), heads=None):
+        self.body = body
+        self.status = status
+        self.type = type
+        self.headers = headers
+        self.heads = heads
+
+
+class Later:
+    """The answer to one request, once there is one. Nothing else is read from its connection meanwhile."""
+
+    response = None
+    on_answer = None  # of the connection that waits: called without arguments
+
+    def answer(self, response):
+        """Once, also before the handler returns. Does nothing when nobody waits any more."""
+        self.response = response
+        on_answer = self.on_answer
+        if on_answer is not None:
+            self.on_answer = None
+            on_answer()
+
+    def cancel(self):
+        """The client has gone: answer() need not be called."""

@@ -1,0 +1,185 @@
+"""One response at a time into blocks of bytes. No I/O, no clock.
+
+In: a Response. Out: blocks, each in a buffer that all connections share: head and first part of the body are one block.
+A body whose length is known is counted, a document is chunked (HTTP/1.1) or ends with the connection (HTTP/1.0).
+
+    writer.begin(response, ...)
+    while writer.is_active:
+        n = writer.fill()              the next block is writer.block[:n]; it must be sent, or copied, before the next
+        writer.give_back(k)            when its last k bytes could not be sent and are wanted again: see there
+"""
+
+from micropython import const
+
+import http1
+from firmware.net.seam import Sink
+
+BLOCK = const(1024)
+_FILE_BLOCK = const(3072)  # of a file in one write: each takes a call of the port, and a turn of the network
+_CHUNK_HEAD = const(6)  # bytes
+_CHUNK_TAIL = const(7)  # CR LF, and the last chunk: 0 CR LF CR LF
+_PIECE = const(256)  # that a document writes at a time, or somewhat more
+
+
+class Blocks:
+    """The buffers that all connections share. What has come with a request is put aside before it is answered, and what
+    was made is sent, or copied, before anything is read: so one block does for both."""
+
+    def __init__(self):
+        self.block = bytearray(BLOCK)
+        self.view = memoryview(self.block)
+        self.file_block = bytearray(_FILE_BLOCK)
+        self.out = Sink(BLOCK + _PIECE)  # what documents write to
+        self.document_heads = {}
+
+
+class ResponseWriter:
+    """`block` is what fill() has filled last. `keep_alive`: whether the connection may stay open behind the response;
+    begin() may have taken it back."""
+
+    def __init__(self, blocks):
+        self.block = blocks.block
+        self.keep_alive = False
+        self._blocks = blocks
+        self._body = None  # what is left of the response under way
+        self._head = b""
+        self._rest = b""  # that a document has written and that did not fit into the block
+        self._sent = 0  # of a body of bytes
+        self._is_chunked = False
+
+    @property
+    def is_active(self):
+        """Whether there is more of a response."""
+        return self._body is not None
+
+    def begin(self, response, keep_alive, version=11, is_head=False):
+        """`is_head`: only the head that the response would have. Raises ValueError (http1.response_head), OSError."""
+        body = response.body
+        self._body = body  # closed by close() from here on
+        self._rest = b""
+        self._sent = 0
+        length = _length(body)
+        self._is_chunked = length is None and version == 11
+        if self._is_chunked:
+            length = http1.CHUNKED
+        self.keep_alive = keep_alive and length is not None
+        self._head = self._make_head(response, length)
+        if is_head:
+            self.close()
+            self._body = b""
+            self._is_chunked = False
+
+    def _make_head(self, response, length):
+        heads = response.heads
+        if heads is None:
+            if not self._is_chunked or response.status != 200 or response.headers:
+                return http1.response_head(response.status, response.type, length, self.keep_alive, response.headers)
+            heads = self._blocks.document_heads
+        head = heads.get(self.keep_alive)
+        if head is None:
+            head = http1.response_head(response.status, response.type, length, self.keep_alive, response.headers)
+            heads[self.keep_alive] = head
+        return head
+
+    def fill(self):
+        """The length of the next block; 0 when there is nothing left. Raises what a document or a file raises."""
+        blocks = self._blocks
+        body = self._body
+        head = self._head
+        n = len(head)
+        self.block = blocks.block
+        if n:  # our own heads are shorter than 600 bytes
+            blocks.block[:n] = head
+            self._head = b""
+        if hasattr(body, "readinto"):
+            if not n:
+                self.block = blocks.file_block
+                return self._ended(body.readinto(blocks.file_block))
+            return n + body.readinto(blocks.view[n:])
+        if isinstance(body, bytes):
+            taken = min(len(body) - self._sent, BLOCK - n)
+            blocks.block[n : n + taken] = memoryview(body)[self._sent : self._sent + taken]
+            self._sent += taken
+            if self._sent == len(body):
+                self._body = None
+            return n + taken
+        return self._fill_chunk(n) if self._is_chunked else self._fill_plain(n)
+
+    def give_back(self, count):
+        """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file); False
+        when the caller must keep them."""
+        if self.block is not self._blocks.file_block or self._body is None:
+            return False
+        self._body.seek(-count, 1)
+        return True
+
+    def close(self):
+        """Gives up what is left. Safe to call twice."""
+        body = self._body
+        self._body = None
+        self._head = self._rest = b""
+        if hasattr(body, "close"):
+            body.close()
+
+    def _ended(self, n):
+        """n, the length of a block: with 0 the body has ended."""
+        if not n:
+            self.close()
+        return n
+
+    def _fill_plain(self, start):
+        n = self._write_pieces(start, BLOCK)
+        if n < BLOCK:
+            self.close()
+        return n
+
+    def _fill_chunk(self, start):
+        block = self._blocks.block
+        begin = start + _CHUNK_HEAD
+        n = self._write_pieces(begin, BLOCK - _CHUNK_TAIL)
+        is_last = n < BLOCK - _CHUNK_TAIL
+        if n > begin:
+            block[start:begin] = http1.chunk_head(n - begin)
+            block[n : n + 2] = http1.CHUNK_END
+            n += 2
+        else:
+            n = start
+        if is_last:
+            block[n : n + 5] = http1.LAST_CHUNK
+            n += 5
+            self.close()
+        return n
+
+    def _write_pieces(self, begin, end):
+        """The next pieces of the document into the block from `begin` to `end`; where they end: before `end` only with
+        the document."""
+        out = self._blocks.out
+        size = end - begin
+        out.seek(0)
+        if self._rest:
+            out.write(self._rest)
+            self._rest = b""
+        body = self._body
+        while out.tell() < size:
+            if next(body, out) is out:
+                break
+        made = out.tell()
+        out.seek(0)
+        if made <= size:
+            out.readinto(self._blocks.view[begin : begin + made])
+            # Full by chance: whether the document has ended shows the next time.
+            return begin + made
+        out.readinto(self._blocks.view[begin:end])
+        self._rest = out.read(made - size)
+        return end
+
+
+def _length(body):
+    """Bytes of a body; None when that shows at its end."""
+    if isinstance(body, bytes):
+        return len(body)
+    if not hasattr(body, "readinto"):
+        return None
+    size = body.seek(0, 2)
+    body.seek(0)
+    return size
