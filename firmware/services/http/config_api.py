@@ -15,7 +15,6 @@ from firmware.services.http.errors import Refused
 from firmware.services.http.json_out import write_json
 from firmware.services.http.response import JSON, Later, Response
 
-CONFIG_MAX = const(12288)  # bytes of a configuration
 _REST_MS = const(20000)  # the longest that a save waits for the buses
 _IN_FILE_NAMES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
 

@@ -1,6 +1,7 @@
 """What a small body says."""
 
 import strict_json
+
 from firmware.services.http.errors import Refused
 
 _HEX = b"0123456789abcdefABCDEF"

@@ -2,9 +2,11 @@
 
 from micropython import const
 
+from firmware.config.load import FILE_MAX
 from firmware.net.listener import Listener
+from firmware.services import Service
 from firmware.services.http.commands import Commands
-from firmware.services.http.config_api import CONFIG_MAX, ConfigApi
+from firmware.services.http.config_api import ConfigApi
 from firmware.services.http.connection import HttpConnection
 from firmware.services.http.documents.bus import BusDocument
 from firmware.services.http.documents.catalog import CatalogDocuments
@@ -33,12 +35,11 @@ class Counters:
         self.refused = 0  # of them with a status of 400 or above
 
 
-class HttpService:
+class HttpService(Service):
     """`config`: its section of the configuration; `config_store`: firmware.config.config_store.ConfigStore; `link`: the
     board's; the others are the gateway's parts of those names; `history` may be None."""
 
     name = "http"
-    run = None
 
     def __init__(
         self, config, budget, events, clock, link, device, config_store, meters, readings, buses, history
@@ -76,7 +77,7 @@ class HttpService:
             "/api/login": Route(OPEN, _BODY_MAX, POST=login.login),
             "/api/logout": Route(OPEN, _BODY_MAX, POST=login.logout),
             "/api/password": Route(OPEN, _PASSWORD_MAX, POST=login.set_password),
-            "/api/config": Route(SESSION, CONFIG_MAX, GET=self._config_api.get, PUT=self._config_api.put),
+            "/api/config": Route(SESSION, FILE_MAX, GET=self._config_api.get, PUT=self._config_api.put),
             "/api/schema": Route(SESSION, GET=catalog.get_schema),
             "/api/profiles": Route(READ, GET=catalog.get_profiles),
             "/api/read": Route(SESSION, _BODY_MAX, POST=commands.read),

@@ -6,8 +6,8 @@ from firmware import VERSION
 from firmware.net import seam
 from firmware.services.http.errors import Refused
 from firmware.services.http.json_body import is_whole, object_of, unhex
-from firmware.services.http.logins import ITERATIONS
 from firmware.services.http.json_out import write_json
+from firmware.services.http.logins import ITERATIONS
 from firmware.services.http.response import Response
 
 _ITERATIONS_MAX = const(1000000)
