@@ -47,7 +47,8 @@ class Sessions:
         return None
 
     def open(self):
-        """The header Set-Cookie of a new session, as a pair. The least recently used one goes when there are too many."""
+        """The header Set-Cookie of a new session, as a pair. The least recently used one goes when there are too many.
+        """
         if len(self._sessions) >= SESSIONS_MAX:
             self._sessions.pop(0)
         value = os.urandom(16).hex()
