@@ -23,7 +23,7 @@ from modbus.tcp import head
 
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
-_NOTHING = b""
+_NOTHING = bytearray()
 _HEAD = const(8)  # MBAP header and function
 _UNSERVED_MS = const(60000)  # a client that has connected and asks nothing
 
@@ -81,7 +81,7 @@ class ModbusConnection(Connection):
     def __init__(self, server, stream, slot):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
-        self._pending = _NOTHING  # the first bytes of the request on the bus: its reply needs its header
+        self._pending = b""  # the first bytes of the request on the bus: its reply needs its header
         self._left = _NOTHING  # in [:_left_size] what is left of the input
         self._left_size = 0
         self._reply_ready = reply_cache.NONE  # to the last request
