@@ -44,11 +44,12 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
     Layer("main", ("main.py",), ("firmware.app", "firmware.board", "os", "sys")),
-    Layer("lib codecs", ("lib/*",), ("hashlib", "json", "struct", "{lower}", "{own}")),
+    Layer("lib codecs", ("lib/*",), ("collections", "hashlib", "json", "struct", "{lower}", "{own}")),
     Layer(
         "core",
         tuple(f"firmware/{name}{kind}" for name in CORE for kind in (".py", "/*")),
-        (*_CODECS, "array", "errno", "hashlib", "io", "json", "os", "struct", "firmware._frozen_files", "{lower}"),
+        (*_CODECS, "array", "collections", "errno", "hashlib", "io", "json", "os", "struct", "firmware._frozen_files")
+        + ("{lower}",),
     ),
     Layer("seam on CPython", ("firmware/net/seam_cpython.py",), ("*", "firmware.events", "firmware.net")),
     Layer("net seam", ("firmware/net/seam*.py",), (*_NET, "io", "sys")),

@@ -324,7 +324,8 @@ def _refused(text):
 
 
 def test_strict_json_reads_all_forms():
-    text = b' {"a":[1,2.5,-0,1e3,"x\\ud83d\\ude00\\n\\u00fc\xc3\xbc\\u20ac\\""],"b" : {"c":[true,false,null],"":{}},"d":[]} '
+    text = b' {"a":[1,2.5,-0,1e3,"x\\ud83d\\ude00\\n\\u00fc\xc3\xbc\\u20ac\\""],'
+    text += b'"b" : {"c":[true,false,null],"":{}},"d":[]} '
     wanted = {
         "a": [1, 2.5, 0, 1000.0, 'x\U0001f600\n\u00fc\u00fc\u20ac"'], "b": {"c": [True, False, None], "": {}}, "d": [],
     }  # fmt: skip
