@@ -10,7 +10,7 @@ stand there twice. This one refuses these, and what is beyond the bounds below.
 
 Texts are looked through with find(), min() and max(), which are quick on a chip, and never letter by letter as str:
 MicroPython keeps each text of one letter for good. Methods that run for each value have at most 11 words of state, so
-that MicroPython keeps their frames off the heap: what stays would lie amid ten times as much garbage.
+that MicroPython keeps their frames off the heap, and copy nothing: what stays would lie amid more garbage than it is.
 """
 
 from collections import OrderedDict

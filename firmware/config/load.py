@@ -57,7 +57,7 @@ def load():
     """Reads the configuration, as far as it can be: never raises for what lies in the files."""
     profiles = {}
     try:
-        return _from_file(read(PATH), profiles)
+        return _from_file(profiles)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return Loaded(default(), "default", [], profiles, difference.digest({}))
@@ -71,8 +71,9 @@ def load():
     return _without_file(errors, profiles)
 
 
-def _from_file(document, profiles):
-    """Raises as read(), and ValueError when the document is no object."""
+def _from_file(profiles):
+    """Raises as read(), and ValueError when the file is no object."""
+    document = read(PATH)
     if not isinstance(document, dict):
         raise ValueError(_NO_OBJECT)
     digest = difference.digest(document)
