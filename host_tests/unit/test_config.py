@@ -317,8 +317,8 @@ def test_a_new_device_has_six_services_and_no_meters():
 
 
 def test_limits_that_are_needed_before_the_schema_is_read_are_its():
-    assert config._METERS_MAX == schema.SCHEMA["meters"][1]
-    assert config.checks.BUSES_MAX == schema.SCHEMA["buses"][1]
+    assert schema.SCHEMA["meters"][1] == config._METERS_MAX
+    assert schema.SCHEMA["buses"][1] == config.checks.BUSES_MAX
 
 
 def test_validation_does_not_share_its_lists_with_the_schema():
