@@ -384,6 +384,15 @@ class LastGood:
         return None if error and self.has_profile(name) else error
 
 
+def is_added(name):
+    """Whether that profile was added by the user; else it came with the firmware, or there is none."""
+    return store.exists(_added_path(name))
+
+
+def _added_path(name):
+    return catalog.ADDED + name + ".json"
+
+
 def _kept_path(name):
     return catalog.ADDED + name + _KEPT
 
@@ -393,9 +402,8 @@ def _remember(config, errors):
     try:
         kept = set()
         for name in {meter["profile"] for meter in config["meters"]}:
-            path = catalog.ADDED + name + ".json"
-            if store.exists(path):  # else it came with the firmware
-                store.save_file(_kept_path(name), path)
+            if is_added(name):
+                store.save_file(_kept_path(name), _added_path(name))
                 kept.add(name)
         store.save_file(LAST_GOOD, PATH)
         forget_profiles(kept)
