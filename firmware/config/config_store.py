@@ -116,7 +116,7 @@ class ConfigStore:
         self._events.add("app", "all settings were removed")
 
     def _profile_error(self, name):
-        """As load.profile_error. A profile takes tens of kilobytes while it is loaded, and that takes a chip a while."""
+        """As load.profile_error, but loading a profile takes time and tens of kilobytes of the heap."""
         if name in self._right_profiles and not load.is_added(name):
             return None
         return load.profile_error(name)
