@@ -2,7 +2,7 @@
 
 Kept are power and then voltage of each meter in the order of the configuration, 32 points at most. A value is the mean
 of a step, in two bytes: 13 bits for a whole number of -4095 to 4095, three for a power of ten of -3 to 4, and 0 for
-none. That is 0.13 % at worst, for up to 40 MW. Who reads it: services/http/history_api.py.
+none. That is 0.13 % at worst, for up to 40 MW. Who reads it: services/http/documents/history.py.
 """
 
 from array import array

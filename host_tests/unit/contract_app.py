@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from firmware import VERSION
 from firmware.bus import Bus
+from firmware.config import load as config
 from firmware.events import Events
 from firmware.history import History
 from firmware.meters import meter as points
@@ -12,10 +13,11 @@ from firmware.meters import profile_loader as profile_load
 from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net.budget import REASONS, SERVICES, Budget
-from firmware.services.http.api import Api
+from firmware.services.http.service import HttpService
 from firmware.services.modbus_tcp.unit255 import Unit255
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import defaults, store
+from host_tests.unit.http_rig import FakeBuses, FakeDevice, FakeLink
 
 _UPTIME_S = 100_000
 _UNIX_S = 1_800_000_123
@@ -66,9 +68,13 @@ def make():
                  "stale_bytes", "busy_ms")  # fmt: skip
     clock = SimpleNamespace(uptime_s=lambda: _UPTIME_S, unix_s=lambda: _UNIX_S)
     errors = ["a: 1 is not 2", "b: missing"]
-    config_store = SimpleNamespace(name="contract", errors=errors, reboot_due=lambda: ["bacnet"])
-    device = SimpleNamespace(services=[SimpleNamespace(name=name, state="running") for name in SERVICES])
-    device.services[2].state = device.services[4].state = "no_memory"
+    config_store = SimpleNamespace(
+        name="contract", hostname="meterport", source="last good", errors=errors, config={"network": {"link": "wifi"}},
+        reboot_due=lambda: ["bacnet"],
+    )  # fmt: skip
+    device = FakeDevice()
+    for entry in device.services:
+        entry.state, entry.port = "running", 80
     readings = Readings(lambda: _UPTIME_S)
     gateway = Unit255(device, config_store, clock, budget, table, readings, [bus])
     counters = gateway.counters
@@ -79,39 +85,21 @@ def make():
     budget.high_water = 9
     budget.refused_services = ["posting", "ntp"]
 
-    ntp = SimpleNamespace(
-        synchronised_s=_UPTIME_S - 9, stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer"
-    )
-    app = SimpleNamespace(
-        name=lambda: "contract",
-        uptime_s=lambda: _UPTIME_S,
-        unix_s=lambda: _UNIX_S,
-        reboot_due=lambda: ["bacnet"],
-        config_errors=lambda: ["a: 1 is not 2", "b: missing"],
-        service_state=lambda name: "running",
-        config_source="last good",
-        config={name: {"port": 80} for name in SERVICES} | {"network": {"link": "wifi"}},
-        hostname=lambda: "meterport",
-        link=SimpleNamespace(details=lambda: ("192.0.2.7", "255.255.255.0", "192.0.2.1", None, "02:00:00:00:00:01", 1)),
-        board=SimpleNamespace(name="unix", larger="another build"),
-        restarts=0,
-        budget=budget,
-        points=table,
-        readings=readings,
-        buses=[bus],
-        events=events,
-        modbus=SimpleNamespace(counters=counters),
-        ntp=ntp,
-        history=History(8, [meter], readings),
-        forget=lambda *names: None,
-        pack=lambda on: None,
-        meter=meter,
-        gateway=gateway,
-        scan=SimpleNamespace(running=True, done=3, total=9, error=None, found=[(3, 9600, "8N1", ["pzem-004t-v3"])]),
-    )
+    device.board.larger = "another build"
+    device.run("modbus", **counters.status())
+    device.run("ntp", age_s=9, stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer")
+    device.services[2].state = device.services[4].state = "no_memory"
+    link = FakeLink()
+    buses = FakeBuses(bus)
+    buses.scan = SimpleNamespace(running=True, done=3, total=9, error=None, found=[(3, 9600, "8N1", ["pzem-004t-v3"])])
     meter.answer_times.add(9)
     bus.counters.answer_times.add(9)
-    app.api = Api(app)
+    app = SimpleNamespace(readings=readings, meter=meter, gateway=gateway)
+    app.http = HttpService(
+        config.default()["http"], budget, events, clock, link, device, config_store, table, readings, buses,
+        History(8, [meter], readings),
+    )  # fmt: skip
+    device.entry("http").service = app.http
     app.expected = {
         "identity and health**": {
             "magic": 0x4D50,

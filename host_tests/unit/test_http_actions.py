@@ -6,10 +6,12 @@ import struct
 import pytest
 
 from firmware.bus import Request
-from host_tests.unit.fakes import frame
-from host_tests.unit.http_app import Gateway
-
-PASSWORD = "correct horse"
+from firmware.meters import profile_loader
+from firmware.meters.meter import Meter
+from firmware.meters.meters import Meters
+from host_tests.unit import the_schema
+from host_tests.unit.fakes import defaults, frame
+from host_tests.unit.http_rig import Rig
 
 
 class Bus:
@@ -18,9 +20,12 @@ class Bus:
     def __init__(self, code=0):
         self.code = code
         self.guest = None
-        self.resting = True
         self.requests = []
         self.withdrawn = []
+
+    @staticmethod
+    def fault_text(meter):
+        return ""
 
     def submit(self, request):
         if not self.code:
@@ -36,23 +41,15 @@ class Bus:
 
 @pytest.fixture
 def gateway(monkeypatch, events, clock, tmp_path):
-    made = Gateway(monkeypatch, events, clock, tmp_path)
-    (tmp_path / "data").mkdir()
-    made.set_password(PASSWORD)
-    made.cookie = made.login(PASSWORD)
+    made = Rig(monkeypatch, events, clock, tmp_path).log_in()
     made.bus = Bus()
-    made.app.buses = [made.bus]
-    made.data = tmp_path / "data"
+    made.buses.append(made.bus)
     return made
 
 
 def begin(gateway, path, document):
     """A connection on which the request is on its way."""
-    body = json.dumps(document).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: gate\r\nX-Meterport: 1\r\nCookie: {gateway.cookie}\r\n"
-    peer = gateway.connect()
-    peer.feed((head + f"Content-Length: {len(body)}\r\n\r\n").encode() + body)
-    return peer
+    return gateway.begin("POST", path, document)
 
 
 def body_of(peer):
@@ -136,20 +133,20 @@ def test_a_read_of_what_there_is_not_is_refused_beside_the_field(gateway, docume
 
 def test_the_clock_is_set_until_a_time_server_does(gateway):
     post = lambda unix_s: gateway.post("/api/time", {"unix_s": unix_s}, cookie=gateway.cookie).status  # noqa: E731
-    gateway.app.ntp.synchronised_s = None
+    gateway.device.run("ntp", age_s=None)
     assert post(1_800_000_000) == 200
-    assert gateway.app.times == [1_800_000_000_000]
+    assert gateway.clock.set_to == [1_800_000_000_000]
     assert [post(value) for value in (0, -1, 10**12, "now", True, None)] == [422] * 6
-    gateway.app.ntp.synchronised_s = 5
+    gateway.device.run("ntp", age_s=5)
     assert post(1_800_000_000) == 409
-    gateway.app.ntp = None
+    gateway.device.entry("ntp").service = None
     assert post(1_800_000_001) == 200
 
 
 def test_a_reboot_is_asked_for_once(gateway):
     response = gateway.post("/api/reboot", cookie=gateway.cookie)
     assert (response.status, response.json()) == (200, {})
-    assert gateway.app.reboots == 1
+    assert gateway.device.reboots == 1
 
 
 def test_a_factory_reset_wants_the_name_and_leaves_nothing(gateway):
@@ -159,7 +156,7 @@ def test_a_factory_reset_wants_the_name_and_leaves_nothing(gateway):
     assert (gateway.data / "config.json").exists()
     assert gateway.post("/api/factory_reset", {"confirm": "gate"}, cookie=gateway.cookie).status == 200
     assert list(gateway.data.iterdir()) == []
-    assert gateway.app.reboots == 1
+    assert gateway.device.reboots == 1
     assert gateway.get("/api/session").json()["setup"] is True
 
 
@@ -167,7 +164,7 @@ def test_a_factory_reset_wants_the_name_and_leaves_nothing(gateway):
 @pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"1", b"null", b"[" * 500])
 def test_a_body_that_is_no_object_does_nothing(gateway, path, body):
     assert gateway.post(path, body, cookie=gateway.cookie).status == 400
-    assert gateway.app.reboots == 0
+    assert gateway.device.reboots == 0
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_comes(gateway):
@@ -181,14 +178,16 @@ def test_a_body_that_is_too_long_is_refused_before_it_comes(gateway):
 def test_commands_are_posted_and_nothing_else(gateway, path, method):
     response = gateway.send(method, path, cookie=gateway.cookie)
     assert (response.status, response.headers["allow"]) == (405, "POST")
-    assert gateway.app.reboots == 0
+    assert gateway.device.reboots == 0
 
 
 def test_a_name_with_markup_is_data_in_every_document(gateway):
     hostile = '</script><img src=x onerror=alert(1)>"\\\u2028'
-    gateway.app.points.meters[0].name = hostile
-    gateway.app.name = lambda: hostile
-    gateway.app.buses = [type("B", (), {"fault_text": staticmethod(lambda meter: "")})()]
+    given = defaults(the_schema.METER, slot=5, name=hostile, unit=7, profile="pzem-004t-v3")
+    gateway.meters = Meters([Meter(given, profile_loader.load("pzem-004t-v3"))])
+    gateway.name = hostile
+    gateway.restart()
+    gateway.cookie = gateway.login()
     for path in ("/api/session", "/api/readings"):
         response = gateway.get(path, cookie=gateway.cookie)
         assert response.headers["content-type"] == "application/json"
@@ -198,3 +197,10 @@ def test_a_name_with_markup_is_data_in_every_document(gateway):
     disposition = gateway.get("/api/config?download=1", cookie=gateway.cookie).headers["content-disposition"]
     assert "<" not in disposition
     assert disposition.count('"') == 2
+
+
+def test_a_read_whose_answer_cannot_be_told_for_want_of_memory_is_503(gateway):
+    peer = begin(gateway, "/api/read", {"unit": 7, "first": 0})
+    gateway.bus.requests[0].owner.fail(MemoryError())
+    assert body_of(peer)[0] == 503
+    assert not peer.closed

@@ -4,16 +4,14 @@ import json
 
 import pytest
 
-from firmware.services.http import login
-from host_tests.unit.http_app import OURS, Gateway
+from firmware.services.http import logins, sessions
+from host_tests.unit.http_rig import OURS, PASSWORD, Rig
 from tools import device_api
-
-PASSWORD = "correct horse"
 
 
 @pytest.fixture
 def gateway(monkeypatch, events, clock, tmp_path):
-    return Gateway(monkeypatch, events, clock, tmp_path)
+    return Rig(monkeypatch, events, clock, tmp_path)
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def test_a_new_device_says_so_and_takes_a_password_from_its_own_network(gateway)
     ],
 )
 def test_the_first_password_comes_from_the_local_network_only(gateway, ip, details, status):
-    gateway.link_details = (*details, None, None, None, None)
+    gateway.link.known = (*details, None, None, None, None)
     assert gateway.post("/api/password", record(), ip=ip).status == status
     assert gateway.get("/api/session").json()["setup"] is (status != 200)
 
@@ -177,7 +175,7 @@ def test_failures_from_many_addresses_keep_their_table_small(locked):
     for k in range(50):
         fields, _ = device_api.proof("wrong", locked.get("/api/session", ip=f"192.0.2.{k}").json())
         assert locked.post("/api/login", fields, ip=f"192.0.2.{k}").status == 403
-    assert len(locked.server.failures) <= 8
+    assert len(locked.service.logins.failures) <= logins.FAILURES_MAX
     assert locked.login(PASSWORD, ip="192.0.2.200")
 
 
@@ -219,7 +217,8 @@ def test_logging_out_ends_this_session_and_no_other(locked):
 def test_cookies_are_random_and_kept_as_hashes_only(locked):
     cookies = {locked.login(PASSWORD) for _ in range(5)}
     assert len(cookies) == 5
-    assert not any(cookie.partition("=")[2] in repr(vars(locked.server)) for cookie in cookies)
+    kept = repr([vars(session) for session in locked.service.sessions._sessions])
+    assert not any(cookie.partition("=")[2] in kept for cookie in cookies)
 
 
 @pytest.mark.parametrize(
@@ -292,5 +291,5 @@ def test_the_tables_of_the_guard_are_bounded(locked):
     for _ in range(12):
         locked.login(PASSWORD)
         locked.uptime.now += 30
-    assert len(locked.server.sessions) == login._SESSIONS_MAX
-    assert len(locked.server.spent) <= login._SPENT_MAX
+    assert len(locked.service.sessions) == sessions.SESSIONS_MAX
+    assert len(locked.service.logins.spent) <= logins.SPENT_MAX

@@ -2,156 +2,30 @@
 
 import contextlib
 import http.client
-import io
-import json
 import os
 import re
+import struct
 from pathlib import Path
 
 import pytest
 
-from firmware import VERSION
-from firmware.bus import BusStats as BusCounters
-from firmware.config import load as config
-from firmware.meters import profile_loader as profile_load
+from firmware import VERSION, resources
+from firmware.bus import BusStats
+from firmware.meters import profile_loader
 from firmware.meters.meter import Meter
-from firmware.meters.meters import Meters
-from firmware.meters.readings import Readings
-from firmware.net import seam
-from firmware.net.budget import REASONS, SERVICES, Budget
-from firmware.services.http import front
-from firmware.services.http.api import Api
-from firmware.services.http.server import Server
-from firmware.services.modbus_tcp.counters import Counters as ModbusCounters
-from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import FakeStream, Uptime, defaults, fake_seam, store
+from firmware.net.budget import REASONS, SERVICES
+from firmware.services.http.response import Response
+from host_tests.unit import the_schema
+from host_tests.unit.fakes import defaults, store
+from host_tests.unit.http_rig import OURS, Rig, get, get_page, responses
 from tools import page
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def get(path, *headers, method="GET", version="HTTP/1.1"):
-    return "\r\n".join([f"{method} {path} {version}", "Host: gateway", *headers, "", ""]).encode()
-
-
-def get_page(*headers):
-    return get("/", "Accept-Encoding: gzip", *headers)
-
-
-class _Socket:
-    """What http.client needs of a socket: a file."""
-
-    def __init__(self, data):
-        self._file = io.BytesIO(data)
-
-    def makefile(self, *_):
-        return self._file
-
-    def rest(self):
-        return self._file.read()
-
-
-class Response:
-    """A response as Python's own HTTP client reads it."""
-
-    def __init__(self, status, headers, body):
-        self.status = status
-        self.headers = headers
-        self.body = body
-
-    def json(self):
-        return json.loads(self.body)
-
-    def __eq__(self, other):
-        return (self.status, self.headers, self.body) == (other.status, other.headers, other.body)
-
-
-class _Kept(io.BytesIO):
-    def close(self):
-        """http.client closes the file with the response; what is behind it is wanted."""
-
-
-def responses(data, *methods):
-    """The responses to requests of these methods in `data`, all of which they must use up."""
-    file = _Kept(data)
-    sock = _Socket(b"")
-    sock.makefile = lambda *_: file
-    found = []
-    for method in methods:
-        response = http.client.HTTPResponse(sock, method=method)
-        response.begin()
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        found.append(Response(response.status, headers, response.read()))
-        response.close()
-    assert file.read() == b"", "bytes behind the last response"
-    return found
-
-
-class FakeApi:
-    """Documents of any kind."""
-
-    def __init__(self):
-        self.documents = {}
-        self.commands = {}
-        self.uptime_s = Uptime(100)
-        self.hostname = "meterport"
-
-    def find(self, path):
-        if path == "/":
-            return "open", "GET, HEAD", 0
-        if path not in self.documents:
-            return None, None, 0
-        return "read", ", ".join(["GET", "HEAD", *(method for method, of in self.commands if of == path)]), 0
-
-    def call(self, request, body, connection):
-        if request.path == "/":
-            return front.answer(None, request, body, connection)
-        if (request.method, request.path) in self.commands:
-            return self.commands[request.method, request.path](request.query), ()
-        return self.documents[request.path](), ()
-
-    def once(self, name, function, *given):
-        """There is no password."""
-
-    def drop(self):
-        self.dropped = True
-
-    def forget(self, *names):
-        """The tests hold what they have loaded."""
-
-    def pack(self, on):
-        """The heap of the tests is large."""
-
-
-class Bench:
-    def __init__(self, events, public=True, api=None, quota=4, commissioning=False):
-        self.uptime = Uptime(100)
-        self.budget = Budget(16, 16, 16, list(SERVICES), quota, self.uptime, events)
-        self.events = events
-        self.api = api or FakeApi()
-        given = config.default()["http"] | {"port": 0, "public_status": public, "commissioning": commissioning}
-        self.server = Server(given, self.budget, events, self.api)
-
-    def connect(self, room=None):
-        stream = FakeStream(room)
-        slot = self.budget.open("http", ("192.0.2.1", 50000))
-        slot.connection = stream.connection = self.server.connection(stream, slot)
-        stream.slot = slot
-        seam.watch(stream, slot.connection)
-        return stream
-
-    def ask(self, data, *methods):
-        peer = self.connect()
-        peer.feed(data)
-        found = responses(peer.take(), *(methods or ("GET",)))
-        return found[0] if len(found) == 1 else found
-
-
 @pytest.fixture
-def make(monkeypatch, events, clock):
-    fake_seam(monkeypatch, clock)
-    monkeypatch.setattr(seam, "tcp_listen", lambda *args: FakeStream())
-    return lambda **options: Bench(events, **options)
+def make(monkeypatch, events, clock, tmp_path):
+    return lambda **options: Rig(monkeypatch, events, clock, tmp_path, **options)
 
 
 @pytest.fixture
@@ -159,7 +33,7 @@ def bench(make):
     """A server with documents of many lengths: /api/doc/N has N bytes in pieces of changing length."""
     made = make()
     for n in [*range(0, 40), *range(500, 530), *range(980, 1060), 2000, 2040, 2048, 3000, 65536]:
-        made.api.documents[f"/api/doc/{n}"] = lambda n=n: pieces_of(n)
+        made.document(f"/api/doc/{n}", lambda n=n: pieces_of(n))
     return made
 
 
@@ -183,7 +57,7 @@ def pieces_of(n):
 
 
 def test_the_page_is_what_lies_in_the_file(bench):
-    response = bench.ask(get_page())
+    response = bench.feed(get_page())
     assert response.status == 200
     assert response.body == page.packed()
     assert response.headers["content-encoding"] == "gzip"
@@ -194,7 +68,7 @@ def test_the_page_is_what_lies_in_the_file(bench):
 
 def test_a_client_that_takes_nothing_packed_is_told_how_to_get_the_page(bench):
     for takes in ((), ("Accept-Encoding: identity",)):
-        assert "--compressed" in error_of(bench.ask(get("/", *takes)), 406)
+        assert "--compressed" in error_of(bench.feed(get("/", *takes)), 406)
 
 
 def test_head_gives_the_head_of_get_without_body(bench):
@@ -202,7 +76,7 @@ def test_head_gives_the_head_of_get_without_body(bench):
         peer = bench.connect()
         peer.feed(get(path, method="HEAD") + get("/api/doc/5"))
         head, after = responses(peer.take(), "HEAD", "GET")
-        full = bench.ask(get(path))
+        full = bench.feed(get(path))
         assert head.body == b""
         assert (head.status, head.headers) == (full.status, full.headers)
         assert after.body == text_of(5).encode(), "the next response begins where it should"
@@ -213,7 +87,7 @@ def test_head_gives_the_head_of_get_without_body(bench):
 
 @pytest.mark.parametrize("n", [*range(0, 40), *range(500, 530), *range(980, 1060), 2000, 2040, 2048, 3000, 65536])
 def test_a_document_of_any_length_arrives_whole(bench, n):
-    response = bench.ask(get(f"/api/doc/{n}"))
+    response = bench.feed(get(f"/api/doc/{n}"))
     assert (response.status, response.body) == (200, text_of(n).encode())
     assert response.headers["transfer-encoding"] == "chunked"
     assert "content-length" not in response.headers
@@ -221,7 +95,7 @@ def test_a_document_of_any_length_arrives_whole(bench, n):
 
 
 def test_a_document_arrives_whole_however_little_the_client_takes_at_a_time(bench):
-    whole = bench.ask(get("/api/doc/3000"))
+    whole = bench.feed(get("/api/doc/3000"))
     for step in (1, 2, 3, 7, 64, 1000, 1023, 1024, 1025):
         peer = bench.connect(room=0)
         peer.inbox += get("/api/doc/3000")
@@ -238,8 +112,8 @@ def test_a_document_arrives_whole_however_little_the_client_takes_at_a_time(benc
 
 
 def test_two_slow_clients_do_not_mix_their_documents(bench):
-    bench.api.documents["/api/a"] = lambda: (f"a{k}," for k in range(2000))
-    bench.api.documents["/api/b"] = lambda: (f"b{k}," for k in range(2000))
+    bench.document("/api/a", lambda: (f"a{k}," for k in range(2000)))
+    bench.document("/api/b", lambda: (f"b{k}," for k in range(2000)))
     one, other = bench.connect(room=0), bench.connect(room=0)
     one.inbox += get("/api/a")
     other.inbox += get("/api/b")
@@ -256,7 +130,7 @@ def test_two_slow_clients_do_not_mix_their_documents(bench):
 @pytest.mark.parametrize("steps", [(1000, 1000), (37, 5000), (600, 701), (3072, 3071)])
 def test_two_slow_clients_get_the_whole_page(bench, steps):
     """They share the block that it is read into, and what a socket does not take is read again."""
-    whole = bench.ask(get_page())
+    whole = bench.feed(get_page())
     assert len(whole.body) > 10_000
     peers = [bench.connect(room=0), bench.connect(room=0)]
     for peer in peers:
@@ -287,7 +161,7 @@ def test_a_document_is_not_made_faster_than_the_client_takes_it(bench):
             made.append(k)
             yield "x" * 100
 
-    bench.api.documents["/api/long"] = endless
+    bench.document("/api/long", endless)
     peer = bench.connect(room=3000)
     peer.feed(get("/api/long"))
     assert len(made) < 60
@@ -299,7 +173,7 @@ def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):
         yield "x" * 5000
         raise ValueError("no such meter")
 
-    bench.api.documents["/api/broken"] = broken
+    bench.document("/api/broken", broken)
     peer = bench.connect()
     peer.feed(get("/api/broken"))
     assert peer.closed
@@ -309,8 +183,8 @@ def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):
 
 
 def test_a_page_that_cannot_be_read_is_500_and_logged(bench, events, monkeypatch):
-    monkeypatch.setattr(front, "_PAGE", "/nonexistent/page.")
-    assert bench.ask(get_page()).status == 500
+    monkeypatch.setattr(resources, "_HERE", "/nonexistent/")
+    assert bench.feed(get_page()).status == 500
     assert len(events.texts()) == 1
 
 
@@ -319,7 +193,7 @@ def test_a_page_that_cannot_be_read_is_500_and_logged(bench, events, monkeypatch
 
 @pytest.mark.parametrize("request_", [get_page(), get("/api/doc/20", "User-Agent: x", "Accept: */*")])
 def test_a_request_byte_by_byte_is_answered_once(bench, request_):
-    whole = bench.ask(request_)
+    whole = bench.feed(request_)
     peer = bench.connect()
     for k in range(len(request_)):
         assert peer.take() == b""
@@ -433,31 +307,28 @@ def test_an_unknown_path_is_404_and_the_connection_lives_on(bench, path):
 
 def test_what_a_client_wrote_into_the_path_cannot_break_the_error_document(bench):
     for path in ("/%22%7D", "/%3Cscript%3E", "/a%0Ab", "/%5C", "/" + "x" * 200, "/%C3%A4"):
-        response = bench.ask(get(path))
+        response = bench.feed(get(path))
         assert response.status in (400, 404)
         assert b"<script>" not in response.body
         assert response.json()["error"]
 
 
 def test_a_query_does_not_hide_a_document(bench):
-    assert bench.ask(get("/api/doc/5?x=1")).status == 200
+    assert bench.feed(get("/api/doc/5?x=1")).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get"])
 @pytest.mark.parametrize("path", ["/", "/api/doc/5"])
 def test_another_method_is_405_with_what_is_allowed(bench, method, path):
     if method == "get":
-        assert bench.ask(get(path, method=method)).status == 400, "methods are written in capitals"
+        assert bench.feed(get(path, method=method)).status == 400, "methods are written in capitals"
         return
-    response = bench.ask(get(path, method=method))
+    response = bench.feed(get(path, method=method))
     error_of(response, 405)
     assert response.headers["allow"] == "GET, HEAD"
 
 
 # -- commands
-
-
-OURS = "X-Meterport: 1"
 
 
 @pytest.fixture
@@ -466,27 +337,28 @@ def commands(make):
     bench = make(commissioning=True)
     bench.queries = []
 
-    def command(query):
-        if query == "wrong":
+    def command(request):
+        if request.query == "wrong":
             raise ValueError("query: wrong")
-        if query == "busy":
+        if request.query == "busy":
             raise OSError(16, "taken")
-        bench.queries.append(query)
-        return iter(('{"done":true}',))
+        if request.query == "large":
+            raise MemoryError
+        bench.queries.append(request.query)
+        return Response(b'{"done":true}')
 
-    bench.api.commands["POST", "/api/do"] = command
-    bench.api.documents["/api/do"] = lambda: iter(("{}",))
+    bench.document("/api/do", lambda: ["{}"], POST=command)
     return bench
 
 
 def test_a_command_gets_its_query_and_answers_with_a_document(commands):
-    response = commands.ask(get("/api/do?a=1&b=2", OURS, method="POST"))
+    response = commands.feed(get("/api/do?a=1&b=2", OURS, method="POST"))
     assert (response.status, response.body) == (200, b'{"done":true}')
     assert commands.queries == ["a=1&b=2"]
 
 
 def test_the_same_path_is_read_without_doing_anything(commands):
-    assert commands.ask(get("/api/do?a=1", OURS)).body == b"{}"
+    assert commands.feed(get("/api/do?a=1", OURS)).body == b"{}"
     assert commands.queries == []
 
 
@@ -496,28 +368,28 @@ def test_the_same_path_is_read_without_doing_anything(commands):
         (get("/api/do", method="POST"), 403),  # a form on another site's page could send this
         (get("/api/do?wrong", OURS, method="POST"), 400),
         (get("/api/do?busy", OURS, method="POST"), 409),
+        (get("/api/do?large", OURS, method="POST"), 503),
         (get("/api/do", OURS, "Content-Length: 2", method="POST") + b"{}", 413),
         (get("/api/do", OURS, method="DELETE"), 405),
     ],
 )
 def test_a_command_that_cannot_be_is_refused_with_the_reason(commands, data, status):
-    error_of(commands.ask(data), status)
+    error_of(commands.feed(data), status)
     assert commands.queries == []
 
 
 def test_without_commissioning_there_are_no_commands(make):
     bench = make()
-    bench.api.documents["/api/do"] = lambda: iter(("{}",))
-    bench.api.commands["POST", "/api/do"] = lambda query: pytest.fail("it was done")
-    assert "commissioning" in error_of(bench.ask(get("/api/do", OURS, method="POST")), 403)
+    bench.document("/api/do", lambda: ["{}"], POST=lambda request: pytest.fail("it was done"))
+    assert "commissioning" in error_of(bench.feed(get("/api/do", OURS, method="POST")), 403)
 
 
 def test_without_public_status_the_documents_are_403(make):
     bench = make(public=False)
-    bench.api.documents["/api/status"] = lambda: pytest.fail("the document was made")
-    assert "public_status" in error_of(bench.ask(get("/api/status")), 403)
-    assert bench.ask(get_page()).status == 200
-    error_of(bench.ask(get("/api/other")), 404)
+    bench.document("/api/status", lambda: pytest.fail("the document was made"))
+    assert "public_status" in error_of(bench.feed(get("/api/status")), 403)
+    assert bench.feed(get_page()).status == 200
+    error_of(bench.feed(get("/api/other")), 404)
 
 
 @pytest.mark.parametrize(
@@ -566,7 +438,7 @@ def test_a_request_that_cannot_be_served_is_refused_and_the_connection_ends(benc
     assert peer.closed
     assert bench.budget.in_use() == 6
     assert len(events.texts()) == 1, "one line in the log"
-    assert bench.server.counters.refused == 1
+    assert bench.service.counters.refused == 1
 
 
 def test_after_a_refusal_a_bounded_amount_is_drained(bench):
@@ -582,7 +454,7 @@ def test_a_refused_client_that_does_nothing_more_is_closed_by_the_sweep(bench, c
     peer = bench.connect()
     peer.feed(get("/", version="HTTP/2.0"))
     clock.advance_ms(15_000)
-    bench.server.sweep()
+    bench.service.tick()
     assert peer.closed
 
 
@@ -591,11 +463,11 @@ def test_a_client_that_never_finishes_its_first_request_is_closed(bench, clock, 
     peer = bench.connect()
     peer.feed(part)
     clock.advance_ms(9_999)
-    bench.server.sweep()
+    bench.service.tick()
     assert not peer.closed
     peer.feed(b"X" if part.endswith(b"\n") else b"")
     clock.advance_ms(1)
-    bench.server.sweep()
+    bench.service.tick()
     assert peer.closed, "a byte now and then does not keep it"
 
 
@@ -603,10 +475,10 @@ def test_an_idle_browser_is_closed_after_its_time(bench, clock):
     peer = bench.connect()
     peer.feed(get("/api/doc/5"))
     clock.advance_ms(14_999)
-    bench.server.sweep()
+    bench.service.tick()
     assert not peer.closed
     clock.advance_ms(1)
-    bench.server.sweep()
+    bench.service.tick()
     assert peer.closed
 
 
@@ -617,10 +489,10 @@ def test_a_client_that_takes_nothing_for_ten_seconds_is_closed(bench, clock):
     peer = bench.connect(room=100)
     peer.feed(get("/api/doc/65536"))
     clock.advance_ms(9_999)
-    bench.server.sweep()
+    bench.service.tick()
     assert not peer.closed
     clock.advance_ms(1)
-    bench.server.sweep()
+    bench.service.tick()
     assert peer.closed
 
 
@@ -630,7 +502,7 @@ def test_a_client_that_takes_some_bytes_every_nine_seconds_gets_all_of_it(bench,
     peer.feed(get("/api/doc/65536"))
     while peer.slot.busy:
         clock.advance_ms(9_000)
-        bench.server.sweep()
+        bench.service.tick()
         assert not peer.closed
         peer.room += step
         peer.settle()
@@ -644,7 +516,7 @@ def test_a_browser_that_comes_back_just_before_its_time_is_up_gets_its_document(
     clock.advance_ms(14_900)
     peer.room = 100
     peer.feed(get("/api/doc/65536"))
-    bench.server.sweep()
+    bench.service.tick()
     assert not peer.closed, "it has had no time to read"
 
 
@@ -671,7 +543,7 @@ def test_a_client_that_goes_away_midway_frees_its_slot_and_the_document(bench, w
         finally:
             closed.append(1)
 
-    bench.api.documents["/api/long"] = document
+    bench.document("/api/long", document)
     peer = bench.connect(room=2000)
     peer.feed(get("/api/long"))
     setattr(peer, way, True)
@@ -689,83 +561,47 @@ def test_a_client_that_goes_away_midway_frees_its_slot_and_the_document(bench, w
 # -- the real documents, against docs/contracts.md
 
 
-class App:
-    """The parts of the gateway that the documents tell of."""
+class FakeBus:
+    """A bus whose line is gone."""
 
-    def __init__(self, events, uptime):
-        self.uptime = uptime
-        self.events = events
-        self.budget = Budget(16, 16, 16, list(SERVICES), 4, uptime, events)
-        self.board = type("B", (), {"name": "unix", "larger": ""})
-        rows = [
-            [1, "voltage_l1", 4, 0, "uint16", 0.1, "V", "instantaneous"],
-            [16, "active_power", 4, 1, "float32", 1, "W", "instantaneous"],
-            [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
-        ]
-        given = defaults(schema.METER, slot=5, name='Haupt"zähler\\', unit=7, profile="test")
-        profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
-        self.points = Meters(
-            [Meter(given, profile), Meter({**given, "slot": 6, "unit": 8}, profile)]
-        )
-        self.readings = Readings(uptime)
-        self.config = {name: {"enabled": True} for name in SERVICES}
-        self.config["network"] = {"link": "wifi"}
-        self.link = type("Link", (), {"details": lambda self: ("192.0.2.7", None, None, None, None, -60)})()
-        self.config["http"]["port"], self.config["modbus"]["port"], self.config["ntp"]["port"] = 80, 502, 123
-        self.config_source = "last good"
-        self.restarts = 3
-        bus = type("Bus", (), {})()
-        bus.number, bus.config, bus.counters = (
-            0,
-            {"uart": "/dev/tty'\"x", "baud": 9600, "framing": "8N1"},
-            BusCounters(),
-        )
-        bus.line_error, bus.wire, bus.waiting = OSError(5, 'no "line"'), None, lambda: 2
-        bus.fault_text = lambda meter: "silent" if meter.unit == 7 else ""
-        self.buses = [bus]
-        self.modbus = type("S", (), {"counters": ModbusCounters()})()
-        self.ntp = type(
-            "N",
-            (),
-            {"synchronised_s": None, "stratum": 0, "offset_ms": 0, "round_trip_ms": 0, "failures": 1, "error": 'x"y'},
-        )()
-        self.time = 0
+    number = 0
+    config = {"uart": "/dev/tty'\"x", "baud": 9600, "framing": "8N1"}
+    line_error = OSError(5, 'no "line"')
+    wire = None
 
-    def name(self):
-        return "gate \U0001f50c"
+    def __init__(self):
+        self.counters = BusStats()
 
-    def hostname(self):
-        return "gate"
+    def waiting(self):
+        return 2
 
-    def forget(self, *names):
-        """The tests hold what they have loaded."""
-
-    def spare(self):
-        """Nothing: the heap of the tests is large."""
-
-    def pack(self, on):
-        """The heap of the tests is large."""
-
-    def uptime_s(self):
-        return self.uptime()
-
-    def unix_s(self):
-        return self.time
-
-    def config_errors(self):
-        return ['http.port: "x" is not 1 to 65535']
-
-    def reboot_due(self):
-        return ("bacnet",)
-
-    def service_state(self, name):
-        return "running" if name in ("http", "modbus", "ntp") else "reserved"
+    @staticmethod
+    def fault_text(meter):
+        return "silent" if meter.unit == 7 else ""
 
 
 @pytest.fixture
-def app(events, uptime):
-    uptime.now = 100
-    return App(events, uptime)
+def gateway(make):
+    """A server with two meters on a bus, and something to tell of everything."""
+    rows = [
+        [1, "voltage_l1", 4, 0, "uint16", 0.1, "V", "instantaneous"],
+        [16, "active_power", 4, 1, "float32", 1, "W", "instantaneous"],
+        [40, "energy_total", 4, 3, "float32", 1000, "Wh", "accumulating"],
+    ]
+    given = defaults(the_schema.METER, slot=5, name='Haupt"z\u00e4hler\\', unit=7, profile="test")
+    profile = profile_loader.parse("test", {"columns": profile_loader.COLUMNS, "points": rows})
+    made = make(meters=[Meter(given, profile), Meter({**given, "slot": 6, "unit": 8}, profile)])
+    made.buses.append(FakeBus())
+    made.link.known = ("192.0.2.7", None, None, None, None, -60)
+    made.name = "gate \U0001f50c"
+    made.restart()
+    made.config_store.source = "last good"
+    made.config_store.errors = ['http.port: "x" is not 1 to 65535']
+    made.config_store.reboot_due = lambda: ["bacnet"]
+    made.device.run("http", requests=1, refused=2)
+    made.device.run("modbus", requests=1, cached=2, passed=3, exceptions=4, discarded=5, malformed=6)
+    made.device.run("ntp", age_s=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
+    return made
 
 
 def documented(path):
@@ -793,21 +629,19 @@ def fields_of(value, path=""):
 
 
 @pytest.mark.parametrize("path", ["/api/status", "/api/readings", "/api/sockets"])
-def test_a_document_is_json_with_exactly_the_documented_fields(make, app, path):
-    bench = make(api=Api(app))
-    app.events.add("x", "line")
-    app.budget.open("modbus", ("10.0.0.9", 4711))
-    store(app.points.meters[0].blocks[0], bytes(10))
-    response = bench.ask(get(path))
+def test_a_document_is_json_with_exactly_the_documented_fields(gateway, path):
+    bench = gateway
+    gateway.events.add("x", "line")
+    gateway.budget.open("modbus", ("10.0.0.9", 4711))
+    store(gateway.meters.meters[0].blocks[0], bytes(10))
+    response = bench.feed(get(path))
     assert set(fields_of(response.json())) == documented(path)
 
 
-def test_readings_have_value_unit_age_and_quality_of_every_point(make, app):
-    import struct
-
-    block = app.points.meters[0].blocks[0]
+def test_readings_have_value_unit_age_and_quality_of_every_point(gateway):
+    block = gateway.meters.meters[0].blocks[0]
     store(block, struct.pack(">Hff", 2301, float("nan"), 12345.678), 93)
-    document = make(api=Api(app)).ask(get("/api/readings")).json()
+    document = gateway.feed(get("/api/readings")).json()
     assert document["uptime_s"] == 100
     first, second = document["meters"]
     assert (first["slot"], first["name"], first["unit"], first["profile"], first["state"]) == (
@@ -824,38 +658,38 @@ def test_readings_have_value_unit_age_and_quality_of_every_point(make, app):
 @pytest.mark.parametrize(
     "raw", [b"\x7f\x7f\xff\xff", b"\xff\x7f\xff\xff", b"\x00\x00\x00\x01", b"\x80\x00\x00\x00", b"\x7f\x80\x00\x00"]
 )
-def test_no_number_that_a_meter_can_say_breaks_the_document(make, app, raw):
-    block = app.points.meters[0].blocks[0]
+def test_no_number_that_a_meter_can_say_breaks_the_document(gateway, raw):
+    block = gateway.meters.meters[0].blocks[0]
     store(block, b"\xff\xff" + raw + raw)
-    document = make(api=Api(app)).ask(get("/api/readings")).json()
+    document = gateway.feed(get("/api/readings")).json()
     assert len(document["meters"][0]["points"]) == 3
 
 
-def test_sockets_are_the_ledger_and_what_became_of_those_who_wanted_one(make, app, clock):
-    slot = app.budget.open("modbus", ("10.0.0.9", 4711))
+def test_sockets_are_the_ledger_and_what_became_of_those_who_wanted_one(gateway, clock):
+    slot = gateway.budget.open("modbus", ("10.0.0.9", 4711))
     slot.requests, slot.busy, slot.received, slot.sent = 3, True, 36, 60
-    app.budget.evictions[1] = 2
+    gateway.budget.evictions[1] = 2
     clock.advance_ms(4_200)
-    app.uptime.now += 10
-    document = make(api=Api(app)).ask(get("/api/sockets")).json()
-    assert (document["limit"], document["services"], document["general"], document["in_use"]) == (16, 6, 10, 7)
+    gateway.uptime.now += 10
+    document = gateway.feed(get("/api/sockets")).json()
+    assert (document["limit"], document["services"], document["general"], document["in_use"]) == (16, 6, 10, 8)
     assert list(document["evictions"]) == list(REASONS)
     assert document["evictions"]["idle"] == 2
     assert document["advice"] == [
         "switching off what is not needed frees a connection each: bacnet, finder, ntp, posting",
         "a reboot is due: until then every service keeps its socket",
     ]
-    assert [row["kind"] for row in document["slots"]] == [*SERVICES, "modbus"]
-    assert document["slots"][-1] == {
+    assert [row["kind"] for row in document["slots"]] == [*SERVICES, "modbus", "http"]
+    assert document["slots"][-2] == {
         "kind": "modbus", "role": "connection", "open": True, "busy": True, "peer": "10.0.0.9:4711", "age_s": 10,
         "idle_s": 4, "requests": 3, "received": 36, "sent": 60,
     }  # fmt: skip
     assert all(row["peer"] is None for row in document["slots"][:6])
 
 
-def test_status_tells_what_is_wrong(make, app):
-    app.events.add("bus", 'a "quoted" \\ line')
-    document = make(api=Api(app)).ask(get("/api/status")).json()
+def test_status_tells_what_is_wrong(gateway):
+    gateway.events.add("bus", 'a "quoted" \\ line')
+    document = gateway.feed(get("/api/status")).json()
     assert document["name"] == "gate \U0001f50c"
     assert document["version"] == ".".join(map(str, VERSION))
     assert document["config"] == {"source": "last good", "errors": ['http.port: "x" is not 1 to 65535']}
@@ -866,21 +700,21 @@ def test_status_tells_what_is_wrong(make, app):
     assert 'no "line"' in document["buses"][0]["error"]
     assert document["events"][-1]["text"] == 'a "quoted" \\ line'
     assert document["ntp"]["error"] == 'x"y'
-    app.time = 1_800_000_000
-    app.modbus = app.ntp = None
-    document = make(api=Api(app)).ask(get("/api/status")).json()
+    gateway.clock.unix = 1_800_000_000
+    gateway.device.entry("modbus").service = gateway.device.entry("ntp").service = None
+    document = gateway.feed(get("/api/status")).json()
     assert document["time_unix_s"] == 1_800_000_000
     assert (document["modbus"], document["ntp"]) == (None, None)
 
 
-def test_a_connection_that_closes_between_two_pieces_does_not_break_the_ledger(make, app):
+def test_a_connection_that_closes_between_two_pieces_does_not_break_the_ledger(gateway):
     """The client takes the document slowly; meanwhile connections come and go."""
-    bench = make(api=Api(app))
-    held = [app.budget.open("modbus", ("10.0.0.9", k)) for k in range(9)]
+    bench = gateway
+    held = [gateway.budget.open("modbus", ("10.0.0.9", k)) for k in range(9)]
     peer = bench.connect(room=50)
     peer.feed(get("/api/sockets"))
     for slot in held:
-        app.budget.release(slot)
+        gateway.budget.release(slot)
         peer.room += 150
         peer.settle()
     peer.room = None
@@ -888,14 +722,14 @@ def test_a_connection_that_closes_between_two_pieces_does_not_break_the_ledger(m
     assert responses(peer.take(), "GET")[0].json()["slots"]
 
 
-def test_the_events_may_change_while_they_are_read(make, app):
-    bench = make(api=Api(app))
+def test_the_events_may_change_while_they_are_read(gateway):
+    bench = gateway
     for k in range(24):
-        app.events.add("x", f"line {k}")
+        gateway.events.add("x", f"line {k}")
     peer = bench.connect(room=50)
     peer.feed(get("/api/status"))
     for k in range(200):
-        app.events.add("x", f"more {k}")
+        gateway.events.add("x", f"more {k}")
         peer.room += 20
         peer.settle()
     peer.room = None
@@ -912,20 +746,3 @@ def test_no_file_is_left_open_by_a_page_that_was_not_read_to_its_end(bench):
         with contextlib.suppress(OSError):
             peer.connection.close()
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_browsers_make_room_for_some_seconds(bench):
-    peer = bench.connect(room=100)
-    peer.feed(get("/api/doc/3000"))
-    assert bench.server.drop()
-    assert peer.closed
-    assert bench.server.desk is None
-    assert bench.api.dropped
-    assert not bench.server.drop(), "there is nothing left to give"
-    held = []
-    bench.server.listener.resume = lambda: held.append(bench.server.listener._held)
-    for _ in range(10):
-        bench.server.sweep()
-    assert held[:-2] == [True] * (len(held) - 2)
-    assert held[-1] is False
-    bench.connect().feed(get("/api/doc/3"))

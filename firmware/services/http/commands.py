@@ -1,8 +1,6 @@
 """What somebody does to the device beside configuring it: a read of a meter's registers, the clock, a restart, and all
 back to how it came from the factory. Bodies and answers: docs/contracts.md, Commands."""
 
-import json
-
 from micropython import const
 
 from firmware.bus import OK, Request
@@ -10,6 +8,7 @@ from firmware.net import seam
 from firmware.services.http import errors
 from firmware.services.http.errors import Refused
 from firmware.services.http.json_body import is_whole, object_of
+from firmware.services.http.json_out import to_json
 from firmware.services.http.response import Later, Response
 from modbus import pdu
 
@@ -105,14 +104,15 @@ class BusRead(Later):
         if code:
             self.answer(errors.response_to(_error(code)))
             return
-        document = {"ms": seam.ticks_diff(seam.ticks_ms(), self._begun_ms)}
+        document = {}
         if frame[at + 1] & 0x80:
             document["exception"] = frame[at + 2]
         elif self._bits:
             document["bits"] = [frame[at + 3 + k // 8] >> k % 8 & 1 for k in range(self._bits)]
         else:
             document["registers"] = [frame[k] << 8 | frame[k + 1] for k in range(at + 3, at + n - 2, 2)]
-        self.answer(Response(json.dumps(document).encode()))
+        document["ms"] = seam.ticks_diff(seam.ticks_ms(), self._begun_ms)
+        self.answer(Response(to_json(document)))
 
     def fail(self, error):
         """on_answer has raised, for want of memory most of all."""

@@ -5,14 +5,12 @@ nothing, its UARTs included), write, let them go on, answer. Nobody else is conc
 next boot on.
 """
 
-import json
-
 from micropython import const
 
 from firmware.net import seam
 from firmware.services.http import errors
 from firmware.services.http.errors import Refused
-from firmware.services.http.json_out import write_json
+from firmware.services.http.json_out import to_json, write_json
 from firmware.services.http.response import JSON, Later, Response
 
 _REST_MS = const(20000)  # the longest that a save waits for the buses
@@ -98,7 +96,7 @@ class Save(Later):
         """All buses rest."""
         try:
             self._store.write(self._checked)
-            response = Response(json.dumps({"reboot_due": self._store.reboot_due()}).encode())
+            response = Response(to_json({"reboot_due": self._store.reboot_due()}))
         except OSError as error:
             wrong = ("configuration: it cannot be written: %r" % error,)
             response = errors.response_to(Refused(422, "nothing was saved", wrong))

@@ -100,7 +100,7 @@ class HttpConnection(Connection):
         if isinstance(found, Later):
             if found.response is None:
                 self._later = found
-                found.on_answer = self._on_later
+                found.on_response = self._on_later
                 seam.interest(self.stream, 0)
                 return
             found = found.response
@@ -185,6 +185,6 @@ class HttpConnection(Connection):
         later = self._later
         if later is not None:
             self._later = None
-            later.on_answer = None
+            later.on_response = None
             later.cancel()
         Connection.close(self)

@@ -1,11 +1,10 @@
 """The one place that makes a response of an exception. An error is {"error": text, "status": number}; where fields are
 wrong, "errors" lists them: {"field": "meters[2].unit", "text": "300 is not 1 to 247"}."""
 
-import json
-
 from micropython import const
 
 import http1
+from firmware.services.http.json_out import to_json
 from firmware.services.http.response import Response
 
 _SHOWN_MAX = const(80)  # characters of what somebody else may have written
@@ -46,7 +45,7 @@ def response_to(error):
     fields = getattr(error, "fields", ())
     if fields:
         document["errors"] = [_field(line) for line in fields]
-    return Response(json.dumps(document).encode(), error.status, headers=getattr(error, "headers", ()))
+    return Response(to_json(document), error.status, headers=getattr(error, "headers", ()))
 
 
 def _field(line):

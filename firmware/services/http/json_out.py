@@ -1,4 +1,4 @@
-"""JSON into a sink, without an object for the text."""
+"""JSON without spaces: into a sink, without an object for the text; or as bytes, of what is small."""
 
 import json
 
@@ -9,6 +9,17 @@ def write_json(out, value):
     """`value`: dict, list, text, number, bool or None. Keep it small: what is written stays in the sink until it fits
     into a block."""
     json.dump(value, out, separators=_COMPACT)
+
+
+def to_json(value):
+    """`value` as bytes."""
+    return json.dumps(value, separators=_COMPACT).encode()
+
+
+def write_open(out, value):
+    """The same for a dict whose object goes on: without the closing brace."""
+    json.dump(value, out, separators=_COMPACT)
+    out.seek(-1, 1)
 
 
 def write_items(out, items):

@@ -125,7 +125,7 @@ class Logins:
         return scram.hmac(self._secret, body + ip.encode())[:_MARK]
 
     def _is_ours(self, nonce, now_s, ip):
-        """Whether this address was given this nonce, not too long ago. Digits in capitals are not what was given."""
+        """Whether this address was given this nonce, and not too long ago. Capitals are not what was given."""
         raw = unhex(nonce)
         if len(raw) != _TIME + _RANDOM + _MARK or nonce != nonce.lower():
             return False

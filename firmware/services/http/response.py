@@ -23,15 +23,15 @@ class Later:
     """The answer to one request, once there is one. Nothing else is read from its connection meanwhile."""
 
     response = None
-    on_answer = None  # of the connection that waits: called without arguments
+    on_response = None  # of the connection that waits: called without arguments
 
     def answer(self, response):
         """Once, also before the handler returns. Does nothing when nobody waits any more."""
         self.response = response
-        on_answer = self.on_answer
-        if on_answer is not None:
-            self.on_answer = None
-            on_answer()
+        on_response = self.on_response
+        if on_response is not None:
+            self.on_response = None
+            on_response()
 
     def cancel(self):
         """The client has gone: answer() need not be called."""

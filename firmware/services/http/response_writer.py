@@ -63,11 +63,11 @@ class ResponseWriter:
         if self._is_chunked:
             length = http1.CHUNKED
         self.keep_alive = keep_alive and length is not None
-        self._head = self._make_head(response, length)
+        head = self._make_head(response, length)
         if is_head:
             self.close()
             self._body = b""
-            self._is_chunked = False
+        self._head = head
 
     def _make_head(self, response, length):
         heads = response.heads

@@ -47,8 +47,7 @@ class Sessions:
         return None
 
     def open(self):
-        """The header Set-Cookie of a new session, as a pair. The least recently used one goes when there are too many.
-        """
+        """A new session; the least recently used one goes when there are too many. Gives its header, as a pair."""
         if len(self._sessions) >= SESSIONS_MAX:
             self._sessions.pop(0)
         value = os.urandom(16).hex()

@@ -2,7 +2,7 @@
 who puts a bus into service, and nobody else."""
 
 from firmware.meters.meter import STATES
-from firmware.services.http.json_out import write_items, write_json
+from firmware.services.http.json_out import write_items, write_json, write_open
 from firmware.services.http.response import Response
 from modbus import rtu
 
@@ -46,12 +46,11 @@ class BusDocument:
     def _write_meter(self, bus, meter):
         """In two pieces and the rows of the plan, which may be many."""
         out = self._out
-        write_json(out, {
+        write_open(out, {
             "slot": meter.slot, "name": meter.name, "unit": meter.unit, "bus": meter.bus, "state": STATES[meter.state],
             "reason": bus.fault_text(meter),
             "interval_ms": meter.interval_ms,
         })  # fmt: skip
-        out.seek(-1, 1)  # over the brace: the object goes on
         out.write(b',"kept_ms":')
         write_json(out, bus.poller.actual_interval_ms(meter) or None)
         out.write(b',"missed":%d,"timeout_ms":%d,"answer_ms":' % (bus.poller.missed(meter), bus.timeout_ms(meter)))

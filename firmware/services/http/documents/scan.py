@@ -1,6 +1,6 @@
 """The search for meters: GET, POST and DELETE /api/scan."""
 
-from firmware.services.http.json_out import write_items, write_json
+from firmware.services.http.json_out import write_items, write_open
 from firmware.services.http.response import Response
 from firmware.services.http.routes import parameters
 
@@ -45,8 +45,7 @@ class ScanDocument:
             return
         # Until the line is given back.
         is_running = scan.running or any([bus.guest is scan for bus in self._buses])
-        write_json(out, {"running": is_running, "done": scan.done, "total": scan.total, "error": scan.error})
-        out.seek(-1, 1)  # over the brace: the object goes on
+        write_open(out, {"running": is_running, "done": scan.done, "total": scan.total, "error": scan.error})
         out.write(b',"found":')
         yield from write_items(out, _found(scan))
         out.write(b"}")

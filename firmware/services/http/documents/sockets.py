@@ -4,10 +4,10 @@ from micropython import const
 
 from firmware.net import seam
 from firmware.net.budget import KINDS, LISTENER, REASONS
-from firmware.services.http.json_out import write_items, write_json
+from firmware.services.http.json_out import write_items, write_open
 from firmware.services.http.response import Response
 
-_COMFORTABLE = const(10)  # Modbus clients that all services leave room for
+_COMFORTABLE = const(8)  # Modbus clients
 
 
 class SocketsDocument:
@@ -24,13 +24,12 @@ class SocketsDocument:
     def _write(self):
         out = self._out
         budget = self._budget
-        write_json(out, {
+        write_open(out, {
             "limit": budget.limit, "services": len(budget.services), "general": budget.general,
             "in_use": budget.in_use(), "high_water": budget.high_water, "accepted": budget.accepted,
             "postponed": budget.postponed, "failed_accepts": budget.failed_accepts,
             "evictions": {name: budget.evictions[k] for k, name in enumerate(REASONS)},
         })  # fmt: skip
-        out.seek(-1, 1)  # over the brace: the object goes on
         yield
         out.write(b',"advice":')
         yield from write_items(out, self._advice())

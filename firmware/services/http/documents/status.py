@@ -26,7 +26,7 @@ class StatusDocument:
         out.write(b"{")
         self._write_device()
         yield
-        self._write_config()
+        self._write_health()
         yield
         out.write(b',"services":')
         yield from write_items(out, self._services())
@@ -49,21 +49,22 @@ class StatusDocument:
     def _write_device(self):
         out = self._out
         device = self._device
-        free, used = device.board.heap()
         out.write(b'"name":')
         write_json(out, self._store.name)
         out.write(b',"version":"%d.%d.%d"' % VERSION)
         out.write(b',"board":"%s"' % device.board.name.encode())
         out.write(b',"uptime_s":%d,"time_unix_s":' % self._clock.uptime_s())
         write_json(out, self._clock.unix_s() or None)
-        out.write(b',"heap":{"free":%d,"used":%d},"task_restarts":%d' % (free, used, device.restarts))
 
-    def _write_config(self):
+    def _write_health(self):
         out = self._out
+        device = self._device
         out.write(b',"config":')
         write_json(out, {"source": self._store.source, "errors": self._store.errors})
         out.write(b',"reboot_due":')
         write_json(out, self._store.reboot_due())
+        free, used = device.board.heap()
+        out.write(b',"heap":{"free":%d,"used":%d},"task_restarts":%d' % (free, used, device.restarts))
 
     def _services(self):
         for entry in self._device.services:

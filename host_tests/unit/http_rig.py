@@ -1,0 +1,306 @@
+"""The web server with everything it has, on streams without a network: for tests of what it answers to whom.
+
+The parts of the gateway that it is given are fakes, but for the budget, the log and the store of the configuration."""
+
+import http.client
+import io
+import json
+
+from firmware.config.config_store import ConfigStore
+from firmware.meters.meters import Meters
+from firmware.meters.readings import Readings
+from firmware.net import seam
+from firmware.net.budget import SERVICES, Budget
+from firmware.services.http.response import Response
+from firmware.services.http.routes import READ, Route
+from firmware.services.http.service import HttpService
+from host_tests.unit.fakes import FakeStream, Uptime, fake_seam
+from tools import device_api
+
+OURS = "X-Meterport: 1"
+PASSWORD = "correct horse"
+
+
+# -- what a client sends and gets
+
+
+def get(path, *headers, method="GET", version="HTTP/1.1"):
+    return "\r\n".join([f"{method} {path} {version}", "Host: gateway", *headers, "", ""]).encode()
+
+
+def get_page(*headers):
+    return get("/", "Accept-Encoding: gzip", *headers)
+
+
+class Answer:
+    """A response as Python's own HTTP client reads it."""
+
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def __eq__(self, other):
+        return (self.status, self.headers, self.body) == (other.status, other.headers, other.body)
+
+
+class _Kept(io.BytesIO):
+    def close(self):
+        """http.client closes the file with the response; what is behind it is wanted."""
+
+
+class _Socket:
+    """What http.client needs of a socket: a file."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def makefile(self, *_):
+        return self._file
+
+
+def responses(data, *methods):
+    """The responses to requests of these methods in `data`, all of which they must use up."""
+    file = _Kept(data)
+    found = []
+    for method in methods:
+        response = http.client.HTTPResponse(_Socket(file), method=method)
+        response.begin()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        found.append(Answer(response.status, headers, response.read()))
+        response.close()
+    assert file.read() == b"", "bytes behind the last response"
+    return found
+
+
+# -- the parts that the service is given
+
+
+class FakeClock:
+    def __init__(self, uptime):
+        self.uptime_s = uptime
+        self.unix = 0
+        self.set_to = []
+
+    def unix_s(self):
+        return self.unix
+
+    def set_ms(self, unix_ms):
+        self.set_to.append(unix_ms)
+
+
+class FakeLink:
+    def __init__(self):
+        self.known = ("192.0.2.1", "255.255.255.0", "192.0.2.254", "192.0.2.254", "02:00:00:00:00:01", -60)
+
+    def details(self):
+        return self.known
+
+
+class FakeBoard:
+    name = "unix"
+    larger = ""
+
+    def heap(self):
+        return 70_001, 80_002
+
+
+class FakeService:
+    """A service that runs, with this in the status."""
+
+    def __init__(self, **status):
+        self.shown = status
+
+    def status(self):
+        return self.shown
+
+
+class FakeEntry:
+    def __init__(self, name, state="reserved", port=None, service=None):
+        self.name = name
+        self.state = state
+        self.port = port
+        self.service = service
+
+
+class FakeDevice:
+    def __init__(self):
+        self.board = FakeBoard()
+        self.restarts = 3
+        self.reboots = 0
+        self.services = [FakeEntry(name) for name in SERVICES]
+
+    def entry(self, name):
+        return self.services[SERVICES.index(name)]
+
+    def run(self, name, **status):
+        entry = self.entry(name)
+        entry.state, entry.service = "running", FakeService(**status)
+
+    def reboot(self):
+        self.reboots += 1
+
+
+class FakeBuses(list):
+    """firmware.bus.Buses: they rest at once, or when the test says so."""
+
+    def __init__(self, *buses):
+        super().__init__(buses)
+        self.scan = None
+        self.scans = []
+        self.paused = False
+        self.rests_at_once = True
+        self.pauses = 0
+        self._on_paused = None
+
+    def pause(self, on_paused):
+        if self.paused or (self.scan is not None and self.scan.running):
+            return False
+        self.paused = True
+        self.pauses += 1
+        self._on_paused = on_paused
+        if self.rests_at_once:
+            self.rest()
+        return True
+
+    def rest(self):
+        """No transaction is under way any more."""
+        on_paused, self._on_paused = self._on_paused, None
+        if on_paused is not None:
+            on_paused()
+
+    def resume(self):
+        self.paused = False
+        self._on_paused = None
+
+    def start_scan(self, *given):
+        self.scans.append(given)
+
+
+class Rig:
+    """The service, in an empty folder of its own; it runs again, with what is there, after restart()."""
+
+    def __init__(self, monkeypatch, events, clock, folder, public=True, commissioning=False, quota=4, meters=()):
+        fake_seam(monkeypatch, clock)
+        monkeypatch.setattr(seam, "tcp_listen", lambda *args: FakeStream())
+        monkeypatch.chdir(folder)
+        self.events = events
+        self.ticks = clock
+        self.folder = folder
+        self.data = folder / "data"
+        self.path = self.data / "config.json"
+        self.uptime = Uptime(100)
+        self.clock = FakeClock(self.uptime)
+        self.link = FakeLink()
+        self.device = FakeDevice()
+        self.buses = FakeBuses()
+        self.meters = Meters(list(meters))
+        self.readings = Readings(self.uptime)
+        self.history = None
+        self.name = "gate"
+        self.config = {
+            "public_status": public, "commissioning": commissioning, "bind": "0.0.0.0", "port": 0,
+            "max_connections": quota, "idle_timeout_s": 15,
+        }  # fmt: skip
+        self.cookie = None
+        self.restart()
+
+    def restart(self):
+        self.config_store = ConfigStore(self.events)
+        self.config_store.name = self.name
+        self.config_store.hostname = "gate"
+        self.budget = Budget(
+            16, 16, 16, list(SERVICES), {"http": self.config["max_connections"]}, self.uptime, self.events
+        )
+        self.service = HttpService(
+            self.config, self.budget, self.events, self.clock, self.link, self.device, self.config_store, self.meters,
+            self.readings, self.buses, self.history,
+        )  # fmt: skip
+        self.service.start()
+        self.out = self.service.blocks.out
+
+    # -- paths of the test's own
+
+    def document(self, path, pieces, **handlers):
+        """A path whose document is what pieces() yields, texts; more methods by their handlers."""
+
+        def write():
+            for piece in pieces():
+                self.out.write(piece)
+                yield
+
+        self.service.gate.routes[path] = Route(READ, GET=lambda request: Response(write()), **handlers)
+
+    # -- clients
+
+    def connect(self, ip="192.0.2.9", room=None):
+        """The peer's end of a new connection."""
+        stream = FakeStream(room)
+        stream.slot = slot = self.budget.open("http", (ip, 50000))
+        slot.connection = stream.connection = self.service.connection(stream, slot)
+        seam.watch(stream, slot.connection)
+        return stream
+
+    def feed(self, data, *methods):
+        """The response to `data` on a connection of its own; a list when there are several."""
+        peer = self.connect()
+        peer.feed(data)
+        found = responses(peer.take(), *(methods or ("GET",)))
+        return found[0] if len(found) == 1 else found
+
+    def ask(self, method, path, headers=(), body=None, host="gateway", ip="192.0.2.9"):
+        """The response to one request on a connection of its own."""
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *headers]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        peer = self.connect(ip)
+        peer.feed("\r\n".join([*lines, "", ""]).encode() + (body or b""))
+        (response,) = responses(peer.take(), method)
+        if not peer.closed:
+            peer.connection.close()
+        return response
+
+    def get(self, path, cookie=None, **options):
+        return self.ask("GET", path, (f"Cookie: {cookie}",) if cookie else (), **options)
+
+    def send(self, method, path, body=None, cookie=None, **options):
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        return self.ask(method, path, (OURS, f"Cookie: {cookie}") if cookie else (OURS,), body, **options)
+
+    def post(self, path, body=None, **options):
+        return self.send("POST", path, body, **options)
+
+    def begin(self, method, path, body=b"", cookie=None):
+        """The peer of a connection on which that request has been sent."""
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        peer = self.connect()
+        peer.feed(self.head(method, path, f"Content-Length: {len(body)}", cookie=cookie) + body)
+        return peer
+
+    def head(self, method, path, *headers, cookie=None):
+        lines = [f"{method} {path} HTTP/1.1", "Host: gate", OURS, f"Cookie: {cookie or self.cookie}", *headers, "", ""]
+        return "\r\n".join(lines).encode()
+
+    def set_password(self, password=PASSWORD):
+        assert self.post("/api/password", device_api.password_record(password)).status == 200
+
+    def login(self, password=PASSWORD, ip="192.0.2.9"):
+        """The cookie of a new session."""
+        fields, signature = device_api.proof(password, self.get("/api/session", ip=ip).json())
+        response = self.post("/api/login", fields, ip=ip)
+        if response.status == 429:  # many logins of one test
+            self.uptime.now += int(response.headers["retry-after"]) + 1
+            return self.login(password, ip)
+        assert response.json() == {"signature": signature}, response.json()
+        return response.headers["set-cookie"].partition(";")[0]
+
+    def log_in(self):
+        """Sets a password and logs in: `cookie` is the session's."""
+        self.set_password()
+        self.cookie = self.login()
+        return self
