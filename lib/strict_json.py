@@ -9,7 +9,8 @@ MicroPython's own json takes a document that was cut off for a complete one, bra
 stand there twice. This one refuses these, and what is beyond the bounds below.
 
 Texts are looked through with find(), min() and max(), which are quick on a chip, and never letter by letter as str:
-MicroPython keeps each text of one letter for good.
+MicroPython keeps each text of one letter for good. Methods that run for each value have at most 11 words of state, so
+that MicroPython keeps their frames off the heap, and copy nothing: what stays would lie amid more garbage than it is.
 """
 
 from collections import OrderedDict
@@ -20,7 +21,7 @@ _DEPTH_MAX = const(8)  # objects and lists within each other; bounds the recursi
 _NUMBER_MAX = const(64)  # letters of a number: converting a long one takes time by its square
 _SHOWN_MAX = const(40)
 _QUOTE = const(0x22)
-_WORDS = ((b"true", True), (b"false", False), (b"null", None))
+_WORDS = {b"true": True, b"false": False, b"null": None}
 _ESCAPES = b'""\\\\//b\x08f\x0cn\nr\rt\t'  # the letter behind the backslash, and what it stands for
 # Of a character in UTF-8 with several bytes, by its first: how many follow, and the bounds of the second (Unicode
 # Standard, table 3-7): no character has two forms, none is a surrogate or beyond U+10FFFF
@@ -41,6 +42,7 @@ class _Reader:
 
     def __init__(self, buf):
         self.buf = buf
+        self.view = memoryview(buf)  # pieces of it are no copies
         self.end = len(buf)
         self.at = 3 if buf[:3] == b"\xef\xbb\xbf" else 0
 
@@ -89,16 +91,19 @@ class _Reader:
             return self.object(depth - 1) if byte == 0x7B else self.list(depth - 1)
         if byte in b"-0123456789":
             return self.number()
-        for word, meaning in _WORDS:
+        for word in _WORDS:
             if byte == word[0]:
-                for k in range(1, len(word)):
-                    if self.at + k == self.end:
-                        raise self.cut_off()
-                    if self.buf[self.at + k] != word[k]:
-                        raise self.error("must be %s" % word.decode())
-                self.at += len(word)
-                return meaning
+                return self.word(word)
         raise self.expected("a value")
+
+    def word(self, word):
+        for k in range(1, len(word)):
+            if self.at + k == self.end:
+                raise self.cut_off()
+            if self.buf[self.at + k] != word[k]:
+                raise self.error("must be %s" % word.decode())
+        self.at += len(word)
+        return _WORDS[word]
 
     def object(self, depth):
         found = OrderedDict()
@@ -145,60 +150,71 @@ class _Reader:
 
     def number(self):
         """RFC 8259, 6."""
-        buf = self.buf
         begin = self.at
         is_whole = True
-        if buf[begin] == 0x2D:
+        if self.buf[begin] == 0x2D:
             self.at += 1
         first = self.at
-        self.digits()
-        if buf[first] == 0x30 and self.at > first + 1:
+        value = self.digits()
+        if self.buf[first] == 0x30 and self.at > first + 1:
             raise self.error("a number does not begin with 0", first)
-        if self.at < self.end and buf[self.at] == 0x2E:
+        if self.takes(b"."):
             is_whole = False
-            self.at += 1
             self.digits()
-        if self.at < self.end and buf[self.at] in b"eE":
+        if self.takes(b"eE"):
             is_whole = False
-            self.at += 1
-            if self.at < self.end and buf[self.at] in b"+-":
-                self.at += 1
+            self.takes(b"+-")
             self.digits()
         if self.at - begin > _NUMBER_MAX:
             raise self.error("a number of more than %d letters" % _NUMBER_MAX, begin)
-        piece = buf[begin : self.at]
-        return int(piece) if is_whole else float(piece)
+        if not is_whole:
+            return float(self.buf[begin : self.at])
+        return value if begin == first else -value
+
+    def takes(self, letters):
+        """Whether the next byte is one of these; then it is behind."""
+        if self.at < self.end and self.buf[self.at] in letters:
+            self.at += 1
+            return True
+        return False
 
     def digits(self):
-        """At least one."""
+        """The number that at least one digit makes."""
         buf = self.buf
         at = self.at
+        value = 0
         while at < self.end and 0x30 <= buf[at] <= 0x39:
+            if at - self.at < _NUMBER_MAX:
+                value = 10 * value + buf[at] - 0x30
             at += 1
         if at == self.end:  # no number is the end of a document
             raise self.cut_off()
         if at == self.at:
             raise self.expected("a digit")
         self.at = at
+        return value
 
     def text(self):
-        buf = self.buf
-        begin = self.at + 1
-        end = self.quote(begin)
-        if buf.find(b"\\", begin, end) < 0:
-            piece = buf[begin:end]
-            self.check_letters(piece, begin)
+        end = self.quote(self.at + 1)
+        if self.buf.find(b"\\", self.at + 1, end) < 0:
+            piece = self.view[self.at + 1 : end]
+            self.check_letters(piece, self.at + 1)
         else:
-            piece = bytearray()
-            while begin < end:
-                next_escape = buf.find(b"\\", begin, end)
-                stop = end if next_escape < 0 else next_escape
-                plain = buf[begin:stop]
-                self.check_letters(plain, begin)
-                piece.extend(plain)
-                begin = stop if next_escape < 0 else self.escape(stop, piece)
+            piece = self.unescaped(self.at + 1, end)
         self.at = end + 1
         return str(piece, "utf-8")
+
+    def unescaped(self, begin, end):
+        """What the text between those indices, with escapes, stands for: a bytearray."""
+        buf = self.buf
+        out = bytearray()
+        while begin < end:
+            stop = buf.find(b"\\", begin, end)
+            plain = buf[begin : end if stop < 0 else stop]
+            self.check_letters(plain, begin)
+            out.extend(plain)
+            begin = end if stop < 0 else self.escape(stop, out)
+        return out
 
     def quote(self, at):
         """Index of the quote that ends the text which begins at `at`."""

@@ -1,10 +1,10 @@
 """The serial side: one transaction at a time on each bus, for clients first and for the poller when they are quiet.
 
-This file is what services see of it. A service fills in a Request of its own and submits it to the bus that
-Buses.router names for a unit; its `owner` is told the end by on_answer(). Everything happens in one thread: between
-submit() and on_answer() the request belongs to the bus, unless it is withdrawn.
+This file is what services see of it: all buses, which can be paused and searched for meters. A service fills in a
+Request of its own and submits it to the bus that Buses.router names for a unit; its `owner` is told the end by
+on_answer(). Everything happens in one thread: between submit() and on_answer() the request belongs to the bus, unless
+it is withdrawn.
 
-    buses.py        all buses: pausing them, searching one for meters
     router.py       which bus a unit is on
     request.py      what a service submits
     bus.py          queue, cache and meter states: what is asked next, and what an end means
@@ -17,8 +17,85 @@ submit() and on_answer() the request belongs to the bus, unless it is withdrawn.
 
 from firmware.bus.bus import Bus
 from firmware.bus.bus_stats import BusStats
-from firmware.bus.buses import Buses
 from firmware.bus.request import OK, Request
 from firmware.bus.router import Router
+from firmware.bus.scan import Scan
 
 __all__ = ("OK", "Bus", "BusStats", "Buses", "Request", "Router")
+
+
+class Buses:
+    """`buses`: a list of Bus; `router`: the Router over them, for services.
+
+    `scan` is the search for meters that runs, or the last one that ran with its results, or None. `paused`: between
+    pause() and resume()."""
+
+    def __init__(self, buses, router, events):
+        self.router = router
+        self.scan = None
+        self.paused = False
+        self._buses = buses
+        self._events = events
+        self._on_paused = None
+        self._awaited = 0  # buses with a transaction under way
+
+    def __len__(self):
+        return len(self._buses)
+
+    def __iter__(self):
+        return iter(self._buses)
+
+    def __getitem__(self, number):
+        return self._buses[number]
+
+    def pause(self, on_paused):
+        """Lets all buses rest: none begins another transaction, requests wait. on_paused() is called once, when none is
+        under way any more: at once, or later from the task of a bus. False when they are paused already or a scan
+        runs. resume() ends it, also before on_paused() was called, which then never is."""
+        if self.paused or (self.scan is not None and self.scan.running):
+            return False
+        self.paused = True
+        self._on_paused = on_paused
+        self._awaited = len(self._buses)
+        for bus in self._buses:
+            bus.pause(self._on_rest)
+        if not self._buses:
+            on_paused()
+        return True
+
+    def _on_rest(self):
+        self._awaited -= 1
+        if not self._awaited:
+            self._on_paused()
+
+    def resume(self):
+        """Everything goes on."""
+        if not self.paused:
+            return
+        self.paused = False
+        self._on_paused = None
+        for bus in self._buses:
+            bus.resume()
+
+    def start_scan(self, number, bauds, framings, first, last, timeout_ms):
+        """Begins a search for meters on a bus, whose polling pauses meanwhile. Raises ValueError, or OSError when a
+        scan runs or the buses are paused."""
+        if not 0 <= number < len(self._buses):
+            raise ValueError("bus: %d is not one of the %d in buses" % (number, len(self._buses)))
+        bus = self._buses[number]
+        scan = Scan(bus.config, self._events, bauds, framings, first, last, timeout_ms)
+        if self.paused:
+            raise OSError("the buses are paused: something is being saved")
+        if not bus.lease_line(scan):
+            raise OSError("a scan is running")
+        self.scan = scan
+
+    def tick(self):
+        """Once a second."""
+        for bus in self._buses:
+            bus.expire()
+
+    def close(self):
+        """Gives the serial lines back."""
+        for bus in self._buses:
+            bus.close()

@@ -35,6 +35,8 @@ class ConfigStore:
             events.add("config", "running by the file where it is right")
         elif self.errors:
             events.add("config", "running by the %s configuration" % self.source)
+        # Of the profiles that came with the firmware those that are known to be right: they do not change.
+        self._right_profiles = [name for name in loaded.profiles if self.source == "file" and not load.is_added(name)]
         self._digest = loaded.digest
         self._due = []
         self._mark = _mark()
@@ -66,7 +68,7 @@ class ConfigStore:
                 part = document.setdefault(section, {}) if secret else None
                 if isinstance(part, dict) and key not in part:
                     part[key] = secret
-        errors = load.validate(document)[1]
+        errors = load.validate(document, self._profile_error)[1]
         if not errors:
             size = sum([len(piece) for piece in _pieces(document)])
             if size > load.FILE_MAX:
@@ -94,7 +96,7 @@ class ConfigStore:
         document = None
         try:
             document = self._parsed()
-            errors = load.validate(document)[1]
+            errors = load.validate(document, self._profile_error)[1]
         except (OSError, ValueError) as error:
             errors = (str(error),)
         except MemoryError:
@@ -112,6 +114,12 @@ class ConfigStore:
             store.remove(path)
         load.forget_profiles()
         self._events.add("app", "all settings were removed")
+
+    def _profile_error(self, name):
+        """As load.profile_error, but loading a profile takes time and tens of kilobytes of the heap."""
+        if name in self._right_profiles and not load.is_added(name):
+            return None
+        return load.profile_error(name)
 
     def _set_due(self, document):
         is_changed = not isinstance(document, dict) or difference.digest(document) != self._digest

@@ -33,6 +33,7 @@ LAST_GOOD = "data/config.good"
 FILE_MAX = 12288
 _METERS_MAX = const(64)  # as schema.json has it: there may be more in a file that nobody has checked
 _KEPT = ".good"  # of a profile
+_NO_OBJECT = "must be an object"
 
 
 class Loaded:
@@ -56,26 +57,44 @@ def load():
     """Reads the configuration, as far as it can be: never raises for what lies in the files."""
     profiles = {}
     try:
-        document = read(PATH)
+        return _from_file(profiles)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return Loaded(default(), "default", [], profiles, difference.digest({}))
-        return _without_file(["%s: cannot be read: %r" % (PATH, error)], profiles)
+        errors = ["%s: cannot be read: %r" % (PATH, error)]
     except ValueError as error:
-        return _without_file(["configuration: %s" % error], profiles)
+        errors = ["configuration: %s" % error]
     except MemoryError:
-        return _without_file(["configuration: no memory to read it"], profiles)
+        errors = ["configuration: no memory to read it"]
+    profiles.clear()
+    gc.collect()
+    return _without_file(errors, profiles)
+
+
+def _from_file(profiles):
+    """Raises as read(), and ValueError when the file is no object."""
+    document = read(PATH)
     if not isinstance(document, dict):
-        return _without_file(validate(document)[1], profiles)
+        raise ValueError(_NO_OBJECT)
     digest = difference.digest(document)
-    gc.collect()
     last_good = LastGood(profiles)
-    checked = _Checked(document, last_good.profile_error)
-    del document  # the last good one, if it is needed, finds its room
     gc.collect()
-    config = checked.complete(last_good)
+    checked = _Checked(document, last_good.profile_error)
+    del document
+    if checked.errors and last_good.is_there():
+        # Once more, with what takes large pieces of the heap first: amid what was made of the file there may be none.
+        checked = None
+        profiles.clear()
+        gc.collect()
+        text = store.read(PATH)
+        last_good.config()
+        document = parse(text)
+        del text
+        checked = _Checked(document, last_good.profile_error)
+        del document
     errors = checked.errors
     source = "partly" if errors else "file"
+    config = checked.complete(last_good)
     if not errors:
         _remember(config, errors)
     return Loaded(config, source, errors, _of_meters(config, profiles), digest)
@@ -173,7 +192,7 @@ class _Checked:
         self.slots = []
         self.kept = set()
         if not isinstance(document, dict):
-            self.tell("configuration: must be an object")
+            self.tell("configuration: " + _NO_OBJECT)
             document = {}
         is_misspelt = not rules.check_keys(document, self.spec, "", self.errors)
         for name in self.spec:
@@ -315,25 +334,27 @@ class LastGood:
         self._is_read = False
         self.errors = []
 
+    def is_there(self):
+        return store.is_there(LAST_GOOD)
+
     def config(self):
         """Complete and valid, or None without a copy. `errors` says then what is wrong in it, all the same: a newer
         firmware may want more than the one that kept it."""
         if not self._is_read:
             self._is_read = True
-            document = self._document()
-            if document is not None:
-                checked = _Checked(document, self._kept_profile_error)
-                self._config = checked.complete(None)
-                self.errors = checked.errors
+            try:
+                document = self._document()
+                if isinstance(document, dict):
+                    checked = _Checked(document, self._kept_profile_error)
+                    self._config = checked.complete(None)
+                    self.errors = checked.errors
+            except (OSError, ValueError, MemoryError):
+                self._config = None  # as without a copy
         return self._config
 
     def _document(self):
-        try:
-            text = store.load(LAST_GOOD)
-            document = None if text is None else strict_json.loads(text)
-        except (OSError, ValueError):
-            return None
-        return document if isinstance(document, dict) else None
+        text = store.load(LAST_GOOD)
+        return None if text is None else strict_json.loads(text)
 
     def profile_error(self, name):
         """As the one above, of the profile that is in use."""
@@ -363,6 +384,15 @@ class LastGood:
         return None if error and self.has_profile(name) else error
 
 
+def is_added(name):
+    """Whether that profile was added by the user; else it came with the firmware, or there is none."""
+    return store.exists(_added_path(name))
+
+
+def _added_path(name):
+    return catalog.ADDED + name + ".json"
+
+
 def _kept_path(name):
     return catalog.ADDED + name + _KEPT
 
@@ -372,9 +402,8 @@ def _remember(config, errors):
     try:
         kept = set()
         for name in {meter["profile"] for meter in config["meters"]}:
-            path = catalog.ADDED + name + ".json"
-            if store.exists(path):  # else it came with the firmware
-                store.save_file(_kept_path(name), path)
+            if is_added(name):
+                store.save_file(_kept_path(name), _added_path(name))
                 kept.add(name)
         store.save_file(LAST_GOOD, PATH)
         forget_profiles(kept)

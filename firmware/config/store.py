@@ -61,6 +61,11 @@ def _newest(copies):
     return found
 
 
+def is_there(path):
+    """Whether there is a whole copy."""
+    return any([_look(path + suffix) is not None for suffix in _SUFFIXES])
+
+
 def load(path):
     """The body of the newest whole copy, or None. Raises OSError."""
     copies = [_look(path + suffix) for suffix in _SUFFIXES]

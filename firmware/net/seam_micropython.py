@@ -44,18 +44,15 @@ class _Reactor(core.IOQueue):
         # A bound method is made anew, in the heap, each time that it is looked up.
         self._wait = self.poller.ipoll
         self._first_task = core._task_queue.peek
-        self._dt = 0
-        self._turns = self._turn()
+        turns = self._turns()
+        next(turns)
+        self.wait_io_event = turns.send
 
-    def wait_io_event(self, dt):
-        """Calls the owners of streams that are ready until a task of the loop is due: for a request and its answer
-        nothing else of the loop is run."""
-        self._dt = dt
-        next(self._turns)
-
-    def _turn(self):
-        """Does so each time that it is resumed. A generator, for the frame of a function of this size would be made
-        anew in the heap each time that it is called."""
+    def _turns(self):
+        """wait_io_event(dt) of asyncio's IOQueue: calls the owners of streams that are ready until a task of the loop
+        is due: for a request and its answer nothing else of the loop is run. A generator that is sent each `dt`, for
+        the frame of a function of this size would be made anew in the heap each time that it is called."""
+        dt = yield
         streams = self.streams
         owners = self.owners
         wait = self._wait
@@ -64,7 +61,7 @@ class _Reactor(core.IOQueue):
             listeners = self.listeners
             self.changed = False
             accepting = 0
-            for stream, events in wait(self._dt):
+            for stream, events in wait(dt):
                 if self.map and id(stream) in self.map:
                     self._wake_task(stream, events)
                     continue
@@ -90,9 +87,9 @@ class _Reactor(core.IOQueue):
                             _tell(owner, error)
             task = first_task()
             if task is not None:
-                self._dt = ticks_diff(task.ph_key, ticks_ms())
-            if task is None or self._dt <= 0:
-                yield
+                dt = ticks_diff(task.ph_key, ticks_ms())
+            if task is None or dt <= 0:
+                dt = yield
 
     def _wake_task(self, stream, events):
         waiting = self.map[id(stream)]

@@ -206,7 +206,7 @@ WRONG = (
     (b'{"name": "site 7", "http": {"port": 1e999}}',), (b'{"name": "site 7", "http": {"port": 80.0}}',),
     (b'{"name": "\\u0000", "http": {"port": 8080}}',), (b'{"name": 5, "http": {"port": 8080}, "buses": {}}',),
     (b'{"name": "site 7", "http": {"port": 8080}, "meters": [', b'{"slot":1},', 60, b"{}]}"),
-    (b'{"name": "site 7", "http": {"port": 8080}, "meters": [', b'{"slot":1},', 1000, b"{}]}"),
+    (b'{"name": "site 7", "http": {"port": 8080}, "meters": [', b'{"slot":1},', 300, b"{}]}"),
     (b'{"name": "site 7", "http": {"port": 8080}, "x": [', b'"abc\xc3\xa4", "\\u00e4",', 200, b'"b"]}'),
 )  # fmt: skip
 

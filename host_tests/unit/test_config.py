@@ -316,6 +316,11 @@ def test_a_new_device_has_six_services_and_no_meters():
     assert fresh["modbus"]["allow_writes"] is False
 
 
+def test_limits_that_are_needed_before_the_schema_is_read_are_its():
+    assert schema.SCHEMA["meters"][1] == config._METERS_MAX
+    assert schema.SCHEMA["buses"][1] == config.checks.BUSES_MAX
+
+
 def test_validation_does_not_share_its_lists_with_the_schema():
     first = config.default()
     first["meters"].append("mine")

@@ -281,6 +281,22 @@ def test_a_save_needs_no_folder(started, flash):
     assert on_flash() == GOOD
 
 
+def test_of_the_profiles_those_that_cannot_have_changed_are_not_loaded_again(started, flash, monkeypatch):
+    names = []
+    original = load.profile_loader.load
+    (flash / "data" / "meters").mkdir()
+    mine = flash / "data" / "meters" / "mine.json"
+    shutil.copy(PROFILE, mine)
+    document = {**GOOD, "meters": [METER, {**METER, "slot": 1, "unit": 2, "profile": "mine"}]}
+    config = started(document)
+    monkeypatch.setattr(load.profile_loader, "load", lambda name: (names.append(name), original(name))[1])
+    assert check(config, document)[1] == []
+    assert names == ["mine"]
+    (flash / "data" / "meters" / "pzem-004t-v3.json").write_text("{")  # takes the place of the firmware's
+    mine.unlink()
+    assert [error.split(": ")[0] for error in check(config, document)[1]] == ["meters[0].profile", "meters[1].profile"]
+
+
 # -- what waits for a reboot
 
 

@@ -163,7 +163,7 @@ def default_text(where, spec):
 
 
 def test_every_configuration_key_with_type_default_and_bounds():
-    rows = {code(row[0]): row[1:] for row in tables("## Configuration")[0]}
+    rows = {code(row[0]): row[1:] for row in tables("## Configuration")[1]}
     assert list(rows) == [where for where, _ in leaves(schema.SCHEMA)]
     for where, spec in leaves(schema.SCHEMA):
         kind, default, bounds = rows[where]
@@ -173,8 +173,16 @@ def test_every_configuration_key_with_type_default_and_bounds():
             assert bounds == allowed(spec), where
 
 
+def test_where_a_configuration_comes_from():
+    rows = tables("## Configuration")[0]
+    sources = {source for row in rows for source in re.findall("`([^`]+)`", row[2])}
+    assert sources == {"file", "partly", "last good", "default"}
+    (told,) = [row[1] for row in tables("### GET /api/status")[0] if row[0] == "`config.source`"]
+    assert set(re.findall("`([^`]+)`", told)) == sources
+
+
 def test_bounds_that_are_not_configured():
-    bounds = {row[0]: row[1] for row in tables("## Configuration")[1]}
+    bounds = {row[0]: row[1] for row in tables("## Configuration")[2]}
     assert bounds["requests waiting for a bus"].startswith(f"{bus_module._QUEUE_MAX},")
     assert bounds["failed requests in a row until a meter is quarantined"] == str(bus_module._QUARANTINE_AFTER)
     first, last = poller.PROBE_FIRST_MS // 1000, poller._PROBE_LAST_MS // 1000
