@@ -17,7 +17,7 @@ _POLICY = (
 
 class PageFile:
     def __init__(self):
-        self._headers = None
+        self._headers = self._packed_headers = None
         self._heads = {}
 
     def get(self, request):
@@ -30,8 +30,9 @@ class PageFile:
                 ("ETag", '"%s"' % tag), ("Vary", "Accept-Encoding"), ("Cache-Control", "no-cache"),
                 ("Content-Security-Policy", _POLICY), ("Referrer-Policy", "no-referrer"),
             )  # fmt: skip
+            self._packed_headers = self._headers + (("Content-Encoding", "gzip"),)
         known = request.headers.get("if-none-match")
         if known is not None and self._headers[0][1] in known:
             return Response(b"", 304, None, self._headers)
-        headers = self._headers + (("Content-Encoding", "gzip"),)
-        return Response(resources.open_binary(_PAGE), 200, "text/html; charset=utf-8", headers, self._heads)
+        file = resources.open_binary(_PAGE)
+        return Response(file, 200, "text/html; charset=utf-8", self._packed_headers, self._heads)

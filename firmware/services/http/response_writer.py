@@ -35,80 +35,77 @@ class Blocks:
 
 class ResponseWriter:
     """`block` is what fill() has filled last. `keep_alive`: whether the connection may stay open behind the response;
-    begin() may have taken it back."""
+    begin() may have taken it back. `is_active`: whether there is more of a response."""
 
     def __init__(self, blocks):
         self.block = blocks.block
         self.keep_alive = False
+        self.is_active = False
         self._blocks = blocks
-        self._body = None  # what is left of the response under way
+        self._body = None  # of the response under way
         self._head = b""
         self._rest = b""  # that a document has written and that did not fit into the block
         self._sent = 0  # of a body of bytes
-        self._is_chunked = False
-
-    @property
-    def is_active(self):
-        """Whether there is more of a response."""
-        return self._body is not None
+        self._is_file = self._is_chunked = False
 
     def begin(self, response, keep_alive, version=11, is_head=False):
         """`is_head`: only the head that the response would have. Raises ValueError (http1.response_head), OSError."""
-        body = response.body
-        self._body = body  # closed by close() from here on
+        self._body = response.body  # closed by close() from here on
+        self.is_active = True
         self._rest = b""
         self._sent = 0
-        length = _length(body)
-        self._is_chunked = length is None and version == 11
-        if self._is_chunked:
-            length = http1.CHUNKED
-        self.keep_alive = keep_alive and length is not None
-        head = self._make_head(response, length)
+        self._is_file = hasattr(response.body, "readinto")
+        is_open = not self._is_file and not isinstance(response.body, bytes)  # its length shows at its end
+        self._is_chunked = is_open and version == 11
+        self.keep_alive = keep_alive and (self._is_chunked or not is_open)
+        heads = response.heads
+        if heads is None and self._is_chunked and response.status == 200 and not response.headers:
+            heads = self._blocks.document_heads
+        head = None if heads is None else heads.get(self.keep_alive)
+        if head is None:
+            length = None if is_open else _length(response.body)
+            if self._is_chunked:
+                length = http1.CHUNKED
+            head = http1.response_head(response.status, response.type, length, self.keep_alive, response.headers)
+            if heads is not None:
+                heads[self.keep_alive] = head
         if is_head:
             self.close()
             self._body = b""
+            self._is_file = False
+            self.is_active = True
         self._head = head
-
-    def _make_head(self, response, length):
-        heads = response.heads
-        if heads is None:
-            if not self._is_chunked or response.status != 200 or response.headers:
-                return http1.response_head(response.status, response.type, length, self.keep_alive, response.headers)
-            heads = self._blocks.document_heads
-        head = heads.get(self.keep_alive)
-        if head is None:
-            head = http1.response_head(response.status, response.type, length, self.keep_alive, response.headers)
-            heads[self.keep_alive] = head
-        return head
 
     def fill(self):
         """The length of the next block; 0 when there is nothing left. Raises what a document or a file raises."""
         blocks = self._blocks
         body = self._body
-        head = self._head
-        n = len(head)
+        n = len(self._head)
+        if self._is_file and not n:
+            self.block = blocks.file_block
+            n = body.readinto(blocks.file_block)
+            if not n:
+                self.close()
+            return n
         self.block = blocks.block
         if n:  # our own heads are shorter than 600 bytes
-            blocks.block[:n] = head
+            blocks.block[:n] = self._head
             self._head = b""
-        if hasattr(body, "readinto"):
-            if not n:
-                self.block = blocks.file_block
-                return self._ended(body.readinto(blocks.file_block))
+        if self._is_file:
             return n + body.readinto(blocks.view[n:])
         if isinstance(body, bytes):
             taken = min(len(body) - self._sent, BLOCK - n)
             blocks.block[n : n + taken] = memoryview(body)[self._sent : self._sent + taken]
             self._sent += taken
             if self._sent == len(body):
-                self._body = None
+                self.close()
             return n + taken
         return self._fill_chunk(n) if self._is_chunked else self._fill_plain(n)
 
     def give_back(self, count):
         """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file); False
         when the caller must keep them."""
-        if self.block is not self._blocks.file_block or self._body is None:
+        if self.block is not self._blocks.file_block or not self.is_active:
             return False
         self._body.seek(-count, 1)
         return True
@@ -117,15 +114,10 @@ class ResponseWriter:
         """Gives up what is left. Safe to call twice."""
         body = self._body
         self._body = None
+        self.is_active = False
         self._head = self._rest = b""
         if hasattr(body, "close"):
             body.close()
-
-    def _ended(self, n):
-        """n, the length of a block: with 0 the body has ended."""
-        if not n:
-            self.close()
-        return n
 
     def _fill_plain(self, start):
         n = self._write_pieces(start, BLOCK)
@@ -175,11 +167,9 @@ class ResponseWriter:
 
 
 def _length(body):
-    """Bytes of a body; None when that shows at its end."""
+    """Bytes of a body of bytes, or of a file, which is at its beginning then."""
     if isinstance(body, bytes):
         return len(body)
-    if not hasattr(body, "readinto"):
-        return None
     size = body.seek(0, 2)
     body.seek(0)
     return size
