@@ -8,7 +8,7 @@ _COMPACT = (",", ":")
 def write_json(out, value):
     """`value`: dict, list, text, number, bool or None. Keep it small: what is written stays in the sink until it fits
     into a block."""
-    json.dump(value, out, separators=_COMPACT)
+    json.dump(value, out, separators=_COMPACT)  # type: ignore[call-overload]  # in the stubs it has no name
 
 
 def to_json(value):
@@ -18,7 +18,7 @@ def to_json(value):
 
 def write_open(out, value):
     """The same for a dict whose object goes on: without the closing brace."""
-    json.dump(value, out, separators=_COMPACT)
+    write_json(out, value)
     out.seek(-1, 1)
 
 
@@ -27,7 +27,7 @@ def write_items(out, items):
     before = "["
     for item in items:
         out.write(before)
-        json.dump(item, out, separators=_COMPACT)
+        write_json(out, item)
         before = ","
         yield
     out.write("[]" if before == "[" else "]")
