@@ -23,7 +23,7 @@ class Later:
     """The answer to one request, once there is one. Nothing else is read from its connection meanwhile."""
 
     response = None
-    on_response: object = None  # of the connection that waits: called without arguments
+    on_response = None  # of the connection that waits: called without arguments
 
     def answer(self, response):
         """Once, also before the handler returns. Does nothing when nobody waits any more."""
