@@ -28,7 +28,7 @@ class HttpConnection(Connection):
         super().__init__(stream, slot, service.budget, service.events)
         self._service = service
         self._blocks = service.blocks
-        self._reader = RequestReader(service.gate.admit)
+        self.reader = RequestReader(service.gate.admit)
         self._writer = ResponseWriter(service.blocks)
         self._begun_ms = None  # when the request whose end has not come began
         self._request = None  # whose body is on its way, or whose answer is made
@@ -37,13 +37,13 @@ class HttpConnection(Connection):
 
     def on_ready(self, events):
         # Whoever sends a body that is wanted is busy, and all the same read from.
-        if self._reader.request is not None and self._kept is None:
+        if self.reader.request is not None and self._kept is None:
             self.on_input()
         else:
             Connection.on_ready(self, events)
 
     def on_input(self):
-        have = self._reader.restore(self._blocks.block)
+        have = self.reader.restore(self._blocks.block)
         got = self.stream.readinto(self._blocks.view[have:] if have else self._blocks.block)
         if got is None:
             return
@@ -60,7 +60,7 @@ class HttpConnection(Connection):
 
     def _serve(self, n):
         """Answers the requests in the first `n` bytes of the shared block, one after the other."""
-        reader = self._reader
+        reader = self.reader
         block = self._blocks.block
         while n:
             try:
@@ -78,7 +78,7 @@ class HttpConnection(Connection):
 
     def _note_begun(self):
         """A part of a request has come."""
-        reader = self._reader
+        reader = self.reader
         if self._begun_ms is None:
             self._begun_ms = seam.ticks_ms()
         request = reader.request
@@ -100,7 +100,7 @@ class HttpConnection(Connection):
         if isinstance(found, Later):
             if found.response is None:
                 self._later = found
-                found.on_response = self._on_later
+                found.tell(self._on_later)
                 seam.interest(self.stream, 0)
                 return
             found = found.response
@@ -119,7 +119,7 @@ class HttpConnection(Connection):
 
     def _refuse(self, error):
         """The answer to a request that was given up before it was whole."""
-        reader = self._reader
+        reader = self.reader
         self._begun_ms = None
         self._request = reader.request
         reader.request = None
@@ -145,10 +145,10 @@ class HttpConnection(Connection):
         self._writer.begin(response, keep_alive, request.version, request.method == "HEAD")
 
     def on_sent(self):
-        if self._reader.request is not None:
+        if self.reader.request is not None:
             return  # all that was sent was that its body may come
         if self._send_response() and not self._draining:
-            self._serve(self._reader.restore(self._blocks.block))
+            self._serve(self.reader.restore(self._blocks.block))
 
     def _send_response(self):
         """Sends the response as far as the client takes it. True when all of it has left and the next may come."""
@@ -185,6 +185,6 @@ class HttpConnection(Connection):
         later = self._later
         if later is not None:
             self._later = None
-            later.on_response = None
+            later.tell(None)
             later.cancel()
         Connection.close(self)

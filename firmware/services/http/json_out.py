@@ -8,7 +8,7 @@ _COMPACT = (",", ":")
 def write_json(out, value):
     """`value`: dict, list, text, number, bool or None. Keep it small: what is written stays in the sink until it fits
     into a block."""
-    json.dump(value, out, separators=_COMPACT)  # type: ignore[call-overload]  # in the stubs it has no name
+    json.dump(value, out, separators=_COMPACT)  # type: ignore[call-overload]  # the stubs have it by its place only
 
 
 def to_json(value):

@@ -24,12 +24,13 @@ class RequestReader:
     """`admit(request)` gives the longest body that this request may have, in bytes, or raises http1.HttpError.
 
     `request` is the one whose head has come and which take() has not given yet: its body is on the way, or it was
-    refused by the HttpError that take() has raised. None without such a one."""
+    refused by the HttpError that take() has raised. None without such a one. `left`: input that is no whole head yet,
+    or whose turn has not come."""
 
     def __init__(self, admit):
         self.request = None
         self._admit = admit
-        self._left = b""  # input that is no whole head yet, or whose turn has not come
+        self.left = b""
         self._searched = 0  # bytes of it in which no head ends
         self._filled = 0  # bytes of the body that have come
 
@@ -40,9 +41,9 @@ class RequestReader:
 
     def restore(self, buf):
         """Puts what was kept into buf; how much it is."""
-        n = len(self._left)
+        n = len(self.left)
         if n:
-            buf[:n] = self._left
+            buf[:n] = self.left
         return n
 
     def take(self, buf, n):
@@ -56,7 +57,7 @@ class RequestReader:
                 self._searched = n
                 return None
             self._searched = 0
-            self._left = b""
+            self.left = b""
             self.request = request = http1.parse(buf, at, _KEPT, BODY_MAX)
             if not request.content_length:
                 self._keep(buf, at, n)
@@ -66,11 +67,11 @@ class RequestReader:
     def drop(self):
         """What has come is given up."""
         self.request = None
-        self._left = b""
+        self.left = b""
         self._searched = self._filled = 0
 
     def _keep(self, buf, begin, end):
-        self._left = bytes(memoryview(buf)[begin:end]) if begin < end else b""
+        self.left = bytes(memoryview(buf)[begin:end]) if begin < end else b""
 
     def _begin_body(self, request):
         """Raises HttpError, closing when a body is on its way, which nobody will read."""

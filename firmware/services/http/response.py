@@ -22,15 +22,19 @@ class Response:
 class Later:
     """The answer to one request, once there is one. Nothing else is read from its connection meanwhile."""
 
-    response = None
-    on_response = None  # of the connection that waits: called without arguments
+    response = None  # once there is one
+    _on_response = None
+
+    def tell(self, on_response):
+        """Calls on_response() at the answer; with None nobody any more."""
+        self._on_response = on_response
 
     def answer(self, response):
         """Once, also before the handler returns. Does nothing when nobody waits any more."""
         self.response = response
-        on_response = self.on_response
+        on_response = self._on_response
         if on_response is not None:
-            self.on_response = None
+            self._on_response = None
             on_response()
 
     def cancel(self):

@@ -1,16 +1,17 @@
 """GET /api/readings: value, unit, age and quality of every point of every meter.
 
-Long, and asked for often. So nothing is allocated here but a number's text; texts are bytes, which are no names
-(MicroPython looks through all names for each text that it makes); and functions are small, since a frame of more than
-11 words is taken from the heap at each call.
+Long, and asked for often. So all of a point is done in the frame of the generator, which is made once; texts are bytes,
+since MicroPython looks through all names that it knows for each text that it makes; and little is allocated.
 """
+
+from micropython import const
 
 from firmware.meters.meter import STATES
 from firmware.meters.readings import QUALITIES
 from firmware.services.http.json_out import write_json
 from firmware.services.http.response import Response
 
-_QUALITY = tuple([b',"quality":"%s"}' % name.encode() for name in QUALITIES])
+_NINE = const(0x39)
 
 
 class ReadingsDocument:
@@ -18,7 +19,7 @@ class ReadingsDocument:
         self._out = out
         self._clock = clock
         self._meters = meters
-        self._read = readings.read
+        self._readings = readings
         self._buses = buses
 
     def get(self, request):
@@ -26,21 +27,43 @@ class ReadingsDocument:
 
     def _write(self):
         out = self._out
-        out.write(b'{"uptime_s":%d,"meters":[' % self._clock.uptime_s())
-        before = b'{"slot":%d,"name":'
+        write = out.write
+        read = self._readings.read
+        last_age_s = last_quality = -1
+        ending = b""
+        write(b'{"uptime_s":%d,"meters":[' % self._clock.uptime_s())
+        meter_head = b'{"slot":%d,"name":'
         for meter in self._meters.meters:
-            out.write(before % meter.slot)
-            before = b',{"slot":%d,"name":'
+            write(meter_head % meter.slot)
+            meter_head = b',{"slot":%d,"name":'
             self._write_meter(meter)
+            point_id = meter.point_id
+            unit = meter.profile.unit
+            head = '{"id":'
             i = 0
             for name in meter.profile.names():
-                _write_name(out, meter.point_id(i), name, i)
-                self._write_reading(out, meter, i)
+                value, age_s, quality = read(meter, i)
+                if age_s != last_age_s or quality != last_quality:  # most points share them with the one before
+                    last_age_s = age_s
+                    last_quality = quality
+                    ending = _ending(age_s, quality)
+                print(head, point_id(i), ',"name":"', sep="", end="", file=out)
+                head = ',{"id":'
+                write(name)
+                write(b'","value":')
+                if isinstance(value, float):
+                    value = b"%.7g" % value  # as many digits as float32 has
+                    write(b"null" if value[-1] > _NINE else value)  # inf, after scaling
+                else:
+                    write(b"null" if value is None else b"%d" % value)
+                write(b',"unit":"')
+                write(unit(i))
+                write(ending)
                 i += 1
                 yield
-            out.write(b"]}")
+            write(b"]}")
             yield
-        out.write(b"]}")
+        write(b"]}")
         yield
 
     def _write_meter(self, meter):
@@ -52,25 +75,8 @@ class ReadingsDocument:
         write_json(out, self._buses[meter.bus].fault_text(meter))
         out.write(b',"points":[')
 
-    def _write_reading(self, out, meter, i):
-        value, age_s, quality = self._read(meter, i)
-        out.write(_number(value))
-        out.write(b',"unit":"')
-        out.write(meter.profile.unit(i))
-        out.write(b'","age_s":null' if age_s is None else b'","age_s":%d' % age_s)
-        out.write(_QUALITY[quality])
 
-
-def _write_name(out, point_id, name, i):
-    out.write(b',{"id":%d,"name":"' % point_id if i else b'{"id":%d,"name":"' % point_id)
-    out.write(name)
-    out.write(b'","value":')
-
-
-def _number(value):
-    """JSON for an int, a float (7 digits, as float32 has) or None, as bytes; what JSON cannot say becomes null."""
-    if isinstance(value, int):
-        return b"%d" % value
-    if value is None or value - value != 0:  # infinite, after scaling
-        return b"null"
-    return b"%.7g" % value
+def _ending(age_s, quality):
+    if age_s is None:
+        return b'","age_s":null,"quality":"%s"}' % QUALITIES[quality].encode()
+    return b'","age_s":%d,"quality":"%s"}' % (age_s, QUALITIES[quality].encode())

@@ -93,7 +93,7 @@ function showProblems() {
   $("about").textContent = `meterport ${version} on ${board}, up ${span(uptime_s)}, ${time_unix_s ? clock(time_unix_s) : "time not set"}`;
   const texts = [...config.errors];
   if (texts.length) texts.push(`The device runs by the ${config.source} configuration.`);
-  for (const service of services) if (service.state === "failed" || service.state === "no_room") texts.push(`${service.name}: ${words(service.state)}`);
+  for (const service of services) if (["failed", "no_room", "no_memory"].includes(service.state)) texts.push(`${service.name}: ${words(service.state)}`);
   const fresh = el("div", { id: "problems" }, texts.length ? el("ul", { class: "bad" }, texts.map(text => el("li", null, text))) : null,
     reboot_due.length ? el("p", { class: "due" }, "A restart is due for: " + reboot_due.join(", ") + ". ",
       session.logged_in ? el("button", { type: "button", id: "restart" }, "Restart now") : null) : null);

@@ -20,26 +20,12 @@ let lastRequest = Promise.resolve();
 
 // The JSON that answers, in its turn. Throws Refused or Unanswered.
 function ask(method, path, body, limit_ms = 10000) {
-  const turn = lastRequest.then(() => patient(() => send(method, path, body, limit_ms)));
+  const turn = lastRequest.then(() => send(method, path, body, limit_ms));
   lastRequest = turn.catch(() => {});
   return turn;
 }
 
-// 503 means that nothing was done, for want of memory most of all: that may be over in a moment.
-const ATTEMPTS = 5, PAUSE_MS = 700;
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
-
-async function patient(request) {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await request();
-    } catch (error) {
-      if (error.status !== 503 || attempt === ATTEMPTS) throw error;
-    }
-    await sleep(attempt * PAUSE_MS);
-  }
-}
-
 const get = path => ask("GET", path);
 
 async function send(method, path, body, limit_ms) {

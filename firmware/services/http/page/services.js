@@ -8,7 +8,7 @@ const SERVICES = {
   ntp: ["Time (NTP)", ""],
   posting: ["Posting", ""],
 };
-const STATES = { running: ["running", "good"], reserved: ["not part of this firmware yet", "dim"], failed: ["failed", "bad"], no_room: ["no socket is left for it", "bad"], off: ["off", "dim"] };
+const STATES = { running: ["running", "good"], reserved: ["not part of this firmware yet", "dim"], failed: ["failed", "bad"], no_room: ["no socket is left for it", "bad"], no_memory: ["this board has no memory for it", "bad"], off: ["off", "dim"] };
 
 const stateOf = name => health?.services.find(service => service.name === name);
 
