@@ -34,4 +34,4 @@ class PageFile:
         if known is not None and self._headers[0][1] in known:
             return Response(b"", 304, None, self._headers)
         headers = self._headers + (("Content-Encoding", "gzip"),)
-        return Response(resources.open_binary(_PAGE), 200, "text/html; charset=utf-8", headers, self._heads)
+        return Response(resources.content(_PAGE), 200, "text/html; charset=utf-8", headers, self._heads)

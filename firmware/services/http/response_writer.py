@@ -28,7 +28,7 @@ class Blocks:
     def __init__(self):
         self.block = bytearray(BLOCK)
         self.view = memoryview(self.block)
-        self.file_block = bytearray(_FILE_BLOCK)
+        self.file_block = b""  # made for the first file: bytes that lie in flash need none
         self.out = Sink(BLOCK + _PIECE)  # what documents write to
         self.document_heads = {}
 
@@ -91,26 +91,26 @@ class ResponseWriter:
         if n:  # our own heads are shorter than 600 bytes
             blocks.block[:n] = head
             self._head = b""
-        if hasattr(body, "readinto"):
-            if not n:
-                self.block = blocks.file_block
-                return self._ended(body.readinto(blocks.file_block))
-            return n + body.readinto(blocks.view[n:])
         if isinstance(body, bytes):
-            taken = min(len(body) - self._sent, BLOCK - n)
-            blocks.block[n : n + taken] = memoryview(body)[self._sent : self._sent + taken]
-            self._sent += taken
-            if self._sent == len(body):
-                self._body = None
-            return n + taken
+            return self._fill_bytes(n)
+        if hasattr(body, "readinto"):
+            if n:
+                return n + body.readinto(blocks.view[n:])
+            if not blocks.file_block:
+                blocks.file_block = bytearray(_FILE_BLOCK)
+            self.block = blocks.file_block
+            return self._ended(body.readinto(self.block))
         return self._fill_chunk(n) if self._is_chunked else self._fill_plain(n)
 
     def give_back(self, count):
-        """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file); False
-        when the caller must keep them."""
-        if self.block is not self._blocks.file_block or self._body is None:
+        """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file, or
+        bytes); False when the caller must keep them."""
+        if self.block is self._blocks.block or self._body is None:
             return False
-        self._body.seek(-count, 1)
+        if isinstance(self._body, bytes):
+            self._sent -= count
+        else:
+            self._body.seek(-count, 1)
         return True
 
     def close(self):
@@ -120,6 +120,22 @@ class ResponseWriter:
         self._head = self._rest = b""
         if hasattr(body, "close"):
             body.close()
+
+    def _fill_bytes(self, n):
+        """With the head of n bytes as much as fits behind it; then all the rest, where it lies."""
+        body = self._body
+        sent = self._sent
+        size = len(body)
+        if n:
+            sent = min(size, BLOCK - n)
+            self._blocks.block[n : n + sent] = memoryview(body)[:sent]
+            self._sent = sent
+            if sent == size:
+                self._body = None
+            return n + sent
+        self.block = memoryview(body)[sent:]
+        self._sent = size
+        return self._ended(size - sent)
 
     def _ended(self, n):
         """n, the length of a block: with 0 the body has ended."""
