@@ -6,7 +6,6 @@ slashes. All are read only.
 """
 
 import errno
-import io
 import os
 
 try:
@@ -18,13 +17,10 @@ FROZEN = FILES is not None  # the firmware's modules and files lie in flash
 _HERE = __file__.rsplit("/", 1)[0] + "/" if "/" in __file__ else "firmware/"
 
 
-def open_binary(name):
-    """The file as a stream of bytes with readinto, read, seek and close. Raises OSError (ENOENT)."""
-    if FILES is None:
-        return open(_HERE + name, "rb")
-    if name not in FILES:
-        raise OSError(errno.ENOENT)
-    return io.BytesIO(FILES[name])  # refers to the constant: nothing is copied
+def content(name):
+    """What a response sends: the constant in an image, elsewhere the open file (readinto, seek, close). Raises OSError
+    (ENOENT)."""
+    return open(_HERE + name, "rb") if FILES is None else read(name)
 
 
 def read(name):

@@ -252,12 +252,12 @@ def test_firmware_resources_reads_the_files_of_an_image(monkeypatch):
     try:
         assert "pzem-004t-v3.json" in resources.names("meters/profiles")
         assert json.loads(resources.read("config/schema.json"))
-        with resources.open_binary("services/http/page.html.gz") as file:
-            assert file.read() == (build.ROOT / "firmware/services/http/page.html.gz").read_bytes()
+        page = (build.ROOT / "firmware/services/http/page.html.gz").read_bytes()
+        assert resources.content("services/http/page.html.gz") == page
         assert resources.exists("services/http/page.etag")
         assert not resources.exists("services/http/page")
         with pytest.raises(OSError, match="2"):
-            resources.open_binary("nothing.json")
+            resources.content("nothing.json")
     finally:
         monkeypatch.undo()
         importlib.reload(resources)

@@ -101,10 +101,11 @@ def test_two_writers_share_the_blocks_and_do_not_mix(blocks):
 
 
 @pytest.mark.parametrize("taken", [0, 1, 100, 1024, 3071])
-def test_of_a_file_what_was_not_sent_is_read_again(blocks, taken):
+@pytest.mark.parametrize("body", [io.BytesIO, bytes])
+def test_of_a_file_or_of_bytes_what_was_not_sent_comes_again(blocks, taken, body):
     data = text_of(10_000)
     writer = ResponseWriter(blocks)
-    writer.begin(Response(io.BytesIO(data)), True)
+    writer.begin(Response(body(data)), True)
     n = writer.fill()
     sent = bytes(writer.block[:n])
     assert not writer.give_back(1), "the head is in this one, and is not made again"
@@ -191,3 +192,16 @@ def test_status_type_and_headers_are_those_of_the_response(blocks):
     assert (response.status, response.headers["etag"]) == (304, '"1"')
     with pytest.raises(ValueError, match="header"):
         writer.begin(Response(b"", headers=(("X", "a\r\nb"),)), True)
+
+
+def test_bytes_are_sent_from_where_they_lie(blocks):
+    """In an image the page is a constant in flash."""
+    data = text_of(20_000)
+    writer = ResponseWriter(blocks)
+    writer.begin(Response(data), True)
+    head = writer.fill()
+    rest = writer.fill()
+    assert head == BLOCK
+    assert writer.block.obj is data
+    assert writer.block == memoryview(data)[-rest:]
+    assert blocks.file_block == b"", "no buffer was made for it"

@@ -43,6 +43,7 @@ class Bench:
         """`bare`: MicroPython, for servers whose modules are files; `product`: with our firmware frozen into it. Beside
         each lies its firmware.elf. Raises elf.ElfError, OSError."""
         self.bare, self.product, self.rounds, self.progress = bare, product, rounds, progress
+        self._symbols = {firmware: Symbols(firmware.with_name("firmware.elf")) for firmware in (bare, product)}
         self.rows: list[measure.Row] = []
         self.heaps: list[measure.Heap] = []
         self.parts: dict[str, list[cycles.Share]] = {}  # of a read of 10 registers, by server
@@ -57,7 +58,7 @@ class Bench:
             flash = pathlib.Path(folder) / "flash.bin"
             firmware = self.product if server.frozen else self.bare
             image.make(flash, firmware, server.files)
-            with Chip(flash, Symbols(firmware.with_name("firmware.elf")), server.meters) as chip:
+            with Chip(flash, self._symbols[firmware], server.meters) as chip:
                 chip.wait(lambda: server.ready in chip.printed, _BOOT_NS, f"{server.name}: its start")
                 yield chip
 

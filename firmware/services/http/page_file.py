@@ -34,5 +34,5 @@ class PageFile:
         known = request.headers.get("if-none-match")
         if known is not None and self._headers[0][1] in known:
             return Response(b"", 304, None, self._headers)
-        file = resources.open_binary(_PAGE)
-        return Response(file, 200, "text/html; charset=utf-8", self._packed_headers, self._heads)
+        page = resources.content(_PAGE)
+        return Response(page, 200, "text/html; charset=utf-8", self._packed_headers, self._heads)

@@ -28,7 +28,7 @@ class Blocks:
     def __init__(self):
         self.block = bytearray(BLOCK)
         self.view = memoryview(self.block)
-        self.file_block = bytearray(_FILE_BLOCK)
+        self.file_block = b""  # made for the first file: bytes that lie in flash need none
         self.out = Sink(BLOCK + _PIECE)  # what documents write to
         self.document_heads = {}
 
@@ -82,8 +82,10 @@ class ResponseWriter:
         body = self._body
         n = len(self._head)
         if self._is_file and not n:
+            if not blocks.file_block:
+                blocks.file_block = bytearray(_FILE_BLOCK)
             self.block = blocks.file_block
-            n = body.readinto(blocks.file_block)
+            n = body.readinto(self.block)
             if not n:
                 self.close()
             return n
@@ -94,20 +96,18 @@ class ResponseWriter:
         if self._is_file:
             return n + body.readinto(blocks.view[n:])
         if isinstance(body, bytes):
-            taken = min(len(body) - self._sent, BLOCK - n)
-            blocks.block[n : n + taken] = memoryview(body)[self._sent : self._sent + taken]
-            self._sent += taken
-            if self._sent == len(body):
-                self.close()
-            return n + taken
+            return self._fill_bytes(n)
         return self._fill_chunk(n) if self._is_chunked else self._fill_plain(n)
 
     def give_back(self, count):
-        """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file); False
-        when the caller must keep them."""
-        if self.block is not self._blocks.file_block or not self.is_active:
+        """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file, or
+        bytes); False when the caller must keep them."""
+        if self.block is self._blocks.block or not self.is_active:
             return False
-        self._body.seek(-count, 1)
+        if self._is_file:
+            self._body.seek(-count, 1)
+        else:
+            self._sent -= count
         return True
 
     def close(self):
@@ -118,6 +118,25 @@ class ResponseWriter:
         self._head = self._rest = b""
         if hasattr(body, "close"):
             body.close()
+
+    def _fill_bytes(self, n):
+        """With the head of n bytes as much as fits behind it; then all the rest, where it lies."""
+        body = self._body
+        sent = self._sent
+        size = len(body)
+        if n:
+            sent = min(size, BLOCK - n)
+            self._blocks.block[n : n + sent] = memoryview(body)[:sent]
+            self._sent = sent
+            if sent == size:
+                self.close()
+            return n + sent
+        if sent == size:
+            self.close()
+            return 0
+        self.block = memoryview(body)[sent:]
+        self._sent = size
+        return size - sent
 
     def _fill_plain(self, start):
         n = self._write_pieces(start, BLOCK)

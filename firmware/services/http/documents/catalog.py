@@ -14,7 +14,7 @@ class CatalogDocuments:
 
     def get_schema(self, request):
         """Raises OSError."""
-        return Response(resources.open_binary(schema.NAME))
+        return Response(resources.content(schema.NAME))
 
     def get_profiles(self, request):
         return Response(self._write_profiles())
