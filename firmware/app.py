@@ -3,6 +3,8 @@
 Every part gets what it uses; only this file knows them all.
 """
 
+import gc
+
 # First, since asyncio lies deep below it: an import within an import takes C stack, 4 KB of 40 on the unix port.
 from firmware.net import link, seam
 
@@ -126,6 +128,7 @@ class App:
 
     def start(self):
         """Starts services and tasks. A service that cannot start says so; the others do not suffer."""
+        gc.collect()  # the heap's room is looked at
         for name, make, heap in BUILT:
             entry = self.device.services[SERVICES.index(name)]
             if entry.state == "reserved":

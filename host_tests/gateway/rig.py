@@ -210,14 +210,20 @@ class Rig:
         options.setdefault("heap", os.environ.get("METERPORT_TEST_HEAP"))
         self.gateway = Gateway(self.folder, place=gateway.place_of(self.config), **options)
         self._stack = contextlib.ExitStack()
+        self._has_http = True
 
     def start(self):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.line)
             stack.callback(self.gateway.stop)
             self.gateway.start()
-            self.gateway.wait_ready(READY_S, self.http_port, self.modbus_port)
+            self.gateway.wait_ready(READY_S, self.http_port if self._has_http else 0, self.modbus_port)
             self._stack = stack.pop_all()
+        return self
+
+    def started(self, http):
+        """Itself, to be entered; without `http` it is ready although its web server does not answer."""
+        self._has_http = http
         return self
 
     def stop(self):

@@ -1,4 +1,4 @@
-"""What a request costs of the heap, on 32-bit MicroPython with 128 KiB: nothing, when it repeats one from memory."""
+"""What a request costs of the heap, on 32-bit MicroPython: nothing, when it repeats one from memory."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_a_repeated_read_from_memory_allocates_nothing(device, tmp_path, request
     write_config(tmp_path, sim.merge(sim.DEFAULT_CONFIG, config))
     with VirtualLine(default_meters(), 9600, link=str(tmp_path / "bus0")):
         firmware = subprocess.Popen(
-            [str(micropython.ensure()), "-X", "heapsize=128K", str(SCRIPT), str(REQUESTS)],
+            [str(micropython.ensure()), "-X", "heapsize=256K", str(SCRIPT), str(REQUESTS)],
             cwd=tmp_path,
             env={**os.environ, "MICROPYPATH": f"{device}:{device}/lib:.frozen"},
             stdout=subprocess.PIPE,

@@ -375,12 +375,12 @@ WRONG = {
     "unknown profile": (lambda good: good["meters"][1].update(profile="sdm999"), "meters[1].profile"),
     "used twice": (lambda good: good["meters"][1].update(unit=1), "meters[1].unit: 1 is used by another meter"),
     "not a section": (lambda good: good.update(http=80), "http: must be an object"),
-    "not JSON": (b'{"http": {"port": 80,', "data/config.json: not JSON"),
-    "empty": (b"", "data/config.json: not JSON"),
-    "not text": (b"\xff\xfe\x00\x01" * 10, "data/config.json: not JSON"),
+    "not JSON": (b'{"http": {"port": 80,', "configuration: not JSON"),
+    "empty": (b"", "configuration: not JSON"),
+    "not text": (b"\xff\xfe\x00\x01" * 10, "configuration: not JSON"),
     "not an object": (b"[1, 2, 3]", "an object"),
     "null": (b"null", "an object"),
-    "too long": (b" " * 20000 + b"{}", "data/config.json: 20002 bytes are more than"),
+    "too long": (b" " * 20000 + b"{}", "configuration: 20002 bytes are more than"),
 }
 
 
@@ -406,7 +406,8 @@ def good_before(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_with_a_wrong_configuration_the_device_runs_by_the_last_good_one_and_says_why(good_before, kind):
+def test_with_a_wrong_configuration_the_device_runs_by_what_is_right_or_was_and_says_why(good_before, kind):
+    """Of a file that is no JSON object nothing is right; else what is wrong is the last good one's."""
     rig = good_before
     message = write_wrong(rig.folder, rig.config, kind)
     written = (rig.folder / "data" / "config.json").read_bytes()
@@ -414,21 +415,24 @@ def test_with_a_wrong_configuration_the_device_runs_by_the_last_good_one_and_say
         wait_for(lambda: gateway.http_answers(rig.http_port), READY_S, "HTTP on the last good port")
         wait_for(lambda: gateway.modbus_answers(rig.modbus_port), READY_S, "Modbus on the last good port")
         status = rig.status()
-        assert status["config"]["source"] == "last good"
+        assert status["config"]["source"] == ("last good" if isinstance(WRONG[kind][0], bytes) else "partly")
         assert any(message in error for error in status["config"]["errors"]), status["config"]["errors"]
         assert [meter["unit"] for meter in status["meters"]] == [1, 2, 3]
         assert any(message[:100] in line for line in rig.events())
     assert (rig.folder / "data" / "config.json").read_bytes() == written  # never changed behind the user's back
 
 
-@pytest.mark.parametrize("kind", ["unknown key", "not JSON"])
-def test_without_a_last_good_one_the_device_starts_by_the_defaults_and_says_why(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [("unknown key", "running by the file where it is right"), ("not JSON", "running by the default configuration")],
+)
+def test_without_a_last_good_one_what_is_wrong_is_the_default_and_it_says_why(tmp_path, kind, source):
     # The default ports need not be free or allowed here: what it says on the console is looked at.
     good = json.loads(json.dumps({"modbus": {}, "meters": []}))
     (tmp_path / "data").mkdir()
     message = write_wrong(tmp_path, good, kind)
     with Gateway(tmp_path) as process:
-        process.wait_line("config: running by the default configuration")
+        process.wait_line(f"config: {source}")
         process.wait_line("app: meterport runs on unix")
         assert any(message in line for line in process.lines), process.tail()
         assert process.alive

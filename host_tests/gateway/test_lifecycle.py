@@ -15,6 +15,7 @@ from host_tests.gateway.rig import (
     GATEWAY_PATH_UNAVAILABLE,
     UART,
     ModbusError,
+    Rig,
     read_pdu,
     wait_for,
     words,
@@ -25,6 +26,8 @@ from tools.virtual_line import VirtualLine
 from tools.virtual_meters import default_meters
 
 REOPEN_S = 1  # the firmware looks for a lost line this often
+SMALL = "96K"  # of a board with our image
+FILES = "160K"  # with modules as files that is room for Modbus, and not for the web server as well
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -157,8 +160,17 @@ def test_a_line_that_is_not_there_at_the_start_is_opened_when_it_comes(make_rig)
             assert len(client.read(1, 4, 0, 36)) == 72
 
 
+def test_a_service_that_finds_no_room_is_named_and_the_others_run(tmp_path):
+    with Rig(tmp_path, heap=FILES, config={"history": {"bytes": 0}}).started(http=False) as rig:
+        line = rig.gateway.wait_line("http: not started: no memory for it")
+        assert "an image with the firmware frozen into it has room" in line
+        with rig.client() as client:
+            wait_for(lambda: client.exception(1, read_pdu(4, 0, 2)) == 0, what="an answer of the meter")
+            assert client.read(255, 3, 13, 1) == b"\0\1"  # the first kind of service: http
+
+
 def test_two_thousand_requests_of_ten_clients_fit_into_the_heap(make_rig):
-    rig = make_rig(heap="128K")
+    rig = make_rig(frozen=True, heap=SMALL)
     rig.wait_polled()
     reads = [(1, 4, 0, 36), (2, 3, 0x220, 42), (3, 4, 0, 10), (2, 3, 0x513, 2), (1, 4, 40, 12), (255, 3, 200, 112)]
     held = [
@@ -187,9 +199,8 @@ def test_two_thousand_requests_of_ten_clients_fit_into_the_heap(make_rig):
 
 
 def test_ten_pollers_and_a_browser_fit_into_the_heap(make_rig):
-    # The most that the socket budget lets in at once: every connection with a request of its own on its way. With the
-    # modules as files and in 128 KiB that leaves no room for the history beside it.
-    rig = make_rig(heap="128K", config={"history": {"bytes": 0}})
+    # The most that the socket budget lets in at once: every connection with a request of its own on its way.
+    rig = make_rig(frozen=True, heap=SMALL)
     rig.wait_polled()
 
     def poll(number):

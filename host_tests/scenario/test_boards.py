@@ -70,7 +70,7 @@ def test_a_pico_with_a_single_udp_socket_refuses_two_services_by_name(seed):
         texts = " ".join(line[2] for line in world.events())
         assert "finder" in texts
         assert "ntp" in texts
-        assert world.app.service_state("ntp") == "no_room"
-        assert world.app.service_state("bacnet") == "reserved"
+        states = {entry.name: entry.state for entry in world.app.device.services}
+        assert (states["ntp"], states["finder"], states["bacnet"]) == ("no_room", "no_room", "reserved")
 
     run(scenario, seed=seed, profile=poor)
