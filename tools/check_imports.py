@@ -167,12 +167,6 @@ def _names_file(call: ast.Call) -> bool:
     return any(keyword.arg == "file" for keyword in call.keywords)
 
 
-def _of_own_package(node: ast.AST) -> bool:
-    """Whether __import__() is called as firmware/services/http/api.py does, for parts of its own package, which the
-    files of that package are held to anyway."""
-    return isinstance(node, ast.Call) and ast.unparse(node) == "__import__(_PACKAGE + name, None, None, (name,))"
-
-
 def _imports(tree: ast.AST, modules: set[str]) -> Iterator[tuple[int, str | None, str]]:
     """(line, module, statement) for each import; the module is None where it cannot be told."""
     for node in ast.walk(tree):
@@ -188,7 +182,7 @@ def _imports(tree: ast.AST, modules: set[str]) -> Iterator[tuple[int, str | None
             targets = {name if name in modules else base for name in names}
             for target in sorted(targets):
                 yield node.lineno, target, f"from {base} import"
-        elif _is_call(node, "__import__") and not _of_own_package(node):
+        elif _is_call(node, "__import__"):
             yield node.lineno, None, "__import__(), which this check cannot follow; use an import statement"
 
 

@@ -61,21 +61,18 @@ class ConfigApi:
         checked, wrong = self._store.check(request.body)
         if wrong:
             raise Refused(422, "nothing was saved: the configuration is not right", wrong)
-        self._save = save = Save(self._store, self._buses, checked)
+        save = Save(self._store, self._buses, checked)
         if not self._buses.pause(save.write):
-            self._save = None
-            raise Refused(409, "a scan is running" if self._is_scanning() else "another save is under way")
+            raise Refused(409, "the buses cannot rest now")
+        self._save = save
         return save
 
     def _check_free(self):
-        if self._is_scanning():
+        scan = self._buses.scan
+        if scan is not None and scan.running:
             raise Refused(409, "a scan is running")
         if self._buses.paused:
             raise Refused(409, "another save is under way")
-
-    def _is_scanning(self):
-        scan = self._buses.scan
-        return scan is not None and scan.running
 
     def expire(self):
         """Once a second."""

@@ -60,7 +60,8 @@ class ReadingsDocument:
                 write(unit(i))
                 write(ending)
                 i += 1
-                yield
+                if not i & 1:  # two are a piece
+                    yield
             write(b"]}")
             yield
         write(b"]}")
