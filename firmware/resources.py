@@ -26,8 +26,9 @@ def content(name):
 def read(name):
     """The content of the file as bytes; in an image the constant itself. Raises OSError (ENOENT)."""
     if FILES is None:
+        size = os.stat(_HERE + name)[6]
         with open(_HERE + name, "rb") as f:
-            return f.read()
+            return f.read(size)  # without a size there would have to be room for twice as much
     if name not in FILES:
         raise OSError(errno.ENOENT)
     return FILES[name]

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from micropython import const
 
 _DEPTH_MAX = const(8)  # objects and lists within each other; bounds the recursion
+_TOP = const(7)  # what is left of it within the outermost
 _NUMBER_MAX = const(64)  # letters of a number: converting a long one takes time by its square
 _SHOWN_MAX = const(40)
 _QUOTE = const(0x22)
@@ -31,17 +32,20 @@ _UTF8 = (
 )  # fmt: skip
 
 
-def loads(buf):
-    """The object or list that `buf` holds. Raises ValueError with what is wrong and where."""
-    return _Reader(bytes(buf) if isinstance(buf, memoryview) else buf).document()
+def loads(buf, only=None):
+    """The object or list that `buf` holds. Raises ValueError with what is wrong and where. `only`: keys of the outermost
+    object; what stands under others is left out, without being made and with nothing but its form checked."""
+    return _Reader(bytes(buf) if isinstance(buf, memoryview) else buf, only).document()
 
 
 class _Reader:
     """`at` is the index of the byte to be looked at next. Methods that read something begin at its first byte and end
     behind its last."""
 
-    def __init__(self, buf):
+    def __init__(self, buf, only):
         self.buf = buf
+        self.only = only
+        self.makes = True  # otherwise what is read is only checked
         self.view = memoryview(buf)  # pieces of it are no copies
         self.end = len(buf)
         self.at = 3 if buf[:3] == b"\xef\xbb\xbf" else 0
@@ -50,6 +54,7 @@ class _Reader:
         if self.skip() not in b"{[":
             raise self.error("must be an object, and nothing else")
         value = self.value(_DEPTH_MAX)
+        self.makes = True
         buf = self.buf
         while self.at < self.end:
             if buf[self.at] not in b" \t\r\n":
@@ -115,14 +120,21 @@ class _Reader:
             if byte != _QUOTE:
                 raise self.expected('a key in "quotes"')
             at = self.at
+            if depth == _TOP:
+                self.makes = True
             key = self.text()
-            if key in found:
+            if self.makes and key in found:
                 raise self.error("%s stands there twice" % key[:_SHOWN_MAX], at)
             if self.skip() != 0x3A:
                 raise self.expected(":")
             self.at += 1
             self.skip()
-            found[key] = self.value(depth)
+            if depth == _TOP and self.only is not None:
+                self.makes = key in self.only
+            if self.makes:
+                found[key] = self.value(depth)
+            else:
+                self.value(depth)
             byte = self.skip()
             if byte == 0x7D:
                 self.at += 1
@@ -138,7 +150,10 @@ class _Reader:
             self.at += 1
             return found
         while True:
-            found.append(self.value(depth))
+            if self.makes:
+                found.append(self.value(depth))
+            else:
+                self.value(depth)
             byte = self.skip()
             if byte == 0x5D:
                 self.at += 1
@@ -202,7 +217,7 @@ class _Reader:
         else:
             piece = self.unescaped(self.at + 1, end)
         self.at = end + 1
-        return str(piece, "utf-8")
+        return str(piece, "utf-8") if self.makes else ""
 
     def unescaped(self, begin, end):
         """What the text between those indices, with escapes, stands for: a bytearray."""

@@ -13,6 +13,7 @@ from firmware import resources
 ADDED = "data/meters/"
 _BUILT_IN = "meters/profiles"  # of firmware.resources
 _ENDING = ".json"
+_TITLE = ("name", "confidence")
 
 
 def is_name(name):
@@ -31,22 +32,24 @@ def names():
     return added + [name for name in own if name not in added]
 
 
-def read(name):
-    """The JSON document of that profile, parsed and not checked. Raises OSError when there is none or it cannot be
-    read, ValueError when it is not JSON."""
+def read(name, only=None):
+    """The JSON document of that profile, parsed and not checked; with `only`, these of its keys. Raises OSError when
+    there is none or it cannot be read, ValueError when it is not JSON."""
     try:
-        with open(ADDED + name + _ENDING, "rb") as f:
-            text = f.read()
+        path = ADDED + name + _ENDING
+        size = os.stat(path)[6]
+        with open(path, "rb") as f:
+            text = f.read(size)
     except OSError:
         text = resources.read("%s/%s%s" % (_BUILT_IN, name, _ENDING))
-    return strict_json.loads(text)
+    return strict_json.loads(text, only)
 
 
 def title(name):
     """(title, confidence 0 to 2) of that profile; (name, 0) where its file does not say, or is damaged: the check of
     a configuration that uses it tells what is wrong."""
     try:
-        document = read(name)
+        document = read(name, _TITLE)
     except (OSError, ValueError):
         document = None
     if not isinstance(document, dict):

@@ -11,13 +11,15 @@ import struct
 from firmware.meters import catalog
 from firmware.meters.profile import CODES, REGISTERS, TYPES, swapped
 
+_SIGNATURE = ("signature", "word_order")  # what is read of a profile
+
 
 def candidates():
     """Yields (profile's name as the configuration has it, its tests). Profiles without a signature, or with a wrong
     one, are no candidates. Reads one file after the other: all of them at once would take tens of kilobytes."""
     for name in catalog.names():
         try:
-            tests = _tests(catalog.read(name))
+            tests = _tests(catalog.read(name, _SIGNATURE))
         except (OSError, ValueError, TypeError, IndexError, AttributeError):
             continue
         if tests:
