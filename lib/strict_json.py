@@ -33,8 +33,8 @@ _UTF8 = (
 
 
 def loads(buf, only=None):
-    """The object or list that `buf` holds. Raises ValueError with what is wrong and where. `only`: keys of the outermost
-    object; what stands under others is left out, without being made and with nothing but its form checked."""
+    """The object or list that `buf` holds. Raises ValueError with what is wrong and where. `only`: keys of the
+    outermost object; what stands under others is left out, without being made and with nothing but its form checked."""
     return _Reader(bytes(buf) if isinstance(buf, memoryview) else buf, only).document()
 
 

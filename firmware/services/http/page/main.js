@@ -92,7 +92,7 @@ function showProblems() {
   document.title = $("name").textContent = name;
   $("about").textContent = `meterport ${version} on ${board}, up ${span(uptime_s)}, ${time_unix_s ? clock(time_unix_s) : "time not set"}`;
   const texts = [...config.errors];
-  if (texts.length) texts.push(`The device runs by the ${config.source} configuration.`);
+  if (texts.length) texts.push(config.source === "partly" ? "The device runs by the rest of the file." : `The device runs by the ${config.source} configuration.`);
   for (const service of services) if (["failed", "no_room", "no_memory"].includes(service.state)) texts.push(`${service.name}: ${words(service.state)}`);
   const fresh = el("div", { id: "problems" }, texts.length ? el("ul", { class: "bad" }, texts.map(text => el("li", null, text))) : null,
     reboot_due.length ? el("p", { class: "due" }, "A restart is due for: " + reboot_due.join(", ") + ". ",
