@@ -17,8 +17,7 @@ from collections import OrderedDict
 
 from micropython import const
 
-_DEPTH_MAX = const(8)  # objects and lists within each other; bounds the recursion
-_TOP = const(7)  # what is left of it within the outermost
+_DEPTH_MAX = const(8)  # objects and lists within each other
 _NUMBER_MAX = const(64)  # letters of a number: converting a long one takes time by its square
 _SHOWN_MAX = const(40)
 _QUOTE = const(0x22)
@@ -51,16 +50,79 @@ class _Reader:
         self.at = 3 if buf[:3] == b"\xef\xbb\xbf" else 0
 
     def document(self):
+        """Without recursion, since the stack of a chip is short: `open` are the objects and lists that have begun and
+        not ended, each of which lies already in the one before it."""
         if self.skip() not in b"{[":
             raise self.error("must be an object, and nothing else")
-        value = self.value(_DEPTH_MAX)
-        self.makes = True
+        open = []
+        key = None  # where the next value goes, of an object
+        while True:
+            byte = self.buf[self.at]
+            if byte in b"{[":
+                if len(open) == _DEPTH_MAX:
+                    raise self.error("nested too deep")
+                value = OrderedDict() if byte == 0x7B else []
+                self.at += 1
+            else:
+                value = self.scalar(byte)
+            if open and self.makes:
+                if isinstance(open[-1], list):
+                    open[-1].append(value)
+                else:
+                    open[-1][key] = value
+            if byte in b"{[":
+                open.append(value)
+                if self.skip() != byte + 2:  # } is two behind {, ] behind [
+                    if byte == 0x7B:
+                        key = self.key(open)
+                    continue
+                self.at += 1
+                value = open.pop()
+            while open and self.ends(open[-1]):
+                value = open.pop()
+            if not open:
+                break
+            if not isinstance(open[-1], list):
+                key = self.key(open)
+        self.must_end()
+        return value
+
+    def ends(self, container):
+        """Behind a value of `container`: whether that ends there; otherwise the next value is behind a comma."""
+        byte = self.skip()
+        closer, other = (0x5D, 0x7D) if isinstance(container, list) else (0x7D, 0x5D)
+        if byte != closer and byte != 0x2C:
+            raise self.expected("%s%c" % ("" if byte == other else ", or ", closer))
+        self.at += 1
+        if byte == closer:
+            return True
+        self.skip()
+        return False
+
+    def key(self, open):
+        """Reads a key of the object open[-1], and what is before its value."""
+        if self.buf[self.at] != _QUOTE:
+            raise self.expected('a key in "quotes"')
+        at = self.at
+        if len(open) == 1:
+            self.makes = True
+        key = self.text()
+        if self.makes and key in open[-1]:
+            raise self.error("%s stands there twice" % key[:_SHOWN_MAX], at)
+        if self.skip() != 0x3A:
+            raise self.expected(":")
+        self.at += 1
+        self.skip()
+        if len(open) == 1 and self.only is not None:
+            self.makes = key in self.only
+        return key
+
+    def must_end(self):
         buf = self.buf
         while self.at < self.end:
             if buf[self.at] not in b" \t\r\n":
                 raise self.error("must be an object, and nothing else")
             self.at += 1
-        return value
 
     def error(self, text, at=None):
         return ValueError("byte %d: %s" % ((self.at if at is None else at) + 1, text))
@@ -84,16 +146,10 @@ class _Reader:
             at += 1
         raise self.cut_off()
 
-    def value(self, depth):
-        """`depth`: how many objects and lists may still be within each other."""
-        byte = self.buf[self.at]
+    def scalar(self, byte):
+        """A value that is neither object nor list; `byte` is its first."""
         if byte == _QUOTE:
             return self.text()
-        if byte in b"{[":
-            if not depth:
-                raise self.error("nested too deep")
-            self.at += 1
-            return self.object(depth - 1) if byte == 0x7B else self.list(depth - 1)
         if byte in b"-0123456789":
             return self.number()
         for word in _WORDS:
@@ -109,59 +165,6 @@ class _Reader:
                 raise self.error("must be %s" % word.decode())
         self.at += len(word)
         return _WORDS[word]
-
-    def object(self, depth):
-        found = OrderedDict()
-        byte = self.skip()
-        if byte == 0x7D:
-            self.at += 1
-            return found
-        while True:
-            if byte != _QUOTE:
-                raise self.expected('a key in "quotes"')
-            at = self.at
-            if depth == _TOP:
-                self.makes = True
-            key = self.text()
-            if self.makes and key in found:
-                raise self.error("%s stands there twice" % key[:_SHOWN_MAX], at)
-            if self.skip() != 0x3A:
-                raise self.expected(":")
-            self.at += 1
-            self.skip()
-            if depth == _TOP and self.only is not None:
-                self.makes = key in self.only
-            if self.makes:
-                found[key] = self.value(depth)
-            else:
-                self.value(depth)
-            byte = self.skip()
-            if byte == 0x7D:
-                self.at += 1
-                return found
-            if byte != 0x2C:
-                raise self.expected("}" if byte == 0x5D else ", or }")
-            self.at += 1
-            byte = self.skip()
-
-    def list(self, depth):
-        found = []
-        if self.skip() == 0x5D:
-            self.at += 1
-            return found
-        while True:
-            if self.makes:
-                found.append(self.value(depth))
-            else:
-                self.value(depth)
-            byte = self.skip()
-            if byte == 0x5D:
-                self.at += 1
-                return found
-            if byte != 0x2C:
-                raise self.expected("]" if byte == 0x7D else ", or ]")
-            self.at += 1
-            self.skip()
 
     def number(self):
         """RFC 8259, 6."""

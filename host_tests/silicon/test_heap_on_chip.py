@@ -68,8 +68,9 @@ def test_what_a_get_of_each_document_costs_with_32_meters():
     over = {"meters": [meter | ONCE for meter in configured(MOST_REGISTERS, 32)]}
     meters = [VirtualMeter(unit, MOST_REGISTERS, clock=lambda: 0.0) for unit in range(1, 33)]
     files = emulated.device_files(emulate.configuration(over), frozen=True)
-    bench = stages.Bench(build.ensure_firmware(FROZEN), 1, print)
-    server = servers.Server(servers.GATEWAY, files, meters, "link: up")
+    product = build.ensure_firmware(FROZEN)
+    bench = stages.Bench(product, product, 1, print)
+    server = servers.Server(servers.GATEWAY, files, meters, "link: up", frozen=True)
     blocks = len(meters[0].profile.blocks(meters[0].profile.gap))
     with bench.booted(server) as chip:
         started = chip.sweeps[-1].after
