@@ -5,8 +5,11 @@ Ctrl-C ends the firmware with every socket closed and the watchdog released; the
 (import main; main.run() where it was not main.py that started it).
 """
 
+import gc
 import os
 import sys
+
+_EARLY = 4096  # bytes
 
 
 def _exists(path):
@@ -38,9 +41,16 @@ def _add_path():
 def run():
     """Runs the gateway until Ctrl-C. A crash restarts the device, after a pause in which the REPL can be had."""
     _add_path()
-    from firmware import app, board
+    # While the gateway is loaded and built the heap is collected every few kilobytes: what stays then lies together,
+    # and not all over the heap amid garbage. firmware.app has another bound for later.
+    if hasattr(gc, "threshold"):
+        gc.threshold(_EARLY)
+    # The board first: what it takes of the heap (network, buffers) are large pieces.
+    from firmware import board
 
     port = board.detect()
+    from firmware import app
+
     try:
         app.run(port)
     except Exception as error:

@@ -27,7 +27,6 @@ from firmware.supervisor import Supervisor
 _CONFIG_LOOK_S = 5
 _IDLE_MS = 60000
 _PARTS = 8  # of the heap, which is collected after each
-_PARTS_AT_START = 32
 
 
 # The services. Each is imported when it is made and not at the head of this file: where modules are files in the heap
@@ -181,7 +180,7 @@ class App:
     async def main(self):
         """Runs until it is cancelled."""
         self.start()
-        _collect_early(False)
+        _collect_in_parts()
         self.events.add("app", "meterport runs on %s, %d sockets" % (self.board.name, self.budget.limit))
         while True:
             await seam.sleep_ms(_IDLE_MS)
@@ -198,18 +197,17 @@ class App:
         self.board.release()
 
 
-def _collect_early(starting):
-    """Has the heap collected before it is full: each time when a part of it has been handed out, a small one while the
-    gateway is built. MicroPython goes through all of a heap before it collects, and what is allocated meanwhile and
-    stays (a connection) would lie all over it amid garbage, and leave no large piece between."""
+def _collect_in_parts():
+    """Has the heap collected each time when a part of it has been handed out. MicroPython goes through all of a heap
+    before it collects, and what is allocated meanwhile and stays (a connection) would lie all over it amid garbage, and
+    leave no large piece between."""
     if hasattr(gc, "threshold"):
         gc.collect()
-        gc.threshold((gc.mem_free() + gc.mem_alloc()) // (_PARTS_AT_START if starting else _PARTS))
+        gc.threshold((gc.mem_free() + gc.mem_alloc()) // _PARTS)
 
 
 def run(board):
     """Runs the gateway on `board` until it is interrupted. KeyboardInterrupt and SystemExit are the caller's."""
-    _collect_early(True)
     seam.install()
     app = App(board)
     try:

@@ -44,7 +44,7 @@ class Layer(NamedTuple):
 
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
-    Layer("main", ("main.py",), ("firmware.app", "firmware.board", "os", "sys")),
+    Layer("main", ("main.py",), ("firmware.app", "firmware.board", "gc", "os", "sys")),
     Layer("lib codecs", ("lib/*",), ("collections", "hashlib", "struct", "{lower}", "{own}")),
     Layer(
         "core",

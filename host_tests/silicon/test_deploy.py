@@ -6,11 +6,10 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
 
 import pytest
 
-from host_tests.gateway.rig import HOST, METERS, wait_for
+from host_tests.gateway.rig import HOST, METERS, Client, wait_for
 from host_tests.silicon.serial_port import SerialPort, Terminal
 from tools import gateway
 from tools.emulator import __main__ as emulate
@@ -38,9 +37,9 @@ class Board(emulated.Emulator):
         return call(sys.executable, "-m", "mpremote", "connect", self.port, *words)
 
     def wait_started(self, ups):
-        """Waits until the link has come up `ups` times and both services answer."""
+        """Waits until the link has come up `ups` times and Modbus TCP answers. With the modules as files the heap of an
+        RP2040 has no room for the web server, which is said."""
         self.network.wait_up(READY_S, ups)
-        wait_for(lambda: gateway.http_answers(self.ports["http"]), READY_S, "the page")
         wait_for(lambda: gateway.modbus_answers(self.ports["modbus"]), READY_S, "Modbus TCP")
 
 
@@ -85,7 +84,8 @@ def test_a_configuration_uploaded_as_the_readme_says_is_used_after_a_quick_secon
     assert re.search(r"^0 of \d+ files to copy", board.device("deploy"), re.MULTILINE)
     assert time.monotonic() - begin < AGAIN_S
     board.wait_started(ups=2)
-    with urllib.request.urlopen(f"http://{HOST}:{board.ports['http']}/api/status", timeout=READY_S) as answer:
-        status = json.load(answer)
-    assert status["name"] == "deployed"
-    assert [meter["name"] for meter in status["meters"]] == [meter["name"] for meter in METERS]
+    with Client(board.ports["modbus"], READY_S) as client:
+        assert client.request(255, bytes((43, 14, 4, 6))).endswith(b"deployed")  # user application name
+        assert client.read(255, 3, 10, 1) == len(METERS).to_bytes(2, "big")
+        assert client.read(255, 3, 13, 1) == b"\0\1", "http has found no room"
+    assert any("http: not started: no memory for it" in line for line in list(board.lines))
