@@ -54,7 +54,7 @@ class _Reader:
         not ended, each of which lies already in the one before it."""
         if self.skip() not in b"{[":
             raise self.error("must be an object, and nothing else")
-        open = []
+        open: list = []
         key = None  # where the next value goes, of an object
         while True:
             byte = self.buf[self.at]
