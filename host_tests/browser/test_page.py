@@ -1,4 +1,4 @@
-"""The page as people use it: real Chromium on the real firmware (MicroPython, 32 bits, 128 KiB of heap)."""
+"""The page as people use it: real Chromium on the real firmware (MicroPython, 32 bits)."""
 
 import json
 import re

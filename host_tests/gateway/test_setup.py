@@ -1,4 +1,4 @@
-"""From a new device to a configured one, over HTTP, on real MicroPython with a heap of 128 KiB."""
+"""From a new device to a configured one, over HTTP, on real MicroPython."""
 
 import json
 import time
