@@ -37,7 +37,7 @@ REBOOT_CODE = 42  # docs/contracts.md
 RUNTIMES = ("micropython", "cpython")
 FORGOTTEN = "the firmware has removed its configuration"
 HEAP = "256K"  # of a firmware that runs as files,
-FROZEN_HEAP = "64K"  # and of one that is frozen into the interpreter
+FROZEN_HEAP = "112K"  # what an ESP32 without PSRAM has
 _PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port")}
 
 _LOG_LINES = 2000  # kept; older ones are gone
@@ -79,7 +79,7 @@ class Gateway:
         """Nothing is started yet. Raises ValueError.
 
         runtime     "micropython" (a built tree) or "cpython" (the checkout with host_tests/shim)
-        heap        MicroPython's heap, as -X heapsize takes it; None: "256K", "64K" when frozen
+        heap        MicroPython's heap, as -X heapsize takes it; None: "256K", "112K" when frozen
         source      run .py files on MicroPython instead of .mpy
         device_dir  a tree built before (boot.py, main.py, firmware/, lib/); else build/device is built
         argv, env   run this command instead of the firmware, with these variables added (tests of this class)
