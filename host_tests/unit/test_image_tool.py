@@ -398,6 +398,6 @@ def test_without_picotool_the_checkouts_own_tool_makes_the_uf2(checkout, run, co
 def test_make_image_passes_its_variables_on():
     makefile = image.ROOT / "Makefile"
     given = ["BOARD=B", "VARIANT=V", "MICROPYTHON=M", "IMAGE_IN=docker", "ARGS=--dry-run"]
-    words = ["make", "-n", "-f", makefile, "image", *given]
+    words = ["make", "-n", "--no-print-directory", "-f", makefile, "image", *given]
     said = subprocess.run(words, cwd=image.ROOT, capture_output=True, text=True, check=True).stdout.replace("\\\n", "")
     assert " ".join(said.split()).endswith('--board "B" --variant "V" --micropython "M" --in "docker" --dry-run')
