@@ -58,8 +58,8 @@ def _ntp(app):
     return NtpClient(app.config["ntp"], app.budget, app.events, app.clock, app.link)
 
 
-# In the order of starting: (name, how it is made, bytes of heap that its modules take as files: `make numbers`).
-BUILT = (("modbus", _modbus, 20480), ("http", _http, 40960), ("ntp", _ntp, 10240))
+# In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
+BUILT = (("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240))
 _RESERVE = 8192  # bytes that stay free for connections and requests on a board whose modules are files
 
 
