@@ -72,7 +72,7 @@ class App:
         self.events = events = Events(self.clock.uptime_s)
         self.config_store = ConfigStore(events)
         self.config = config = self.config_store.config
-        self.link = board.open_link(config["network"])
+        self.link = self._open_link(config["network"])
         self.supervisor = Supervisor(board, events)
         enabled = [name for name in SERVICES if config[name]["enabled"]]
         quotas = {"http": config["http"]["max_connections"]}
@@ -83,11 +83,18 @@ class App:
         self.buses = self._make_buses()
         self.history = self._make_history()
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
-        self.device = Device(board, self.config_store, self.supervisor, self.budget, events, entries)
+        self.device = Device(board, self.supervisor, self.budget, events, entries)
         self._seconds = 0
         cause = board.reset_cause()
         if cause:
             events.add("app", "started after " + cause)
+
+    def _open_link(self, section):
+        try:
+            return self.board.open_link(section)
+        except Exception as error:  # this board has no such interface, or it does not answer
+            self.events.add("link", "cannot open %s: %r" % (section["link"], error))
+        return link.NoInterface()
 
     def _make_meters(self):
         """One Profile serves all meters of a kind. What has become of them has all that is needed: their part of the

@@ -1,4 +1,4 @@
-"""The device as services show it: who it is, what runs on it, and how it is restarted."""
+"""The device as services show it: what runs on it, and how it is restarted."""
 
 from firmware.net import seam
 
@@ -25,23 +25,12 @@ class ServiceEntry:
 class Device:
     """`services`: list of ServiceEntry, in the order of firmware.net.budget.SERVICES."""
 
-    def __init__(self, board, config_store, supervisor, budget, events, services):
+    def __init__(self, board, supervisor, budget, events, services):
         self.board = board
-        self.config_store = config_store
         self.services = services
         self._supervisor = supervisor
         self._budget = budget
         self._events = events
-
-    @property
-    def name(self):
-        """As configured."""
-        return self.config_store.name
-
-    @property
-    def hostname(self):
-        """As configured."""
-        return self.config_store.hostname
 
     @property
     def restarts(self):

@@ -34,12 +34,13 @@ class Supervisor:
         self._tasks.append(asyncio.create_task(coroutine))
 
     def every_second(self, tick):
-        """Calls tick() once a second. What it raises ends the turn, is logged, and the next turn comes."""
+        """Calls tick() once a second. What it raises is logged; the others and the watchdog do not notice."""
         self._tickers.append(tick)
 
     async def _keep_running(self, name, run):
         wait_s = _RESTART_FIRST_S
         while True:
+            begun_ms = seam.ticks_ms()
             try:
                 await run()
                 self._events.add(name, "task ended")
@@ -49,8 +50,18 @@ class Supervisor:
                 self._events.add(name, "task died: %r" % error)
                 seam.print_exception(error)
             self.restarts += 1
+            if seam.ticks_diff(seam.ticks_ms(), begun_ms) > 1000 * _RESTART_LAST_S:
+                wait_s = _RESTART_FIRST_S  # it has run well for a while
             await seam.sleep_ms(1000 * wait_s)
             wait_s = min(2 * wait_s, _RESTART_LAST_S)
+
+    def _tick(self, tick):
+        try:
+            tick()
+        except Exception as error:
+            self.restarts += 1
+            self._events.add("tick", "failed: %r" % error)
+            seam.print_exception(error)
 
     def start_ticking(self, watchdog_s):
         """Starts the watchdog (0: none) and the task that feeds it and calls what every_second() was given."""
@@ -60,7 +71,7 @@ class Supervisor:
             while True:
                 self._board.feed()
                 for tick in self._tickers:
-                    tick()
+                    self._tick(tick)
                 await seam.sleep_ms(_TICK_MS)
 
         self.keep_running("tick", run)

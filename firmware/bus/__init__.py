@@ -57,10 +57,14 @@ class Buses:
         self.paused = True
         self._on_paused = on_paused
         self._awaited = len(self._buses)
-        for bus in self._buses:
-            bus.pause(self._on_rest)
-        if not self._buses:
-            on_paused()
+        try:
+            for bus in self._buses:
+                bus.pause(self._on_rest)
+            if not self._buses:
+                on_paused()
+        except MemoryError:
+            self.resume()
+            raise
         return True
 
     def _on_rest(self):

@@ -191,6 +191,9 @@ class Bus:
                 continue
             if self.wire is None and not self._open():
                 self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
+                if self.guest is not None:
+                    self.guest.abort(self.line_error)
+                    self.guest = None
                 await seam.sleep_ms(_REOPEN_MS)
                 continue
             poll = self.poller.first_due()
@@ -242,10 +245,10 @@ class Bus:
         self.close()
         self._events.add("bus", "bus %d: polling pauses for %s" % (self.number, guest.name))
         try:
-            await guest.run(self._open_line)
-        except (OSError, MemoryError) as error:
-            self._events.add("bus", "bus %d: %s: %r" % (self.number, guest.name, error))
-        try:
+            try:
+                await guest.run(self._open_line)
+            except Exception as error:
+                self._events.add("bus", "bus %d: %s: %r" % (self.number, guest.name, error))
             await seam.sleep_ms(_TIMEOUT_MS)  # what the guest asked may still be answered
         finally:
             self.guest = None
@@ -264,10 +267,13 @@ class Bus:
         return None
 
     def _open(self):
+        line = None
         try:
             line = self._open_line(self.config)
             self.wire = Transaction(line, self.config, self.counters, self._late, self._events)
-        except OSError as error:
+        except (OSError, ValueError, MemoryError) as error:  # ValueError: pins that this chip does not have
+            if line is not None:
+                line.close()
             if self.line_error is None:
                 self._events.add("bus", "bus %d: cannot open %s: %r" % (self.number, self.config["uart"], error))
             self.line_error = error
@@ -317,6 +323,7 @@ class Bus:
                 self.counters.retries += 1
         except Exception:  # a fault of ours: its owner must not wait for ever; the supervisor tells the rest
             if self._current is request:
+                self._current = None
                 request.tell(pdu.SERVER_DEVICE_FAILURE)
             raise
         if meter is not None:

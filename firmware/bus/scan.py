@@ -57,6 +57,11 @@ class Scan:
         """Ends after the question that is under way."""
         self.stopped = True
 
+    def abort(self, error):
+        """It does not even begin: the line cannot be opened."""
+        self.error = str(error)
+        self.running = False
+
     async def run(self, open_line):
         """Asks until the end or stop(). Raises OSError when the line cannot be opened."""
         try:

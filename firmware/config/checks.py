@@ -34,6 +34,9 @@ def _network(network):
     name = network["hostname"]
     if name.startswith("-") or not has_only(name, b"-"):
         yield "network.hostname: %s: letters, digits and - only" % short(name)
+    country = network["country"]
+    if len(country) == 1 or not has_only(country, b""):
+        yield 'network.country: %s is not a code such as "DE", or nothing' % short(country)
     if network["dhcp"]:
         return
     for key in ("address", "netmask"):

@@ -75,12 +75,14 @@ class ConfigStore:
                 errors.append("configuration: %d bytes, with its secrets, are more than %d" % (size, load.FILE_MAX))
         return (None, errors) if errors else (document, errors)
 
-    def write(self, checked):
-        """Saves what check() gave. After a power cut the file is the old or the new one. Raises OSError; the old one
-        is in place then."""
+    def write(self, checked, due=None):
+        """Saves what check() gave. `due`: what due_after() has given for it. After a power cut the file is the old or
+        the new one. Raises OSError and MemoryError; the old one is in place then."""
+        if due is None:
+            due = self.due_after(checked)
         store.replace(load.PATH, _pieces(checked))
+        self._set_due(due)
         self._mark = _mark()
-        self._set_due(checked)
 
     def reboot_due(self):
         """What waits for a reboot: names of services whose switch in the file is no longer what they were booted with,
@@ -93,9 +95,10 @@ class ConfigStore:
         if mark == self._mark:
             return
         self._mark = mark
-        document = None
+        due = ["configuration"]
         try:
             document = self._parsed()
+            due = self.due_after(document)
             errors = load.validate(document, self._profile_error)[1]
         except (OSError, ValueError) as error:
             errors = (str(error),)
@@ -104,7 +107,7 @@ class ConfigStore:
         if errors:
             more = " (and %d more)" % (len(errors) - 1) if len(errors) > 1 else ""
             self._events.add("config", "the new file will not do: %s%s" % (errors[0], more))
-        self._set_due(document)
+        self._set_due(due)
 
     def factory_reset(self):
         """Removes the configuration, its last good copy and the password. Profiles that were added stay."""
@@ -121,13 +124,18 @@ class ConfigStore:
             return None
         return load.profile_error(name)
 
-    def _set_due(self, document):
-        is_changed = not isinstance(document, dict) or difference.digest(document) != self._digest
-        self._due = []
-        if is_changed:
-            switched = difference.switched(document, self.config) if isinstance(document, dict) else []
-            self._due = switched or ["configuration"]
-            self._events.add("config", "a reboot is due for: " + ", ".join(self._due))
+    def due_after(self, document):
+        """What reboot_due() says once the file says `document`, of any type."""
+        if not isinstance(document, dict):
+            return ["configuration"]
+        if difference.digest(document) == self._digest:
+            return []
+        return difference.switched(document, self.config) or ["configuration"]
+
+    def _set_due(self, due):
+        self._due = due
+        if due:
+            self._events.add("config", "a reboot is due for: " + ", ".join(due))
 
     def _parsed(self):
         """The user's file; {} without one. Raises OSError, ValueError."""

@@ -19,7 +19,6 @@ The last good copy is what the file and the profiles of the user that it names w
 """
 
 import errno
-import gc
 import os
 
 import strict_json
@@ -67,7 +66,6 @@ def load():
     except MemoryError:
         errors = ["configuration: no memory to read it"]
     profiles.clear()
-    gc.collect()
     return _without_file(errors, profiles)
 
 
@@ -78,14 +76,12 @@ def _from_file(profiles):
         raise ValueError(_NO_OBJECT)
     digest = difference.digest(document)
     last_good = LastGood(profiles)
-    gc.collect()
     checked = _Checked(document, last_good.profile_error)
     del document
     if checked.errors and last_good.is_there():
         # Once more, with what takes large pieces of the heap first: amid what was made of the file there may be none.
         checked = None
         profiles.clear()
-        gc.collect()
         text = store.read(PATH)
         last_good.config()
         document = parse(text)
@@ -147,11 +143,12 @@ def profile_error(name):
 
 def _load_profile(name, profiles):
     """The same; what is loaded is added to `profiles`."""
-    gc.collect()  # the one before was several times larger while it was parsed; what is kept of it should lie together
     try:
         profiles[name] = profile_loader.load(name)
     except profile_loader.ProfileError as error:
         return str(error)
+    except MemoryError:
+        return "profile %s: no memory for it" % name  # it must cost nothing but its meters
     return None
 
 
@@ -185,7 +182,6 @@ class _Checked:
         self.errors = []
         # First of all, for a profile that is parsed takes more than everything else.
         self.profile_errors = {name: profile_error(name) for name in _profile_names(document)}
-        gc.collect()
         self.spec = schema.load()
         self.config = strict_json.OrderedDict()
         self.meters = None
@@ -358,12 +354,7 @@ class LastGood:
 
     def profile_error(self, name):
         """As the one above, of the profile that is in use."""
-        gc.collect()
-        try:
-            self._profiles[name] = profile_loader.load(name)
-        except profile_loader.ProfileError as error:
-            return str(error)
-        return None
+        return _load_profile(name, self._profiles)
 
     def has_profile(self, name):
         """Whether the last good copy of a profile can be used in its place, or it was itself right."""
@@ -373,7 +364,7 @@ class LastGood:
                 if text is None:
                     return False
                 self._profiles[name] = profile_loader.parse(name, strict_json.loads(text))
-            except (OSError, ValueError):
+            except (OSError, ValueError, MemoryError):
                 return False
         return True
 
@@ -407,7 +398,7 @@ def _remember(config, errors):
                 kept.add(name)
         store.save_file(LAST_GOOD, PATH)
         forget_profiles(kept)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         # The device runs all the same; it only could not fall back to this one later.
         errors.append("%s: not kept as last good: %s" % (PATH, error))
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 ERRORS_MAX = 12
 _SHOWN_MAX = 40
+_SECRET = ("password",)  # keys whose values no error may show: errors are seen without a login
 
 
 def tell(errors, text):
@@ -60,7 +61,8 @@ def section(raw, spec, path, errors):
             config[key] = raw[key]
             wanted = wrong(raw[key], key_spec)
             if wanted:
-                tell(errors, "%s.%s: %s is not %s" % (path, key, short(raw[key]), wanted))
+                shown = "this" if key in _SECRET else short(raw[key])
+                tell(errors, "%s.%s: %s is not %s" % (path, key, shown, wanted))
                 is_right = False
         else:
             config[key] = key_spec[1]

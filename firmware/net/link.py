@@ -9,6 +9,26 @@ _AGAIN_FIRST_MS = const(10000)  # an access point takes some seconds to let some
 _AGAIN_LAST_MS = const(120000)
 
 
+class NoInterface:
+    """In place of a link that the board could not open, for as long as the device runs: everything but the network
+    goes on, and the log says why."""
+
+    def up(self):
+        return False
+
+    def address(self):
+        return "0.0.0.0"
+
+    def connect(self):
+        """There is nothing to connect."""
+
+    def details(self):
+        return (None,) * 6
+
+    def dns_servers(self):
+        return []
+
+
 async def keep_up(link, events):
     """For ever: connects, notices when the link is lost, and connects again at growing intervals."""
     was_up = False

@@ -226,6 +226,9 @@ class Guest:
     async def run(self, open_line):
         await asyncio.sleep(self.ms / 1000)
 
+    def abort(self, error):
+        """The line cannot be had."""
+
 
 questions = st.tuples(
     st.sampled_from(UNITS),

@@ -147,7 +147,7 @@ def test_a_wrong_value_is_refused_with_its_key_itself_and_what_is_allowed(path, 
         assert len(errors) == 1, errors
         message = errors[0]
         assert message.startswith(shown(path) + ": ")
-        given = json.dumps(value)
+        given = "this" if path[-1] == "password" else json.dumps(value)  # errors are seen without a login
         assert (given if len(given) <= 40 else given[:37]) in message
         rest = message.split(" is not ", 1)[1]
         assert [word for word in allowed(spec) if word not in rest] == []

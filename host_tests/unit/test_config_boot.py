@@ -510,3 +510,21 @@ def test_a_good_file_is_written_to_flash_once_not_on_every_boot(mine):
     for _ in range(3):
         config.load()
     assert before == kept()
+
+
+def test_a_profile_without_memory_costs_its_meters_and_nothing_else(flash, monkeypatch):
+    def short(name):
+        raise MemoryError
+
+    write({**GOOD, "network": {"ssid": "plant"}})
+    monkeypatch.setattr(config.profile_loader, "load", short)
+    found = config.load()
+    assert (found.source, found.config["network"]["ssid"], found.config["meters"]) == ("partly", "plant", [])
+    assert all("no memory for it" in error for error in found.errors)
+
+
+def test_no_error_shows_a_password(flash):
+    for wrong in (12345678, "geheim\n", "x" * 64, ["geheim"]):
+        write({**GOOD, "network": {"ssid": "plant", "password": wrong}})
+        (error,) = config.load().errors
+        assert error.startswith("network.password: this is not a text of")

@@ -291,7 +291,7 @@ def test_while_a_scan_has_the_line_nothing_is_saved(gateway):
 def test_what_cannot_be_written_leaves_the_old_file_and_the_buses_go_on(gateway, monkeypatch):
     put(gateway, GOOD)
 
-    def full(checked):
+    def full(checked, due):
         raise OSError(28, "no space")
 
     monkeypatch.setattr(gateway.config_store, "write", full)
@@ -300,6 +300,21 @@ def test_what_cannot_be_written_leaves_the_old_file_and_the_buses_go_on(gateway,
     assert response.json()["errors"][0]["field"] == ""
     assert not gateway.buses.paused
     assert json.loads(gateway.path.read_text()) == GOOD
+
+
+def test_no_memory_while_it_is_written_is_503_and_the_buses_go_on(gateway, monkeypatch):
+    put(gateway, GOOD)
+
+    def short(checked, due):
+        raise MemoryError
+
+    monkeypatch.setattr(gateway.config_store, "write", short)
+    assert put(gateway, {"name": "x"}).status == 503
+    assert not gateway.buses.paused
+    assert json.loads(gateway.path.read_text()) == GOOD
+    monkeypatch.undo()
+    monkeypatch.chdir(gateway.path.parent.parent)
+    assert gateway.config_store.reboot_due() == ["configuration"]
 
 
 def test_no_memory_for_the_check_is_503_and_nothing_has_changed(gateway, monkeypatch):

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from firmware.bus import Bus, Buses, Router
+from firmware.bus import Bus, Buses, Request, Router
 from firmware.bus.scan import Scan
 from host_tests.unit import fakes
 from host_tests.unit import the_schema as schema
@@ -182,3 +182,35 @@ def test_the_bus_lets_it_have_the_line(clock, events):
 
     fakes.run_virtual(clock, test())
     assert len(field.opened) == 3
+
+
+@pytest.mark.parametrize("error", [OSError(19), ValueError("invalid pin")])
+def test_a_line_that_cannot_be_opened_ends_a_scan_and_every_request(clock, events, error):
+    """ValueError is what a port says of pins that it does not have."""
+
+    def open_line(config):
+        raise error
+
+    bus = Bus(0, CONFIG, open_line, [], events, lambda: 0)
+    buses = Buses([bus], Router([bus], []), events)
+
+    async def test():
+        task = asyncio.ensure_future(bus.run())
+        buses.start_scan(0, [], [], 1, 4, 150)
+        await asyncio.sleep(0.1)
+        assert (buses.scan.running, buses.scan.error, bus.guest) == (False, str(error), None)
+        paused = []
+        assert buses.pause(lambda: paused.append(1)), "a save has not to wait for it"
+        assert paused
+        buses.resume()
+        assert not task.done()
+        assert bus.submit(a_request()) == 0x0A
+        task.cancel()
+
+    fakes.run_virtual(clock, test())
+
+
+def a_request():
+    request = Request(None)
+    request.fill_read(1, 3, 0, 1)
+    return request

@@ -247,7 +247,7 @@ def test_a_frozen_firmware_lies_nowhere_else(wrong):
 def test_a_frozen_firmware_is_started_within_its_interpreter_and_sees_no_tree(tmp_path, monkeypatch):
     monkeypatch.setattr(gateway, "find_frozen", lambda progress: "/cache/micropython")
     command, env = Gateway(tmp_path, frozen=True)._command()
-    assert command == ["/cache/micropython", "-X", "heapsize=64K", "-m", "main"]
+    assert command == ["/cache/micropython", "-X", "heapsize=112K", "-m", "main"]
     assert env["MICROPYPATH"] == ".frozen"
     assert list(tmp_path.iterdir()) == []
 

@@ -94,17 +94,29 @@ def test_every_second_the_watchdog_is_fed_and_the_tickers_are_called(events, wai
     assert set(waits) == {1000}
 
 
-def test_a_ticker_that_fails_is_called_again(events, waits):
+def test_a_ticker_that_fails_costs_neither_the_others_nor_the_watchdog_their_turn(events, waits):
     board = Board()
     supervisor = Supervisor(board, events)
     ticks = []
 
-    def tick():
-        ticks.append(1)
-        if len(ticks) < 3:
-            raise MemoryError
+    def fails():
+        raise MemoryError
 
-    supervisor.every_second(tick)
-    run_for(12, lambda: supervisor.start_ticking(0))
-    assert len(ticks) > 3
-    assert board.fed == len(ticks)
+    supervisor.every_second(fails)
+    supervisor.every_second(lambda: ticks.append(1))
+    run_for(6, lambda: supervisor.start_ticking(8))
+    assert board.fed == len(ticks) > 3
+    assert set(waits) == {1000}, "it is not started again, later each time"
+    assert supervisor.restarts == board.fed
+    assert set(events.texts()) == {"failed: MemoryError()"}
+
+
+def test_a_task_that_has_run_well_for_a_while_is_started_again_at_once(events, waits, clock):
+    supervisor = Supervisor(Board(), events)
+
+    async def run():
+        clock.advance_ms(61_000)
+        raise ValueError
+
+    run_for(12, lambda: supervisor.keep_running("bus 0", run))
+    assert set(waits) == {1000}

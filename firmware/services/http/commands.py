@@ -71,6 +71,8 @@ class Commands:
     def factory_reset(self, request):
         if object_of(request.body).get("confirm") != self._store.name:
             raise Refused(422, "nothing was removed", ("confirm: must be the name of the device",))
+        if self._buses.paused:
+            raise Refused(409, "a save is under way")
         self._store.factory_reset()
         self._password.removed()
         self._sessions.end_others(None)
@@ -116,7 +118,7 @@ class BusRead(Later):
 
     def fail(self, error):
         """on_answer has raised, for want of memory most of all."""
-        self.answer(errors.response_to(Refused(503, errors.SHORT)))
+        self.answer(errors.SHORT_RESPONSE)
 
 
 def _error(code):

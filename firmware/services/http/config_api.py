@@ -61,10 +61,10 @@ class ConfigApi:
         checked, wrong = self._store.check(request.body)
         if wrong:
             raise Refused(422, "nothing was saved: the configuration is not right", wrong)
-        save = Save(self._store, self._buses, checked)
+        self._save = save = Save(self._store, self._buses, checked)  # first, so that expire() bounds it
         if not self._buses.pause(save.write):
+            self._save = None
             raise Refused(409, "the buses cannot rest now")
-        self._save = save
         return save
 
     def _check_free(self):
@@ -87,19 +87,24 @@ class Save(Later):
         self._store = config_store
         self._buses = buses
         self._checked = checked
+        self._due = config_store.due_after(checked)
+        # Made before anything is written: when it is said that nothing was saved, nothing was.
+        self._saved = Response(to_json({"reboot_due": self._due}))
         self._begun_ms = seam.ticks_ms()
 
     def write(self):
         """All buses rest."""
+        response = errors.SHORT_RESPONSE
         try:
-            self._store.write(self._checked)
-            response = Response(to_json({"reboot_due": self._store.reboot_due()}))
+            self._store.write(self._checked, self._due)
+            response = self._saved
         except OSError as error:
             wrong = ("configuration: it cannot be written: %r" % error,)
             response = errors.response_to(Refused(422, "nothing was saved", wrong))
         except MemoryError:
-            response = errors.response_to(Refused(503, errors.SHORT))
-        self._end(response)
+            pass  # while the new file was being made: the old one is in place
+        finally:
+            self._end(response)
 
     def cancel(self):
         """The browser has gone before the buses rested: nothing is written."""

@@ -31,7 +31,7 @@ def call(handler, request, events):
     except ValueError as error:
         return response_to(Refused(400, str(error)))
     except MemoryError:
-        return response_to(Refused(503, SHORT))
+        return SHORT_RESPONSE
     except OSError as error:
         if request.method != "GET" and request.method != "HEAD":
             return response_to(Refused(409, str(error)))
@@ -60,3 +60,6 @@ def plain(text):
 
 def _plain(byte):
     return byte if 32 <= byte <= 126 and _UNSAFE.find(bytes((byte,))) < 0 else 63
+
+
+SHORT_RESPONSE = response_to(Refused(503, SHORT))  # made while there is memory

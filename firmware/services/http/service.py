@@ -104,9 +104,16 @@ class HttpService(Service):
     def tick(self):
         for slot in self.budget.connections[:]:
             if slot.kind == self.name:
-                slot.connection.expire()
+                self._expire(slot.connection)
         self._config_api.expire()
         self.listener.sweep()
+
+    @staticmethod
+    def _expire(connection):
+        try:
+            connection.expire()
+        except Exception as error:
+            connection.fail(error)
 
     def close(self):
         if self.listener is not None:

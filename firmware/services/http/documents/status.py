@@ -26,6 +26,8 @@ class StatusDocument:
         out.write(b"{")
         self._write_device()
         yield
+        out.write(b',"config":{"source":"%s","errors":' % self._store.source.encode())
+        yield from write_items(out, self._store.errors)  # one by one: all of them may be some kilobytes
         self._write_health()
         yield
         out.write(b',"services":')
@@ -59,9 +61,7 @@ class StatusDocument:
     def _write_health(self):
         out = self._out
         device = self._device
-        out.write(b',"config":')
-        write_json(out, {"source": self._store.source, "errors": self._store.errors})
-        out.write(b',"reboot_due":')
+        out.write(b'},"reboot_due":')
         write_json(out, self._store.reboot_due())
         free, used = device.board.heap()
         out.write(b',"heap":{"free":%d,"used":%d},"task_restarts":%d' % (free, used, device.restarts))
