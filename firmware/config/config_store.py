@@ -17,8 +17,8 @@ _UPLOAD = "data/config.upload"  # left by a firmware that wrote a save there fir
 
 
 class ConfigStore:
-    """config: complete and valid, by which the device runs. source, errors: as load.Loaded. profiles: {name: Profile}
-    of the meters in it; who has taken them may set it to None."""
+    """config: complete and valid, by which the device runs; who has made meters and routes of it may take these out.
+    source, errors: as load.Loaded. profiles: {name: Profile} of the meters in it; likewise, set to None."""
 
     def __init__(self, events):
         self._events = events

@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench",
         description="Measures our gateway, a bare poll loop, an asyncio echo, umodbus and microdot on the same 32-bit "
-        "MicroPython with a heap of 128 KiB, and pymodbus on CPython: in turns, on one core, every answer compared "
+        "MicroPython, and pymodbus on CPython: in turns, on one core, every answer compared "
         "byte for byte. Absolute rates depend on the machine, ratios hardly do.",
     )
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")

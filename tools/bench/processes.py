@@ -3,7 +3,7 @@
 In:  the firmware's tree, a folder for their files. Out: Servers, all held (SIGSTOP) but the one that is being asked, so
      that nobody else has the core, not even umodbus, which never sleeps.
 
-All run on the interpreter of tools/micropython.py with a heap of 128 KiB and modules compiled ahead of time, but for
+All run on the interpreter of tools/micropython.py with a heap of HEAP and modules compiled ahead of time, but for
 pymodbus, which needs CPython.
 """
 

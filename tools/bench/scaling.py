@@ -213,7 +213,7 @@ def figure(found: list[Point]) -> plot.Figure:
     rows: list[tuple[plot.Axis, Callable[[Point], float]]] = [
         (plot.Axis("requests/s on a free core", False, ",.0f"), lambda point: point.rate),
         (plot.Axis("99th percentile at 100 requests/s each, ms", True, ",g"), lambda point: point.p99_ms),
-        (plot.Axis("heap in use, KiB of 128", False, ",.0f"), lambda point: point.heap / 1024),
+        (plot.Axis(f"heap in use, KiB of {processes.HEAP[:-1]}", False, ",.0f"), lambda point: point.heap / 1024),
     ]
     there = [point for point in found if point.samples]
     panels = [
@@ -228,7 +228,7 @@ def figure(found: list[Point]) -> plot.Figure:
         for _, value in rows
     ]
     names = ["clients", "registers of a read", "meters, polled", f"browsers beside {_USUAL_CLIENTS} clients"]
-    title = "Reads from memory, 32-bit MicroPython with a heap of 128 KiB"
+    title = f"Reads from memory, 32-bit MicroPython with a heap of {processes.HEAP[:-1]} KiB"
     return plot.Figure(title, [ON, OFF], names, [axis for axis, _ in rows], panels)
 
 

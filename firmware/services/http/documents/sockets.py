@@ -62,7 +62,8 @@ class SocketsDocument:
         clients = len([slot for slot in budget.connections if slot.kind == "modbus"])
         browsers = len([slot for slot in budget.connections if slot.kind == "http"])
         if clients > _COMFORTABLE:
-            texts.append("%d Modbus clients: from the eleventh on they take turns" % clients)
+            told = clients, budget.general
+            texts.append("%d Modbus clients: with more than %d connections they take turns" % told)
         if browsers > 1:
             texts.append("%d connections of browsers: each takes the place of a Modbus client" % browsers)
         if budget.postponed or budget.evicted():
