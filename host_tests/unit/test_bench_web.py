@@ -72,7 +72,8 @@ def test_a_visitor_gets_page_after_page_and_keeps_its_connection_if_it_may(keep_
         async with Server(ANSWER) as server:
             visitor = Visitor(server.port, PAGE, 0, keep_alive)
             await run_until(visitor, lambda: visitor.answered >= 5)
-            assert server.connections == (1 if keep_alive else visitor.asked)
+            # Of a connection each, the last may be on its way when the visitor is ended.
+            assert server.connections in ((1,) if keep_alive else (visitor.asked - 1, visitor.asked))
             assert all((b"Connection: close" in one) != keep_alive for one in server.received)
             assert 0 < visitor.first_s <= visitor.worst_s < LIMIT_S
             assert visitor.repeated == 0
