@@ -144,6 +144,7 @@ class App:
         for bus in self.buses:
             self.supervisor.keep_running("bus %d" % bus.number, bus.run)
         self.supervisor.keep_running("link", self._keep_link)
+        self.supervisor.every_second(self.buses.tick)
         self.supervisor.every_second(self._tick)
         self.supervisor.start_ticking(self.config["system"]["watchdog_s"])
 
@@ -164,6 +165,7 @@ class App:
             return
         entry.state = "running"
         entry.service = service
+        self.supervisor.every_second(service.tick)
         if service.has_task:
             self.supervisor.keep_running(entry.name, service.run)
 
@@ -173,10 +175,6 @@ class App:
     def _tick(self):
         """Once a second: what must not wait for anybody to look."""
         uptime_s = self.clock.uptime_s()
-        for entry in self.device.services:
-            if entry.service is not None:
-                entry.service.tick()
-        self.buses.tick()
         if self.history is not None:
             self.history.tick(uptime_s)
         self._seconds += 1
@@ -199,8 +197,7 @@ class App:
         for entry in self.device.services:
             if entry.service is not None:
                 entry.service.close()
-        for bus in self.buses:
-            bus.close()
+        self.buses.close()
         self.board.release()
 
 

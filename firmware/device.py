@@ -34,7 +34,7 @@ class Device:
 
     @property
     def restarts(self):
-        """Tasks that had to be started again since boot."""
+        """Tasks that had to be started again since boot, and ticks that failed."""
         return self._supervisor.restarts
 
     def reboot(self):

@@ -16,7 +16,8 @@ _RESTART_LAST_S = const(60)
 
 
 class Supervisor:
-    """`board` has the watchdog, `events` is the log. `restarts` counts the tasks that had to be started again."""
+    """`board` has the watchdog, `events` is the log. `restarts` counts the tasks that had to be started
+    again, and the ticks that failed."""
 
     def __init__(self, board, events):
         self._board = board
