@@ -34,17 +34,6 @@ def read(name):
     return FILES[name]
 
 
-def exists(name):
-    """Whether there is such a file."""
-    if FILES is not None:
-        return name in FILES
-    try:
-        os.stat(_HERE + name)
-    except OSError:
-        return False
-    return True
-
-
 def names(folder):
     """The names of the files right within the folder ("meters/profiles"), sorted; none without the folder."""
     if FILES is not None:

@@ -254,10 +254,10 @@ def test_firmware_resources_reads_the_files_of_an_image(monkeypatch):
         assert json.loads(resources.read("config/schema.json"))
         page = (build.ROOT / "firmware/services/http/page.html.gz").read_bytes()
         assert resources.content("services/http/page.html.gz") == page
-        assert resources.exists("services/http/page.etag")
-        assert not resources.exists("services/http/page")
-        with pytest.raises(OSError, match="2"):
-            resources.content("nothing.json")
+        assert resources.read("services/http/page.etag")
+        for name in ("nothing.json", "services/http/page"):
+            with pytest.raises(OSError, match="2"):
+                resources.content(name)
     finally:
         monkeypatch.undo()
         importlib.reload(resources)

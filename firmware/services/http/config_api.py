@@ -127,5 +127,5 @@ class Save(Later):
 
 def _file_name(name):
     """What of a device's name may stand in the name of a file, and in a header."""
-    known = [byte if _IN_FILE_NAMES.find(bytes((byte,))) >= 0 else 95 for byte in name.encode()]
+    known = [byte if byte in _IN_FILE_NAMES else 95 for byte in name.encode()]
     return bytes(known).decode()

@@ -59,7 +59,7 @@ def plain(text):
 
 
 def _plain(byte):
-    return byte if 32 <= byte <= 126 and _UNSAFE.find(bytes((byte,))) < 0 else 63
+    return byte if 32 <= byte <= 126 and byte not in _UNSAFE else 63
 
 
 SHORT_RESPONSE = response_to(Refused(503, SHORT))  # made while there is memory

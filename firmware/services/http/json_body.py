@@ -28,6 +28,6 @@ def unhex(text):
     if not isinstance(text, str) or len(text) % 2:
         return b""
     for byte in text.encode():
-        if _HEX.find(bytes((byte,))) < 0:
+        if byte not in _HEX:
             return b""
     return bytes.fromhex(text)
