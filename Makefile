@@ -35,8 +35,8 @@ sim: venv  ## the gateway and virtual meters on this machine; ARGS="--help" for 
 test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@$(PY) -m tools.frozen >/dev/null || echo "tests of the frozen firmware will fail" >&2
-	@$(PY) -m pytest -n auto --dist worksteal host_tests/codec host_tests/unit
-	@exec $(PY) -m pytest --ignore host_tests/codec --ignore host_tests/unit
+	@$(PY) -m pytest -n auto --dist worksteal host_tests/codec host_tests/unit host_tests/tools
+	@exec $(PY) -m pytest --ignore host_tests/codec --ignore host_tests/unit --ignore host_tests/tools
 else
 	@exec $(PY) -m pytest $(PYTEST_ARGS)
 endif
@@ -82,14 +82,14 @@ soak: venv  ## days of simulated life: DAYS=30 SEED=1 ARGS="--profile picow-16"
 emulate: venv  ## the firmware on an emulated RP2040 with real lwIP and virtual meters; ARGS="--help" for more
 	@exec $(PY) -m tools.emulator $(ARGS)
 
-.PHONY: silicon
-silicon: venv  ## the tests on the emulated RP2040 (the first run builds MicroPython)
+.PHONY: emulated
+emulated: venv  ## the tests on the emulated RP2040 (the first run builds MicroPython)
 	@for image in "--files --tcp-pcbs 5" "--files" "--tcp-pcbs 5" ""; do $(PY) -m tools.emulator.build $$image >/dev/null || exit 1; done
-	@exec $(PY) -m pytest -n 2 --dist loadfile --timeout 900 host_tests/silicon $(PYTEST_ARGS)
+	@exec $(PY) -m pytest -n 2 --dist loadfile --timeout 900 host_tests/emulated $(PYTEST_ARGS)
 
-.PHONY: silicon-long
-silicon-long: venv  ## the same with what takes too long for every day
-	@$(MAKE) --no-print-directory silicon PYTEST_ARGS="-m 'long or not long' $(PYTEST_ARGS)"
+.PHONY: emulated-long
+emulated-long: venv  ## the same with what takes too long for every day
+	@$(MAKE) --no-print-directory emulated PYTEST_ARGS="-m 'long or not long' $(PYTEST_ARGS)"
 
 .PHONY: bench
 bench: venv  ## our gateway beside umodbus, microdot, pymodbus, asyncio and a bare loop; ARGS="--help" for more
@@ -99,9 +99,9 @@ bench: venv  ## our gateway beside umodbus, microdot, pymodbus, asyncio and a ba
 bench-scaling: venv  ## how the gateway scales, as a table and plots: ARGS="--svg FILE"
 	@exec $(PY) -m tools.bench.scaling $(ARGS)
 
-.PHONY: bench-silicon
-bench-silicon: venv  ## cycles of requests on the emulated RP2040, the same on every machine; ARGS="--help" for more
-	@exec $(PY) -m tools.bench.silicon $(ARGS)
+.PHONY: bench-emulated
+bench-emulated: venv  ## cycles of requests on the emulated RP2040, the same on every machine; ARGS="--help" for more
+	@exec $(PY) -m tools.bench.emulated $(ARGS)
 
 .PHONY: instructions
 instructions: venv  ## instructions of the interpreter for each request, by Callgrind; ARGS="--renew" keeps them

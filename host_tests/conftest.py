@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from host_tests.gateway.rig import Rig
+from host_tests.system.rig import Rig
 from tools import page
 
 

@@ -26,7 +26,7 @@ from tools.virtual_line import VirtualLine
 from tools.virtual_meters import Behaviour, VirtualMeter, default_meters
 
 _ROOT = Path(__file__).resolve().parent.parent
-_HEAP_SCRIPT = _ROOT / "host_tests" / "upy" / "heap_at_rest.py"
+_HEAP_SCRIPT = _ROOT / "host_tests" / "on_micropython" / "heap_at_rest.py"
 _BAUD = 115200
 _ROUNDS = 5
 _BUS_S = 30

@@ -1,7 +1,7 @@
 """A long simulated run of the firmware: days of pollers, technicians and hostile peers, in virtual time, from a seed.
 
 In:  --days, --seed, --profile. Out: a line for each simulated day, and at the end what was polled, lost and evicted.
-Exit code 0 when every invariant held (host_tests/shim/sim/invariants.py), 1 when one did not: the violations are
+Exit code 0 when every invariant held (tools/simulator/invariants.py), 1 when one did not: the violations are
 printed with the command that runs the same once more; 2 for wrong arguments.
 """
 
@@ -16,8 +16,8 @@ for _folder in ("host_tests/shim", "lib", "."):
     if str(_ROOT / _folder) not in sys.path:
         sys.path.insert(0, str(_ROOT / _folder))
 
-from host_tests.shim.sim import board, hostile, http, modbus, profiles, world  # noqa: E402
-from host_tests.shim.sim.line import Faults  # noqa: E402
+from tools.simulator import board, hostile, http, modbus, profiles, world  # noqa: E402
+from tools.simulator.line import Faults  # noqa: E402
 
 _DAY_S = 86400
 _DAYS_MAX = 3650

@@ -50,8 +50,8 @@ PORTS = (
 # CPython runs these; they are checked with the host's files and are not followed from the device's.
 CPYTHON_ONLY = ("firmware/net/seam_cpython.py",)
 HOST = ("tools", "host_tests/shim/micropython.py", *CPYTHON_ONLY)
-# Manifests of MicroPython's own build; what imports the simulated network, which mypy does not see through.
-NOT_HOST = (*ON_THE_BOARD, "tools/boards/", "tools/emulator/board/", "tools/soak.py")
+# Manifests of MicroPython's own build; the simulated network, which mypy does not see through, and what imports it.
+NOT_HOST = (*ON_THE_BOARD, "tools/boards/", "tools/emulator/board/", "tools/soak.py", "tools/simulator/")
 
 # Per module, what mypy cannot know:
 EXCEPTIONS = """

@@ -10,7 +10,7 @@ import json
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import PASSWORD, WAIT_MS
-from host_tests.gateway.rig import ANSWER_S, HOST
+from host_tests.system.rig import ANSWER_S, HOST
 from tools.gateway import FORGOTTEN, place_of
 
 NAME = "switch room"

@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import DESK, PASSWORD, PHONE, TABS
-from host_tests.gateway.rig import wait_for
+from host_tests.system.rig import wait_for
 from tools.virtual_meters import VirtualMeter
 
 PRIVATE = {"http": {"public_status": False}}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from host_tests.gateway.rig import ANSWER_S, HOST, wait_for
+from host_tests.system.rig import ANSWER_S, HOST, wait_for
 
 IDLE_S = 3  # http.idle_timeout_s: longer than the page's pauses
 UNSERVED_S = 10  # docs/contracts.md: connection that never asks

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import expect, sync_playwright
 
-from host_tests.gateway.rig import HOST, wait_for
+from host_tests.system.rig import HOST, wait_for
 from tools import debian
 from tools.gateway import ROOT
 

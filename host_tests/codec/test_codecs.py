@@ -2,7 +2,7 @@
 
 A codec module is plain Python: no pytest, functions named test_* without arguments, plain asserts, helpers
 from expect.py. On MicroPython each module is run once, in a process of its own with the heap of a small
-board, by host_tests/upy/run_module.py; its results are kept and asserted one by one here.
+board, by host_tests/on_micropython/run_module.py; its results are kept and asserted one by one here.
 """
 
 import functools
@@ -17,7 +17,7 @@ from tools.micropython import ensure
 
 _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parent.parent
-_RUNNER = _ROOT / "host_tests" / "upy" / "run_module.py"
+_RUNNER = _ROOT / "host_tests" / "on_micropython" / "run_module.py"
 _HEAP = "128K"  # what is left on a board with Wi-Fi up, and then some
 _MODULE_TIMEOUT_S = 120
 

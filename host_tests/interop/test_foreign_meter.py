@@ -8,9 +8,9 @@ import subprocess
 import pytest
 from pymodbus.client import ModbusTcpClient
 
-from host_tests.gateway.rig import HOST, Rig, wait_for
 from host_tests.interop import foreign_line as foreign
 from host_tests.interop.foreign_line import GENERIC, PZEM, SDM630, WATTSON, ForeignLine
+from host_tests.system.rig import HOST, Rig, wait_for
 from tools import debian
 
 ILLEGAL_FUNCTION = 1

@@ -8,7 +8,8 @@ import termios
 
 import pytest
 
-from host_tests.gateway.rig import (
+from host_tests.interop.libmodbus_line import LibmodbusLine
+from host_tests.system.rig import (
     GATEWAY_TARGET_FAILED,
     ILLEGAL_DATA_ADDRESS,
     ILLEGAL_FUNCTION,
@@ -17,7 +18,6 @@ from host_tests.gateway.rig import (
     wait_for,
     words,
 )
-from host_tests.interop.libmodbus_line import LibmodbusLine
 
 UNIT = 17
 STRANGER = 18  # nobody

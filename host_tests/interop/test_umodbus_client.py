@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 
-from host_tests.gateway.rig import HOST, Rig
 from host_tests.interop import foreign_line as foreign
 from host_tests.interop.foreign_line import GENERIC, PZEM, SDM630, WATTSON, ForeignLine
+from host_tests.system.rig import HOST, Rig
 from tools import micropython, umodbus
 from tools.gateway import ROOT
 
-SCRIPT = ROOT / "host_tests" / "upy" / "umodbus_client.py"
+SCRIPT = ROOT / "host_tests" / "on_micropython" / "umodbus_client.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Says at the end of a run which seeds were fresh, so that the very same can be run again."""
 
-from host_tests.shim.sim import seeds
+from tools.simulator import seeds
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host_tests.shim.sim import modbus, profiles, seeds
+from tools.simulator import modbus, profiles, seeds
 
 # A build of ours for each chip, and the development machine: the boards on which all sixteen sockets exist.
 SIXTEEN = (profiles.UNIX, profiles.ESP32_16, profiles.PICOW_16)

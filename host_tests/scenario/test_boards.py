@@ -3,8 +3,8 @@
 import pytest
 
 from host_tests.scenario.crowd import assert_all_live, assert_nothing_lost, boards, crowd
-from host_tests.shim.sim import http, modbus, profiles, seeds
-from host_tests.shim.sim.world import run
+from tools.simulator import http, modbus, profiles, seeds
+from tools.simulator.world import run
 
 # profile -> general slots with all six services, and the services that are refused
 EXPECTED = {

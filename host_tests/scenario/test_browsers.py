@@ -4,8 +4,8 @@ sockets, "Web Browser Usage": one browser may take more than one socket)."""
 import pytest
 
 from host_tests.scenario.crowd import assert_all_live, assert_nothing_lost, boards, crowd, evictions
-from host_tests.shim.sim import http, modbus, seeds
-from host_tests.shim.sim.world import run
+from tools.simulator import http, modbus, seeds
+from tools.simulator.world import run
 
 
 @boards()

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from host_tests.scenario.crowd import boards, evictions
-from host_tests.shim.sim import modbus, profiles, seeds
-from host_tests.shim.sim.world import World, run
+from tools.simulator import modbus, profiles, seeds
+from tools.simulator.world import World, run
 
 ALL = ("http", "modbus", "bacnet", "finder", "ntp", "posting")
 ARITHMETIC = pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from host_tests.scenario.crowd import SIXTEEN
-from host_tests.shim.sim.world import run
+from tools.simulator.world import run
 
 DEAD = 5
 SETTLE_S = 20

@@ -1,8 +1,8 @@
 """The time of day steps, and nothing that goes by ticks notices: polls, ages, time-outs and evictions."""
 
 from host_tests.scenario.crowd import assert_all_live, assert_nothing_lost, boards, crowd, evictions
-from host_tests.shim.sim import http, modbus
-from host_tests.shim.sim.world import run
+from tools.simulator import http, modbus
+from tools.simulator.world import run
 
 _HOUR_MS = 3_600_000
 STEPS_MS = (-2 * _HOUR_MS, 400, 26 * _HOUR_MS, -400 * 24 * _HOUR_MS, 10 * 365 * 24 * _HOUR_MS)

@@ -1,8 +1,8 @@
 """Services get their sockets in the middle of a full house: their slots are theirs from boot on."""
 
 from host_tests.scenario.crowd import assert_nothing_lost, boards, crowd, evictions
-from host_tests.shim.sim import modbus
-from host_tests.shim.sim.world import run
+from tools.simulator import modbus
+from tools.simulator.world import run
 
 
 @boards()

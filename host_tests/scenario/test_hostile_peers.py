@@ -3,9 +3,9 @@
 import pytest
 
 from host_tests.scenario.crowd import SIXTEEN, assert_all_live, assert_nothing_lost, boards, crowd
-from host_tests.shim.sim import hostile, http, profiles, seeds
-from host_tests.shim.sim.board import SimReset
-from host_tests.shim.sim.world import HTTP, MODBUS, run
+from tools.simulator import hostile, http, profiles, seeds
+from tools.simulator.board import SimReset
+from tools.simulator.world import HTTP, MODBUS, run
 
 PORTS = pytest.mark.parametrize("port", [HTTP, MODBUS], ids=("http", "modbus"))
 

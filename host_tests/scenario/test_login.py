@@ -5,10 +5,10 @@ import json
 import pytest
 
 from host_tests.scenario.crowd import assert_nothing_lost, crowd
-from host_tests.shim.sim import http, seeds
-from host_tests.shim.sim.hosts import Host
-from host_tests.shim.sim.world import DEVICE, run
 from tools import device_api
+from tools.simulator import http, seeds
+from tools.simulator.hosts import Host
+from tools.simulator.world import DEVICE, run
 
 PASSWORD = "correct horse"
 

@@ -4,9 +4,9 @@ poll, some connect again at once. All of them together, beside a technician, on 
 import pytest
 
 from host_tests.scenario.crowd import assert_all_live, crowd, evictions
-from host_tests.shim.sim import http, modbus, profiles, seeds
-from host_tests.shim.sim.line import Faults
-from host_tests.shim.sim.world import run
+from tools.simulator import http, modbus, profiles, seeds
+from tools.simulator.line import Faults
+from tools.simulator.world import run
 
 _HOURS = {1: 24}  # of a fixed seed; `make soak` takes days
 _FRESH_HOURS = 2

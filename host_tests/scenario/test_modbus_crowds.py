@@ -4,8 +4,8 @@ workable, and beyond that the least recently used is closed and everybody who co
 import asyncio
 
 from host_tests.scenario.crowd import assert_all_live, assert_nothing_lost, boards, crowd, evictions
-from host_tests.shim.sim import modbus, profiles
-from host_tests.shim.sim.world import run
+from tools.simulator import modbus, profiles
+from tools.simulator.world import run
 
 
 @boards()

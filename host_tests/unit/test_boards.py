@@ -1,5 +1,5 @@
 """The board definitions of tools/boards, as far as they say the same as each other and as the tools. What they say to
-MicroPython's build is compared with its sources in host_tests/silicon/test_boards.py."""
+MicroPython's build is compared with its sources in host_tests/emulated/test_boards.py."""
 
 import re
 

@@ -14,7 +14,7 @@ from tools.micropython import ensure
 
 _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parent.parent
-_RUNNER = _ROOT / "host_tests" / "upy" / "run_module.py"
+_RUNNER = _ROOT / "host_tests" / "on_micropython" / "run_module.py"
 _HEAP = "256K"  # the modules come from source here, which takes more than .mpy files do
 _MODULES = sorted(path.stem for path in _HERE.glob("both_*.py"))
 

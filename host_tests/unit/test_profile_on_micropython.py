@@ -15,7 +15,7 @@ from tools import profiles
 from tools.micropython import ensure
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SCRIPT = _ROOT / "host_tests" / "upy" / "decode_profiles.py"
+_SCRIPT = _ROOT / "host_tests" / "on_micropython" / "decode_profiles.py"
 _METERS = (
     {},
     {"ct_primary": 600, "ct_secondary": 5},

@@ -1,1 +1,1 @@
-"""Benchmarks: `silicon` measures in time of an emulated RP2040, the same on every machine (`make bench-silicon`)."""
+"""Benchmarks: `emulated` measures in time of an emulated RP2040, the same on every machine (`make bench-emulated`)."""

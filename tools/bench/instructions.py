@@ -1,7 +1,7 @@
 """`make instructions`: instructions of the host's MicroPython for each request, counted by Callgrind.
 
 In:  options (see --help). Out: a table on stdout; with --renew the file beside this one, by which a test
-     (host_tests/gateway/test_instructions.py) holds the firmware to within 10 %.
+     (host_tests/system/test_instructions.py) holds the firmware to within 10 %.
 
 Unlike a time the count does not mind what else the machine does. Each load is asked n times and then 2n times; the
 difference is divided by n, so that whatever belongs to the measuring and to the start cancels out. What the firmware

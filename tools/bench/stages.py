@@ -1,4 +1,4 @@
-"""The stages of the silicon benchmark: each boots one server on a chip of its own and measures it.
+"""The stages of the emulated benchmark: each boots one server on a chip of its own and measures it.
 
 In:  a Bench, which knows the firmware and how often to ask. Out: rows, heaps and shares in its lists.
 Raises questions.WrongAnswer, chip.ChipError, tcp.TcpError, lockstep.LockstepError, what fetching and building raise.

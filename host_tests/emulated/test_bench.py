@@ -1,0 +1,78 @@
+"""The emulated benchmark on the emulated chip: its figures make sense, and are the same figures every time."""
+
+import json
+
+import pytest
+
+from tools.bench import emulated, servers, stages
+from tools.bench.meters import Ramp
+from tools.bench.questions import read
+from tools.emulator import build
+
+PROBE = b"""
+import gc, time
+time.sleep(2)  # until the REPL's port is up: what is printed before is lost
+gc.collect()
+print("heap", gc.mem_alloc(), gc.mem_free(), "ready")
+time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    """What two runs wrote for the same server."""
+    written = []
+    for number in range(2):
+        file = tmp_path_factory.mktemp("bench") / f"{number}.json"
+        assert emulated.main(["--only", "poll-loop", "--rounds", "3", "--json", str(file)]) == 0
+        written.append(file.read_text(encoding="utf-8"))
+    return written
+
+
+def test_every_request_takes_cycles_and_at_least_as_long_as_they_last(figures):
+    rows = json.loads(figures[0])["rows"]
+    assert {row["what"] for row in rows} >= {"read of 10 registers", "read of 125 registers", "GET /"}
+    for row in rows:
+        assert row["cycles"] > 0, row
+        assert row["worst_latency_us"] >= row["latency_us"] > row["busy_us"] > 0, row
+        assert row["latency_us"] > row["wire_us"] / stages.CLIENTS > 0, row  # a crowd's bytes are all on one line
+
+
+def test_more_registers_take_more_cycles_and_the_floor_allocates_nothing(figures):
+    rows = {row["what"]: row for row in json.loads(figures[0])["rows"]}
+    small, large = rows["read of 10 registers"], rows["read of 125 registers"]
+    assert large["cycles"] > small["cycles"]
+    assert large["wire_us"] > small["wire_us"]
+    assert small["heap_bytes"] == large["heap_bytes"] == 0
+
+
+def test_the_parts_of_a_request_are_all_of_it(figures):
+    data = json.loads(figures[0])
+    (parts,) = data["parts"].values()
+    row = next(row for row in data["rows"] if row["what"] == "read of 10 registers")
+    assert sum(parts.values()) == pytest.approx(row["cycles"] + row["line_cycles"], rel=0.02)
+
+
+def test_two_runs_give_the_same_figures_to_the_last_cycle(figures):
+    assert figures[0] == figures[1]
+
+
+def test_the_heap_seen_from_outside_is_the_one_that_the_chip_sees(tmp_path):
+    bare = build.ensure_firmware()
+    bench = stages.Bench(bare, bare, 1, print)
+    server = servers.poll_loop(print)
+    with bench.booted(server._replace(files={"main.py": PROBE})) as chip:
+        used, free = map(int, chip.printed.split("heap ")[1].split()[:2])
+        assert chip.heap_bytes == used + free
+        assert abs(chip.sweeps[-1].after - used) < 256  # printing allocates a little
+
+
+def test_a_server_that_says_something_else_ends_it_with_1(monkeypatch, capsys):
+    def wrong(bench):
+        with bench.booted(servers.poll_loop(bench.progress)) as chip:
+            values = [Ramp.register(n) + 1 for n in range(10)]
+            stages.asker(chip, chip.connect(stages.MODBUS), read(1, 4, 0, values))()
+
+    monkeypatch.setitem(stages.STAGES, "poll-loop", wrong)
+    assert emulated.main(["--only", "poll-loop"]) == 1
+    assert "was answered by" in capsys.readouterr().err

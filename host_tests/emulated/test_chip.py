@@ -1,0 +1,85 @@
+"""The chip around the running gateway: the REPL after Ctrl-C, the watchdog, and the power. One chip goes through all of
+it, and is a gateway that answers after each."""
+
+import pytest
+
+from host_tests.system.rig import wait_for
+from tools.emulator import image
+
+CONFIG = {"system": {"watchdog_s": 3}}
+MINUTE_S = 60
+STOPPED_S = 120
+BITES_S = 300  # a busy chip is several times slower than we are
+
+# The task that keeps the link up hangs once the gateway runs.
+HANG = """\
+import asyncio
+from firmware.net import link
+
+keep_up = link.keep_up
+
+async def hang(*arguments):
+    try:
+        await asyncio.wait_for(keep_up(*arguments), 3)
+    except asyncio.TimeoutError:
+        print("hangs")
+        while True:
+            pass
+
+link.keep_up = hang
+"""
+
+
+def interrupt(chip):
+    """Ctrl-C; the prompt is there afterwards. The firmware says a word when main.py runs it, and a traceback shows when
+    run() was typed."""
+    chip.emulator.lines.clear()
+    chip.emulator.type("\x03")
+    chip.emulator.wait_line(r"stopped; run\(\) starts it again|^KeyboardInterrupt", STOPPED_S)
+    chip.emulator.lines.clear()
+
+
+def wait_served(chip):
+    """Waits until every point is read from its meter once more."""
+    chip.emulator.wait_ready()
+    chip.wait_polled()
+    assert chip.get("/api/status")["task_restarts"] == 0
+
+
+@pytest.fixture
+def resets(chip):
+    """How often the chip was reset by the test: (cause of the first, number of all)."""
+    before = chip.emulator.resets
+
+    def since():
+        return [event["cause"] for event in chip.emulator.events if event["event"] == "reset"][before:]
+
+    return since
+
+
+def test_a_minute_after_ctrl_c_the_repl_lives_and_the_firmware_can_be_started_again(chip, resets):
+    interrupt(chip)
+    emulator = chip.emulator
+    assert emulator.exec(f"import time; time.sleep({MINUTE_S}); print('alive')", 2 * MINUTE_S).strip() == "alive"
+    emulator.type("\x02run()\r")
+    wait_served(chip)
+    assert resets() == []
+
+
+def test_the_watchdog_bites_when_a_task_hangs_and_the_gateway_comes_back(chip, resets):
+    interrupt(chip)
+    chip.emulator.exec(HANG)
+    chip.emulator.type("\x02run()\r")
+    chip.emulator.wait_line("^hangs", STOPPED_S)
+    wait_for(resets, BITES_S, "a bite")
+    wait_served(chip)
+    assert resets() == ["watchdog"]
+
+
+def test_after_a_power_cut_the_files_are_there_and_the_gateway_comes_back(chip):
+    before = image.read(chip.emulator.flash)
+    chip.emulator.power_cut()
+    assert image.read(chip.emulator.flash) == before
+    chip.start()
+    assert chip.get("/api/status")["config"] == {"source": "file", "errors": []}
+    wait_served(chip)

@@ -1,0 +1,91 @@
+"""A developer's way with a board, on the emulated chip: `make deploy` to a MicroPython without any files, a
+configuration by mpremote, `make repl`."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from host_tests.emulated.serial_port import SerialPort, Terminal
+from host_tests.system.rig import HOST, METERS, Client, wait_for
+from tools import gateway
+from tools.emulator import __main__ as emulate
+from tools.emulator import build, emulated
+
+CALL_S = 400
+READY_S = 240
+LEAVES_S = 10
+AGAIN_S = 120  # a deploy with nothing to copy
+
+
+class Board(emulated.Emulator):
+    """An emulated Pico with MicroPython and an empty file system."""
+
+    @property
+    def port(self):
+        """For mpremote and tools/device.py."""
+        return f"socket://{HOST}:{self.repl_port}"
+
+    def device(self, action):
+        """tools/device.py; its output."""
+        return call(sys.executable, "-m", "tools.device", action, "--port", self.port)
+
+    def mpremote(self, *words):
+        return call(sys.executable, "-m", "mpremote", "connect", self.port, *words)
+
+    def wait_started(self, ups):
+        """Waits until the link has come up `ups` times and Modbus TCP answers. With the modules as files the heap of an
+        RP2040 has no room for the web server, which is said."""
+        self.network.wait_up(READY_S, ups)
+        wait_for(lambda: gateway.modbus_answers(self.ports["modbus"]), READY_S, "Modbus TCP")
+
+
+def call(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=CALL_S)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    ports = {"http": 0, "modbus": 0}
+    with Board(tmp_path_factory.mktemp("board"), firmware=build.ensure_firmware(), ports=ports) as one:
+        yield one
+
+
+def test_deploy_makes_a_gateway_of_a_bare_board(board):
+    assert "the board holds the build, compared by SHA-256" in board.device("deploy")
+    assert board.wait_reset() == "software"
+    board.wait_started(ups=1)
+
+
+def test_make_repl_gives_the_prompt_of_the_running_gateway(board):
+    with SerialPort(board.repl_port) as serial:
+        repl = (sys.executable, "-m", "tools.device", "repl", "--port", serial.path)
+        with Terminal(repl) as terminal:
+            terminal.wait_for("to exit this shell")
+            terminal.type("\x03")
+            terminal.wait_for("stopped; run() starts it again")
+            terminal.wait_for(">>> ")
+            terminal.type("print(6 * 7)\r")
+            terminal.wait_for("42")
+            terminal.type("\x1d")  # Ctrl-]
+            assert terminal.process.wait(LEAVES_S) == 0
+
+
+def test_a_configuration_uploaded_as_the_readme_says_is_used_after_a_quick_second_deploy(board, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(emulate.configuration({"name": "deployed", "meters": list(METERS)})))
+    board.mpremote("cp", config, ":data/config.json")
+    begin = time.monotonic()
+    assert re.search(r"^0 of \d+ files to copy", board.device("deploy"), re.MULTILINE)
+    assert time.monotonic() - begin < AGAIN_S
+    board.wait_started(ups=2)
+    with Client(board.ports["modbus"], READY_S) as client:
+        assert client.request(255, bytes((43, 14, 4, 6))).endswith(b"deployed")  # user application name
+        assert client.read(255, 3, 10, 1) == len(METERS).to_bytes(2, "big")
+        assert client.read(255, 3, 13, 1) == b"\0\1", "http has found no room"
+    assert any("http: not started: no memory for it" in line for line in list(board.lines))

@@ -1,0 +1,97 @@
+"""The page of the emulated chip in a real browser: Debian's Chromium, run by its command line, off line but for us."""
+
+import contextlib
+import os
+import re
+import subprocess
+
+import pytest
+
+from host_tests.system.rig import HOST, Poller, words
+from tools import debian
+
+PAGE_S = 240
+BUDGET_MS = 3000  # of the browser's own time: it stands while an answer is awaited
+READS = ((3, 4, 0, 10), (1, 4, 0, 6))  # polled, so they are answered from memory
+POLLERS = 4
+FLAGS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
+    "--enable-logging=stderr",
+    "--v=0",
+    f"--virtual-time-budget={BUDGET_MS}",
+    "--dump-dom",
+)
+CONSOLE = re.compile(r"CONSOLE[:(].*")  # [...:INFO:CONSOLE:12] "text", source: http://... (12)
+SECTION = re.compile(r'<section class="meter"><h2>(.*?) <span.*?>(.*?)</span></h2>(.*?)</section>')
+ROW = re.compile(r'<tr data-point[^>]*><th scope="row">([^<]*)</th><td[^>]*>([^<]*)</td>')
+KILO = {"kWh": "Wh", "kvarh": "varh", "kVAh": "VAh"}
+
+
+class Visit:
+    """What Chromium made of a page: `dom` as HTML, `console` its messages."""
+
+    def __init__(self, folder, url):
+        browser = debian.ensure_packages({"chromium": "chromium"})["chromium"]
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # which Chromium cannot have as root
+        done = subprocess.run(
+            [browser, *FLAGS, *sandbox, f"--user-data-dir={folder}", url],
+            capture_output=True,
+            text=True,
+            timeout=PAGE_S,
+            check=True,
+        )
+        self.dom = done.stdout
+        self.console = CONSOLE.findall(done.stderr)
+
+    def readings(self):
+        """{(meter, point): (value, unit)} of the table, in the units of the API. Names are in lower case."""
+        found = {}
+        for meter, state, table in SECTION.findall(self.dom):
+            assert state == "online"
+            for point, text in ROW.findall(table):
+                value, _, unit = text.partition(" ")
+                factor = 1000 if unit in KILO else 1
+                found[meter, point.lower()] = factor * float(value), KILO.get(unit, unit)
+        return found
+
+
+def served(chip):
+    """The same from the API."""
+    return {
+        (meter["name"], point["name"].replace("_", " ").lower()): (point["value"], point["unit"])
+        for meter in chip.get("/api/readings")["meters"]
+        for point in meter["points"]
+    }
+
+
+def test_chromium_shows_the_readings_and_pollers_beside_it_lose_nothing(chip, tmp_path):
+    reads = [(*read, words(chip.meters[read[0]].registers(*read[1:]))) for read in READS]
+    with contextlib.ExitStack() as stack:
+        port = chip.emulator.ports["modbus"]
+        pollers = [stack.enter_context(Poller(port, reads, pause_s=0.5)) for _ in range(POLLERS)]
+        visit = Visit(tmp_path, f"http://{HOST}:{chip.emulator.ports['http']}/")
+        for poller in pollers:
+            poller.check(timeout=PAGE_S)
+    assert visit.console == []
+    assert '<span id="link" role="status"></span>' in visit.dom  # where the page would say that it has no data
+    assert '<div id="problems"></div>' in visit.dom
+    shown, wanted = visit.readings(), served(chip)
+    assert set(shown) == set(wanted)
+    for name, (value, unit) in wanted.items():
+        assert shown[name] == (pytest.approx(value, rel=0.01, abs=0.01), unit), name
+
+
+def test_an_error_of_a_script_would_be_seen(tmp_path):
+    visit = Visit(tmp_path, "data:text/html,<script>throw new Error('on purpose')</script>")
+    assert any("on purpose" in message for message in visit.console)

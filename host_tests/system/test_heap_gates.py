@@ -1,0 +1,177 @@
+"""What the firmware needs of the heap of a chip, as a test in exactly that heap: frozen into a 32-bit MicroPython, as
+in our images, where modules lie in flash and objects have the size that they have on a chip.
+
+At rest, 72 KB in use. In 104 KiB: ten meters, ten Modbus clients, a browser and a save. In 144 KiB: 32 of the largest
+meters, ten clients, two browsers and a save. Nothing is lost meanwhile, nothing refused.
+"""
+
+import contextlib
+import http.client
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from host_tests.system.rig import HOST, Poller, Rig, wait_for, words
+from tools import gateway
+from tools.device_api import Device
+
+AT_REST_BYTES = 72 * 1024
+WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
+REST_S = 20  # longer than an HTTP connection may be idle
+PASSWORD = "correct horse"
+CLIENTS = 10
+# Two of the services that are not built yet give their slots back: ten clients and two browsers have twelve.
+SERVICES = {"bacnet": {"enabled": False}, "posting": {"enabled": False}}
+# As a browser's page asks.
+DOCUMENTS = (
+    "/", "/api/session", "/api/history", "/api/readings", "/api/status", "/api/schema", "/api/profiles", "/api/config",
+    "/api/bus", "/api/sockets", "/api/readings", "/api/status",
+)  # fmt: skip
+MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # of all profiles
+
+
+def configured(kind, count):
+    return [
+        {"slot": k, "name": f"meter {k + 1}", "unit": k + 1, "profile": kind, "interval_s": 2, "max_age_s": 60}
+        for k in range(count)
+    ]
+
+
+# At rest
+
+
+def heaps(rig):
+    """Bytes in use after a collection, as watched_main.py has printed them."""
+    return [int(line.split()[1]) for line in list(rig.gateway.lines) if line.startswith("heap ")]
+
+
+def test_72_kb_are_in_use_at_rest_with_all_services_and_three_meters(tmp_path):
+    argv = [gateway.find_frozen(print), "-X", "heapsize=96K", WATCHED_MAIN]
+    with Rig(tmp_path, argv=argv, env={"MICROPYPATH": ".frozen"}) as rig:
+        rig.wait_polled()
+        wait_for(lambda: any("no time from" in line for line in rig.gateway.lines), 30, "the end of the first question")
+        before = len(heaps(rig))
+        wait_for(lambda: len(heaps(rig)) >= before + 2 * REST_S, 3 * REST_S, "measurements of the heap")
+        at_rest = heaps(rig)[-2 * REST_S // 4 :]
+        print(f"heap at rest: {min(at_rest)}..{max(at_rest)} bytes in use, at most {max(heaps(rig))} before")
+        assert max(at_rest) <= AT_REST_BYTES
+
+
+# At work
+
+
+class Browser(threading.Thread):
+    """Somebody who goes through all documents of the page again and again, logged in, on one connection; what meets its
+    end is asked again. `error`: what was refused or wrong; `rounds`: how often all were seen."""
+
+    def __init__(self, rig, cookie):
+        super().__init__(name="browser", daemon=True)
+        self.rounds = 0
+        self.error = None
+        self._device = Device(HOST, rig.http_port)
+        self._device.cookie = cookie
+        self._meters = len(rig.line.meters)
+        self._stopping = threading.Event()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._stopping.set()
+        self.join()
+        self._device.close()
+
+    def run(self):
+        try:
+            while not self._stopping.is_set():
+                for path in DOCUMENTS:
+                    self._look(path)
+                self.rounds += 1
+        except Exception as error:  # for check(), which raises it in the test's thread
+            self.error = error
+
+    def check(self, more=2):
+        """Waits for some more rounds. AssertionError when anything was refused."""
+        wanted = self.rounds + more
+        wait_for(lambda: self.error or self.rounds >= wanted, 120, "a browser's round")
+        if self.error:
+            raise AssertionError(f"after {self.rounds} rounds: {self.error!r}") from self.error
+
+    def _look(self, path):
+        for _ in range(20):
+            try:
+                status, _, body = self._device.request("GET", path)
+                break
+            except (ConnectionError, http.client.HTTPException):
+                continue  # another browser has taken its place, or it was idle for too long
+        else:
+            raise AssertionError(f"{path}: not to be had")
+        assert status == 200, f"{path}: {status} {body!r}"
+        if path == "/api/readings":
+            assert len(json.loads(body)["meters"]) == self._meters
+
+
+@contextlib.contextmanager
+def clients(rig):
+    """Ten Modbus clients that poll all blocks of all meters, each some of them; check() says that no poll was lost."""
+    reads = [
+        (meter.unit, *block, words(meter.registers(*block)))
+        for meter in rig.line.meters
+        for block in meter.profile.blocks(meter.profile.gap)
+    ]
+    with contextlib.ExitStack() as stack:
+        pollers = [stack.enter_context(Poller(rig.modbus_port, reads[k::CLIENTS], 0.02)) for k in range(CLIENTS)]
+
+        def check():
+            for poller in pollers:
+                poller.check(2 * len(reads) // CLIENTS, 60)
+
+        yield check
+        check()
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "browsers", "heap"),
+    [
+        ("eastron-sdm630", 10, 1, "104K"),
+        (MOST_REGISTERS, 32, 2, "144K"),
+        (MOST_POINTS, 32, 2, "144K"),
+    ],
+    ids=["ten meters in 104K", "32 with the most registers in 144K", "32 with the most points in 144K"],
+)
+def test_clients_browsers_and_a_save_have_room(tmp_path, kind, count, browsers, heap):
+    with Rig(tmp_path, meters=configured(kind, count), config=SERVICES, frozen=True, heap=heap) as rig:
+        with Device(HOST, rig.http_port) as device:
+            device.set_password(PASSWORD)
+            device.login(PASSWORD)
+            cookie = device.cookie
+            config = device.config()
+        assert len(config["meters"]) == count
+        with clients(rig) as check, contextlib.ExitStack() as stack:
+            looking = [stack.enter_context(Browser(rig, cookie)) for _ in range(browsers)]
+            check()
+            for browser in looking:
+                browser.check()
+            config["meters"][1]["name"] = "another name"
+            config["meters"][-1]["unit"] = 200
+            with Device(HOST, rig.http_port) as device:
+                device.cookie = cookie
+                assert device.save(config) == ["configuration"]
+            for browser in looking:
+                browser.check()
+            check()
+        with Device(HOST, rig.http_port) as device:
+            device.cookie = cookie
+            assert device.config() == config
+            status = device.get("/api/status")
+            assert {meter["state"] for meter in status["meters"]} == {"online"}
+            assert status["task_restarts"] == 0
+            assert rig.event_count("modbus connection closed") == 0
+            device.reboot()
+            status = device.get("/api/status")
+        assert status["config"] == {"source": "file", "errors": []}
+        assert [meter["name"] for meter in status["meters"]] == [meter["name"] for meter in config["meters"]]
+        assert [meter["unit"] for meter in status["meters"]] == [meter["unit"] for meter in config["meters"]]

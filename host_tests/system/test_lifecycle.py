@@ -1,0 +1,221 @@
+"""The firmware as a process from its start to its end: on both runtimes, through a reboot, with its serial line pulled
+out and put back, and through two thousand requests in the heap that it has on a chip."""
+
+import concurrent.futures
+import contextlib
+import os
+import shutil
+import signal
+import struct
+
+import pytest
+
+from host_tests.system.rig import (
+    BAUD,
+    GATEWAY_PATH_UNAVAILABLE,
+    UART,
+    ModbusError,
+    Rig,
+    read_pdu,
+    wait_for,
+    words,
+)
+from tools import gateway
+from tools.gateway import RUNTIMES
+from tools.virtual_line import VirtualLine
+from tools.virtual_meters import default_meters
+
+REOPEN_S = 1  # the firmware looks for a lost line this often
+SMALL = "96K"  # of a board with our image
+FILES = "160K"  # with modules as files that is room for Modbus, and not for the web server as well
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_spine_stands(make_rig, runtime):
+    rig = make_rig(runtime=runtime)
+    rig.wait_polled()
+    with rig.client() as client:
+        for unit, function, address, count in ((1, 4, 0, 36), (2, 3, 0x200, 16), (3, 4, 0, 10), (2, 3, 0x513, 2)):
+            held = words(rig.meter(unit).registers(function, address, count))
+            assert client.read(unit, function, address, count) == held
+        # Points on unit 255: four registers each at point id x 4; the SDM630 has slot 0, its frequency number 15.
+        value, age_s, quality = struct.unpack(">fHH", client.read(255, 4, 4 * 15, 4))
+        assert value == struct.unpack(">f", words(rig.meter(1).registers(4, 0x46, 2)))[0]
+        assert age_s <= 3
+        assert quality == 0
+        assert client.exception(250, read_pdu(3, 0, 1)) == GATEWAY_PATH_UNAVAILABLE
+    for unit in (1, 2, 3):
+        expected = rig.meter(unit).expected_all()
+        for number, point in rig.points(unit).items():
+            assert point["value"] == pytest.approx(expected[number], rel=5e-7, abs=1e-9)
+    rig.meter(3).set("voltage_l1", 251.7)
+    wait_for(lambda: rig.points(3)[1]["value"] == 251.7, what="the new voltage")
+    status = rig.status()
+    assert status["config"] == {"source": "file", "errors": []}
+    assert status["task_restarts"] == 0
+    assert rig.sockets()["limit"] == 16
+    assert status["modbus"]["cached"] >= 3
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_the_firmware_and_frees_its_ports(make_rig, runtime, number):
+    rig = make_rig(runtime=runtime, meters=())
+    with rig.client() as client:
+        assert client.read(255, 3, 0, 1) == b"MP"
+        os.kill(rig.gateway.pid, number)
+        code = rig.gateway.wait_exit(30)
+        assert client.wait_closed() == b""
+    # Ctrl-C is the way to the REPL: an orderly end. SIGTERM may be handled or not.
+    assert code == 0 if number == signal.SIGINT else code in (0, -signal.SIGTERM)
+    if number == signal.SIGINT:
+        assert "meterport: stopped; run() starts it again" in rig.gateway.lines
+    rig.gateway.start()
+    rig.gateway.wait_ready()
+
+
+# main.py of a device that reboots itself once: the firmware of this tree, asked by a file that appears.
+REBOOTING_MAIN = """
+import os
+from firmware import app, board
+from firmware.net import seam
+
+port = board.detect()
+
+async def main(self):
+    self.start()
+    while True:
+        try:
+            os.remove("reboot")
+        except OSError:
+            await seam.sleep_ms(10)
+            continue
+        port.reset()
+
+app.App.main = main
+app.run(port)
+"""
+
+
+def test_exit_code_42_starts_it_again_on_the_same_ports(make_rig, tmp_path):
+    device = tmp_path / "device"
+    shutil.copytree(gateway.build_device(False, lambda text: None), device)
+    (device / "main.py").write_text(REBOOTING_MAIN)
+    rig = make_rig(device_dir=device)
+    rig.wait_polled()
+    first = rig.gateway.pid
+    held = words(rig.meter(3).registers(4, 0, 10))
+    client = rig.client()
+    with client:
+        assert client.read(3, 4, 0, 10) == held
+        for count in (1, 2):
+            (rig.folder / "reboot").touch()
+            rig.gateway.wait_reboots(count)
+            assert client.wait_closed() == b""
+            rig.gateway.wait_ready()
+            client.close()
+            client = rig.client()
+            rig.wait_polled()
+            assert client.read(3, 4, 0, 10) == held
+    assert rig.gateway.pid != first
+    assert rig.gateway.exit_codes == [gateway.REBOOT_CODE] * 2
+    assert rig.status()["uptime_s"] < 20
+    client.close()
+
+
+def test_a_line_that_vanishes_gives_0a_and_values_again_when_it_is_back(make_rig):
+    rig = make_rig()
+    rig.wait_polled()
+    passed = (2, 3, 0x513, 2)
+    cached = (3, 4, 0, 10)
+    held = words(rig.meter(2).registers(*passed[1:]))
+    line = rig.line
+    with rig.client() as client, contextlib.ExitStack() as stack:
+        assert client.read(*passed) == held
+        for _ in range(2):
+            line.stop()  # the pty is gone, as an adapter that is pulled out
+            # A client notices at once; what the poller has read is not passed on either, from its next turn on.
+            wait_for(lambda: client.exception(2, read_pdu(*passed[1:])) == GATEWAY_PATH_UNAVAILABLE, what="0A")
+            wait_for(lambda: client.exception(3, read_pdu(*cached[1:])) == GATEWAY_PATH_UNAVAILABLE, what="0A")
+            rig.wait_event("bus 0: line lost")
+            assert [bus["open"] for bus in rig.status()["buses"]] == [False]
+            assert {point["quality"] for point in rig.points(3).values()} == {"failed"}
+            assert client.read(255, 3, 0, 1) == b"MP"
+            line = stack.enter_context(VirtualLine(line.meters, BAUD, link=rig.folder / UART))
+            wait_for(lambda: client.exception(2, read_pdu(*passed[1:])) == 0, REOPEN_S + 4, "the line's return")
+            assert client.read(*passed) == held
+            rig.wait_polled()
+            assert client.read(*cached) == words(rig.meter(3).registers(*cached[1:]))
+    assert rig.gateway.alive
+    assert rig.status()["task_restarts"] == 0
+
+
+def test_a_line_that_is_not_there_at_the_start_is_opened_when_it_comes(make_rig):
+    rig = make_rig(virtual=(), config={"buses": [{"uart": "bus1", "baud": BAUD, "framing": "8N1"}]})
+    with rig.client() as client:
+        wait_for(lambda: client.exception(1, read_pdu(4, 0, 2)) == GATEWAY_PATH_UNAVAILABLE, what="0A")
+        rig.wait_event("bus 0: cannot open bus1")
+        with VirtualLine(default_meters(), BAUD, link=rig.folder / "bus1"):
+            rig.wait_polled()
+            assert len(client.read(1, 4, 0, 36)) == 72
+
+
+def test_a_service_that_finds_no_room_is_named_and_the_others_run(tmp_path):
+    with Rig(tmp_path, heap=FILES, config={"history": {"bytes": 0}}).started(http=False) as rig:
+        line = rig.gateway.wait_line("http: not started: no memory for it")
+        assert "an image with the firmware frozen into it has room" in line
+        with rig.client() as client:
+            wait_for(lambda: client.exception(1, read_pdu(4, 0, 2)) == 0, what="an answer of the meter")
+            assert client.read(255, 3, 13, 1) == b"\0\1"  # the first kind of service: http
+
+
+def test_two_thousand_requests_of_ten_clients_fit_into_the_heap(make_rig):
+    rig = make_rig(frozen=True, heap=SMALL)
+    rig.wait_polled()
+    reads = [(1, 4, 0, 36), (2, 3, 0x220, 42), (3, 4, 0, 10), (2, 3, 0x513, 2), (1, 4, 40, 12), (255, 3, 200, 112)]
+    held = [
+        words(rig.meter(unit).registers(function, address, count)) if unit != 255 else None
+        for unit, function, address, count in reads
+    ]
+
+    def ask(number):
+        with rig.client() as client:
+            for k in range(200):
+                which = (number + k) % len(reads)
+                try:
+                    got = client.read(*reads[which])
+                except ModbusError as error:
+                    raise AssertionError(f"client {number}, request {k}, {reads[which]}: {error}") from error
+                assert held[which] in (None, got)
+        return number
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(ask, range(10))) == list(range(10))
+    status = rig.status()
+    assert status["modbus"]["requests"] >= 2000
+    assert status["task_restarts"] == 0
+    assert rig.sockets()["failed_accepts"] == 0
+    assert not [line for line in rig.gateway.lines if "MemoryError" in line]
+
+
+def test_ten_pollers_and_a_browser_fit_into_the_heap(make_rig):
+    # The most that the socket budget lets in at once: every connection with a request of its own on its way.
+    rig = make_rig(frozen=True, heap=SMALL)
+    rig.wait_polled()
+
+    def poll(number):
+        with rig.client() as client:
+            for k in range(60):
+                assert len(client.read(2, 3, 0x513 + 2 * (k % 2), 2)) == 4
+        return number
+
+    def browse():
+        for k in range(40):
+            rig.get(("/api/readings", "/api/status", "/api/sockets")[k % 3])
+        return True
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        browser = pool.submit(browse)
+        assert list(pool.map(poll, range(9))) == list(range(9))
+        assert browser.result() is True
+    assert rig.status()["task_restarts"] == 0
