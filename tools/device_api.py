@@ -6,7 +6,7 @@
     python -m tools.device_api --host 192.168.1.50 reboot
 
 The password is asked for, or taken from the variable METERPORT_PASSWORD. It is never sent: SCRAM-SHA-256 (RFC 5802, RFC
-7677) as docs/contracts.md has it. A backup holds no secrets, and a restore keeps those that the device has.
+7677) as docs/reference/http.md has it. A backup holds no secrets, and a restore keeps those that the device has.
 """
 
 import argparse

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Of the firmware's files in the state directory: MicroPython keeps the path of each module in the heap, and on a board
 # it is as short.
 _TREE = ".fw"
-REBOOT_CODE = 42  # docs/contracts.md
+REBOOT_CODE = 42  # docs/reference/starting.md
 RUNTIMES = ("micropython", "cpython")
 FORGOTTEN = "the firmware has removed its configuration"
 HEAP = "256K"  # of a firmware that runs as files,

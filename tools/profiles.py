@@ -11,8 +11,8 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
      "columns": ["number", "name", "function", "address", "type", "scale", "unit", "kind"],
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
-What every key and column means is in docs/contracts.md. Here, name to points are required but for those that say
-"nothing special" when they are left out: unconfirmed, no_value, signed_current, signature.
+docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
+say "nothing special" when they are left out: unconfirmed, no_value, signed_current, signature.
 """
 
 import json

@@ -1,7 +1,7 @@
 """All meters, by slot.
 
 A point's id is permanent: meter slot x 256 + the profile's point number. It is the BACnet instance, and four times
-the id is the point's register on unit 255 (docs/contracts.md).
+the id is the point's register on unit 255 (docs/reference/modbus.md).
 """
 
 from micropython import const

@@ -2,7 +2,7 @@
 
 A profile says what one kind of meter offers: a row for each point (number, name, function, address, type, scale,
 unit, kind). The number is permanent and the same for the same quantity in every profile. Every key and column is in
-docs/contracts.md.
+docs/reference/profiles.md.
 
 The plan: points are sorted by function and address and coalesced into as few blocks as possible. Registers between
 two points are read over when that is cheaper than another request (`gap`), up to what the meter gives at once.

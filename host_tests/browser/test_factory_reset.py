@@ -1,7 +1,8 @@
 """Back to how it came from the factory, by the page, on the real firmware: it restarts without its configuration, and
 the page comes back by itself to the set-up of a new device.
 
-A device has its default ports then; a development machine keeps those that it had (docs/contracts.md: exit code 42).
+A device has its default ports then; a development machine keeps those that it had (exit code 42 in
+docs/reference/starting.md).
 """
 
 import http.client

@@ -9,7 +9,7 @@ import pytest
 from host_tests.system.rig import ANSWER_S, HOST, wait_for
 
 IDLE_S = 3  # http.idle_timeout_s: longer than the page's pauses
-UNSERVED_S = 10  # docs/contracts.md: connection that never asks
+UNSERVED_S = 10  # docs/reference/http.md: connection that never asks
 LOOKS = 20
 
 

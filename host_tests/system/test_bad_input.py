@@ -36,7 +36,7 @@ from tools.virtual_meters import VirtualMeter
 FAULTY = 9  # the meter that misbehaves; it is polled once, at the start
 FAULTY_TIMEOUT_MS = 150
 SERIAL_NUMBER = (2, 3, 0x51D, 1)  # of the WattsOn-Mark II: not polled, so it is asked for every time
-HTTP_UNSERVED_S = 10  # docs/contracts.md
+HTTP_UNSERVED_S = 10  # docs/reference/http.md
 GOOD_REQUEST = b"GET /api/sockets HTTP/1.1\r\nHost: meter\r\n\r\n"
 
 

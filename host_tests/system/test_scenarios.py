@@ -27,7 +27,7 @@ from host_tests.system.rig import HOST, wait_for, within_budget, words
 LIMIT = 16
 REASONS = ("unserved", "idle", "busy", "quota", "timeout")
 READ = (3, 4, 0, 10)  # of the PZEM: polled, so it is answered from memory
-COUNTERS = (255, 3, 100, 34)  # docs/contracts.md: sockets and requests
+COUNTERS = (255, 3, 100, 34)  # docs/reference/modbus.md: sockets and requests
 NONE = dict.fromkeys(REASONS, 0)
 
 
@@ -48,7 +48,7 @@ def sampler(rig):
 
 
 class Counters:
-    """Holding registers 100 to 133 of unit 255 as numbers, by the names of docs/contracts.md."""
+    """Holding registers 100 to 133 of unit 255 as numbers, by the names of docs/reference/modbus.md."""
 
     def __init__(self, data):
         numbers = [int.from_bytes(data[k : k + 2], "big") for k in range(0, len(data), 2)]

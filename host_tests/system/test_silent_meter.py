@@ -25,9 +25,9 @@ TIMEOUT_MS = 200
 RETRIES = 1
 TRIES_S = (1 + RETRIES) * TIMEOUT_MS / 1000
 SILENT = 2
-QUARANTINE_AFTER = 3  # failures in a row, docs/contracts.md
+QUARANTINE_AFTER = 3  # failures in a row, docs/reference/configuration.md
 PROBE_FIRST_S = 2
-LATE_S = 1.0  # for so long after a time-out a late answer is expected, docs/contracts.md
+LATE_S = 1.0  # for so long after a time-out a late answer is expected, docs/reference/configuration.md
 SLOW_S = 1.0  # what a busy test machine may take on top
 
 

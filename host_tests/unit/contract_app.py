@@ -1,4 +1,4 @@
-"""An application without tasks or sockets for test_contracts.py: every number in it is different."""
+"""An application without tasks or sockets for test_reference.py: every number in it is different."""
 
 import struct
 from types import SimpleNamespace
@@ -101,7 +101,7 @@ def make():
     )  # fmt: skip
     device.entry("http").service = app.http
     app.expected = {
-        "identity and health**": {
+        "Holding registers (FC 03), identity and health": {
             "magic": 0x4D50,
             "map_version": 1,
             "version": VERSION[0] << 8 | VERSION[1],
@@ -115,7 +115,7 @@ def make():
             "meters_online": 1,
             "without_memory": 0b10100,
         },
-        "sockets and requests**": {
+        "Holding registers (FC 03), sockets and requests": {
             "limit": 16,
             "services": 6,
             "general": 10,
@@ -126,11 +126,11 @@ def make():
             **{f"evictions_{name}": budget.evictions[k] for k, name in enumerate(REASONS)},
             **requests,
         },
-        "the ledger**": {
+        "Holding registers (FC 03), the ledger": {
             "kind": 1, "flags": 1, "peer_ip": 0, "peer_port": 0, "idle_s": 0xFFFF, "age_s": _UPTIME_S,
             "requests": 0, "received": 0, "sent": 0,
         },  # fmt: skip
-        "the buses**": {"open": 1, "waiting": 3, **on_bus},
+        "Holding registers (FC 03), the buses": {"open": 1, "waiting": 3, **on_bus},
     }
     app.connection_row = {
         "kind": 0x102, "flags": 3, "peer_ip": 192 << 24 | 168 << 16 | 7 << 8 | 9, "peer_port": 40123, "idle_s": 0,

@@ -558,7 +558,7 @@ def test_a_client_that_goes_away_midway_frees_its_slot_and_the_document(bench, w
     assert bench.budget.in_use() == 6
 
 
-# -- the real documents, against docs/contracts.md
+# -- the real documents, against docs/reference/http.md
 
 
 class FakeBus:
@@ -605,16 +605,16 @@ def gateway(make):
 
 
 def documented(path):
-    """The fields of a document as docs/contracts.md lists them."""
-    text = (ROOT / "docs" / "contracts.md").read_text()
-    section = text.split(f"### GET {path}\n", 1)[1].split("\n#", 1)[0]
+    """The fields of a document as docs/reference/http.md lists them."""
+    text = (ROOT / "docs" / "reference" / "http.md").read_text()
+    section = text.split(f"## GET {path}\n", 1)[1].split("\n#", 1)[0]
     fields = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
     assert fields
     return set(fields)
 
 
 def fields_of(value, path=""):
-    """Every field of a parsed document, in the notation of docs/contracts.md."""
+    """Every field of a parsed document, in the notation of docs/reference/http.md."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from fields_of(inner, f"{path}.{key}" if path else key)

@@ -1,4 +1,4 @@
-"""Unit 255: every register of docs/contracts.md, and what is answered outside of them."""
+"""Unit 255: every register of docs/reference/modbus.md, and what is answered outside of them."""
 
 import struct
 from types import SimpleNamespace

@@ -251,8 +251,8 @@ class Bench:
         return server
 
     def _wait_polled(self, server: Server) -> None:
-        """Until all meters are online, as unit 255 says (docs/contracts.md: holding register 10 has how many there are,
-        12 how many are online)."""
+        """Wait until all meters are online: unit 255 counts meters in holding register 10 and those online in 12
+        (docs/reference/modbus.md)."""
         request = bytes.fromhex("4d5000000006ff03000a0003")
         deadline = time.monotonic() + self.ready_s
         with socket.create_connection((HOST, server.ports.modbus), timeout=self.ready_s) as connection:

@@ -1,4 +1,4 @@
-"""The web server: HTTP/1.1 (RFC 9110, RFC 9112) for one page and a JSON API (docs/contracts.md).
+"""The web server: HTTP/1.1 (RFC 9110, RFC 9112) for one page and a JSON API (docs/reference/http.md).
 
     service.py          the service: builds all of this, ticks, counts
     connection.py       one browser: glue between the two below and net.listener

@@ -1,5 +1,5 @@
 """What somebody does to the device beside configuring it: a read of a meter's registers, the clock, a restart, and all
-back to how it came from the factory. Bodies and answers: docs/contracts.md, Commands."""
+back to how it came from the factory. Bodies and answers: docs/reference/http.md, Commands."""
 
 from micropython import const
 

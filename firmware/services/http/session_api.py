@@ -1,4 +1,4 @@
-"""/api/session, /api/login, /api/logout and /api/password: docs/contracts.md, Logging in."""
+"""/api/session, /api/login, /api/logout and /api/password: docs/reference/http.md, Logging in."""
 
 from micropython import const
 

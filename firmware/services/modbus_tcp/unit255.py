@@ -1,4 +1,4 @@
-"""Unit 255 (and 0): the gateway itself as a Modbus device. The register map is in docs/contracts.md.
+"""Unit 255 (and 0): the gateway itself as a Modbus device. The register map is in docs/reference/modbus.md.
 
 Input registers (FC 04): point id x 4 is a point of a meter: float32 (2), age in seconds (1), quality (1).
 Holding registers (FC 03): identity, health, the socket ledger and counters.

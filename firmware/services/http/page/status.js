@@ -1,6 +1,6 @@
 // Status: every value of every meter with its age and quality, and the last hours of those that are kept.
 
-// Of many points these are shown at first (docs/contracts.md, Points); the rest on demand.
+// Of many points these are shown at first (docs/reference/points.md); the rest on demand.
 const FIRST_POINTS = new Set([1, 9, 15, 16, 28, 32, 36, 40]);
 const FEWEST_SHOWN = 6, TRENDS_A_ROUND = 2;
 

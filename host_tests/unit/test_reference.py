@@ -1,4 +1,4 @@
-"""docs/contracts.md and the code say the same: every table of the document is read and compared."""
+"""docs/reference and the code say the same: every table of the pages is read and compared."""
 
 import asyncio
 import json
@@ -21,14 +21,18 @@ from host_tests.unit import contract_app
 from host_tests.unit import the_schema as schema
 from tools import profiles
 
-_DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "contracts.md").read_text(encoding="utf-8")
+_FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
 
-def tables(heading):
-    """The tables below a heading or a bold line, up to the next of either: lists of rows of stripped cells."""
-    begin = _DOCUMENT.index(heading) + len(heading)
-    end = re.compile(r"\n(#|\*\*)").search(_DOCUMENT, begin)
-    text = _DOCUMENT[begin : end.start() if end else None]
+def page(name):
+    """The text of a page of docs/reference."""
+    return (_FOLDER / f"{name}.md").read_text(encoding="utf-8")
+
+
+def tables(name, heading):
+    """The tables of a page below a heading, up to the next heading: lists of rows of stripped cells."""
+    _, text = re.split(rf"(?m)^#+ {re.escape(heading)}$", page(name), maxsplit=1)
+    text = re.split(r"(?m)^#", text, maxsplit=1)[0]
     found, rows = [], []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
@@ -49,7 +53,7 @@ def code(cell):
 
 def numbered_names():
     result = {}
-    for cell, names, unit in tables("## Points")[0]:
+    for cell, names, unit in tables("points", "Points")[0]:
         first, _, last = cell.partition("-")
         first, last = int(first), int(last or first)
         if first == 128:
@@ -78,7 +82,7 @@ def test_point_numbers_and_names_are_those_of_the_profiles():
 
 
 def test_qualities():
-    rows = tables("## Points")[1]
+    rows = tables("points", "Quality")[0]
     words = {int(row[0]): row[1].strip("`") for row in rows}
     assert words.pop(255) == ""
     assert words == dict(enumerate(readings.QUALITIES))
@@ -88,7 +92,7 @@ def test_qualities():
 
 
 def test_every_profile_is_listed_with_its_confidence_size_and_plan():
-    listed, doubts, _, _, _ = tables("## Profiles")
+    listed, doubts = tables("profiles", "Profiles of the firmware")
     rows = {}
     for name in profiles.available():
         one = profiles.load(name)
@@ -99,7 +103,7 @@ def test_every_profile_is_listed_with_its_confidence_size_and_plan():
 
 
 def test_keys_and_columns_of_a_profile():
-    _, _, keys, columns, _ = tables("## Profiles")
+    keys, columns = tables("profiles", "Keys")
     assert sorted(code(row[0]) for row in keys) == sorted(profile_load.KEYS)
     assert set(profile_load.KEYS) == profiles.REQUIRED | profiles.OPTIONAL
     assert [code(row[0]) for row in columns] == profile_load.COLUMNS == list(profiles.COLUMNS)
@@ -113,7 +117,7 @@ def test_keys_and_columns_of_a_profile():
 
 def test_numbers_of_a_profiles_own():
     documented = {}
-    for name, numbers, names, unit in tables("## Profiles")[4]:
+    for name, numbers, names, unit in tables("profiles", "Numbers from 128 on")[0]:
         first, _, last = numbers.partition("-")
         listed = [code(names)]
         if last:
@@ -163,7 +167,7 @@ def default_text(where, spec):
 
 
 def test_every_configuration_key_with_type_default_and_bounds():
-    rows = {code(row[0]): row[1:] for row in tables("## Configuration")[1]}
+    rows = {code(row[0]): row[1:] for row in tables("configuration", "Keys")[0]}
     assert list(rows) == [where for where, _ in leaves(schema.SCHEMA)]
     for where, spec in leaves(schema.SCHEMA):
         kind, default, bounds = rows[where]
@@ -174,15 +178,15 @@ def test_every_configuration_key_with_type_default_and_bounds():
 
 
 def test_where_a_configuration_comes_from():
-    rows = tables("## Configuration")[0]
+    rows = tables("configuration", "A part that is wrong")[0]
     sources = {source for row in rows for source in re.findall("`([^`]+)`", row[2])}
     assert sources == {"file", "partly", "last good", "default"}
-    (told,) = [row[1] for row in tables("### GET /api/status")[0] if row[0] == "`config.source`"]
+    (told,) = [row[1] for row in tables("http", "GET /api/status")[0] if row[0] == "`config.source`"]
     assert set(re.findall("`([^`]+)`", told)) == sources
 
 
 def test_bounds_that_are_not_configured():
-    bounds = {row[0]: row[1] for row in tables("## Configuration")[2]}
+    bounds = {row[0]: row[1] for row in tables("configuration", "Bounds that are not configured")[0]}
     assert bounds["requests waiting for a bus"].startswith(f"{bus_module._QUEUE_MAX},")
     assert bounds["failed requests in a row until a meter is quarantined"] == str(bus_module._QUARANTINE_AFTER)
     first, last = poller.PROBE_FIRST_MS // 1000, poller._PROBE_LAST_MS // 1000
@@ -190,8 +194,8 @@ def test_bounds_that_are_not_configured():
     assert bounds["answer of a meter that is not configured"].startswith(f"within {bus_module._TIMEOUT_MS} ms")
     assert f"{modbus_server._UNSERVED_MS // 1000} s (Modbus)" in bounds["connection that never asks"]
     assert bounds["peer that does not take our output"] == f"closed after {listener._OUTPUT_TIMEOUT_MS // 1000} s"
-    assert f"at most {schema.SCHEMA['meters'][1]}" in _DOCUMENT
-    assert f"`buses` holds at most {schema.SCHEMA['buses'][1]}" in _DOCUMENT
+    assert f"at most {schema.SCHEMA['meters'][1]}" in page("configuration")
+    assert f"`buses` holds at most {schema.SCHEMA['buses'][1]}" in page("configuration")
 
 
 # -- unit 255
@@ -225,15 +229,15 @@ def app():
 @pytest.mark.parametrize(
     ("heading", "base"),
     [
-        ("identity and health**", 0),
-        ("sockets and requests**", 0),
-        ("the ledger**", 200),
-        ("the buses**", 600),
+        ("Holding registers (FC 03), identity and health", 0),
+        ("Holding registers (FC 03), sockets and requests", 0),
+        ("Holding registers (FC 03), the ledger", 200),
+        ("Holding registers (FC 03), the buses", 600),
     ],
 )
 def test_holding_registers_hold_what_the_table_says(app, heading, base):
     expected = app.expected[heading]
-    rows = tables(heading)[0]
+    rows = tables("modbus", heading)[0]
     names = []
     for address, size, content in rows:
         address, size = base + int(address), int(size)
@@ -249,7 +253,7 @@ def test_holding_registers_hold_what_the_table_says(app, heading, base):
 
 def test_the_ledger_row_of_a_connection(app):
     base = 200 + 6 * 16  # behind the six services
-    for address, size, content in tables("the ledger**")[0]:
+    for address, size, content in tables("modbus", "Holding registers (FC 03), the ledger")[0]:
         words = read(app, 3, base + int(address), int(size))
         if content != "0":
             assert number(words) == app.connection_row[code(content)], content
@@ -278,7 +282,7 @@ def test_input_registers_of_points(app):
 
 
 def test_identification_objects(app):
-    rows = tables("**Device identification (FC 43/14)**")[0]
+    rows = tables("modbus", "Device identification (FC 43/14)")[0]
     for row in rows:
         wanted = int(row[0])
         out = bytearray(260)
@@ -317,7 +321,7 @@ def fields(value, path=""):
     "path", ["/api/status", "/api/readings", "/api/sockets", "/api/bus", "/api/scan", "/api/history"]
 )
 def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, path):
-    documented = [code(row[0]) for row in tables(f"### GET {path}")[0]]
+    documented = [code(row[0]) for row in tables("http", f"GET {path}")[0]]
     response = app.http.gate.routes[path].handlers["GET"](SimpleNamespace(path=path, method="GET", query=""))
     for _ in response.body:
         continue
@@ -327,11 +331,11 @@ def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, pat
 
 def test_all_documents_are_in_the_tables(app):
     told = [path for path, route in app.http.gate.routes.items() if "GET" in route.handlers and path != "/"]
-    assert sorted(re.findall(r"### GET (\S+)", _DOCUMENT)) == sorted(told)
+    assert sorted(re.findall(r"## GET (\S+)", page("http"))) == sorted(told)
 
 
 def test_service_and_slot_kinds_are_numbered_in_the_order_of_the_services(app):
-    text = tables("the ledger**")[0][0][2]
+    text = tables("modbus", "Holding registers (FC 03), the ledger")[0][0][2]
     assert re.findall(r"(\d) (\w+)", text)[: len(budget.SERVICES)] == [
         (str(k + 1), name) for k, name in enumerate(budget.SERVICES)
     ]
