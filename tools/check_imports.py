@@ -1,7 +1,8 @@
 """Checks who may import whom in the device tree, and a few habits that no linter knows.
 
 In: the tree's root. Out: findings as path:line: text; exit code 1 when there are any. The table LAYERS below
-is the rule; to change the architecture, change the table. Every import counts, those inside functions too.
+is the rule; to change the architecture, change the table. Every import counts, those inside functions too, but for
+those below `if _TYPING:`, which only a type checker sees.
 What the check cannot follow (relative imports, __import__, importlib) is a finding itself.
 
 `from firmware.net import seam` counts as firmware.net.seam where that is a module of the tree, else as
@@ -78,6 +79,7 @@ LAYERS = (
 # Habits. Where each may be, as patterns of paths; everywhere else it is a finding.
 WHICH_PYTHON = ("firmware/net/seam*.py", "firmware/board/*")  # sys.implementation, sys.platform
 PRINT = ("firmware/events.py", "firmware/technician.py", "firmware/board/*", "boot.py", "main.py")
+TYPING = "_TYPING"  # guards the imports that only annotations need; const(0), which a compiler leaves out
 _THIRD_PARTY = ("lib/umodbus/",)
 
 
@@ -167,9 +169,21 @@ def _names_file(call: ast.Call) -> bool:
     return any(keyword.arg == "file" for keyword in call.keywords)
 
 
+def _seen_by_type_checkers(tree: ast.AST) -> set[ast.AST]:
+    """What lies below `if _TYPING:`."""
+    guards = (node for node in ast.walk(tree) if isinstance(node, ast.If))
+    bodies = [
+        statement
+        for guard in guards
+        if isinstance(guard.test, ast.Name) and guard.test.id == TYPING
+        for statement in guard.body
+    ]
+    return {node for statement in bodies for node in ast.walk(statement)}
+
+
 def _imports(tree: ast.AST, modules: set[str]) -> Iterator[tuple[int, str | None, str]]:
     """(line, module, statement) for each import; the module is None where it cannot be told."""
-    for node in ast.walk(tree):
+    for node in set(ast.walk(tree)) - _seen_by_type_checkers(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name, f"import {alias.name}"
@@ -233,6 +247,9 @@ def _habit_findings(path: str, tree: ast.AST) -> Iterator[Finding]:
             for alias in node.names:
                 if alias.name in which and not _matches(path, WHICH_PYTHON):
                     yield Finding(path, node.lineno, f"sys.{alias.name} outside {' and '.join(WHICH_PYTHON)}")
+        elif isinstance(node, ast.Assign) and any(getattr(target, "id", None) == TYPING for target in node.targets):
+            if ast.unparse(node.value) != "const(0)":
+                yield Finding(path, node.lineno, f"{TYPING} is const(0), so that MicroPython leaves its block out")
         elif _is_call(node, "print") and not _names_file(node) and not _matches(path, PRINT):
             yield Finding(path, node.lineno, f"print() outside {', '.join(PRINT)}; log an event")
 

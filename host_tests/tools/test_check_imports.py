@@ -63,6 +63,7 @@ RIGHT = [
     ("firmware/config/load.py", "import gc, micropython"),
     ("firmware/config/load.py", "try:\n    X = 1\nexcept (OSError, ValueError):\n    pass"),
     ("firmware/config/load.py", "try:\n    X = 1\nexcept Exception as error:\n    raise ValueError from error"),
+    ("firmware/config/load.py", "_TYPING = const(0)\nif _TYPING:\n    from firmware.app import App"),
     ("lib/umodbus/tcp.py", "import socket\nprint(1)"),  # third-party, none of our business
 ]
 
@@ -131,6 +132,14 @@ def test_what_the_table_does_not_allow_is_found(tmp_path, path, source, layer, m
     assert finding.startswith(f"{path}:1: layer '{layer}' may not import '{module}' (allowed: ")
 
 
+def test_an_import_beside_the_type_checkers_block_counts(tmp_path):
+    source = "if _TYPING:\n    import asyncio\nelse:\n    import socket\n"
+    root = tree(tmp_path, {"firmware/config/load.py": source})
+
+    (finding,) = texts(root)
+    assert finding.startswith("firmware/config/load.py:4: layer 'core' may not import 'socket'")
+
+
 def test_an_import_inside_a_function_counts(tmp_path):
     source = "def f():\n    if f:\n        import socket\n"
     root = tree(tmp_path, {"firmware/services/http/a.py": source})
@@ -157,6 +166,7 @@ WRONG_HABITS = [
     ),
     ("firmware/app.py", "print(1)", "print()"),
     ("lib/modbus/pdu.py", "print(1)", "print()"),
+    ("firmware/app.py", "_TYPING = const(1)", "_TYPING is const(0)"),
     ("firmware/app.py", "def f(:", "does not parse"),
     ("firmware/newcomer.py", "", "belongs to no layer"),
     ("lib/newcomer.py", "", "not in the order of codecs"),
