@@ -1,4 +1,4 @@
-"""Files that come with the firmware: the profiles of meters, the schema of the configuration, the page.
+"""Files that come with the firmware: the profiles of meters, the page.
 
 In an image that has the firmware frozen into it they are constants of the module firmware._frozen_files, which
 tools/build.py makes, and lie in flash; elsewhere they lie beside this file. Names are relative to firmware/, with

@@ -3,8 +3,8 @@
 from micropython import const
 
 from firmware.config.rules import has_only, is_ip, short
+from firmware.config.schema import BUSES_MAX
 
-BUSES_MAX = 2  # as schema.json has it
 _ON_BUS_MAX = const(32)  # unit loads of RS-485
 _UNIT_LAST = const(247)
 

@@ -159,11 +159,10 @@ class ConfigStore:
             document = self._document()
         else:
             document = None  # it says what is in use
-        spec = schema.load()
         for section, key in SECRETS:
             part = document.get(section, {}) if isinstance(document, dict) else None
             secret = part.get(key, "") if isinstance(part, dict) else None
-            if rules.wrong(secret, spec[section][key]):
+            if rules.wrong(secret, schema.find(key, schema.find(section)[2])):
                 secret = self.config[section][key]
             yield section, key, secret
 

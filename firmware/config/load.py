@@ -22,7 +22,6 @@ import errno
 import os
 
 import strict_json
-from micropython import const
 
 from firmware.config import checks, difference, rules, schema, store
 from firmware.meters import catalog, profile_loader
@@ -30,7 +29,6 @@ from firmware.meters import catalog, profile_loader
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
 FILE_MAX = 12288
-_METERS_MAX = const(64)  # as schema.json has it: there may be more in a file that nobody has checked
 _KEPT = ".good"  # of a profile
 _NO_OBJECT = "must be an object"
 
@@ -102,7 +100,7 @@ def _without_file(errors, profiles):
     if config is None:
         return Loaded(default(), "default", errors, profiles, None)
     for error in last_good.errors:
-        rules.tell(errors, "last good copy: " + error)
+        rules.add_error(errors, "last good copy: " + error)
     return Loaded(config, "last good", errors, _of_meters(config, profiles), None)
 
 
@@ -164,7 +162,7 @@ def _profile_names(document):
     """Of a document in which nothing is checked yet."""
     meters = document.get("meters") if isinstance(document, dict) else None
     names = []
-    for item in meters[:_METERS_MAX] if isinstance(meters, list) else ():
+    for item in meters[: schema.METERS_MAX] if isinstance(meters, list) else ():
         name = item.get("profile") if isinstance(item, dict) else None
         if isinstance(name, str) and name not in names and catalog.is_name(name):
             names.append(name)
@@ -182,7 +180,6 @@ class _Checked:
         self.errors = []
         # First of all, for a profile that is parsed takes more than everything else.
         self.profile_errors = {name: profile_error(name) for name in _profile_names(document)}
-        self.spec = schema.load()
         self.config = strict_json.OrderedDict()
         self.meters = None
         self.slots = []
@@ -190,20 +187,22 @@ class _Checked:
         if not isinstance(document, dict):
             self.tell("configuration: " + _NO_OBJECT)
             document = {}
-        is_misspelt = not rules.check_keys(document, self.spec, "", self.errors)
-        for name in self.spec:
+        is_misspelt = not rules.check_keys(document, schema.KEYS, "", self.errors)
+        for row in schema.KEYS:
+            name = row[0]
             self.config[name] = None
             if name != "meters" and (name in document or not is_misspelt):
-                self.check_part(name, document)
+                self.check_part(row, document)
         self.check_sections()
         if "meters" in document or not is_misspelt:
             self.check_meters(document.get("meters", []))
 
     def tell(self, text):
-        rules.tell(self.errors, text)
+        rules.add_error(self.errors, text)
 
-    def check_part(self, name, document):
-        value = rules.part(name, self.spec[name], document, self.errors)
+    def check_part(self, row, document):
+        name = row[0]
+        value = rules.part(row, document, self.errors)
         if value is not None:
             wrong = list(checks.within(name, value))
             for text in wrong:
@@ -225,15 +224,16 @@ class _Checked:
                 config["routes"] = None
 
     def check_meters(self, given):
-        items = rules.list_of(given, self.spec["meters"], "meters", self.errors)
+        row = schema.find("meters")
+        items = rules.list_of(given, row, self.errors)
         if items is None:
             return
         self.meters = []
         buses = self.config["buses"]
         # With buses that are wrong no meter is named for its bus.
-        places = checks.Places(checks.BUSES_MAX if buses is None else len(buses))
+        places = checks.Places(schema.BUSES_MAX if buses is None else len(buses))
         for k, item in enumerate(items):
-            meter = rules.section(item, self.spec["meters"][0], "meters[%d]" % k, self.errors)
+            meter = rules.section(item, row[2], "meters[%d]" % k, self.errors)
             if meter is not None and not self.is_meter_right(k, meter, places):
                 meter = None
             self.meters.append(meter)
@@ -263,7 +263,7 @@ class _Checked:
         if last_good is not None and self.errors:
             good = last_good.config()
         config = self.config
-        for name in self.spec:
+        for name in config:
             if config[name] is None and name not in ("http", "modbus", "routes", "meters"):
                 config[name] = next(self.replacements(name, good))
         self.separate_ports(good)
@@ -280,7 +280,7 @@ class _Checked:
         """Yields what may stand in for a part that is wrong, the best first."""
         if good is not None:
             yield good[name]
-        yield rules.part(name, self.spec[name], {}, self.errors)
+        yield rules.part(schema.find(name), {}, self.errors)
 
     def separate_ports(self, good):
         config = self.config

@@ -1,18 +1,128 @@
-"""The keys of the configuration. They stand in schema.json, where the page reads them too.
+"""The keys of the configuration: the one table that the check, the page (GET /api/schema) and tests read.
 
-A key is [kind, default, allowed...]: "bool"; "int", low, high; "text", shortest, longest; "choice", values; "pin": GPIO
-number or null; "uart": number of a UART, or path of a serial device; "ip": dotted quad, or its default; "ips", default,
-most: a list of them. A section is an object of keys; a list of sections is [section, most items].
+A row is (name, kind, default, ...) for a key, by kind:
+
+    "bool"     default
+    "int"      default, lowest, highest
+    "text"     default, shortest, longest (characters)
+    "choice"   default, (values)
+    "pin"      default: GPIO number or None
+    "uart"     default: number of a UART, or path of a serial device
+    "ip"       default: dotted quad; a default of "" is allowed too
+    "ips"      default, most: a list of dotted quads
+
+"int" and "text" with a default of None must be given. (name, "section", (rows)) is an object of keys;
+(name, "list", (rows), most) a list of such objects.
+
+Constants all through: in an image they lie in flash.
 """
 
-import strict_json
+from micropython import const
 
-from firmware import resources
+BUSES_MAX = const(2)
+METERS_MAX = const(64)
 
-NAME = "config/schema.json"  # of firmware.resources
+# fmt: off
+KEYS = (
+    ("version", "int", 1, 1, 1),
+    ("name", "text", "meterport", 1, 32),
+    ("network", "section", (
+        ("link", "choice", "wifi", ("wifi", "ethernet", "none")),
+        ("ssid", "text", "", 0, 32),
+        ("password", "text", "", 0, 63),
+        ("country", "text", "", 0, 2),
+        ("hostname", "text", "meterport", 1, 32),
+        ("dhcp", "bool", True),
+        ("address", "ip", ""),
+        ("netmask", "ip", ""),
+        ("gateway", "ip", ""),
+        ("dns", "ip", ""),
+    )),
+    ("sockets", "section", (
+        ("limit", "int", 16, 4, 16),
+    )),
+    ("http", "section", (
+        ("enabled", "bool", True),
+        ("bind", "ip", "0.0.0.0"),
+        ("port", "int", 80, 1, 65535),
+        ("public_status", "bool", False),
+        ("commissioning", "bool", False),
+        ("max_connections", "int", 4, 1, 8),
+        ("idle_timeout_s", "int", 15, 2, 300),
+    )),
+    ("modbus", "section", (
+        ("enabled", "bool", True),
+        ("bind", "ip", "0.0.0.0"),
+        ("port", "int", 502, 1, 65535),
+        ("allow_writes", "bool", False),
+        ("writers", "ips", (), 8),
+        ("priority", "ips", (), 8),
+        ("idle_timeout_s", "int", 600, 10, 86400),
+    )),
+    ("bacnet", "section", (
+        ("enabled", "bool", True),
+    )),
+    ("finder", "section", (
+        ("enabled", "bool", True),
+    )),
+    ("ntp", "section", (
+        ("enabled", "bool", True),
+        ("server", "text", "pool.ntp.org", 1, 64),
+        ("port", "int", 123, 1, 65535),
+        ("interval_s", "int", 3600, 64, 86400),
+    )),
+    ("posting", "section", (
+        ("enabled", "bool", True),
+    )),
+    ("history", "section", (
+        ("bytes", "int", 1024, 0, 4096),
+    )),
+    ("system", "section", (
+        ("watchdog_s", "int", 8, 0, 60),
+    )),
+    ("buses", "list", (
+        ("uart", "uart", 1),
+        ("baud", "choice", 9600, (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)),
+        ("framing", "choice", "8N1", ("8N1", "8E1", "8O1", "8N2")),
+        ("tx", "pin", None),
+        ("rx", "pin", None),
+        ("direction", "pin", None),
+        ("gap_ms", "int", 0, 0, 1000),
+        ("echo", "bool", False),
+        ("broadcast", "bool", False),
+        ("turnaround_ms", "int", 150, 0, 2000),
+    ), BUSES_MAX),
+    ("routes", "list", (
+        ("unit", "int", None, 1, 247),
+        ("count", "int", 1, 1, 247),
+        ("bus", "int", 0, 0, 1),
+        ("address", "int", 0, 0, 247),
+        ("closed", "bool", False),
+    ), 32),
+    ("meters", "list", (
+        ("slot", "int", None, 0, 63),
+        ("name", "text", None, 1, 32),
+        ("unit", "int", None, 1, 247),
+        ("profile", "text", None, 1, 40),
+        ("bus", "int", 0, 0, 1),
+        ("interval_s", "int", 5, 1, 3600),
+        ("max_age_s", "int", 10, 0, 3600),
+        ("timeout_ms", "int", 500, 20, 10000),
+        ("auto_timeout", "bool", False),
+        ("retries", "int", 1, 0, 5),
+        ("ct_primary", "int", 1, 1, 1000000),
+        ("ct_secondary", "int", 1, 1, 1000000),
+        ("pt_primary", "int", 1, 1, 1000000),
+        ("pt_secondary", "int", 1, 1, 1000000),
+        ("inverted", "bool", False),
+    ), METERS_MAX),
+)
+# fmt: on
 
 
-def load():
-    """{name: key or section or list of sections} of everything at the top, in the order of the file. Some kilobytes:
-    it is read for each use, and nothing is shared with the one before."""
-    return strict_json.loads(resources.read(NAME))
+def find(name: str, keys: tuple = KEYS) -> "tuple | None":
+    """The row of that name, or None."""
+    for row in keys:
+        if row[0] == name:
+            return row
+    return None

@@ -2,7 +2,7 @@
 
 A service is an object of this shape; firmware/app.py has the one list of them. It gets what it uses as arguments of its
 constructor (its section of the configuration, budget, events, clock, link, ...), never the application. To add one:
-its package, its section in config/schema.json, its row in net/budget.py (KINDS) and in app.py, its documents.
+its package, its section in config/schema.py, its row in net/budget.py (KINDS) and in app.py, its documents.
 """
 
 

@@ -77,14 +77,14 @@ import gc, json
 from firmware import resources
 gc.collect()
 before = gc.mem_alloc()
-page, schema = resources.read("services/http/page.html.gz"), resources.read("config/schema.json")
+page, profile = resources.read("services/http/page.html.gz"), resources.read("meters/profiles/pzem-004t-v3.json")
 gc.collect()
-print(json.dumps([gc.mem_alloc() - before, len(page), json.loads(schema)["version"]]))
+print(json.dumps([gc.mem_alloc() - before, len(page), json.loads(profile)["name"]]))
 """
     with make_emulator({"data/safe_mode": b""}) as emulator:
         output = emulator.exec(code, timeout=MEASURE_S)
-    used, size, version = json.loads(output.splitlines()[-1])
-    assert (size, version) == (len(page.packed()), ["int", 1, 1, 1])
+    used, size, name = json.loads(output.splitlines()[-1])
+    assert (size, name) == (len(page.packed()), "PZEM-004T v3, PZEM-016")
     assert used < 100
 
 

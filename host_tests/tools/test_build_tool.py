@@ -251,7 +251,7 @@ def test_firmware_resources_reads_the_files_of_an_image(monkeypatch):
     resources = importlib.reload(importlib.import_module("firmware.resources"))
     try:
         assert "pzem-004t-v3.json" in resources.names("meters/profiles")
-        assert json.loads(resources.read("config/schema.json"))
+        assert json.loads(resources.read("meters/profiles/pzem-004t-v3.json"))
         page = (build.ROOT / "firmware/services/http/page.html.gz").read_bytes()
         assert resources.content("services/http/page.html.gz") == page
         assert resources.read("services/http/page.etag")

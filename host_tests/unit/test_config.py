@@ -239,6 +239,50 @@ def test_every_wrong_key_is_reported_not_only_the_first():
     assert [error.split(":")[0] for error in errors] == ["http.port", "http.max_connections", "ntp.server"]
 
 
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        (0x00, "a control character"), (0x1F, "a control character"), (0x7F, "a control character"),
+        (0x80, "a control character"), (0x9B, "a control character"), (0x9F, "a control character"),
+        (0x061C, "a bidirectional mark"), (0x200E, "a bidirectional mark"), (0x200F, "a bidirectional mark"),
+        (0x202A, "a bidirectional mark"), (0x202E, "a bidirectional mark"), (0x2066, "a bidirectional mark"),
+        (0x2069, "a bidirectional mark"), (0x2028, "a line separator"), (0x2029, "a line separator"),
+        (0xD800, "half of a character"), (0xDFFF, "half of a character"),
+    ],
+    ids=lambda value: f"U+{value:04X}" if isinstance(value, int) else value,
+)  # fmt: skip
+def test_a_character_that_changes_how_a_line_is_shown_is_refused_by_its_number(code, what):
+    character = chr(code)
+    name = f"pump \u00e4 {character} 3"
+    for raw, place in (
+        ({"name": name}, "name"), (whole(meters=[meter(name=name)]), "meters[0].name"),
+        ({"network": {"ssid": name}}, "network.ssid"), ({"buses": [{"uart": name}]}, "buses[0].uart"),
+        ({"ntp": {name: 1}}, "ntp"),
+    ):  # fmt: skip
+        (error,) = errors_of(raw)
+        assert error.startswith(place)
+        assert character not in error
+        if place.endswith(("name", "ssid")):
+            assert error.endswith(f"printable characters: U+{code:04X} is {what}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u00a0",
+        "Z\u00e4hler 1",
+        "\u05de\u05d5\u05e0\u05d4",
+        "\u200c\u200d",
+        "\u2030",
+        "\u2065x",
+        "\ue000",
+        "\U0001f50c",
+    ],
+)
+def test_letters_of_any_script_may_stand_in_a_name(name):
+    assert errors_of({"name": name}) == []
+
+
 def test_the_list_of_errors_is_bounded():
     assert len(errors_of({f"k{i}": 1 for i in range(100)})) == 12
     assert len(errors_of({"meters": [5] * 64})) == 12
@@ -254,8 +298,10 @@ def test_a_long_wrong_value_is_shortened():
         (whole(meters=[meter(), meter(unit=2)]), "meters[1].slot: 0 is used by another meter"),
         (whole(meters=[meter(), meter(slot=1)]), "meters[1].unit: 1 is used by another meter of bus 0"),
         (whole(routes=[{"unit": 200, "count": 49}]), "routes[0].count: 49 reaches unit 248, and 247 is the last"),
-        (whole(routes=[{"unit": 1, "address": 247, "count": 2}]),
-         "routes[0].count: 2 reaches unit 248, and 247 is the last"),
+        (
+            whole(routes=[{"unit": 1, "address": 247, "count": 2}]),
+            "routes[0].count: 2 reaches unit 248, and 247 is the last",
+        ),
         (whole(routes=[{"unit": 1, "bus": 1}]), "routes[0].bus: 1 is not one of the 1 in buses"),
         (whole(meters=[meter(slot=k, unit=k + 1) for k in range(33)]), "meters[32].bus: 0 has 32 meters already"),
         (whole(meters=[meter(bus=1)]), "meters[0].bus: 1 is not one of the 1 in buses"),
@@ -314,11 +360,6 @@ def test_a_new_device_has_six_services_and_no_meters():
     assert (fresh["http"]["port"], fresh["modbus"]["port"]) == (80, 502)
     assert fresh["http"]["public_status"] is False
     assert fresh["modbus"]["allow_writes"] is False
-
-
-def test_limits_that_are_needed_before_the_schema_is_read_are_its():
-    assert schema.SCHEMA["meters"][1] == config._METERS_MAX
-    assert schema.SCHEMA["buses"][1] == config.checks.BUSES_MAX
 
 
 def test_validation_does_not_share_its_lists_with_the_schema():

@@ -1,17 +1,22 @@
-"""The keys of the configuration as the tests want them: tuples for keys, as tables of constants."""
+"""The keys of the configuration as the tests want them: sections as dicts of (kind, default, ...), lists as [section,
+most], as GET /api/schema has them."""
 
 from firmware.config import schema
 
 
-def _constant(spec):
-    if isinstance(spec, dict):
-        return {key: _constant(inner) for key, inner in spec.items()}
-    if isinstance(spec[0], dict):
-        return [_constant(spec[0]), spec[1]]
-    return tuple(tuple(part) if isinstance(part, list) and spec[0] == "choice" else part for part in spec)
+def _keys(rows):
+    return {row[0]: _spec(*row[1:]) for row in rows}
 
 
-SCHEMA = _constant(schema.load())
+def _spec(kind, *more):
+    if kind == "section":
+        return _keys(more[0])
+    if kind == "list":
+        return [_keys(more[0]), more[1]]
+    return (kind, list(more[0]), *more[1:]) if kind == "ips" else (kind, *more)
+
+
+SCHEMA = _keys(schema.KEYS)
 BUS = SCHEMA["buses"][0]
 ROUTE = SCHEMA["routes"][0]
 METER = SCHEMA["meters"][0]
