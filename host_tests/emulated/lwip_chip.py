@@ -18,7 +18,7 @@ from dataclasses import replace
 from mpremote.transport_serial import SerialTransport
 
 from host_tests.emulated import peers
-from host_tests.tools.test_sim_against_real import Simulated, seen
+from host_tests.tools.socket_scripts import Simulated, seen
 from tools.emulator import build, emulated
 from tools.simulator import profiles, tcp
 

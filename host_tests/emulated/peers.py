@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from host_tests.system.rig import wait_for, words
+from host_tests.system.rig import Client, wait_for, words
 
 READS = ((3, 4, 0, 10), (1, 4, 0, 2), (2, 3, 512, 8))  # polled, so they are answered from memory
 SERVED_S = 240  # a newcomer tries again until then
@@ -16,6 +16,8 @@ _PAUSE_S = 0.5  # between polls
 _TRY_S = 5  # a connection attempt
 _TURN_S = 0.3  # between attempts
 _ANSWER_S = 120
+_AGAIN_ANSWER_S = 60  # of a ReconnectingPoller
+_AGAIN_PAUSE_S = 0.3
 
 
 class Poller(threading.Thread):
@@ -176,3 +178,32 @@ class Flood(threading.Thread):
     def __exit__(self, *exc):
         self._stopping.set()
         self.join()
+
+
+class ReconnectingPoller(threading.Thread):
+    """Polls until stop(); connects again when the chip has closed. `error` is a reply that was not the request's."""
+
+    def __init__(self, port, transaction, reads):
+        super().__init__(name=f"poller {transaction}", daemon=True)
+        self.port, self.transaction, self.reads = port, transaction, reads
+        self.answers = 0
+        self.error = None
+        self._stopping = threading.Event()
+
+    def stop(self):
+        self._stopping.set()
+        self.join()
+
+    def run(self):
+        while not self._stopping.is_set() and not self.error:
+            with contextlib.suppress(OSError, EOFError), Client(self.port, _AGAIN_ANSWER_S, self.transaction) as client:
+                self._poll(client)
+
+    def _poll(self, client):
+        try:
+            while not self._stopping.wait(_AGAIN_PAUSE_S):
+                for *read, expected in self.reads:
+                    assert client.read(*read) == expected
+                    self.answers += 1
+        except AssertionError as error:
+            self.error = f"after {self.answers} answers: {error}"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from host_tests.emulated.test_chip import interrupt, wait_served
+from host_tests.emulated.chip import interrupt, wait_served
 from host_tests.system.rig import wait_for
 from tools import build as device_build
 from tools import umodbus

@@ -3,6 +3,7 @@ it, and is a gateway that answers after each."""
 
 import pytest
 
+from host_tests.emulated.chip import interrupt, wait_served
 from host_tests.system.rig import wait_for
 from tools.emulator import image
 
@@ -28,22 +29,6 @@ async def hang(*arguments):
 
 link.keep_up = hang
 """
-
-
-def interrupt(chip):
-    """Ctrl-C; the prompt is there afterwards. The firmware says a word when main.py runs it, and a traceback shows when
-    run() was typed."""
-    chip.emulator.lines.clear()
-    chip.emulator.type("\x03")
-    chip.emulator.wait_line(r"stopped; run\(\) starts it again|^KeyboardInterrupt", STOPPED_S)
-    chip.emulator.lines.clear()
-
-
-def wait_served(chip):
-    """Waits until every point is read from its meter once more."""
-    chip.emulator.wait_ready()
-    chip.wait_polled()
-    assert chip.get("/api/status")["task_restarts"] == 0
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import contextlib
 
 import pytest
 
-from host_tests.emulated.test_short_memory import Poller
-from host_tests.system.rig import HOST, words
-from host_tests.system.test_heap_gates import MOST_REGISTERS, configured
+from host_tests.emulated.peers import ReconnectingPoller
+from host_tests.system.rig import HOST, MOST_REGISTERS, configured, words
 from tools.bench import questions, servers, stages
 from tools.device_api import Device
 from tools.emulator import __main__ as emulate
@@ -39,7 +38,7 @@ def test_ten_meters_clients_pages_and_a_save_on_the_chip(make_chip):
         for unit, meter in chip.meters.items()
         for block in meter.profile.blocks(meter.profile.gap)
     ]
-    pollers = [Poller(chip.emulator.ports["modbus"], 1000 * k, reads[k::CLIENTS]) for k in range(CLIENTS)]
+    pollers = [ReconnectingPoller(chip.emulator.ports["modbus"], 1000 * k, reads[k::CLIENTS]) for k in range(CLIENTS)]
     used = []
     with contextlib.ExitStack() as stack:
         for poller in pollers:

@@ -5,7 +5,7 @@ against the truth, for MicroPython's own lwIP and for ours."""
 import pytest
 
 from host_tests.emulated.lwip_chip import BareChip, InSim, OnChip
-from host_tests.tools import test_sim_against_real as plain
+from host_tests.tools import socket_scripts as plain
 from tools.emulator import build
 from tools.simulator import profiles
 

@@ -42,6 +42,15 @@ METERS = (
     {"slot": 1, "name": "feeder", "unit": 2, "profile": "elkor-wattson-mk2", "interval_s": 1},
     {"slot": 2, "name": "socket", "unit": 3, "profile": "pzem-004t-v3", "interval_s": 1},
 )
+MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # the largest of all profiles
+
+
+def configured(kind, count):
+    """`count` meters of one kind, as a configuration has them."""
+    return [
+        {"slot": k, "name": f"meter {k + 1}", "unit": k + 1, "profile": kind, "interval_s": 2, "max_age_s": 60}
+        for k in range(count)
+    ]
 
 
 class ModbusError(Exception):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from host_tests.system.rig import HOST, Poller, Rig, wait_for, words
+from host_tests.system.rig import HOST, MOST_POINTS, MOST_REGISTERS, Poller, Rig, configured, wait_for, words
 from tools import gateway
 from tools.device_api import Device
 
@@ -29,14 +29,6 @@ DOCUMENTS = (
     "/", "/api/session", "/api/history", "/api/readings", "/api/status", "/api/schema", "/api/profiles", "/api/config",
     "/api/bus", "/api/sockets", "/api/readings", "/api/status",
 )  # fmt: skip
-MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # of all profiles
-
-
-def configured(kind, count):
-    return [
-        {"slot": k, "name": f"meter {k + 1}", "unit": k + 1, "profile": kind, "interval_s": 2, "max_age_s": 60}
-        for k in range(count)
-    ]
 
 
 # At rest

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from firmware.bus import OK
 from host_tests.unit import fakes
+from host_tests.unit.bus_bench import BUSY, NO_ANSWER, NO_PATH, Bench, Client, make_meter
 from host_tests.unit.fakes import frame, registers
-from host_tests.unit.test_bus import BUSY, NO_ANSWER, NO_PATH, Bench, Client, make_meter
 
 _settings = settings(
     derandomize=True, max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -137,11 +137,8 @@ def allowed(spec):
     }[kind]  # fmt: skip
 
 
-KEYS = pytest.mark.parametrize(("path", "spec"), list(keys()), ids=[shown(path) for path, _ in keys()])
-
-
-@KEYS
-def test_a_wrong_value_is_refused_with_its_key_itself_and_what_is_allowed(path, spec):
+def refuses_wrong_values(path, spec):
+    """Each with its key, itself, and what is allowed."""
     for value in wrong_values(spec):
         errors = errors_of(with_value(path, value))
         assert len(errors) == 1, errors
@@ -153,8 +150,7 @@ def test_a_wrong_value_is_refused_with_its_key_itself_and_what_is_allowed(path, 
         assert [word for word in allowed(spec) if word not in rest] == []
 
 
-@KEYS
-def test_a_value_at_the_ends_of_what_is_allowed_is_taken(path, spec):
+def takes_the_ends_of_its_range(path, spec):
     if path[-1] in ("profile", "bus", "count", "dhcp") or path[0] == "routes":
         return  # those must also name something that exists, or want something else
     for value in right_values(spec):
@@ -166,8 +162,7 @@ def test_a_value_at_the_ends_of_what_is_allowed_is_taken(path, spec):
         assert type(got) is type(value)
 
 
-@KEYS
-def test_a_missing_key_gets_its_default_or_is_named(path, spec):
+def has_a_default_or_must_be_given(path, spec):
     raw = whole()
     place = raw
     for step in path[:-1]:
@@ -183,10 +178,17 @@ def test_a_missing_key_gets_its_default_or_is_named(path, spec):
         assert got == spec[1]
 
 
-@KEYS
-def test_every_default_is_within_its_own_bounds(path, spec):
+def has_a_default_within_its_range(path, spec):
     if spec[1] is not None:
         assert errors_of(with_value(path, spec[1])) == []
+
+
+@pytest.mark.parametrize(("path", "spec"), list(keys()), ids=[shown(path) for path, _ in keys()])
+def test_a_key_takes_what_its_schema_allows_and_refuses_the_rest_by_name(path, spec):
+    refuses_wrong_values(path, spec)
+    takes_the_ends_of_its_range(path, spec)
+    has_a_default_or_must_be_given(path, spec)
+    has_a_default_within_its_range(path, spec)
 
 
 @pytest.mark.parametrize(

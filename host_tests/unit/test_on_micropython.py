@@ -1,4 +1,4 @@
-"""Runs both_*.py on CPython and on real MicroPython, with the heap of a small board."""
+"""Runs portable_*.py on CPython and on real MicroPython, with the heap of a small board."""
 
 import functools
 import importlib
@@ -16,7 +16,7 @@ _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parent.parent
 _RUNNER = _ROOT / "host_tests" / "on_micropython" / "run_module.py"
 _HEAP = "256K"  # the modules come from source here, which takes more than .mpy files do
-_MODULES = sorted(path.stem for path in _HERE.glob("both_*.py"))
+_MODULES = sorted(path.stem for path in _HERE.glob("portable_*.py"))
 
 # Each function runs in an empty folder of its own, as the firmware does in the root of the device's file system.
 _IN_FOLDERS = """

@@ -8,7 +8,7 @@ import pytest
 from firmware.net import seam
 from firmware.services.modbus_tcp import reply_cache
 from host_tests.unit.fakes import fake_seam, registers, store
-from host_tests.unit.test_modbus_server import Bench, FakeStream, adu, block, read, split
+from host_tests.unit.modbus_bench import Bench, FakeStream, adu, block, read, split
 
 KEPT = 12  # replies, of at most
 BYTES = 2048
