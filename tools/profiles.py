@@ -12,7 +12,7 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
 docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
-say "nothing special" when they are left out: unconfirmed, no_value, signed_current, signature.
+say "nothing special" when they are left out: unconfirmed, no_value, signed_current, signature, gap_ms.
 """
 
 import json
@@ -39,7 +39,7 @@ KINDS = ("instantaneous", "accumulating")
 WORD_ORDERS = ("big", "little")
 NO_VALUES = ("none", "maximum", "sunspec")
 REQUIRED = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
-OPTIONAL = {"unconfirmed", "no_value", "signed_current", "signature"}
+OPTIONAL = {"unconfirmed", "no_value", "signed_current", "signature", "gap_ms"}
 _TESTS_MAX = 8  # rows of a signature
 _CHOICES_MAX = 16  # values of one of them
 FIRST_SPECIFIC = 128  # numbers from here to 255 belong to the profile that uses them
@@ -127,6 +127,7 @@ class Profile:
     unconfirmed: tuple = ()  # numbers of points that one source has, or that are inferred
     no_value: str = "none"
     signed_current: bool = False
+    gap_ms: int = 0  # the least silence before a request
     signature: tuple = ()  # rows: function, address, type, and a list of values or the lowest and the highest
 
     def point(self, number):
@@ -236,6 +237,8 @@ def parse(text, profile_id):
     ensure(no_value in NO_VALUES, "no_value", f"{no_value!r} is not one of {NO_VALUES}")
     signed_current = data.get("signed_current", False)
     ensure(isinstance(signed_current, bool), "signed_current", f"{signed_current!r} is not true or false")
+    gap_ms = data.get("gap_ms", 0)
+    ensure(_is_int(gap_ms) and 0 <= gap_ms <= 1000, "gap_ms", f"{gap_ms!r} is not one of 0..1000")
     signature = data.get("signature", [])
     ensure(
         isinstance(signature, list) and len(signature) <= _TESTS_MAX,
@@ -251,6 +254,7 @@ def parse(text, profile_id):
         unconfirmed=tuple(unconfirmed),
         no_value=no_value,
         signed_current=signed_current,
+        gap_ms=gap_ms,
         signature=tuple(tuple(row) for row in signature),
     )
 

@@ -7,7 +7,10 @@ that wait. Queue and retries are bounded; a full queue is exception 06 for the n
 0B, a line that is gone 0A.
 
 A meter that stays silent is quarantined: clients get 0B at once, and the poller probes it at growing intervals, so
-that it costs the others nothing.
+that it costs the others nothing. While the line is gone no meter is online.
+
+What a meter refuses to be read is left out (firmware.meters.refusals), and asked for again once a day, after a restart,
+and when the meter comes back from quarantine.
 """
 
 from micropython import const
@@ -17,6 +20,8 @@ from firmware.bus.late import Late
 from firmware.bus.poller import PROBE_FIRST_MS, Poller
 from firmware.bus.request import OK, Request
 from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
+from firmware.meters import refusals
+from firmware.meters.block import REFUSED
 from firmware.meters.meter import FAILING, ONLINE, QUARANTINED
 from firmware.net import seam
 from modbus import pdu, rtu
@@ -29,16 +34,19 @@ _IN_A_ROW = const(8)  # clients before a poll that is due
 _CALIBRATED_AFTER = const(20)  # answers
 _CALIBRATED_MIN_MS = const(100)
 _LOAD_S = const(60)
+_DAY_S = const(86400)
 _PAUSED_MS = const(1000)
 _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
 
 
 class Bus:
-    """`open_line(config)` opens the serial line or raises OSError; `meters` are those on this bus."""
+    """`open_line(config)` opens the serial line or raises OSError; `meters` are those on this bus. `config`: its
+    section of the configuration; its gap_ms becomes the largest that one of the meters needs."""
 
     def __init__(self, number, config, open_line, meters, events, uptime_s):
         self.number = number
-        self.config = config
+        gaps_ms = [meter.profile.gap_ms for meter in meters]
+        self.config = dict(config, gap_ms=max([config["gap_ms"]] + gaps_ms))
         self.meters = meters
         self.by_unit = {meter.unit: meter for meter in meters}
         self.counters = BusStats()
@@ -58,6 +66,7 @@ class Bus:
         self._waker = seam.Waker()
         self._in_a_row = 0
         self._seconds = 0
+        self._day_s = 0
         self._busy_mark_ms = 0
         self._paused = False
         self._on_rest = None
@@ -121,9 +130,11 @@ class Bus:
     @staticmethod
     def fault_text(meter):
         """What is wrong with the meter, as a text; "" when nothing is."""
+        if meter.last_result == LINE_DOWN:
+            return "serial line gone"
         if meter.last_result == WRONG:
             return "wrong answers (%s)" % rtu.REASONS[meter.last_reason]
-        return "silent" if meter.last_result == TIMED_OUT else ""
+        return "silent" if meter.last_result == TIMED_OUT else meter.refused_text
 
     @staticmethod
     def timeout_ms(meter):
@@ -172,6 +183,11 @@ class Bus:
             self._busy_mark_ms = self.counters.busy_ms
             self.load_percent = min(max(busy_ms, 0) // (10 * self._seconds), 100)
             self._seconds = 0
+        self._day_s += 1
+        if self._day_s >= _DAY_S:
+            self._day_s = 0
+            for meter in self.meters:
+                refusals.ask_again(meter)
         now_ms = seam.ticks_ms()
         for meter in self.meters:
             meter.expire(now_ms, seam.ticks_diff)
@@ -217,6 +233,7 @@ class Bus:
                 self._in_a_row = 0
                 if wait_ms <= 0:
                     meter = poll.meter
+                    position = poll.position
                     block = poll.block
                     request = self._poll
                     request.fill_read(meter.unit, block.function, block.first, block.count)
@@ -226,7 +243,7 @@ class Bus:
                         continue
                     # A probe is not repeated: the meter is most likely still silent, and others wait.
                     retries = 0 if meter.state == QUARANTINED else meter.retries
-                    self._end_poll(poll, block, await self._exchange(request, meter, retries))
+                    self._end_poll(poll, position, await self._exchange(request, meter, retries))
                     continue
             finally:
                 self._rest()
@@ -276,6 +293,7 @@ class Bus:
                 line.close()
             if self.line_error is None:
                 self._events.add("bus", "bus %d: cannot open %s: %r" % (self.number, self.config["uart"], error))
+                self._line_gone()
             self.line_error = error
             return False
         self.line_error = None
@@ -286,8 +304,17 @@ class Bus:
         self.line_error = self.wire.line_error
         self._events.add("bus", "bus %d: line lost: %r" % (self.number, self.line_error))
         self.wire = None
+        self._line_gone()
+
+    def _line_gone(self):
+        """No meter can be asked. Quarantined ones are asked as soon as the line is back."""
         for meter in self.meters:
             meter.purge()
+            if meter.state == QUARANTINED:
+                self.poller.reschedule(meter, _REOPEN_MS)
+            meter.state = FAILING
+            meter.last_result = LINE_DOWN
+            meter.failures = 0
 
     def _fail_all(self, code):
         while self._queue:
@@ -352,26 +379,41 @@ class Bus:
         else:
             request.tell(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
 
-    def _end_poll(self, poll, block, result):
-        """The end of the poller's request: its answer into the block."""
+    def _end_poll(self, poll, position, result):
+        """The end of the poller's request for the block at that index: its answer into the block."""
+        block = poll.meter.blocks[position]
+        following = position + 1
         is_answered = result == ANSWERED
         if not is_answered:
             block.fail()
         else:
             wire = self.wire
             if wire.rx[wire.at + 1] & 0x80:
-                self._refused(poll.meter, block, wire.rx[wire.at + 2])
+                following = self._refused(poll.meter, position, wire.rx[wire.at + 2])
             else:
+                if block.fresh_until_ms == REFUSED:
+                    refusals.ask_again(poll.meter)  # it has changed its mind
                 until_ms = seam.ticks_add(seam.ticks_ms(), poll.meter.max_age_ms)
                 block.store(wire.view, wire.at + 3, until_ms, self._uptime_s())
-        poll.done(is_answered)
+        if poll.done(is_answered, following):
+            self._log_refusals(poll)
 
-    def _refused(self, meter, block, code):
-        if block.refuse(code):
+    def _log_refusals(self, poll):
+        """Once a round, when all that the meter refuses is known."""
+        text = poll.meter.refused_text
+        if text and text != poll.logged_refusals:
+            poll.logged_refusals = text
+            self._events.add("bus", "meter %s %s" % (poll.meter.name, text))
+
+    def _refused(self, meter, position, code):
+        """The meter has refused the block at that index. Returns the index of the block that is read next."""
+        block = meter.blocks[position]
+        if code != block.exception and not refusals.teaches(code):
             self._events.add(
                 "bus", "meter %s refuses registers %d to %d of function %d: exception %d"
                 % (meter.name, block.first, block.first + block.count - 1, block.function, code)
             )  # fmt: skip
+        return refusals.refuse(meter, position, code)
 
     def _note(self, meter, result):
         """What an exchange says of the meter's state."""
@@ -408,6 +450,7 @@ class Bus:
         if meter.state != ONLINE:
             self._events.add("bus", "meter %s (unit %d) answers" % (meter.name, meter.unit))
             if meter.state == QUARANTINED:
+                refusals.ask_again(meter)
                 self.poller.reschedule(meter, 0)
             meter.state = ONLINE
 

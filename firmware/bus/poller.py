@@ -25,7 +25,8 @@ class Round:
         self.held_ms = 0  # by which the due time was put off while a late answer might have come
         self.missed = 0  # rounds for which there was no time
         self.actual_interval_ms = 0  # from end to end, smoothed over eight rounds
-        self._position = 0  # of the next block
+        self.position = 0  # of the next block
+        self.logged_refusals = ""  # the meter's refused_text that was logged last
         self._probe_ms = PROBE_FIRST_MS
         self._behind_ms = 0  # of a round that is not missed as a whole yet
         self._ended_ms = _NONE  # ticks of the end of the last round
@@ -33,12 +34,14 @@ class Round:
     @property
     def block(self):
         """The one that is to be read next."""
-        return self.meter.blocks[self._position]
+        return self.meter.blocks[self.position]
 
     def begin(self, due_ms):
-        """The next round begins then, with the first block."""
+        """The next round begins then, with the first block that the meter does not refuse, or with the first."""
         self.due_ms = due_ms
-        self._position = self.held_ms = 0
+        self.held_ms = 0
+        first = self.meter.next_block(0)
+        self.position = first if first < len(self.meter.blocks) else 0
 
     def hold(self, held_ms):
         """This round cannot go on for so long; others are not kept from theirs."""
@@ -46,8 +49,9 @@ class Round:
         self.held_ms += ticks_diff(now_ms, self.due_ms) + held_ms
         self.due_ms = ticks_add(now_ms, held_ms)
 
-    def done(self, is_answered):
-        """The block was asked for; `is_answered`: the meter said something right."""
+    def done(self, is_answered, following):
+        """The block was asked for; `is_answered`: the meter said something right. `following`: index of the first block
+        that has not been asked for in this round. True when that was the end of a round."""
         meter = self.meter
         now_ms = ticks_ms()
         if meter.state == QUARANTINED:
@@ -55,11 +59,11 @@ class Round:
             self.actual_interval_ms = 0
             self._ended_ms = _NONE
             self._probe_ms = min(2 * self._probe_ms, _PROBE_LAST_MS)
-            return
+            return False
         self._probe_ms = PROBE_FIRST_MS
-        self._position += 1
-        if is_answered and self._position < len(meter.blocks):
-            return  # the round goes on; its due time still stands and keeps it in front
+        self.position = meter.next_block(following)
+        if is_answered and self.position < len(meter.blocks):
+            return False  # its due time still stands and keeps it in front
         if self._ended_ms != _NONE:
             interval_ms = ticks_diff(now_ms, self._ended_ms)
             smooth_ms = self.actual_interval_ms
@@ -72,6 +76,7 @@ class Round:
             self.missed = min(self.missed + behind_ms // meter.interval_ms, _MISSED_MAX)
             self._behind_ms = behind_ms % meter.interval_ms
             self.due_ms = now_ms
+        return True
 
 
 class Poller:

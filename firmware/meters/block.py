@@ -8,16 +8,18 @@ else only reads it. How a block keeps what it knows is known in this file only.
 from micropython import const
 
 NOT_FRESH = const(-1)
+REFUSED = const(-2)
 
 
 class Block:
     """`read` is the profile's (function 3 or 4, first register, count), which all meters of a kind share.
 
     raw             the registers, big-endian, as a bytearray of the block's own
-    fresh_until_ms  ticks until which they may answer a read; NOT_FRESH: they may not
+    fresh_until_ms  ticks until which they may answer a read; NOT_FRESH: they may not; REFUSED: they may not, and the
+                    meter is not asked for them (firmware.meters.refusals)
     read_at_s       uptime of the last good read; None before the first
     failed          the last read of them failed
-    exception       with this exception code the meter refuses to be read here; 0: it does not
+    exception       the code with which the meter refused the last read of them, 0 if it did not
     """
 
     # Six attributes: there are some hundred blocks, and MicroPython makes room for eight after six.
@@ -43,6 +45,11 @@ class Block:
         return self._read[2]
 
     @property
+    def origin(self):
+        """Address of the first register in `raw`."""
+        return self._read[1]
+
+    @property
     def seen(self):
         """Whether they were read at least once."""
         return self.read_at_s is not None
@@ -50,7 +57,7 @@ class Block:
     def may_answer(self, function, first, count):
         """Whether all registers of that read lie in this block and may answer it, up to fresh_until_ms."""
         read = self._read
-        if self.fresh_until_ms == NOT_FRESH or function != read[0]:
+        if self.fresh_until_ms < 0 or function != read[0]:
             return False
         return first >= read[1] and first + count <= read[1] + read[2]
 
@@ -68,11 +75,11 @@ class Block:
         self.exception = 0
 
     def refuse(self, exception):
-        """The meter has answered with that exception code. False when it did so the last time, too."""
-        is_new = exception != self.exception
-        self.fresh_until_ms = NOT_FRESH
+        """The meter has answered with that exception code. Returns the code of the answer before, 0 for none."""
+        before = self.exception
+        self._spoil()
         self.exception = exception
-        return is_new
+        return before
 
     def fail(self):
         """The meter has not answered, or wrongly. (What it said before may still answer: see Meter.purge.)"""
@@ -80,17 +87,55 @@ class Block:
 
     def purge(self):
         """What was read may not answer any more, and counts as failed."""
-        self.fresh_until_ms = NOT_FRESH
+        self._spoil()
         self.failed = True
+
+    def _spoil(self):
+        if self.fresh_until_ms >= 0:
+            self.fresh_until_ms = NOT_FRESH
 
     def written(self, first, count):
         """Somebody writes those registers: what was read of them may not answer. Input and holding registers are often
         the same cells, so the function does not protect a block."""
         read = self._read
         if first < read[1] + read[2] and read[1] < first + count:
-            self.fresh_until_ms = NOT_FRESH
+            self._spoil()
 
     def expire(self, now_ms, ticks_diff):
         """What is too old may not answer any more. Ticks wrap, so this must not wait for a reader."""
-        if self.fresh_until_ms != NOT_FRESH and ticks_diff(now_ms, self.fresh_until_ms) > 0:
+        if self.fresh_until_ms >= 0 and ticks_diff(now_ms, self.fresh_until_ms) > 0:
             self.fresh_until_ms = NOT_FRESH
+
+
+class Part(Block):
+    """A part of a Block that the meter refuses as a whole. Its registers stay in `raw` of the whole."""
+
+    def __init__(self, block, first, count):
+        """`block`: the whole, or a part of it that holds these registers."""
+        self._read = (block.function, first, count)
+        self._origin = block.origin
+        self.raw = block.raw
+        self.fresh_until_ms = NOT_FRESH
+        self.read_at_s = block.read_at_s
+        self.failed = block.failed
+        self.exception = block.exception
+
+    @property
+    def origin(self):
+        """Address of the first register in `raw`."""
+        return self._origin
+
+    def copy_to(self, out, at, first, count):
+        """Copies `count` registers from address `first` on, which the part holds, to out[at:]."""
+        begin = 2 * (first - self._origin)
+        out[at : at + 2 * count] = memoryview(self.raw)[begin : begin + 2 * count]
+
+    def store(self, frame, at, fresh_until_ms, now_s):
+        """The meter has answered: the registers of this part are in frame[at:] and may answer until then (ticks)."""
+        _, first, count = self._read
+        begin = 2 * (first - self._origin)
+        self.raw[begin : begin + 2 * count] = memoryview(frame)[at : at + 2 * count]
+        self.fresh_until_ms = fresh_until_ms
+        self.read_at_s = now_s
+        self.failed = False
+        self.exception = 0

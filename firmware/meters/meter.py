@@ -2,7 +2,7 @@
 
 from micropython import const
 
-from firmware.meters.block import Block
+from firmware.meters.block import REFUSED, Block
 
 # What a meter's last exchanges say of it
 UNKNOWN = const(0)  # never asked yet
@@ -16,7 +16,10 @@ class Meter:
     """`config` is an item of the configuration's `meters`; `ratios` those of its transformers (profile_loader.ratios).
 
     What its bus keeps: state (of STATES); requests, timeouts, errors (answers that were not taken), exceptions:
-    counters since boot; failures: in a row; last_result, last_reason: how the last exchange ended; answer_times."""
+    counters since boot; failures: in a row; last_result, last_reason: how the last exchange ended; answer_times.
+
+    blocks: the reads, at first those of the profile's plan. block_of: bytes, for each point the index of its block.
+    refused_text: which registers the meter refuses (firmware.meters.refusals), "" for none."""
 
     def __init__(self, config, profile, ratios=None):
         self.slot = config["slot"]
@@ -32,6 +35,8 @@ class Meter:
         self.profile = profile
         self.ratios = ratios
         self.blocks = [Block(read) for read in profile.plan]
+        self.block_of = profile.blocks
+        self.refused_text = ""
         self.state = UNKNOWN
         self.requests = 0
         self.timeouts = 0
@@ -55,6 +60,13 @@ class Meter:
             if self.blocks[k].may_answer(function, first, count):
                 return self.blocks[k]
         return None
+
+    def next_block(self, k):
+        """Index of the first block from `k` on that is to be read; len(blocks) when there is none."""
+        blocks = self.blocks
+        while k < len(blocks) and blocks[k].fresh_until_ms == REFUSED:
+            k += 1
+        return k
 
     def purge(self):
         """After a failure nothing that this meter said before is passed on as if it were current."""

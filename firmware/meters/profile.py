@@ -31,9 +31,12 @@ class Profile:
     `formats` is a list of (index into TYPES, numerator, denominator, ending): value = raw x numerator / denominator;
     ending is 0, WHOLE or TURNS. `plan` is a list of (function, address, count): the reads. `is_little`: the low word
     comes first. `no_value` is the first byte of the signed integer that means "no value" (0x7F: 7FFF..., 0x80:
-    8000...; unsigned ones are FFFF... then), or 0 when every integer is a value."""
+    8000...; unsigned ones are FFFF... then), or 0 when every integer is a value. `gap_ms`: the least silence that these
+    meters need before a request."""
 
-    def __init__(self, name, names, numbers, units, format_of, formats, is_little, no_value, plan, blocks, offsets):
+    def __init__(
+        self, name, names, numbers, units, format_of, formats, is_little, no_value, plan, blocks, offsets, gap_ms
+    ):  # fmt: skip
         self.name = name
         self.names_text = names  # in one piece, a line each: as a list they would take three times the heap
         self.numbers = numbers
@@ -45,6 +48,7 @@ class Profile:
         self.plan = plan
         self.blocks = blocks
         self.offsets = offsets
+        self.gap_ms = gap_ms
 
     def __len__(self):
         return len(self.numbers)

@@ -16,8 +16,8 @@ from firmware.meters.profile import REGISTERS, TURNS, TYPES, UNITS, WHOLE, Profi
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating")
 KEYS = (
-    "columns", "confidence", "gap", "max_registers", "name", "no_value", "points", "signature", "signed_current",
-    "unconfirmed", "word_order",
+    "columns", "confidence", "gap", "gap_ms", "max_registers", "name", "no_value", "points", "signature",
+    "signed_current", "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
 _POINTS_MAX = const(96)
@@ -25,6 +25,7 @@ _TESTS_MAX = const(8)
 _CHOICES_MAX = const(16)
 _NAME_MAX = const(32)
 _REGISTERS_MAX = const(125)  # Application Protocol 6.3
+_GAP_MAX_MS = const(1000)  # as in a bus's section of the configuration
 
 
 class ProfileError(ValueError):
@@ -56,6 +57,7 @@ def parse(name, raw):
             raise ProfileError("profile %s: %s: unknown key; known are %s" % (name, key, ", ".join(KEYS)))
     max_registers = raw.get("max_registers", _REGISTERS_MAX)
     gap = raw.get("gap", 0)
+    gap_ms = raw.get("gap_ms", 0)
     order = raw.get("word_order", "big")
     no_value = raw.get("no_value", "none")
     signed_current = raw.get("signed_current", False)
@@ -65,6 +67,7 @@ def parse(name, raw):
     ensure(_integer(raw.get("confidence", 0), 0, 2), "confidence", "0 to 2")
     ensure(_integer(max_registers, 4, _REGISTERS_MAX), "max_registers", "4 to 125")
     ensure(_integer(gap, 0, 64), "gap", "0 to 64")
+    ensure(_integer(gap_ms, 0, _GAP_MAX_MS), "gap_ms", "0 to %d" % _GAP_MAX_MS)
     ensure(order in ("big", "little"), "word_order", '"big" or "little"')
     ensure(isinstance(no_value, str) and no_value in NO_VALUE, "no_value", "one of " + ", ".join(sorted(NO_VALUE)))
     ensure(isinstance(signed_current, bool), "signed_current", "true or false")
@@ -104,6 +107,7 @@ def parse(name, raw):
         plan,
         blocks,
         offsets,
+        gap_ms,
     )
 
 
@@ -141,6 +145,7 @@ def inverted(profile):
     return Profile(
         profile.name, profile.names_text, profile.numbers, profile.units, profile.format_of, formats,
         profile.is_little, profile.no_value, profile.plan, bytes(blocks), bytes(offsets),
+        profile.gap_ms,
     )  # fmt: skip
 
 

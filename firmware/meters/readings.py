@@ -21,7 +21,7 @@ class Readings:
         """Point `i` of the meter: value in its unit (int, float or None), seconds since it was read (None: it never
         was), and how good it is, as an index into QUALITIES."""
         # In two functions so that the frame of each has at most 11 words, which MicroPython keeps off the heap.
-        block = meter.blocks[meter.profile.blocks[i]]
+        block = meter.blocks[meter.block_of[i]]
         if block.read_at_s is None:
             return None, None, _NO_VALUE if block.exception else _NEVER
         return _reading(block, meter.profile.decode(i, block.raw, meter.ratios), self._uptime_s(), meter.interval_ms)

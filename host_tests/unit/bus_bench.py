@@ -60,12 +60,14 @@ class Client:
 
 class Field:
     """The meters on the line. `silent`: units that say nothing; `garble`: whose answers arrive damaged; `refuse`: unit
-    -> exception code."""
+    -> exception code; `missing`: unit -> registers that it does not have; `most`: unit -> registers at once."""
 
     def __init__(self):
         self.silent = set()
         self.garble = set()
         self.refuse = {}
+        self.missing = {}
+        self.most = {}
         self.latency_ms = 5
         self.value = 0
 
@@ -77,6 +79,10 @@ class Field:
             return frame(unit, function | 0x80, self.refuse[unit])
         if function in (3, 4):
             first, count = struct.unpack(">HH", request[2:6])
+            if self.missing.get(unit, set()) & set(range(first, first + count)):
+                return frame(unit, function | 0x80, 2)
+            if count > self.most.get(unit, 125):
+                return frame(unit, function | 0x80, 3)
             answer = registers(unit, function, *[(first + k + self.value) & 0xFFFF for k in range(count)])
             return answer[:-1] + bytes((answer[-1] ^ 1,)) if unit in self.garble else answer
         if function in (5, 6):

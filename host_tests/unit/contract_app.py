@@ -10,6 +10,7 @@ from firmware.events import Events
 from firmware.history import History
 from firmware.meters import meter as points
 from firmware.meters import profile_loader as profile_load
+from firmware.meters.block import REFUSED
 from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net.budget import REASONS, SERVICES, Budget
@@ -42,6 +43,7 @@ def _meter():
     for k, block in enumerate(meter.blocks):
         values = [100 * k + 4 * i + 0.5 for i in range(block.count // 2)]
         store(block, struct.pack(f">{len(values)}f", *values), _UPTIME_S - 3)
+    meter.blocks[-1].fresh_until_ms = REFUSED
     return meter
 
 

@@ -451,7 +451,7 @@ def test_a_write_takes_what_it_overlaps_out_of_the_cache_and_nothing_else(make, 
     bench.run(test)
 
 
-def test_a_block_that_the_meter_refuses_does_not_answer_and_is_logged_once(make, events):
+def test_a_meter_that_refuses_everything_for_a_while_is_read_again_in_one_piece_and_logged_once(make, events):
     meter = make_meter(0, 1)
     bench = make(meter)
 
@@ -779,6 +779,24 @@ def test_the_load_of_the_last_minute_is_what_the_transactions_took(make):
         assert bench.bus.load_percent == 0
 
     bench.run(test)
+
+
+@pytest.mark.parametrize(("configured_ms", "gaps_ms", "kept_ms"), [(0, (0, 60, 100), 100), (200, (60, 100, 0), 200)])
+def test_the_bus_keeps_the_largest_gap_that_one_of_its_meters_needs(make, configured_ms, gaps_ms, kept_ms):
+    meters = [make_meter(k, k + 1, interval_s=1) for k in range(3)]
+    for meter, gap_ms in zip(meters, gaps_ms, strict=True):
+        meter.profile.gap_ms = gap_ms
+    bench = make(*meters, gap_ms=configured_ms)
+
+    async def test():
+        await asyncio.sleep(10)
+
+    bench.run(test)
+    answer_ms = 8 * 11 / 9.6 + bench.field.latency_ms
+    begins = sorted(at for unit in (1, 2, 3) for at in bench.sent_at(unit))
+    silences_ms = [after - before - answer_ms for before, after in zip(begins, begins[1:], strict=False)]
+    assert kept_ms - 2 <= min(silences_ms) < kept_ms + 10
+    assert bench.bus.config["gap_ms"] == kept_ms, "a scan keeps it, too"
 
 
 def test_the_interval_that_is_kept_is_measured(make):

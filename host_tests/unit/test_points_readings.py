@@ -113,10 +113,10 @@ def test_a_block_says_what_the_bus_has_noted_of_it():
     assert (bytes(blocks[0].raw), bytes(blocks[1].raw)) == (bytes(6), b"\x01\x02\x03\x04")
     blocks[1].fail()
     assert said(blocks[1]) == (True, True, True, 0, 77)
-    assert blocks[1].refuse(2), "it did not before"
-    assert not blocks[1].refuse(2)
+    assert blocks[1].refuse(2) == 0, "it did not before"
+    assert blocks[1].refuse(2) == 2
     assert said(blocks[1]) == (True, False, True, 2, 77)
-    assert blocks[1].refuse(3), "another reason"
+    assert blocks[1].refuse(3) == 2, "another reason"
     blocks[1].store(bytes(4), 0, 5000, 78)
     assert said(blocks[1]) == (True, True, False, 0, 78)
     meter.purge()

@@ -59,6 +59,7 @@ def test_a_row_of_another_shape_is_refused(bad):
     [
         *(("max_registers", v) for v in (3, 126, 0, "10", None, True, 10.0, [])),
         *(("gap", v) for v in (-1, 65, "0", None, True, [])),
+        *(("gap_ms", v) for v in (-1, 1001, "0", None, True, 1.0, [])),
         *(("word_order", v) for v in ("middle", "", None, 1, [])),
         *(("name", v) for v in ("", "x" * 41, None, 5, [])),
         *(("confidence", v) for v in (-1, 3, "2", None, True, 1.5)),

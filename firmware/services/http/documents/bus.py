@@ -1,6 +1,8 @@
 """GET /api/bus: the serial side. The plan of reads, answer times and what went wrong by kind are what somebody wants
 who puts a bus into service, and nobody else."""
 
+from firmware.meters import refusals
+from firmware.meters.block import REFUSED
 from firmware.meters.meter import STATES
 from firmware.services.http.json_out import write_items, write_json, write_open
 from firmware.services.http.response import Response
@@ -59,7 +61,10 @@ class BusDocument:
         write_json(out, _by_code(bus.exceptions(meter)))
         out.write(b',"plan":')
         yield
-        yield from write_items(out, [[block.function, block.first, block.count] for block in meter.blocks])
+        planned = [block for block in meter.blocks if block.fresh_until_ms != REFUSED]
+        yield from write_items(out, [[block.function, block.first, block.count] for block in planned])
+        out.write(b',"refused":')
+        yield from write_items(out, [list(row) for row in refusals.refused_ranges(meter)])
         out.write(b"}")
 
 
