@@ -72,7 +72,7 @@ class App:
         self.events = events = Events(self.clock.uptime_s)
         self.config_store = ConfigStore(events)
         self.config = config = self.config_store.config
-        self.link = self._open_link(config["network"])
+        self.link = board.open_link(config["network"])
         self.supervisor = Supervisor(board, events)
         enabled = [name for name in SERVICES if config[name]["enabled"]]
         quotas = {"http": config["http"]["max_connections"]}
@@ -88,13 +88,6 @@ class App:
         cause = board.reset_cause()
         if cause:
             events.add("app", "started after " + cause)
-
-    def _open_link(self, section):
-        try:
-            return self.board.open_link(section)
-        except Exception as error:  # this board has no such interface, or it does not answer
-            self.events.add("link", "cannot open %s: %r" % (section["link"], error))
-        return link.NoInterface()
 
     def _make_meters(self):
         """One Profile serves all meters of a kind. What has become of them has all that is needed: their part of the

@@ -1,43 +1,148 @@
 """Boards: the only files that know pins, UARTs, network interfaces, watchdog, clock and reset.
 
-A board module has a class Board with:
-    name                        "unix", "esp32", "rp2", "emulated_pico"
-    sockets, tcp, udp           sockets that this port's MicroPython offers in all; TCP connections without listeners;
-                                UDP sockets
-    larger                      which MicroPython build offers more sockets than the one that runs, "" when none does
-    image                       the name of our image for this board, "" where there is none
-    heap()                      (bytes free, bytes used) of Python's heap; free is what may be taken without harm to the
-                                port; (0, 0) where nobody knows
-    open_line(bus_config)       a serial Line, or OSError
-    umodbus_master(bus_config)  umodbus's master on the same UART, for a technician; ImportError or OSError
-    open_link(network_config)   a Link
-    set_clock(unix_s)           sets the clock of the port
-    watchdog(timeout_s)         starts it; 0 does nothing.  feed() feeds it.  release() keeps it from biting at the REPL
-    reset_cause()               why the device has started, as a text, when that is worth a line in the log; else ""
-    reset()                     restarts the device; does not return
-    crashed(error)              the firmware ended by an exception: a device says so, waits 10 s for Ctrl-C and restarts
-A Line is one RS-485 side:
-    stream                      what the loop polls for input
-    receive(view, at) -> n      moves what has come to view[at:], a memoryview, as far as it fits; OSError when the
-                                device is gone
-    discard() -> n              throws away what has come
-    send(buf, n)                turns the direction pin and starts sending buf[:n] (n <= 256, fits the driver's buffer)
-    finish()                    waits (a few character times at most) until the last bit is out, and turns back
-    jitter_ms                   how late this port may deliver a byte
-    close()
-A Link is the network interface:
-    up() -> bool                has an address.   address() -> text
-    connect()                   starts connecting; returns at once
-    dns_servers() -> list       addresses as text
-    details() -> tuple          (address, netmask, gateway, name server, MAC address, signal in dBm): texts and
-                                a number, None for what is not known
+Each port has a module with a class Board; Board, Line and Link below are the contract.
 """
 
 import os
 import sys
 
+from micropython import const
 
-def detect():
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any, Protocol
+
+    class Board(Protocol):
+        """What the firmware asks of a board.
+
+        name      "unix", "esp32", "rp2", "emulated_pico"
+        sockets   sockets that this port's MicroPython offers in all
+        tcp, udp  TCP connections without listeners; UDP sockets
+        larger    name of a MicroPython build that offers more sockets than the one that runs, "" when none does
+        image     name of our image for this board, "" where there is none
+        """
+
+        name: str
+        sockets: int
+        tcp: int
+        udp: int
+        larger: str
+        image: str
+
+        def heap(self) -> tuple[int, int]:
+            """(free, used) bytes of Python's heap; `free` is what may be taken without harm to the port. (0, 0) where
+            the port does not say."""
+
+        def open_line(self, config: dict) -> "Line":
+            """Opens the serial line of a section "buses" of the configuration. Raises OSError, with a text when the
+            section names a UART or a pin that this board cannot offer."""
+
+        def umodbus_master(self, config: dict) -> Any:
+            """umodbus's master on the same UART, for a technician. Raises ImportError or OSError."""
+
+        def open_link(self, config: dict) -> "Link":
+            """The network interface of the section "network"; a NoLink when there is none, or it cannot be opened."""
+
+        def set_clock(self, unix_s: int) -> None:
+            """Sets the clock of the port, which keeps UTC."""
+
+        def watchdog(self, timeout_s: int) -> None:
+            """Starts the watchdog; 0 does nothing."""
+
+        def feed(self) -> None:
+            """Feeds the watchdog, if it runs."""
+
+        def release(self) -> None:
+            """Stops the watchdog, or gives it a day where it cannot be stopped."""
+
+        def reset_cause(self) -> str:
+            """A text for the log where the cause of the last restart is worth a line, else ""."""
+
+        def reset(self) -> None:
+            """Restarts the device; does not return."""
+
+        def crashed(self, error: Exception) -> None:
+            """Ends a firmware that has crashed: a device prints the traceback, leaves 10 s for Ctrl-C and restarts."""
+
+    class Line(Protocol):
+        """One RS-485 side.
+
+        stream     what the event loop polls for input
+        jitter_ms  how late this port may deliver a byte
+        turn_ms    how long before the last bit finish() has to be called; 0 without a direction pin
+        """
+
+        stream: Any
+        jitter_ms: int
+        turn_ms: int
+
+        def receive(self, view: memoryview, at: int) -> int:
+            """Moves received bytes to view[at:], as far as they fit; returns how many. Raises OSError when the device
+            is gone."""
+
+        def discard(self) -> int:
+            """Drops received bytes; returns how many."""
+
+        def send(self, buf: bytearray, n: int) -> None:
+            """Sets the direction pin and starts sending buf[:n], n <= 256, which the driver's buffer holds. Raises
+            OSError."""
+
+        def finish(self) -> None:
+            """Waits busily until the last bit is out, `turn_ms` and a few characters at most, and releases the
+            direction pin."""
+
+        def close(self) -> None:
+            """Gives the UART back."""
+
+    class Link(Protocol):
+        """The network interface."""
+
+        def up(self) -> bool:
+            """True while it has an address."""
+
+        def address(self) -> str:
+            """The IPv4 address; "0.0.0.0" without one."""
+
+        def connect(self) -> None:
+            """Starts connecting and returns at once. Raises what the port raises: OSError, and on the ESP32
+            RuntimeError and MemoryError."""
+
+        def dns_servers(self) -> list[str]:
+            """IPv4 addresses of name servers."""
+
+        def details(self) -> tuple:
+            """(address, netmask, gateway, name server, MAC address, signal in dBm): texts and a number, None for what
+            is not known."""
+
+
+class NoLink:
+    """A Link without an interface. With an `error` it stands for one that could not be opened: it is never up, and
+    connect() raises. Without one the network is brought up by something else (a boot script, the REPL): always up.
+
+    An interface that failed is not opened again before the next restart: the ESP32's drivers (network_lan.c,
+    network_wlan.c) would register a second time what the first attempt has left behind, which ends in an abort."""
+
+    def __init__(self, error: "str | None" = None):
+        self._error = error
+
+    def up(self) -> bool:
+        return self._error is None
+
+    def address(self) -> str:
+        return "0.0.0.0"
+
+    def connect(self) -> None:
+        if self._error is not None:
+            raise OSError(self._error)
+
+    def details(self) -> tuple:
+        return (None,) * 6
+
+    def dns_servers(self) -> list:
+        return []
+
+
+def detect() -> "Board":
     """The Board for the port that this runs on."""
     if sys.platform == "esp32":
         from firmware.board import esp32 as port

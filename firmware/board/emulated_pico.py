@@ -8,7 +8,7 @@ import errno
 import network
 from machine import UART, Pin
 
-from firmware.board import chip, rp2
+from firmware.board import NoLink, rp2
 
 _BAUD = 460800
 # What lwIP sends has to fit: when it does not, the rest waits within lwIP, which is entered again from its own output,
@@ -60,4 +60,4 @@ class Board(rp2.Board):
             self.larger = "tools/emulator with 24 TCP connections"
 
     def open_link(self, config):
-        return chip.NoLink() if config["link"] == "none" else Ppp()
+        return NoLink() if config["link"] == "none" else Ppp()

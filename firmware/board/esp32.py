@@ -1,89 +1,138 @@
-"""ESP32 with MicroPython 1.25 or later.
+"""ESP32 family with MicroPython 1.25 or later.
 
 Sockets (ESP-IDF's Kconfig, MicroPython's sdkconfig.base): a stock build has 10 file descriptors for everything; a build
-of ours has 16, and its name says so. Time: the epoch is 2000. Waits have ticks of 10 ms in stock builds.
+of ours has 16, and its name says so. Waits end at a tick of FreeRTOS (CONFIG_FREERTOS_HZ): every 10 ms in a stock
+build, every millisecond in ours. Time: the epoch is 2000.
 """
 
+import errno
 import os
 import time
 
 import esp32
 import machine
 import network
+from micropython import const
 
-from firmware.board import chip
+from firmware.board import machine_common
 
-_EPOCH_2000 = 946684800
-_STOCK_SOCKETS = 10  # CONFIG_LWIP_MAX_SOCKETS
-_REPL_WATCHDOG_MS = 24 * 3600 * 1000
-_PINS = {1: (10, 9), 2: (17, 16)}  # tx, rx of the classic ESP32; UART 1's lie on the flash, so set them
-_JITTER_MS = 25  # two ticks of FreeRTOS, and the driver's own 2 characters of silence
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.board import Link
+
+_EPOCH_2000 = const(946684800)
+_STOCK_SOCKETS = const(10)  # CONFIG_LWIP_MAX_SOCKETS
+_REPL_WATCHDOG_MS = const(24) * 3600 * 1000
+# tx, rx where the configuration names none (machine_uart.c). UART 1 has none: its pins 10 and 9 are the flash's on the
+# classic ESP32. UART 0 is the console's, and its buffers cannot be set.
+_PINS = {2: (17, 16)}
+_FLASH_PINS = (6, 7, 8, 9, 10, 11)  # of the classic ESP32's modules
+_PSRAM_PINS = (16, 17)  # of its modules with PSRAM
+_MAC_PINS = (19, 21, 22, 25, 26, 27)  # RMII of its Ethernet MAC, beside those in _LAN_PINS
+_MDC, _MDIO, _PHY_POWER, _REF_CLK = _LAN_PINS = (23, 18, 16, 0)
+_AFRESH = const(3)  # calls of WiFi.connect(): 70 s after the first
 
 
-class WiFi(chip.WiFi):
-    def tune(self, wlan):
+class WiFi(machine_common.WiFi):
+    def __init__(self, config: dict):
+        super().__init__(config)
+        self._calls = 0
+
+    def connect(self) -> None:
+        """Asks once: from then on the driver tries again by itself, and refuses to be configured meanwhile
+        (esp_wifi_set_config: "sta is connecting"). It gives up when a try cannot even begin (network_wlan.c,
+        WIFI_EVENT_STA_DISCONNECTED), hence every third call disconnects, and connects without configuring."""
+        if not self._calls:
+            super().connect()
+        elif self._calls % _AFRESH == 0:
+            self._nic.disconnect()
+            self._nic.connect()
+        self._calls += 1
+
+    def _disable_power_saving(self) -> None:
         # A gateway is asked at any time: power saving would add hundreds of ms to each answer.
-        wlan.config(pm=network.WLAN.PM_NONE)
+        self._nic.config(pm=network.WLAN.PM_NONE)
 
 
 def _lan():
     """The MAC of the ESP32 with a LAN8720, wired as on the common boards (WT32-ETH01)."""
     return network.LAN(
-        mdc=machine.Pin(23), mdio=machine.Pin(18), power=machine.Pin(16), phy_type=network.PHY_LAN8720, phy_addr=1,
-        ref_clk=machine.Pin(0), ref_clk_mode=machine.Pin.IN,
+        mdc=machine.Pin(_MDC), mdio=machine.Pin(_MDIO), power=machine.Pin(_PHY_POWER), phy_type=network.PHY_LAN8720,
+        phy_addr=1, ref_clk=machine.Pin(_REF_CLK), ref_clk_mode=machine.Pin.IN,
     )  # fmt: skip
 
 
 class Board:
     name = "esp32"
+    # Of Ethernet, once it has been opened: a technician at the REPL has a Board of his own and must respect them too.
+    _ethernet_pins: "tuple[int, ...]" = ()
 
     def __init__(self):
-        built_for_16 = "meterport" in os.uname().machine
+        machine_name = os.uname().machine
+        built_for_16 = "meterport" in machine_name
         self.sockets = 16 if built_for_16 else _STOCK_SOCKETS
         self.tcp = 16 if built_for_16 else 12
         self.udp = self.sockets
-        self.image = "METERPORT_ESP32_S3" if "S3" in os.uname().machine else "METERPORT_ESP32"
+        self.image = "METERPORT_ESP32_S3" if "S3" in machine_name else "METERPORT_ESP32"
         self.larger = "" if built_for_16 else self.image
+        # A sleep may end this much too late; an input reaches the loop after a tick, and what else it does.
+        self._tick_ms = 2 if built_for_16 else 11
+        self._jitter_ms = 3 if built_for_16 else 12
+        self._module_pins: "tuple[int, ...]" = ()
+        if machine_name.endswith(" ESP32"):  # the classic one; others end with ESP32S3, ESP32C3 ...
+            self._module_pins = _FLASH_PINS + (_PSRAM_PINS if "SPIRAM" in machine_name else ())
         self._watchdog = None
 
-    def heap(self):
+    def heap(self) -> tuple:
         # MicroPython counts the largest free block of ESP-IDF as its own; who takes it starves lwIP and Wi-Fi.
-        return chip.heap(max([region[2] for region in esp32.idf_heap_info(esp32.HEAP_DATA)]))
+        return machine_common.heap(max([region[2] for region in esp32.idf_heap_info(esp32.HEAP_DATA)]))
 
-    def open_line(self, config):
-        return chip.Line(config, _PINS, _JITTER_MS)
+    def _line_pins(self, config):
+        if config["uart"] == 0:
+            raise OSError(errno.EINVAL, "UART 0 is the console's: use another")
+        return machine_common.line_pins(config, _PINS, self._module_pins + Board._ethernet_pins)
 
-    def umodbus_master(self, config):
-        return chip.umodbus_master(config, _PINS)
+    def open_line(self, config: dict) -> machine_common.Line:
+        return machine_common.Line(config, self._line_pins(config), self._jitter_ms, self._tick_ms)
 
-    def open_link(self, config):
-        if config["link"] == "ethernet":
-            return chip.Ethernet(config, _lan)
-        return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
+    def umodbus_master(self, config: dict) -> "Any":
+        return machine_common.umodbus_master(config, self._line_pins(config))
 
-    def set_clock(self, unix_s):
+    def open_link(self, config: dict) -> "Link":
+        return machine_common.open_link(config, WiFi, self._ethernet)
+
+    def _ethernet(self, config):
+        pins = _LAN_PINS + _MAC_PINS
+        # MicroPython before 1.28 takes a pin of the PSRAM, and the chip dies.
+        machine_common.refuse_pins(pins, self._module_pins)
+        Board._ethernet_pins = pins
+        return machine_common.Ethernet(config, _lan)
+
+    def set_clock(self, unix_s: int) -> None:
         now = time.gmtime(unix_s - _EPOCH_2000)
         machine.RTC().datetime((now[0], now[1], now[2], now[6], now[3], now[4], now[5], 0))
 
-    def watchdog(self, timeout_s):
+    def watchdog(self, timeout_s: int) -> None:
         if timeout_s:
             self._watchdog = machine.WDT(timeout=1000 * timeout_s)
 
-    def feed(self):
+    def feed(self) -> None:
         if self._watchdog is not None:
             self._watchdog.feed()
 
-    def release(self):
-        """It cannot be stopped, but it can be given a day: long enough for whoever is at the REPL."""
+    def release(self) -> None:
+        """It cannot be stopped, but it can be given a day: long enough for work at the REPL."""
         if self._watchdog is not None:
             machine.WDT(timeout=_REPL_WATCHDOG_MS).feed()
             self._watchdog = None
 
-    def reset_cause(self):
-        return chip.reset_cause()
+    def reset_cause(self) -> str:
+        return "a watchdog reset" if machine.reset_cause() == machine.WDT_RESET else ""
 
-    def reset(self):
+    def reset(self) -> None:
         machine.reset()
 
-    def crashed(self, error):
-        chip.restart_after(error)
+    def crashed(self, error: Exception) -> None:
+        machine_common.restart_after(error)

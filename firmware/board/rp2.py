@@ -9,16 +9,29 @@ import time
 
 import machine
 import network
+from micropython import const
 
-from firmware.board import chip
+from firmware.board import machine_common
 
-_STOCK_TCP = 5  # MEMP_NUM_TCP_PCB
-_WATCHDOG_MAX_MS = 8388
-_WATCHDOG_CTRL_CLEAR = 0x4005B000  # RP2040 datasheet 4.7.6: CTRL, through the atomic alias that clears bits (2.1.2)
-_WATCHDOG_ENABLE = 1 << 30
-_PM_NONE = 0xA11140  # CYW43: power saving off, or an idle Pico W stops answering
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.board import Link
+
+_STOCK_TCP = const(5)  # MEMP_NUM_TCP_PCB
+_WATCHDOG_MAX_MS = const(8388)
+# Registers of the watchdog: datasheets of the RP2040, 4.7.6, and of the RP2350, 12.9.7; pico-sdk's addressmap.h.
+_WATCHDOG_RP2040 = const(0x40058000)
+_WATCHDOG_RP2350 = const(0x400D8000)
+_CTRL_CLEAR = const(0x3000)  # CTRL, through the atomic alias that clears bits
+_CTRL_ENABLE = const(1 << 30)
+_SCRATCH4 = const(0x1C)
+_SCRATCH4_OF_A_BITE = const(0x6AB73121)  # pico-sdk, watchdog_enable(); watchdog_reboot(), so machine.reset(), leaves 0
+_PM_NONE = const(0xA11140)  # CYW43: power saving off, or an idle Pico W stops answering
 _PINS = {0: (0, 1), 1: (4, 5)}  # tx, rx
-_JITTER_MS = 5  # the receiver's time-out interrupt comes after 32 bit times
+_JITTER_MS = const(5)  # the receiver's time-out interrupt comes after 32 bit times
+_TICK_MS = const(1)  # the event loop wakes to the millisecond
 
 
 def _image(machine_name):
@@ -29,62 +42,70 @@ def _image(machine_name):
     return "METERPORT_%s%s" % (kind, "" if "W5500" in kind else "_W")
 
 
-class WiFi(chip.WiFi):
-    def tune(self, wlan):
-        wlan.config(pm=_PM_NONE)
+class WiFi(machine_common.WiFi):
+    def _disable_power_saving(self) -> None:
+        self._nic.config(pm=_PM_NONE)
 
 
 class Board:
     name = "rp2"
 
     def __init__(self):
-        built_for_16 = "meterport" in os.uname().machine
+        machine_name = os.uname().machine
+        built_for_16 = "meterport" in machine_name
         self.sockets = 16  # no limit but those of the two pools
         # One connection is kept free: a SYN that finds none is dropped without a word, and clients wait for nothing.
         self.tcp = 16 if built_for_16 else _STOCK_TCP - 1
         self.udp = 3
-        self.image = _image(os.uname().machine)
+        self.image = _image(machine_name)
         self.larger = "" if built_for_16 else self.image
-        self._watching = None
+        self._registers = _WATCHDOG_RP2350 if "RP2350" in machine_name else _WATCHDOG_RP2040
+        self._watchdog = None
 
-    def heap(self):
-        return chip.heap()
+    def heap(self) -> tuple:
+        return machine_common.heap()
 
-    def open_line(self, config):
-        return chip.Line(config, _PINS, _JITTER_MS)
+    def open_line(self, config: dict) -> machine_common.Line:
+        return machine_common.Line(config, machine_common.line_pins(config, _PINS), _JITTER_MS, _TICK_MS)
 
-    def umodbus_master(self, config):
-        return chip.umodbus_master(config, _PINS)
+    def umodbus_master(self, config: dict) -> "Any":
+        return machine_common.umodbus_master(config, machine_common.line_pins(config, _PINS))
 
-    def open_link(self, config):
-        if config["link"] == "ethernet":
-            # In builds for boards that have one, which know its pins.
-            return chip.Ethernet(config, network.WIZNET5K)  # type: ignore[attr-defined]
-        return WiFi(config) if config["link"] == "wifi" else chip.NoLink()
+    def open_link(self, config: dict) -> "Link":
+        return machine_common.open_link(config, WiFi, self._ethernet)
 
-    def set_clock(self, unix_s):
+    def _ethernet(self, config):
+        # In builds for boards that have one, which know its pins; elsewhere AttributeError.
+        return machine_common.Ethernet(config, network.WIZNET5K)  # type: ignore[attr-defined]
+
+    def set_clock(self, unix_s: int) -> None:
         now = time.gmtime(unix_s)
         machine.RTC().datetime((now[0], now[1], now[2], now[6], now[3], now[4], now[5], 0))
 
-    def watchdog(self, timeout_s):
+    def watchdog(self, timeout_s: int) -> None:
         if timeout_s:
-            self._watching = machine.WDT(timeout=min(1000 * timeout_s, _WATCHDOG_MAX_MS))
+            self._watchdog = machine.WDT(timeout=min(1000 * timeout_s, _WATCHDOG_MAX_MS))
 
-    def feed(self):
-        if self._watching is not None:
-            self._watching.feed()
+    def feed(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.feed()
 
-    def release(self):
+    def release(self) -> None:
         """MicroPython cannot stop it; the chip can."""
-        if self._watching is not None:
-            machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
-            self._watching = None
+        if self._watchdog is not None:
+            machine.mem32[self._registers + _CTRL_CLEAR] = _CTRL_ENABLE
+            self._watchdog = None
 
-    def reset_cause(self):
-        return chip.reset_cause()
+    def reset_cause(self) -> str:
+        # machine.reset() is a watchdog reset as well; only a bite leaves this number.
+        is_watchdog = machine.reset_cause() == machine.WDT_RESET
+        return "a watchdog reset" if is_watchdog and self._bitten() else ""
 
-    def reset(self):
+    def _bitten(self):
+        return machine.mem32[self._registers + _SCRATCH4] == _SCRATCH4_OF_A_BITE
+
+    def reset(self) -> None:
         machine.reset()
 
-    def crashed(self, error):
-        chip.restart_after(error)
+    def crashed(self, error: Exception) -> None:
+        machine_common.restart_after(error)

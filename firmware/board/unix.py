@@ -95,6 +95,7 @@ else:
 
 
 class Line:
+    turn_ms = 0
     # A USB adapter hands bytes over up to 16 ms late, which is the latency timer of the common chips.
     jitter_ms = 20
 

@@ -160,7 +160,7 @@ class Transaction:
             if self._line is None:
                 return LINE_DOWN
             self._send(request, length)
-            await seam.sleep_ms(length * self._character_us // 1000)
+            await seam.sleep_ms(max(0, length * self._character_us // 1000 - self._line.turn_ms))
             self._sent()
             if not request[0]:
                 await seam.sleep_ms(self._turnaround_ms)

@@ -4,41 +4,29 @@ from micropython import const
 
 from firmware.net import seam
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.board import Link
+    from firmware.events import Events
+
 _LOOK_MS = const(2000)
-_AGAIN_FIRST_MS = const(10000)  # an access point takes some seconds to let somebody in
-_AGAIN_LAST_MS = const(120000)
+_RETRY_FIRST_MS = const(10000)  # joining an access point takes some seconds
+_RETRY_LAST_MS = const(120000)
 
 
-class NoInterface:
-    """In place of a link that the board could not open, for as long as the device runs: everything but the network
-    goes on, and the log says why."""
-
-    def up(self):
-        return False
-
-    def address(self):
-        return "0.0.0.0"
-
-    def connect(self):
-        """There is nothing to connect."""
-
-    def details(self):
-        return (None,) * 6
-
-    def dns_servers(self):
-        return []
-
-
-async def keep_up(link, events):
-    """For ever: connects, notices when the link is lost, and connects again at growing intervals."""
+async def keep_up(link: "Link", events: "Events") -> None:
+    """Runs for ever: connects, notices when the link is lost, and connects again at growing intervals. A reason for
+    not connecting is logged when it is another than the last one."""
     was_up = False
-    again_ms = _AGAIN_FIRST_MS
+    retry_ms = _RETRY_FIRST_MS
+    reason = ""
     while True:
         if link.up():
             if not was_up:
                 events.add("link", "up: %s" % link.address())
                 was_up = True
-            again_ms = _AGAIN_FIRST_MS
+            retry_ms = _RETRY_FIRST_MS
+            reason = ""
             await seam.sleep_ms(_LOOK_MS)
             continue
         if was_up:
@@ -46,10 +34,12 @@ async def keep_up(link, events):
             was_up = False
         try:
             link.connect()
-        except OSError as error:
-            events.add("link", "cannot connect: %r" % error)
+        except Exception as error:  # the ESP32 raises RuntimeError and MemoryError too (network_common.c)
+            if reason != repr(error):
+                reason = repr(error)
+                events.add("link", "cannot connect: " + reason)
         waited_ms = 0
-        while waited_ms < again_ms and not link.up():
+        while waited_ms < retry_ms and not link.up():
             await seam.sleep_ms(_LOOK_MS)
             waited_ms += _LOOK_MS
-        again_ms = min(2 * again_ms, _AGAIN_LAST_MS)
+        retry_ms = min(2 * retry_ms, _RETRY_LAST_MS)

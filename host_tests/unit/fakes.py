@@ -165,6 +165,7 @@ class FakeLine:
     """A serial line (firmware.board). `on_send(data)` plays what hangs on the other end; it says so with deliver()."""
 
     jitter_ms = 0
+    turn_ms = 0
 
     def __init__(self, clock, on_send=None):
         self.clock = clock

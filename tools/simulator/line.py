@@ -17,7 +17,7 @@ _CHARACTER_BITS = 10  # 8N1
 # take too long.
 _PIECE = 32
 _PIECE_MS = 34
-_RX_MAX = 512  # firmware.board.chip: rxbuf
+_RX_MAX = 512  # firmware.board.machine_common: rxbuf
 
 
 @dataclass
@@ -135,6 +135,7 @@ class Line:
     def __init__(self, wire):
         self._wire = wire
         self.jitter_ms = wire.jitter_ms
+        self.turn_ms = 0  # as without a direction pin
         self.stream = self
         self.sending_until_us = 0
         self.overruns = 0
@@ -201,7 +202,7 @@ class Line:
         self.sending_until_us = self._wire.send(bytes(buf[:n]))
 
     def finish(self):
-        """Waits busily for the last bit, for four characters and 2 ms at most (firmware.board.chip)."""
+        """Waits busily for the last bit, for four characters and 2 ms at most (firmware.board.machine_common)."""
         timeline = self._wire.timeline
         left_us = self.sending_until_us - timeline.now_us
         if left_us > 0:

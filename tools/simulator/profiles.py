@@ -73,7 +73,7 @@ ESP32 = Profile(
     sockets=10,
     tcp=12,
     udp=10,
-    jitter_ms=25,
+    jitter_ms=12,
     fds=10,
     tcp_pcbs=12,
     listen_pcbs=16,
@@ -92,7 +92,7 @@ ESP32 = Profile(
     given_up=errno.ECONNABORTED,
     call_us=400,
 )
-ESP32_16 = replace(ESP32, name="esp32-16", sockets=16, tcp=16, udp=16, fds=16, tcp_pcbs=24)
+ESP32_16 = replace(ESP32, name="esp32-16", jitter_ms=3, sockets=16, tcp=16, udp=16, fds=16, tcp_pcbs=24)
 # opt.h: MEMP_NUM_TCP_PCB 5, MEMP_NUM_TCP_PCB_LISTEN 8, PBUF_POOL_SIZE 16; lwipopts_common.h: MEMP_NUM_UDP_PCB 5, of
 # which mDNS and DHCP take two, TCP_MSS 800, TCP_WND and TCP_SND_BUF 6400, and MEM_SIZE 8000 for the output of all.
 # modlwip.c: socket() gives ENOMEM; a full accept queue resets (_lwip_tcp_accept: ERR_BUF), and so does tcp_in.c with

@@ -1,0 +1,227 @@
+"""What ESP32 and RP2 boards have in common: a UART as a serial line with a direction pin; Wi-Fi and Ethernet as a Link.
+
+Sources: MicroPython's documentation of machine.UART, machine.Pin and network.WLAN; its ports' machine_uart.c,
+machine_pin.c, network_wlan.c and network_lan.c, and extmod/network_cyw43.c, from 1.25 on.
+"""
+
+import errno
+import gc
+import sys
+import time
+
+import machine
+import network
+from machine import UART, Pin
+from micropython import const
+
+from firmware.board import NoLink
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from firmware.board import Link
+
+# txbuf: a whole frame of 256 bytes, so that write() never waits for room.
+# rxbuf: an answer and an echo of its request, for as long as the loop is busy elsewhere.
+_BUFFER = const(512)
+_PARITY = {"N": None, "E": 0, "O": 1}
+
+
+def refuse_pins(pins: tuple, reserved: tuple) -> None:
+    """Raises OSError (EINVAL) when one of `pins` is one of `reserved`, which the board uses itself."""
+    for pin in pins:
+        if pin in reserved:
+            raise OSError(errno.EINVAL, "pin %d belongs to the flash, the PSRAM or Ethernet of this board" % pin)
+
+
+def line_pins(config: dict, default_pins: dict, reserved: tuple = ()) -> tuple:
+    """(tx, rx) of the bus's UART: those of `config`, else of `default_pins`, {uart: (tx, rx)}, unless one of these is
+    reserved. Raises OSError: ENODEV when `uart` is not a number; EINVAL when a pin is missing, or reserved."""
+    uart = config["uart"]
+    if not isinstance(uart, int):
+        raise OSError(errno.ENODEV)
+    tx, rx = default_pins.get(uart, (None, None))
+    if tx in reserved or rx in reserved:
+        tx = rx = None
+    if config["tx"] is not None:
+        tx = config["tx"]
+    if config["rx"] is not None:
+        rx = config["rx"]
+    if tx is None or rx is None:
+        raise OSError(errno.EINVAL, "UART %d of this board needs tx and rx" % uart)
+    refuse_pins((tx, rx, config["direction"]), reserved)
+    return tx, rx
+
+
+class Line:
+    """A UART as a Line (firmware.board), with `pins` = (tx, rx). A driver that turns by itself needs no direction pin.
+    `tick_ms`: how much later than asked for the event loop may wake on this port. Raises OSError: EINVAL, with the
+    port's own text, when this chip does not have such a UART or pin."""
+
+    def __init__(self, config: dict, pins: tuple, jitter_ms: int, tick_ms: int):
+        framing = config["framing"]
+        baud = config["baud"]
+        self.jitter_ms = jitter_ms
+        self.turn_ms = 0
+        self._character_us = 11000000 // baud
+        self._direction = None
+        try:
+            if config["direction"] is not None:
+                self._direction = Pin(config["direction"], Pin.OUT, value=0)
+                self.turn_ms = tick_ms
+            self.stream = self._uart = UART(
+                config["uart"], baudrate=baud, bits=int(framing[0]), parity=_PARITY[framing[1]], stop=int(framing[2]),
+                tx=Pin(pins[0]), rx=Pin(pins[1]), txbuf=_BUFFER, rxbuf=_BUFFER, timeout=0, timeout_char=0,
+            )  # fmt: skip
+        except (TypeError, ValueError) as error:
+            raise OSError(errno.EINVAL, str(error)) from None
+
+    def receive(self, view: memoryview, at: int) -> int:
+        # Never more than is there: the RP2040 waits timeout_char for each byte that it is asked for in vain.
+        n = min(self._uart.any(), len(view) - at)
+        if not n:
+            return 0
+        return (self._uart.readinto(view[at : at + n]) if at else self._uart.readinto(view, n)) or 0
+
+    def discard(self) -> int:
+        total = 0
+        while total < 4 * _BUFFER:
+            n = self._uart.any()
+            if not n:
+                break
+            self._uart.read(n)
+            total += n
+        return total
+
+    def send(self, buf: bytearray, n: int) -> None:
+        if self._direction is not None:
+            self._direction(1)
+        if self._uart.write(memoryview(buf)[:n]) != n:
+            raise OSError(errno.EIO)
+
+    def finish(self) -> None:
+        """The event loop's clock is coarse (10 ms on a stock ESP32), and a meter may answer 3.5 characters after the
+        last bit. So this is called `turn_ms` before the end, and waits busily for the rest and four characters more."""
+        if self._direction is None:
+            return
+        longest_us = 1000 * self.turn_ms + 4 * self._character_us + 2000
+        begin = time.ticks_us()
+        while not self._uart.txdone():
+            if time.ticks_diff(time.ticks_us(), begin) > longest_us:
+                break
+        self._direction(0)
+
+    def close(self) -> None:
+        self._uart.deinit()
+
+
+def umodbus_master(config: dict, pins: tuple) -> "Any":
+    """umodbus's blocking master on the UART of a bus, for a technician. Raises ImportError or OSError."""
+    from umodbus.serial import Serial
+
+    framing = config["framing"]
+    try:
+        return Serial(
+            uart_id=config["uart"], baudrate=config["baud"], data_bits=int(framing[0]), parity=_PARITY[framing[1]],
+            stop_bits=int(framing[2]), ctrl_pin=config["direction"], pins=[Pin(pins[0]), Pin(pins[1])],
+        )  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise OSError(errno.EINVAL, str(error)) from None
+
+
+def open_link(config: dict, wifi: "Callable", ethernet: "Callable") -> "Link":
+    """The Link that the section "network" asks for: `wifi(config)`, `ethernet(config)`, or a NoLink."""
+    link = config["link"]
+    if link == "none":
+        return NoLink()
+    try:
+        return ethernet(config) if link == "ethernet" else wifi(config)
+    except Exception as error:  # a constructor of the port raises OSError, ValueError, RuntimeError and MemoryError
+        return NoLink("cannot open %s: %r" % (link, error))
+
+
+class _Interface:
+    """What Wi-Fi and Ethernet share: a Link on MicroPython's network interface `nic`."""
+
+    def __init__(self, config: dict, nic: "Any"):
+        self._config = config
+        self._nic = nic
+
+    def up(self) -> bool:
+        return self._nic.isconnected()
+
+    def address(self) -> str:
+        return self._nic.ifconfig()[0]
+
+    def dns_servers(self) -> list:
+        return [self._nic.ifconfig()[3]] if self.up() else []
+
+    def details(self) -> tuple:
+        mac = ":".join(["%02x" % byte for byte in self._nic.config("mac")])
+        return tuple(self._nic.ifconfig()) + (mac, self._signal_dbm()) if self.up() else (None,) * 4 + (mac, None)
+
+    def _signal_dbm(self) -> "int | None":
+        return None
+
+    def _set_address(self) -> None:
+        """Gives the interface, which is active, the address of the configuration; with DHCP it finds its own. Without
+        a gateway the interface is its own: MicroPython wants one."""
+        config = self._config
+        if not config["dhcp"]:
+            address = config["address"]
+            self._nic.ifconfig((address, config["netmask"], config["gateway"] or address, config["dns"] or "0.0.0.0"))
+
+
+class Ethernet(_Interface):
+    """A wired interface, which `make()` gives (network.LAN, network.WIZNET5K)."""
+
+    def __init__(self, config: dict, make: "Callable"):
+        network.hostname(config["hostname"])
+        super().__init__(config, make())
+
+    def connect(self) -> None:
+        self._nic.active(True)
+        self._set_address()
+
+
+class WiFi(_Interface):
+    """A station."""
+
+    def __init__(self, config: dict):
+        network.hostname(config["hostname"])
+        if config["country"]:
+            network.country(config["country"])
+        super().__init__(config, network.WLAN(network.STA_IF))
+
+    def connect(self) -> None:
+        """Asks the port to connect to the access point and returns at once. Raises OSError (ENODEV without an SSID)."""
+        if not self._config["ssid"]:
+            raise OSError(errno.ENODEV)
+        self._nic.active(True)
+        self._disable_power_saving()
+        self._set_address()
+        self._nic.connect(self._config["ssid"], self._config["password"] or None)
+
+    def _disable_power_saving(self) -> None:
+        """For the port to override."""
+
+    def _signal_dbm(self) -> "int | None":
+        try:
+            return self._nic.status("rssi")
+        except OSError:  # the ESP32: the access point has just gone (esp_wifi_sta_get_ap_info)
+            return None
+
+
+def heap(reserved: int = 0) -> tuple:
+    """(free, used) of Python's heap, in bytes; `reserved` of the free ones belong to the port."""
+    return max(gc.mem_free() - reserved, 0), gc.mem_alloc()
+
+
+def restart_after(error: Exception) -> None:
+    """Ends a firmware that has crashed: prints the traceback, leaves 10 s for Ctrl-C, and restarts the device."""
+    sys.print_exception(error)
+    print("meterport: restarting in 10 s, Ctrl-C for the REPL")
+    time.sleep(10)
+    machine.reset()

@@ -1,0 +1,286 @@
+"""MicroPython's modules `machine`, `network` and `esp32`, as far as firmware/board uses them, on a clock that only the
+test moves. They do and refuse what the sources of MicroPython 1.25.0 do and refuse; the file is named at each part.
+
+install(monkeypatch, machine_name) puts them in the place of the real ones and returns the Port that the test looks at.
+"""
+
+import importlib
+import os
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+
+from firmware import board as board_package
+from host_tests.unit import fakes
+
+CLASSIC = "Generic ESP32 module with ESP32"
+WROVER = "Generic ESP32 module with SPIRAM with ESP32"
+S3 = "Generic ESP32S3 module with Octal-SPIRAM with ESP32S3"
+C3 = "ESP32C3 module with ESP32C3"
+OURS = "meterport, 16 sockets with ESP32"
+PICO_W = "Raspberry Pi Pico W with RP2040"
+PICO_2_W = "Raspberry Pi Pico 2 W with RP2350"
+
+# ports/esp32/machine_pin.h, machine_pin_table; of the classic ESP32 with PSRAM, too: the header asks for a macro that
+# ESP-IDF 5 does not define.
+_ESP32_PINS = {
+    "ESP32": {*range(24), *range(25, 28), *range(32, 40)},
+    "ESP32C3": {*range(14), *range(18, 22)},
+    "ESP32S3": {*range(22), *range(38, 49)},
+}
+_ESP32_UARTS = {"ESP32": 3, "ESP32S3": 3, "ESP32C3": 2}  # SOC_UART_HP_NUM
+_MAGIC = 0x6AB73121  # pico-sdk, hardware_watchdog/watchdog.c
+
+
+class Port:
+    """What the fakes have been told, and what they are to do next."""
+
+    def __init__(self, machine_name):
+        self.machine_name = machine_name
+        self.is_rp2 = "RP2" in machine_name
+        self.chip = machine_name.rsplit(" ", 1)[-1]
+        self.clock = fakes.Clock()
+        self.calls = []  # what the interface was told
+        self.uart = None  # the one that was opened last
+        self.pins = {}  # number -> level, of those that are outputs
+        self.used = set()  # pins that something was connected to
+        self.connected = False
+        self.associated = True  # with the access point: while connected
+        self.connecting = False
+        self.wifi_error = None  # raised by WLAN()
+        self.phy_answers = True
+        self.registers = {}  # of the RP2: what was written to mem32, and what is read there
+        self.reset_cause = 1  # PWRON_RESET
+        self.idf_largest = 40_000
+        self.board = None  # the module firmware.board.esp32 or rp2
+
+
+class _Pin:
+    """ports/esp32/machine_pin.c, ports/rp2/machine_pin.c."""
+
+    IN, OUT = 1, 3
+    port = None
+
+    def __init__(self, number, mode=None, *, value=None):
+        if not isinstance(number, int):
+            if self.port.is_rp2:
+                raise TypeError("can't convert NoneType to int")
+            raise ValueError("invalid pin")
+        known = range(30) if self.port.is_rp2 else _ESP32_PINS[self.port.chip]
+        if number not in known:
+            raise ValueError("invalid pin")
+        self.number = number
+        self.port.used.add(number)
+        if value is not None:
+            self.port.pins[number] = [(self.port.clock.us, value)]
+
+    def __call__(self, level):
+        self.port.pins[self.number].append((self.port.clock.us, level))
+
+
+class _UART:
+    """ports/esp32/machine_uart.c, ports/rp2/machine_uart.c."""
+
+    port = None
+
+    def __init__(self, number, baudrate, bits, parity, stop, tx, rx, txbuf, rxbuf, timeout, timeout_char):
+        port = self.port
+        if port.is_rp2:
+            if number not in (0, 1):
+                raise ValueError(f"UART({number}) doesn't exist")
+            apart = 2 if port.chip == "RP2350" else 4  # IS_VALID_TX, IS_VALID_RX
+            for pin, kind, remainder in ((tx, "TX", 0), (rx, "RX", 1)):
+                if pin.number % apart != remainder or (pin.number + 4 & 8) >> 3 != number:
+                    raise ValueError(f"bad {kind} pin")
+        else:
+            if not 0 <= number < _ESP32_UARTS[port.chip]:
+                raise ValueError(f"UART({number}) does not exist")
+            if number == 0:
+                raise ValueError("UART buffer size is fixed")
+        self.number = number
+        self.pins = tx.number, rx.number
+        self._character_us = (1 + bits + (parity is not None) + stop) * 1_000_000 / baudrate
+        self.done_us = 0
+        self.sent = []
+        port.uart = self
+        # What the event loop is given: a stream of the unit tests' fake seam.
+        self.owner = None
+        self.events = 0
+
+    def any(self):
+        return 0
+
+    def write(self, data):
+        self.sent.append(bytes(data))
+        self.done_us = self.port.clock.us + len(data) * self._character_us
+        return len(data)
+
+    def txdone(self):
+        self.port.clock.us += 20  # what the call takes
+        return self.port.clock.us >= self.done_us
+
+    def deinit(self):
+        pass
+
+
+class _Mem32:
+    def __init__(self, port):
+        self._registers = port.registers
+
+    def __setitem__(self, address, value):
+        self._registers[address] = value
+
+    def __getitem__(self, address):
+        return self._registers.get(address, 0)
+
+
+class _WDT:
+    """ports/rp2/machine_wdt.c; ports/esp32/machine_wdt.c takes any time."""
+
+    port = None
+
+    def __init__(self, timeout):
+        if self.port.is_rp2 and timeout > 8388:
+            raise ValueError("timeout exceeds 8388")
+        self.port.calls.append(("watchdog", timeout))
+
+    def feed(self):
+        pass
+
+
+class _Interface:
+    """ports/esp32/network_wlan.c and network_lan.c, extmod/network_cyw43.c."""
+
+    def __init__(self, port, has_driver):
+        self._port = port
+        self._has_driver = has_driver  # the ESP32's Wi-Fi, which tries again by itself
+        self.configured = False
+
+    def _refuse_while_connecting(self):
+        # ESP-IDF, esp_wifi_set_config and esp_wifi_connect: "sta is connecting", ESP_ERR_WIFI_STATE
+        if self._has_driver and self._port.connecting and not self._port.connected:
+            raise OSError("Wifi Internal State Error")
+
+    def active(self, on):
+        self._port.calls.append(("active", on))
+
+    def connect(self, *given):
+        self._port.calls.append(("connect", *given))
+        self._refuse_while_connecting()
+        assert given or self.configured
+        self.configured = True
+        self._port.connecting = True
+
+    def disconnect(self):
+        self._port.calls.append(("disconnect",))
+        self._port.connecting = False
+
+    def isconnected(self):
+        return self._port.connected
+
+    def ifconfig(self, given=None):
+        if given is not None:
+            self._port.calls.append(("ifconfig", given))
+        return ("192.0.2.9", "255.255.255.0", "192.0.2.1", "192.0.2.2")
+
+    def config(self, name=None, **given):
+        if given:
+            self._port.calls.append(("config", given))
+            self._refuse_while_connecting()
+        return b"\x02\x00\x00\x00\x00\xab" if name == "mac" else None
+
+    def status(self, name):
+        assert name == "rssi"
+        if self._has_driver and not self._port.associated:
+            raise OSError("Wifi Not Connected")  # esp_wifi_sta_get_ap_info
+        return -61
+
+
+def _network(port):
+    network = ModuleType("network")
+    network.STA_IF, network.PHY_LAN8720 = 0, 1
+    wifi = _Interface(port, not port.is_rp2)
+    lan = _Interface(port, False)
+
+    def wlan(which):
+        if port.wifi_error is not None:
+            raise port.wifi_error
+        port.calls.append(("WLAN",))
+        return wifi
+
+    def make_lan(*, mdc, mdio, power, phy_type, phy_addr, ref_clk, ref_clk_mode):
+        if port.chip != "ESP32":
+            raise OSError("esp_eth_driver_install failed with invalid argument")
+        if not port.phy_answers:
+            raise OSError("esp_eth_driver_install failed")
+        port.calls.append(("LAN",))
+        return lan
+
+    network.WLAN = wlan
+    network.WLAN.PM_NONE = 0
+    if port.is_rp2:
+        if "W5500" in port.machine_name:
+            network.WIZNET5K = lambda: lan
+    else:
+        network.LAN = make_lan
+    network.hostname = lambda name: port.calls.append(("hostname", name))
+    network.country = lambda code: port.calls.append(("country", code))
+    return network
+
+
+def _machine(port):
+    machine = ModuleType("machine")
+    machine.Pin = type("Pin", (_Pin,), {"port": port})
+    machine.UART = type("UART", (_UART,), {"port": port})
+    machine.WDT = type("WDT", (_WDT,), {"port": port})
+    machine.mem32 = _Mem32(port)
+    machine.WDT_RESET = 3
+    machine.reset_cause = lambda: port.reset_cause
+
+    def reset():  # ports/rp2/modmachine.c: watchdog_reboot(0, SRAM_END, 0)
+        port.registers[_scratch4(port)] = 0
+        port.reset_cause = machine.WDT_RESET if port.is_rp2 else 2
+
+    machine.reset = reset
+    return machine
+
+
+def _scratch4(port):
+    # pico-sdk, addressmap.h: WATCHDOG_BASE; watchdog.h: WATCHDOG_SCRATCH4_OFFSET
+    return (0x400D8000 if "RP2350" in port.machine_name else 0x40058000) + 0x1C
+
+
+def bite(port):
+    """The watchdog has restarted the device."""
+    port.reset_cause = 3
+    port.registers[_scratch4(port)] = _MAGIC
+
+
+def install(monkeypatch, machine_name):
+    """A Port with `board`: the module of that board, imported on the fakes."""
+    port = Port(machine_name)
+    esp32 = ModuleType("esp32")
+    esp32.HEAP_DATA = 4
+    # (total, free, largest free, least free) of each region: ports/esp32/modesp32.c
+    esp32.idf_heap_info = lambda capabilities: [(9000, 5000, 4000, 0), (200_000, 90_000, port.idf_largest, 0)]
+    monkeypatch.setitem(sys.modules, "machine", _machine(port))
+    monkeypatch.setitem(sys.modules, "network", _network(port))
+    monkeypatch.setitem(sys.modules, "esp32", esp32)
+    for name in ("machine_common", "esp32", "rp2"):
+        monkeypatch.delitem(sys.modules, f"firmware.board.{name}", raising=False)
+        monkeypatch.delattr(board_package, name, raising=False)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine_name))
+    for name in ("ticks_us", "ticks_ms"):
+        monkeypatch.setattr(time, name, getattr(port.clock, name), raising=False)
+    monkeypatch.setattr(time, "ticks_diff", lambda end, start: end - start, raising=False)
+    port.board = importlib.import_module("firmware.board." + ("rp2" if port.is_rp2 else "esp32"))
+    return port
+
+
+def errno_of(function, *arguments):
+    """(errno, text) of the OSError that the call raises."""
+    try:
+        function(*arguments)
+    except OSError as error:
+        return error.args[0], str(error)
+    raise AssertionError("nothing was raised")
