@@ -31,12 +31,22 @@ venv:  ## .venv with every tool, from tools/requirements.lock (the other targets
 sim: venv  ## the gateway and virtual meters on this machine; ARGS="--help" for more
 	@exec $(PY) -m tools.sim $(ARGS)
 
+# These fill the cores; a test of a whole gateway mostly waits.
+COMPUTING = host_tests/codec host_tests/unit host_tests/tools host_tests/scenario
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+SYSTEM_WORKERS = $(shell expr 2 '*' $(CORES))
+
+.PHONY: unit
+unit: venv  ## what a change of the firmware needs: codecs and units, half a minute; PYTEST_ARGS="-k listener -x"
+	@exec $(PY) -m pytest -q -n $(CORES) --dist worksteal host_tests/codec host_tests/unit $(PYTEST_ARGS)
+
 .PHONY: test
-test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them
+test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them, host_tests/unit/test_bus.py for a file
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@$(PY) -m tools.frozen >/dev/null || echo "tests of the frozen firmware will fail" >&2
-	@$(PY) -m pytest -n auto --dist worksteal host_tests/codec host_tests/unit host_tests/tools
-	@exec $(PY) -m pytest --ignore host_tests/codec --ignore host_tests/unit --ignore host_tests/tools
+	@$(PY) -m pytest -n $(CORES) --dist worksteal $(COMPUTING)
+	@$(PY) -m pytest -n $(SYSTEM_WORKERS) --dist worksteal -m "not long and not timed" $(COMPUTING:%=--ignore %)
+	@exec $(PY) -m pytest -m "timed and not long" $(COMPUTING:%=--ignore %)
 else
 	@exec $(PY) -m pytest $(PYTEST_ARGS)
 endif

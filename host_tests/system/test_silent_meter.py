@@ -48,6 +48,7 @@ def timed_exception(client, unit, pdu):
     return code, time.monotonic() - begin
 
 
+@pytest.mark.timed
 def test_a_silent_meter_fails_for_its_clients_only_and_comes_back_when_it_answers(rig):
     silent = rig.meter(SILENT)
     cached = (SILENT, 3, 0x200, 16)
@@ -95,6 +96,7 @@ def test_a_silent_meter_fails_for_its_clients_only_and_comes_back_when_it_answer
         poller.check()
 
 
+@pytest.mark.timed
 def test_probes_of_a_silent_meter_become_rarer(rig):
     silent = rig.meter(SILENT)
     silent.silent = True
@@ -108,6 +110,7 @@ def test_probes_of_a_silent_meter_become_rarer(rig):
     assert times[2] - times[1] > 1.3 * (times[1] - times[0])
 
 
+@pytest.mark.timed
 def test_clients_that_wait_for_a_meter_which_is_then_quarantined_are_told_soon(rig):
     # Different requests, all in the queue before the meter is known to be silent.
     silent = rig.meter(SILENT)
@@ -196,6 +199,7 @@ def check_lateness(rig, lateness, rounds=5):
     assert answered > rounds  # late answers are not the end of the meter
 
 
+@pytest.mark.timed
 def test_a_late_answer_does_not_get_past_another_meter_s_turn(late_rig):
     # The late answer of one meter arrives after another one was asked in between.
     meter = late_rig.meter(LATE)

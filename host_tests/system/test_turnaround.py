@@ -18,6 +18,8 @@ from tools.gateway import Gateway, free_ports, write_config
 from tools.virtual_line import VirtualLine
 from tools.virtual_meters import default_meters
 
+pytestmark = pytest.mark.timed
+
 TRANSACTIONS = 150
 REQUEST = 8
 ROUND_S = 0.1  # a longer pause is that between two rounds of polls
