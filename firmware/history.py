@@ -60,7 +60,7 @@ class History:
     def _sample(self):
         for k in range(len(self)):
             value, _, quality = self._readings.read(*self.row(k))
-            if quality == GOOD and value == value:
+            if quality == GOOD:
                 self._sums[k] += value
                 self._counts[k] += 1
 

@@ -12,7 +12,8 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
 docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
-say "nothing special" when they are left out: unconfirmed, no_value, signed_current, signature, gap_ms.
+say "nothing special" when they are left out: unconfirmed, no_value, no_value_floats, signed_current, signature,
+gap_ms.
 """
 
 import json
@@ -35,13 +36,16 @@ TYPES = {
     "int64": 4,
     "float32": 2,
 }  # -> registers
-KINDS = ("instantaneous", "accumulating")
+KINDS = ("instantaneous", "accumulating", "net")
 WORD_ORDERS = ("big", "little")
 NO_VALUES = ("none", "maximum", "sunspec")
 REQUIRED = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
-OPTIONAL = {"unconfirmed", "no_value", "signed_current", "signature", "gap_ms"}
+OPTIONAL = {"unconfirmed", "no_value", "no_value_floats", "signed_current", "signature", "gap_ms"}
 _TESTS_MAX = 8  # rows of a signature
 _CHOICES_MAX = 16  # values of one of them
+_NO_VALUE_FLOATS_MAX = 4
+_FLOAT_LIMIT = 2.0**41  # nothing measures as much as this, before the scale
+_INT64_LIMIT = 2**48  # nor as much as this
 FIRST_SPECIFIC = 128  # numbers from here to 255 belong to the profile that uses them
 
 _PHASES = ("_l1", "_l2", "_l3")
@@ -101,8 +105,8 @@ class Point:
 
     @property
     def accumulating(self):
-        """True for a counter of Wh, varh or VAh."""
-        return self.kind == "accumulating"
+        """True for a counter of Wh, varh or VAh, also for one that may fall (net)."""
+        return self.kind != "instantaneous"
 
     def scaled(self, raw):
         """The value in the point's unit: raw x scale; a whole number when accumulating, and then exact."""
@@ -126,6 +130,7 @@ class Profile:
     points: tuple
     unconfirmed: tuple = ()  # numbers of points that one source has, or that are inferred
     no_value: str = "none"
+    no_value_floats: tuple = ()
     signed_current: bool = False
     gap_ms: int = 0  # the least silence before a request
     signature: tuple = ()  # rows: function, address, type, and a list of values or the lowest and the highest
@@ -228,13 +233,21 @@ def parse(text, profile_id):
         points.append(point)
     # The reader of a diff and the device's line-wise tools see one point in each line.
     for line in text.splitlines():
-        ensure(line.count('"instantaneous"') + line.count('"accumulating"') <= 1, "points", "one row a line")
+        ensure(sum(line.count(f'"{kind}"') for kind in KINDS) <= 1, "points", "one row a line")
     unconfirmed = data.get("unconfirmed", [])
     ensure(isinstance(unconfirmed, list), "unconfirmed", "must be a list of numbers of points")
     for number in unconfirmed:
         ensure(number in {point.number for point in points}, "unconfirmed", f"{number!r} is no point's number")
     no_value = data.get("no_value", "none")
     ensure(no_value in NO_VALUES, "no_value", f"{no_value!r} is not one of {NO_VALUES}")
+    no_value_floats = data.get("no_value_floats", [])
+    ensure(
+        isinstance(no_value_floats, list)
+        and len(no_value_floats) <= _NO_VALUE_FLOATS_MAX
+        and all(_is_number(one) for one in no_value_floats),
+        "no_value_floats",
+        f"must be a list of at most {_NO_VALUE_FLOATS_MAX} numbers",
+    )
     signed_current = data.get("signed_current", False)
     ensure(isinstance(signed_current, bool), "signed_current", f"{signed_current!r} is not true or false")
     gap_ms = data.get("gap_ms", 0)
@@ -253,6 +266,7 @@ def parse(text, profile_id):
         points=tuple(points),
         unconfirmed=tuple(unconfirmed),
         no_value=no_value,
+        no_value_floats=tuple(no_value_floats),
         signed_current=signed_current,
         gap_ms=gap_ms,
         signature=tuple(tuple(row) for row in signature),
@@ -361,9 +375,18 @@ def void(type_name, no_value):
     return 2 ** (bits - 1) - 1 if no_value == "maximum" else -(2 ** (bits - 1))
 
 
-def is_void(raw, type_name, no_value):
-    """True when a raw value means that the meter has none."""
-    return not math.isfinite(raw) if type_name == "float32" else raw == void(type_name, no_value)
+def is_void(raw, type_name, no_value, no_value_floats=()):
+    """True when a raw value means that the meter has none, or is beyond what can be measured."""
+    if type_name == "float32":
+        return not abs(raw) < _FLOAT_LIMIT or raw in map(float32, no_value_floats)
+    if TYPES[type_name] == 4 and not -_INT64_LIMIT <= raw < _INT64_LIMIT:
+        return True
+    return raw == void(type_name, no_value)
+
+
+def float32(number):
+    """The number as registers of that type give it."""
+    return struct.unpack(">f", struct.pack(">f", number))[0]
 
 
 def main(arguments):

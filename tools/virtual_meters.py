@@ -228,7 +228,10 @@ class VirtualMeter:
         return self._shown(point, self.raw(point.number, t))
 
     def _shown(self, point, raw):
-        return None if profiles.is_void(raw, point.type, self.profile.no_value) else point.scaled(raw)
+        profile = self.profile
+        if profiles.is_void(raw, point.type, profile.no_value, profile.no_value_floats):
+            return None
+        return point.scaled(raw)
 
     def expected_all(self):
         """{number: expected value} of every point, all of one moment."""

@@ -394,7 +394,7 @@ class Bus:
                 if block.fresh_until_ms == REFUSED:
                     refusals.ask_again(poll.meter)  # it has changed its mind
                 until_ms = seam.ticks_add(seam.ticks_ms(), poll.meter.max_age_ms)
-                block.store(wire.view, wire.at + 3, until_ms, self._uptime_s())
+                self._store(poll.meter, block, until_ms)
         if poll.done(is_answered, following):
             self._log_refusals(poll)
 
@@ -404,6 +404,14 @@ class Bus:
         if text and text != poll.logged_refusals:
             poll.logged_refusals = text
             self._events.add("bus", "meter %s %s" % (poll.meter.name, text))
+
+    def _store(self, meter, block, until_ms):
+        wire = self.wire
+        for i, before, value in meter.store(block, wire.view, wire.at + 3, until_ms, self._uptime_s()):
+            self._events.add(
+                "bus", "meter %s: %s: counter reset: %d after %d"
+                % (meter.name, meter.profile.names()[i].decode(), value, before)
+            )  # fmt: skip
 
     def _refused(self, meter, position, code):
         """The meter has refused the block at that index. Returns the index of the block that is read next."""

@@ -10,6 +10,7 @@ ONLINE = const(1)
 FAILING = const(2)  # the last request got no (right) answer
 QUARANTINED = const(3)  # asked only now and then
 STATES = ("unknown", "online", "failing", "quarantined")
+_HELD_POLLS = const(3)  # that a counter must say less than before until it is believed
 
 
 class Meter:
@@ -19,7 +20,10 @@ class Meter:
     counters since boot; failures: in a row; last_result, last_reason: how the last exchange ended; answer_times.
 
     blocks: the reads, at first those of the profile's plan. block_of: bytes, for each point the index of its block.
-    refused_text: which registers the meter refuses (firmware.meters.refusals), "" for none."""
+    refused_text: which registers the meter refuses (firmware.meters.refusals), "" for none.
+
+    held: None, or {index of a point: (value, polls)} of counters that have fallen: the value before the fall, and how
+    many polls have said less since; 0 polls while the meter gives no value for it."""
 
     def __init__(self, config, profile, ratios=None):
         self.slot = config["slot"]
@@ -46,6 +50,7 @@ class Meter:
         self.last_result = 0
         self.last_reason = 0
         self.answer_times = None
+        self.held = None
 
     def point_id(self, i):
         """The permanent id of point `i` of the profile."""
@@ -67,6 +72,47 @@ class Meter:
         while k < len(blocks) and blocks[k].fresh_until_ms == REFUSED:
             k += 1
         return k
+
+    def value(self, i):
+        """The value of point `i`, as Profile.decode() has it; of a counter that has fallen the value before its fall
+        (see store). Zero registers, as before the first read, are a value too: ask the block."""
+        value = self._decoded(i)
+        if self.held and i in self.held and value is not None:
+            return self.held[i][0]
+        return value
+
+    def store(self, block, frame, at, fresh_until_ms, now_s):
+        """The meter has answered the read of `block`, one of its blocks, as Block.store() takes it. A counter that says
+        less than before is held for three polls: a meter that restarts may say 0 first, and then its total. Returns
+        [(index of the point, value before, value now)] of those that still say so then: they were reset."""
+        counters = ()
+        if block.read_at_s is not None:
+            number = self.blocks.index(block)
+            counters = [(i, self._counted(i)) for i in self.profile.counters if self.block_of[i] == number]
+        block.store(frame, at, fresh_until_ms, now_s)
+        return [(i, last, self.value(i)) for i, last in counters if last is not None and self._is_reset(i, last)]
+
+    def _decoded(self, i):
+        return self.profile.decode(i, self.blocks[self.block_of[i]].raw, self.ratios)
+
+    def _counted(self, i):
+        """What counter `i` was the last time that it had a value and had not fallen; None before the first."""
+        return self.held[i][0] if self.held and i in self.held else self._decoded(i)
+
+    def _is_reset(self, i, last):
+        """Compares counter `i`, which has just been read, with what it was: holds it, or lets go of it. True when it
+        has fallen and is held no longer."""
+        value = self._decoded(i)
+        held = self.held or {}
+        _, polls = held.get(i, (last, 0))
+        if value is not None:
+            if value >= last or polls == _HELD_POLLS:
+                held.pop(i, None)
+                return value < last
+            polls += 1
+        held[i] = (last, polls)
+        self.held = held
+        return False
 
     def purge(self):
         """After a failure nothing that this meter said before is passed on as if it were current."""

@@ -8,21 +8,24 @@ The plan: points are sorted by function and address and coalesced into as few bl
 two points are read over when that is cheaper than another request (`gap`), up to what the meter gives at once.
 """
 
+import struct
+
 from micropython import const
 
 from firmware.meters import catalog
-from firmware.meters.profile import REGISTERS, TURNS, TYPES, UNITS, WHOLE, Profile
+from firmware.meters.profile import PLAIN, REGISTERS, RISES, TURNS, TYPES, UNITS, WHOLE, Profile
 
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
-KINDS = ("instantaneous", "accumulating")
+KINDS = ("instantaneous", "accumulating", "net")
 KEYS = (
-    "columns", "confidence", "gap", "gap_ms", "max_registers", "name", "no_value", "points", "signature",
-    "signed_current", "unconfirmed", "word_order",
+    "columns", "confidence", "gap", "gap_ms", "max_registers", "name", "no_value", "no_value_floats", "points",
+    "signature", "signed_current", "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
 _POINTS_MAX = const(96)
 _TESTS_MAX = const(8)
 _CHOICES_MAX = const(16)
+_NO_VALUE_FLOATS_MAX = const(4)
 _NAME_MAX = const(32)
 _REGISTERS_MAX = const(125)  # Application Protocol 6.3
 _GAP_MAX_MS = const(1000)  # as in a bus's section of the configuration
@@ -60,6 +63,7 @@ def parse(name, raw):
     gap_ms = raw.get("gap_ms", 0)
     order = raw.get("word_order", "big")
     no_value = raw.get("no_value", "none")
+    no_value_floats = raw.get("no_value_floats", [])
     signed_current = raw.get("signed_current", False)
     rows = raw.get("points")
     title = raw.get("name", name)
@@ -70,6 +74,9 @@ def parse(name, raw):
     ensure(_integer(gap_ms, 0, _GAP_MAX_MS), "gap_ms", "0 to %d" % _GAP_MAX_MS)
     ensure(order in ("big", "little"), "word_order", '"big" or "little"')
     ensure(isinstance(no_value, str) and no_value in NO_VALUE, "no_value", "one of " + ", ".join(sorted(NO_VALUE)))
+    good = isinstance(no_value_floats, list) and len(no_value_floats) <= _NO_VALUE_FLOATS_MAX
+    good = good and all([_number(one) for one in no_value_floats])
+    ensure(good, "no_value_floats", "a list of at most %d numbers" % _NO_VALUE_FLOATS_MAX)
     ensure(isinstance(signed_current, bool), "signed_current", "true or false")
     ensure(raw.get("columns") == COLUMNS, "columns", str(COLUMNS))
     ensure(isinstance(rows, list) and 0 < len(rows) <= _POINTS_MAX, "points", "1 to %d rows" % _POINTS_MAX)
@@ -94,7 +101,8 @@ def parse(name, raw):
     _check_signature(ensure, raw.get("signature", []))
     rows.sort(key=lambda row: (row[2], row[3]))
     plan, blocks, offsets = make_plan(rows, max_registers, gap)
-    formats, format_of = _formats(rows, signed_current)
+    is_plain = order == "big" and no_value == "none" and not no_value_floats
+    formats, format_of = _formats(rows, signed_current, is_plain)
     return Profile(
         title,
         "\n".join([row[1] for row in rows]).encode(),
@@ -104,6 +112,7 @@ def parse(name, raw):
         formats,
         order == "little",
         NO_VALUE[no_value],
+        tuple([struct.unpack(">f", struct.pack(">f", one))[0] for one in no_value_floats]),  # as the registers give it
         plan,
         blocks,
         offsets,
@@ -140,11 +149,11 @@ def inverted(profile):
                 offsets[i] = profile.offsets[k]
                 blocks[i] = profile.blocks[k]
     formats = []
-    for kind, numerator, denominator, ending in profile.formats:
-        formats.append((kind, -numerator if ending & TURNS else numerator, denominator, ending))
+    for kind, numerator, denominator, flags in profile.formats:
+        formats.append((kind, -numerator if flags & TURNS else numerator, denominator, flags))
     return Profile(
         profile.name, profile.names_text, profile.numbers, profile.units, profile.format_of, formats,
-        profile.is_little, profile.no_value, profile.plan, bytes(blocks), bytes(offsets),
+        profile.is_little, profile.no_value, profile.no_value_floats, profile.plan, bytes(blocks), bytes(offsets),
         profile.gap_ms,
     )  # fmt: skip
 
@@ -221,15 +230,19 @@ def make_plan(rows, max_registers, gap):
     return plan, bytes(blocks), bytes(offsets)
 
 
-def _formats(rows, signed_current):
-    """(formats, format_of) as Profile has them."""
+def _formats(rows, signed_current, is_plain):
+    """(formats, format_of) as Profile has them. `is_plain`: big word order, and only the usual floats are no values."""
     formats = []
     format_of = bytearray()
     for number, _, _, _, kind, scale, unit, use in rows:
         # Powers, power factors, and currents that carry the sign of the power
         turns = unit in ("W", "var") or 28 <= number <= 31 or (signed_current and unit == "A")
-        ending = WHOLE if use == "accumulating" else TURNS if turns else 0
-        form = (TYPES.index(kind),) + fraction(scale) + (ending,)
+        index = TYPES.index(kind)
+        if use == "instantaneous":
+            flags = (TURNS if turns else 0) | (PLAIN if is_plain and (REGISTERS[index] < 4) else 0)
+        else:
+            flags = WHOLE | (RISES if use == "accumulating" else 0)
+        form = (index,) + fraction(scale) + (flags,)
         if form not in formats:
             formats.append(form)
         format_of.append(formats.index(form))

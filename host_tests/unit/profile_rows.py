@@ -32,6 +32,13 @@ def on_the_wire(kind, order, value):
     return raw
 
 
+def is_measurable(kind, value):
+    """Whether a meter can have measured that: see docs/reference/points.md."""
+    if kind == "float32":
+        return -(2.0**41) < value < 2.0**41  # False for NaN
+    return SIZES[kind] < 4 or -(2**48) <= value < 2**48
+
+
 def nearest(exact):
     """To the nearest integer, halves away from zero."""
     whole = math.floor(abs(exact) + Fraction(1, 2))

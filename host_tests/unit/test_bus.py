@@ -7,10 +7,15 @@ import pytest
 
 from firmware.bus import OK, Buses, Router
 from firmware.meters import meter as points
+from firmware.meters import profile_loader as profile_load
+from firmware.meters.readings import QUALITIES, Readings
 from host_tests.unit import fakes
 from host_tests.unit import the_schema as schema
 from host_tests.unit.bus_bench import BUSY, CONFIG, NO_ANSWER, NO_PATH, Bench, Client, make_meter
 from host_tests.unit.fakes import frame, registers
+from tools.virtual_meters import VirtualMeter
+
+NEVER = QUALITIES.index("never")
 
 
 @pytest.fixture
@@ -960,6 +965,44 @@ def test_a_poll_that_fails_marks_what_it_read_and_the_reading_keeps_its_time(mak
         await asyncio.sleep(6)
         block = meter.blocks[0]
         assert (block.seen, block.failed, fakes.is_good(block), block.read_at_s) == (True, True, False, read_s)
+
+    bench.run(test)
+
+
+def test_a_total_never_falls_while_a_meter_restarts_and_a_reset_is_logged(make, events):
+    """A virtual meter says 0 for a while, as one that restarts does, and then its true value again, or 0 for good."""
+    profile = profile_load.load("pzem-004t-v3")
+    given = {"slot": 0, "name": "main", "unit": 1, "profile": "pzem-004t-v3", "interval_s": 5}
+    meter = points.Meter(fakes.defaults(schema.METER, **given), profile)
+    bench = make(meter)
+    there = VirtualMeter(1, "pzem-004t-v3", clock=lambda: bench.clock.ms / 1000)
+    bench.field.answer = lambda request: frame(request[0], there.answer(bytes(request[1:-2])))
+    all_of = Readings(lambda: bench.clock.us // 1_000_000)
+    energy = profile.names().index(b"energy_total")
+    shown = []
+
+    async def watch(seconds):
+        for _ in range(4 * seconds):
+            await asyncio.sleep(0.25)
+            value, _, quality = all_of.read(meter, energy)
+            if quality != NEVER:
+                shown.append((value, QUALITIES[quality]))
+
+    async def test():
+        there.set("energy_total", 123456)
+        await watch(8)
+        there.set("energy_total", 0)
+        await watch(14)
+        assert shown[-1] == (123456, "held")
+        there.set("energy_total", 123457)
+        await watch(10)
+        assert shown[-1] == (123457, "good")
+        assert shown == sorted(shown, key=lambda one: one[0]), "never falls"
+        assert not any("reset" in text for text in events.texts())
+        there.set("energy_total", 3)
+        await watch(25)
+        assert shown[-1] == (3, "good")
+        assert "meter main: energy_total: counter reset: 3 after 123457" in events.texts()
 
     bench.run(test)
 

@@ -12,6 +12,7 @@ from firmware.meters.meter import Meter
 from firmware.meters.meters import Meters
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import Uptime, defaults, is_good, store
+from host_tests.unit.profile_rows import document, on_the_wire
 
 CONFIG = defaults(schema.METER, slot=3, name="main", unit=17, profile="test")
 
@@ -236,10 +237,128 @@ def test_a_failed_read_of_a_point_without_value_is_failed(all_of, meter):
     assert quality(all_of, meter, index_of(meter, "active_power")) == "failed"
 
 
-def test_registers_that_the_meter_refuses_have_no_value(all_of, meter):
+def test_registers_that_the_meter_refuses_have_no_value(all_of, meter, now):
     meter.blocks[0].exception = 2
-    assert quality(all_of, meter, index_of(meter, "active_power")) == "no_value"
+    assert all_of.read(meter, index_of(meter, "active_power")) == (None, None, readings.QUALITIES.index("no_value"))
     assert quality(all_of, meter, index_of(meter, "energy_total")) == "never"
+    store(meter.blocks[0], POWER, 100)
+    meter.blocks[0].refuse(2)
+    now.now = 104
+    assert all_of.read(meter, index_of(meter, "active_power")) == (None, 4, readings.QUALITIES.index("no_value"))
+
+
+# -- counters that fall
+
+
+class Counter:
+    """A meter whose energy (kWh, float32) is polled; `falls` are those that were confirmed."""
+
+    def __init__(self, all_of, now, kind="float32", order="big", use="accumulating", **change):
+        rows = [
+            [40, "energy_total", 4, 0, kind, 1000, "Wh", use],
+            [1, "voltage_l1", 4, 8, kind, 1, "V", "instantaneous"],
+        ]
+        profile = profile_load.parse("test", document(*rows, word_order=order, gap=8))
+        config = {**CONFIG, "ct_primary": 1, "ct_secondary": 1, "pt_primary": 1, "pt_secondary": 1, **change}
+        self.meter = Meter(config, profile, profile_load.ratios(config))
+        self.kind, self.order, self.all_of, self.now = kind, order, all_of, now
+        self.falls = []
+
+    def poll(self, energy, voltage=230):
+        frame = b"..."
+        for value in (energy, voltage):
+            frame += on_the_wire(self.kind, self.order, value).ljust(16, b"\0")
+        self.now.now += 5
+        block = self.meter.blocks[0]
+        self.falls += self.meter.store(block, bytearray(frame + b".."), 3, 5000, self.now.now)
+        return self.shown()
+
+    def shown(self):
+        value, _, quality = self.all_of.read(self.meter, 0)
+        return value, readings.QUALITIES[quality]
+
+
+@pytest.fixture(params=["float32 big", "float32 little", "uint32 big", "int32 little", "uint64 big"])
+def counter(request, all_of, now):
+    return Counter(all_of, now, *request.param.split())
+
+
+def test_a_total_never_falls_when_a_meter_restarts_at_0_and_comes_back_with_its_true_value(counter):
+    assert counter.poll(5000) == (5000000, "good")
+    assert counter.poll(0) == (5000000, "held")
+    assert counter.poll(0) == (5000000, "held")
+    assert counter.poll(0) == (5000000, "held")
+    assert counter.poll(5001) == (5001000, "good")
+    assert counter.poll(5002) == (5002000, "good")
+    assert counter.falls == []
+
+
+def test_a_total_that_says_less_at_a_fourth_poll_is_taken_as_a_reset(counter):
+    counter.poll(5000)
+    for value in (0, 1, 2):
+        assert counter.poll(value) == (5000000, "held")
+    assert counter.poll(3) == (3000, "good")
+    assert counter.falls == [(0, 5000000, 3000)]
+    assert counter.poll(4) == (4000, "good")
+    assert counter.poll(1) == (4000, "held"), "the next fall is counted anew"
+    assert counter.poll(4) == (4000, "good")
+    assert counter.poll(1) == (4000, "held")
+    assert counter.poll(1) == (4000, "held")
+    assert counter.poll(1) == (4000, "held")
+    assert len(counter.falls) == 1
+
+
+def test_a_fall_behind_an_outage_is_held_and_what_fails_meanwhile_says_failed(counter):
+    counter.poll(5000)
+    counter.meter.purge()
+    assert counter.shown() == (5000000, "failed")
+    assert counter.poll(0) == (5000000, "held")
+    counter.meter.purge()
+    assert counter.shown() == (5000000, "failed")
+    assert counter.poll(5000) == (5000000, "good")
+
+
+def test_the_first_read_of_all_is_no_fall(counter):
+    assert counter.poll(0) == (0, "good")
+    assert counter.poll(7) == (7000, "good")
+
+
+def test_a_total_that_has_no_value_for_a_while_does_not_fall_behind_it(all_of, now):
+    counter = Counter(all_of, now)
+    assert counter.poll(float("nan")) == (None, "no_value")
+    assert counter.poll(5000) == (5000000, "good")
+    for _ in range(5):
+        assert counter.poll(float("nan")) == (None, "no_value")
+    assert counter.poll(0) == (5000000, "held")
+    assert counter.poll(3.4028234e38) == (None, "no_value")
+    assert counter.poll(5000) == (5000000, "good")
+    assert counter.falls == []
+
+
+def test_a_net_total_and_an_instantaneous_value_may_fall(all_of, now):
+    counter = Counter(all_of, now, use="net")
+    for value in (5000, 4999, -2):
+        assert counter.poll(value, voltage=value) == (1000 * value, "good")
+        assert all_of.read(counter.meter, 1)[0] == value
+    assert counter.meter.held is None
+
+
+def test_a_held_total_is_behind_its_transformers(all_of, now):
+    counter = Counter(all_of, now, ct_primary=40)
+    counter.poll(5000)
+    assert counter.poll(1) == (200000000, "held")
+
+
+def test_an_inverted_meters_counters_are_held_where_they_are_read(all_of):
+    meter = transformed(inverted=True)
+    said(all_of, meter)
+    names = [name.decode() for name in meter.profile.names()]
+    (block,) = [block for block in meter.blocks if block.first == 500]
+    assert meter.store(block, struct.pack(">I", 0), 0, 0, 100) == ()
+    value, _, held = all_of.read(meter, names.index("energy_import"))
+    assert (value, readings.QUALITIES[held]) == (700, "held")
+    value, _, good = all_of.read(meter, names.index("energy_export"))
+    assert (value, readings.QUALITIES[good]) == (100000, "good")
 
 
 def test_energy_is_an_integer_of_watt_hours(all_of, meter):

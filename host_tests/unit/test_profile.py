@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from firmware.meters import profile
 from firmware.meters import profile_loader as profile_load
-from host_tests.unit.profile_rows import SIZES, document, nearest, on_the_wire, one_point, row
+from host_tests.unit.profile_rows import SIZES, document, is_measurable, nearest, on_the_wire, one_point, row
 from tools import profiles
 
 # -- decode
@@ -23,12 +23,12 @@ from tools import profiles
 def test_an_integer_of_every_type_and_word_order_is_what_struct_says(kind, order, data):
     bits = 16 * SIZES[kind]
     low, high = (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    value = data.draw(st.integers(low, high))
+    value = data.draw(st.one_of(st.integers(low, high), st.integers(max(low, -(2**49)), min(high, 2**49))))
     raw = on_the_wire(kind, order, value)
-    for use in ("instantaneous", "accumulating"):
+    for use in ("instantaneous", "accumulating", "net"):
         got = one_point(kind, order, use=use).decode(0, raw)
-        assert got == value
-        assert isinstance(got, int)
+        assert got == (value if is_measurable(kind, value) else None)
+        assert isinstance(got, int) or got is None
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
@@ -37,11 +37,48 @@ def test_an_integer_of_every_type_and_word_order_is_what_struct_says(kind, order
 def test_a_float_of_every_bit_pattern_is_what_struct_says_or_no_value(order, bits):
     (value,) = struct.unpack(">f", bits.to_bytes(4, "big"))
     words = bits.to_bytes(4, "big")
-    got = one_point("float32", order).decode(0, words if order == "big" else words[2:] + words[:2])
-    if math.isnan(value) or math.isinf(value):
-        assert got is None
-    else:
+    words = words if order == "big" else words[2:] + words[:2]
+    got = one_point("float32", order).decode(0, words)
+    energy = one_point("float32", order, scale=1000, use="accumulating").decode(0, words)
+    if is_measurable("float32", value):
         assert got == value
+        assert energy == nearest(Fraction(value) * 1000)
+    else:
+        assert got is None
+        assert energy is None
+
+
+_FLT_MAX = 0x7F7FFFFF
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("use", ["instantaneous", "accumulating", "net"])
+@pytest.mark.parametrize("scale", [1, 0.001, 1000])
+@pytest.mark.parametrize("sign", [0, 0x80000000])
+@pytest.mark.parametrize(
+    "bits", [_FLT_MAX, _FLT_MAX - 1, 0x7F800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0x54000000, 0x60AD78EC]
+)
+def test_nan_infinity_flt_max_and_what_nothing_measures_are_no_values(order, use, scale, sign, bits):
+    raw = on_the_wire("uint32", order, bits | sign)
+    assert one_point("float32", order, scale=scale, use=use).decode(0, raw) is None
+    ratios = (1, 1, 1, 1000, 1, 1000, 1, 1000000)
+    assert one_point("float32", order, scale=scale, use=use).decode(0, raw, ratios) is None
+
+
+@pytest.mark.parametrize("bits", [0x53FFFFFF, 0xD3FFFFFF, 0x00000001, 0x80000001, 0])
+def test_the_largest_and_smallest_floats_that_are_values(bits):
+    (value,) = struct.unpack(">f", bits.to_bytes(4, "big"))
+    assert one_point("float32").decode(0, on_the_wire("uint32", "big", bits)) == value
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("use", ["instantaneous", "accumulating"])
+def test_a_profile_can_name_more_floats_that_mean_no_value(order, use):
+    rows = [row(kind="float32", use=use), row(2, "b", address=2)]
+    parsed = profile_load.parse("test", document(*rows, word_order=order, no_value_floats=[-9999.9, 1e9, 0.1]))
+    for value, wanted in ((-9999.9, None), (1e9, None), (0.1, None), (-9999, -9999), (1e8, 1e8), (0, 0)):
+        assert parsed.decode(0, on_the_wire("float32", order, value) + bytes(2)) == wanted
+    assert parsed.decode(1, bytes(4) + on_the_wire("uint16", order, 7)) == 7
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -140,10 +177,11 @@ def test_a_scale_that_is_no_fraction_of_one_is_not_rounded_to_one(scale):
 def test_accumulating_integers_are_scaled_in_integers(kind, order, data, scale):
     bits = 16 * SIZES[kind]
     low, high = (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    raw = data.draw(st.integers(low, high))
-    got = one_point(kind, order, scale=scale, use="accumulating").decode(0, on_the_wire(kind, order, raw))
-    assert got == nearest(Fraction(raw) * Fraction(str(scale)))
-    assert isinstance(got, int)
+    raw = data.draw(st.integers(max(low, -(2**48)), min(high, 2**48 - 1)))
+    for use in ("accumulating", "net"):
+        got = one_point(kind, order, scale=scale, use=use).decode(0, on_the_wire(kind, order, raw))
+        assert got == nearest(Fraction(raw) * Fraction(str(scale)))
+        assert isinstance(got, int)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +189,8 @@ def test_accumulating_integers_are_scaled_in_integers(kind, order, data, scale):
     [
         ("int32", 100, 123456789, 12345678900),  # 0.1 kWh: beyond 2**31, far beyond 2**24
         ("uint64", 10, 2**40 + 1, 10 * (2**40 + 1)),  # 0.01 kWh
-        ("uint64", 10, 2**63 + 7, 10 * (2**63 + 7)),
-        ("int64", 1, 2**62 + 1, 2**62 + 1),
+        ("uint64", 1000, 2**48 - 1, 1000 * (2**48 - 1)),
+        ("int64", 1, -(2**48), -(2**48)),
         ("uint32", 1, 2**24 + 1, 2**24 + 1),
         ("uint32", 0.1, 2**31 + 5, 214748365),  # tenths: 214748365.3
         ("uint32", 0.1, 15, 2),  # halves up

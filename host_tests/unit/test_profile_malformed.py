@@ -64,6 +64,7 @@ def test_a_row_of_another_shape_is_refused(bad):
         *(("name", v) for v in ("", "x" * 41, None, 5, [])),
         *(("confidence", v) for v in (-1, 3, "2", None, True, 1.5)),
         *(("no_value", v) for v in ("nan", "", None, 0, True, [], {})),
+        *(("no_value_floats", v) for v in (None, {}, "x", -1.0, ["1"], [None], [True], [math.nan], [1, 2, 3, 4, 5])),
         *(("signed_current", v) for v in (0, 1, "true", None, [])),
         *(("unconfirmed", v) for v in (None, 1, "1", [2], ["1"], [True], [1, 2], {}, [[]])),
         *(("signature", v) for v in (None, {}, "x", 5, True, [[3, 0, "uint16", [1]]] * 9)),

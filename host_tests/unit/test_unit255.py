@@ -8,6 +8,7 @@ import pytest
 from firmware import VERSION
 from firmware.bus import BusStats
 from firmware.meters import profile_loader as profile_load
+from firmware.meters import readings as readings_module
 from firmware.meters.meter import ONLINE, Meter
 from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
@@ -158,13 +159,21 @@ def test_an_age_stops_at_its_greatest(bench, age, shown):
 def test_stale_failed_and_no_value_are_told(bench):
     meter = bench.meters[0]
     bench.fill(meter, 0, struct.pack(">Hff", 2301, float("nan"), 2.5))
-    assert point(bench, 16) == (NAN, 0xFFFF, 4)
+    assert point(bench, 16) == (NAN, 0, 4)
     bench.uptime.now += 16
     assert point(bench, 1) == (struct.pack(">f", 230.1), 16, 1)
     meter.blocks[0].failed = True
     assert point(bench, 1) == (struct.pack(">f", 230.1), 16, 2)
     meter.blocks[0].exception = 2
-    assert point(bench, 1)[2] == 4
+    assert point(bench, 1) == (NAN, 16, 4)
+
+
+def test_a_counter_that_has_fallen_keeps_its_value_and_says_held(bench):
+    meter = bench.meters[0]
+    bench.fill(meter, 0, struct.pack(">Hff", 2301, 1.5, 2.5))
+    meter.store(meter.blocks[0], struct.pack(">Hff", 2302, 1.5, 0), 0, 0, bench.uptime.now)
+    assert point(bench, 40) == (struct.pack(">f", 2500), 0, 5)
+    assert point(bench, 1) == (struct.pack(">f", 230.2), 0, 0)
 
 
 def test_an_address_between_two_points_says_that_there_is_none(bench):
@@ -196,13 +205,42 @@ def test_the_last_register_of_all_is_a_meters(bench):
     assert bench.read(4, 65535, 2) == 2
 
 
-@pytest.mark.parametrize("raw", [3.4028234e38, -3.4028234e38, 1e36])
-def test_a_value_beyond_float32_does_not_break_the_read(bench, raw):
-    bench.fill(bench.meters[0], 0, struct.pack(">Hff", 2301, 1.5, raw))
-    value, _, _ = point(bench, 40)
-    (number,) = struct.unpack(">f", value)
-    assert number != number or abs(number) > 3e38
-    assert point(bench, 16)[0] == struct.pack(">f", 1.5)
+@pytest.mark.parametrize("raw", [3.4028234e38, -3.4028234e38, 1e36, float("inf"), float("nan")])
+def test_what_nothing_can_measure_is_nan_with_no_value(bench, raw):
+    bench.fill(bench.meters[0], 0, struct.pack(">Hff", 2301, raw, raw))
+    bench.uptime.now += 3
+    assert point(bench, 40) == point(bench, 16) == (NAN, 3, 4)
+    assert point(bench, 1) == (struct.pack(">f", 230.1), 3, 0)
+
+
+@pytest.mark.parametrize("raw", [2.199023e12, -2.199023e12])
+def test_the_largest_value_of_all_fits_into_float32(bench, raw):
+    """With the largest ratios of transformers that a configuration can have."""
+    meter = bench.meters[0]
+    bench.fill(meter, 0, struct.pack(">Hff", 65535, raw, raw))
+    meter.ratios = profile_load.ratios(transformers(ct_primary=1000000, pt_primary=1000000))
+    for number, scale in ((16, 1), (40, 1000)):
+        (value,) = struct.unpack(">f", point(bench, number)[0])
+        assert value == pytest.approx(raw * scale * 1e12, rel=1e-6)
+
+
+def test_unit_255_and_readings_agree_on_every_kind_of_value(bench):
+    meter = bench.meters[0]
+    block = meter.blocks[0]
+    readings = Readings(bench.uptime)
+    states = [(block.fail, ()), (block.refuse, (2,)), (lambda: None, ())]
+    for power in (1.5, float("nan"), 3.4028234e38):
+        for age_s in (0, 16, 70000):
+            for change, arguments in states:
+                bench.fill(meter, 0, struct.pack(">Hff", 2301, power, 2.5))
+                bench.uptime.now += age_s
+                change(*arguments)
+                for i, number in enumerate(meter.profile.numbers):
+                    value, age, quality = readings.read(meter, i)
+                    shown = NAN if value is None else struct.pack(">f", value)
+                    assert point(bench, number) == (shown, 0xFFFF if age is None else min(age, 0xFFFF), quality)
+                    if value is None:
+                        assert readings_module.QUALITIES[quality] in ("never", "no_value", "failed")
 
 
 def test_without_meters_every_input_register_is_02(bench):

@@ -25,7 +25,6 @@ BUSES = const(600)
 BUS_ROW = const(32)
 _NO_POINT = const(255)  # quality of an address between two points
 _NO_AGE = const(0xFFFF)
-_FLOAT32_MAX = 3.4e38
 _NAN = b"\x7f\xc0\x00\x00"
 
 
@@ -92,8 +91,9 @@ class Unit255:
         quality = _NO_POINT
         if i >= 0:
             value, age_s, quality = self._readings.read(meter, i)
-            if value is not None and -_FLOAT32_MAX <= value <= _FLOAT32_MAX:
+            if value is not None:
                 struct.pack_into(">f", row, 0, value)
+            if age_s is not None:
                 age = min(age_s, _NO_AGE)
         row[4] = age >> 8
         row[5] = age & 0xFF

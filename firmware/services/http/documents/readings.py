@@ -4,14 +4,10 @@ Long, and asked for often. So all of a point is done in the frame of the generat
 since MicroPython looks through all names that it knows for each text that it makes; and little is allocated.
 """
 
-from micropython import const
-
 from firmware.meters.meter import STATES
 from firmware.meters.readings import QUALITIES
 from firmware.services.http.json_out import write_json
 from firmware.services.http.response import Response
-
-_NINE = const(0x39)
 
 
 class ReadingsDocument:
@@ -52,8 +48,7 @@ class ReadingsDocument:
                 write(name)
                 write(b'","value":')
                 if isinstance(value, float):
-                    value = b"%.7g" % value  # as many digits as float32 has
-                    write(b"null" if value[-1] > _NINE else value)  # inf, after scaling
+                    write(b"%.7g" % value)  # as many digits as float32 has
                 else:
                     write(b"null" if value is None else b"%d" % value)
                 write(b',"unit":"')
