@@ -14,7 +14,9 @@ from firmware.config import store
 from firmware.config.config_store import ConfigStore
 from firmware.meters import catalog, recognise
 from firmware.meters import profile_loader as profile_load
+from firmware.meters.meter import Meter
 from firmware.meters.profile import scaled_integer
+from firmware.meters.readings import Readings
 
 # -- numbers: 32 bits, and whatever floats this interpreter has
 
@@ -53,7 +55,7 @@ def test_scaled_integers_are_exact():
 
 def test_integers_of_every_size_are_decoded_without_loss():
     rows = []
-    values = (65535, -32768, 0xFFFFFFFF, -0x80000000, 0xFFFFFFFFFFFFFFFF, -0x8000000000000000, 0x40000000, 0x3FFFFFFF)
+    values = (65535, -32768, 0xFFFFFFFF, -0x80000000, 0xFFFFFFFFFFFF, -0x1000000000000, 0x40000000, 0x3FFFFFFF)
     kinds = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "uint32", "uint32")
     address = 0
     data = b""
@@ -93,8 +95,8 @@ def test_energy_keeps_its_last_watt_hour_beyond_24_and_31_bits():
     cases = (
         ("uint32", 1, 0x01000001, None, 16777217), ("uint32", 100, 0x7FFFFFFF, None, 214748364700),
         ("uint64", 10, 0x10000000001, None, 10995116277770),
-        ("uint64", 0.1, 0x7FFFFFFFFFFFFFFF, None, 922337203685477581),
-        ("int64", 1, -0x4000000000000001, None, -4611686018427387905), ("uint16", 0.5, 3, None, 2),
+        ("uint64", 0.1, 0xFFFFFFFFFFFF, None, 28147497671066), ("uint64", 1000, 0xFFFFFFFFFFFF, None, 281474976710655000),
+        ("int64", 1, -0x1000000000000, None, -281474976710656), ("uint16", 0.5, 3, None, 2),
         ("uint32", 10, 0x01000001, (600, 5), 20132660400), ("uint16", 10, 1, (1, 3), 3),
         ("float32", 1000, 0x4B7FFFFF, None, 16777215000), ("float32", 1000, 0x4640E6B7, (600, 5), 1481481445),
         ("float32", 0.1, 0x4B7FFFFF, None, 1677722),
@@ -111,6 +113,42 @@ def test_energy_keeps_its_last_watt_hour_beyond_24_and_31_bits():
         got = profile.decode(0, bytearray(data), profile_load.ratios(config))
         assert isinstance(got, int)
         assert got == wanted, (kind, scale, raw, ct, got, wanted)
+
+
+def test_what_nothing_can_measure_is_no_value():
+    for kind, use in (("float32", "instantaneous"), ("float32", "accumulating")):
+        for order in ("big", "little"):
+            rows = [[32, "energy_import", 4, 0, kind, 1000, "Wh", use]]
+            document = {"columns": profile_load.COLUMNS, "points": rows, "word_order": order, "no_value_floats": [0.1]}
+            profile = profile_load.parse("test", document)
+            for bits in (0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0x7FC00000, 0x54000000, 0x3DCCCCCD):
+                words = struct.pack(">HH", bits >> 16, bits & 0xFFFF)
+                words = words if order == "big" else words[2:] + words[:2]
+                assert profile.decode(0, bytearray(words)) is None, (kind, use, order, bits)
+                assert profile.decode(0, memoryview(words)) is None, (kind, use, order, bits)
+
+
+def test_a_counter_that_falls_is_held_for_three_polls():
+    config = {
+        "slot": 0, "name": "m", "unit": 1, "bus": 0, "interval_s": 5, "max_age_s": 10, "timeout_ms": 500, "retries": 1,
+        "auto_timeout": True, "profile": "test",
+    }  # fmt: skip
+    for kind in ("float32", "uint32", "uint64"):
+        for order in ("big", "little"):
+            for no_value in ("none", "maximum", "sunspec"):
+                rows = [[32, "energy_import", 4, 0, kind, 1, "Wh", "accumulating"]]
+                document = {"columns": profile_load.COLUMNS, "points": rows, "word_order": order, "no_value": no_value}
+                meter = Meter(config, profile_load.parse("test", document))
+                readings = Readings(lambda: 0)
+                seen = []
+                for value in (70000, 0, 0, 0, 70001, 2, 2, 2, 3):
+                    raw = struct.pack({"float32": ">f", "uint32": ">I", "uint64": ">Q"}[kind], value)
+                    words = [raw[k : k + 2] for k in range(0, len(raw), 2)]
+                    raw = b"".join(words if order == "big" else words[::-1])
+                    resets = meter.store(meter.blocks[0], bytearray(b"..." + raw), 3, 0, 0)
+                    seen.append((readings.read(meter, 0)[0], len(resets)))
+                falls = [(70000, 0)] * 4 + [(70001, 0)] * 4 + [(3, 1)]
+                assert seen == falls, (kind, order, no_value, seen)
 
 
 def test_the_signatures_of_the_tree_are_read():
