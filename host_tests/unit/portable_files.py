@@ -95,7 +95,8 @@ def test_energy_keeps_its_last_watt_hour_beyond_24_and_31_bits():
     cases = (
         ("uint32", 1, 0x01000001, None, 16777217), ("uint32", 100, 0x7FFFFFFF, None, 214748364700),
         ("uint64", 10, 0x10000000001, None, 10995116277770),
-        ("uint64", 0.1, 0xFFFFFFFFFFFF, None, 28147497671066), ("uint64", 1000, 0xFFFFFFFFFFFF, None, 281474976710655000),
+        ("uint64", 0.1, 0xFFFFFFFFFFFF, None, 28147497671066),
+        ("uint64", 1000, 0xFFFFFFFFFFFF, None, 281474976710655000),
         ("int64", 1, -0x1000000000000, None, -281474976710656), ("uint16", 0.5, 3, None, 2),
         ("uint32", 10, 0x01000001, (600, 5), 20132660400), ("uint16", 10, 1, (1, 3), 3),
         ("float32", 1000, 0x4B7FFFFF, None, 16777215000), ("float32", 1000, 0x4640E6B7, (600, 5), 1481481445),
