@@ -85,10 +85,8 @@ class Meter:
         """The meter has answered the read of `block`, one of its blocks, as Block.store() takes it. A counter that says
         less than before is held for three polls: a meter that restarts may say 0 first, and then its total. Returns
         [(index of the point, value before, value now)] of those that still say so then: they were reset."""
-        counters = ()
-        if block.read_at_s is not None:
-            number = self.blocks.index(block)
-            counters = [(i, self._counted(i)) for i in self.profile.counters if self.block_of[i] == number]
+        number = -1 if block.read_at_s is None else self.blocks.index(block)
+        counters = [(i, self._counted(i)) for i in self.profile.counters if self.block_of[i] == number]
         block.store(frame, at, fresh_until_ms, now_s)
         return [(i, last, self.value(i)) for i, last in counters if last is not None and self._is_reset(i, last)]
 

@@ -7,12 +7,12 @@ import pytest
 from firmware.meters import meter as meters_meter
 from firmware.meters import profile_loader as profile_load
 from firmware.meters import readings
-from firmware.meters.block import Block
+from firmware.meters.block import Block, Part
 from firmware.meters.meter import Meter
 from firmware.meters.meters import Meters
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fakes import Uptime, defaults, is_good, store
-from host_tests.unit.profile_rows import document, on_the_wire
+from host_tests.unit.profile_rows import document, on_the_wire, row
 
 CONFIG = defaults(schema.METER, slot=3, name="main", unit=17, profile="test")
 
@@ -349,12 +349,25 @@ def test_a_held_total_is_behind_its_transformers(all_of, now):
     assert counter.poll(1) == (200000000, "held")
 
 
+def test_a_counter_is_held_in_a_part_of_a_block_too(all_of, now):
+    """A meter that refuses a block is read in parts of it."""
+    energy = row(40, "energy", address=1, kind="uint32", use="accumulating")
+    meter = Meter(CONFIG, profile_load.parse("test", document(row(1, "voltage"), energy)))
+    (whole,) = meter.blocks
+    meter.blocks = [Part(whole, 0, 1), Part(whole, 1, 2)]
+    meter.block_of = bytes((0, 1))
+    for value, wanted in ((7, (7, "good")), (0, (7, "held")), (8, (8, "good"))):
+        assert meter.store(meter.blocks[1], struct.pack(">I", value), 0, 0, now.now) == []
+        shown, _, held = all_of.read(meter, 1)
+        assert (shown, readings.QUALITIES[held]) == wanted
+
+
 def test_an_inverted_meters_counters_are_held_where_they_are_read(all_of):
     meter = transformed(inverted=True)
     said(all_of, meter)
     names = [name.decode() for name in meter.profile.names()]
     (block,) = [block for block in meter.blocks if block.first == 500]
-    assert meter.store(block, struct.pack(">I", 0), 0, 0, 100) == ()
+    assert meter.store(block, struct.pack(">I", 0), 0, 0, 100) == []
     value, _, held = all_of.read(meter, names.index("energy_import"))
     assert (value, readings.QUALITIES[held]) == (700, "held")
     value, _, good = all_of.read(meter, names.index("energy_export"))
