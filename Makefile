@@ -135,5 +135,5 @@ lock:  ## renew the pinned requirements after a change in an .in file; UPGRADE=1
 .PHONY: clean
 clean:  ## remove everything that these targets made
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis lib/umodbus
-	rm -f firmware/services/http/page.html.gz firmware/services/http/page.etag
+	rm -f firmware/services/http/page.html.gz firmware/services/http/page.html firmware/services/http/page.etag
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

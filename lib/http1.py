@@ -1,10 +1,14 @@
 """HTTP/1.1 for a small server: request heads in, response heads out. No I/O, no clock, no routing.
 
 In:  the caller's buffer (bytes or bytearray) with n bytes received in it, the next request at index 0.
-     head_end() says where that request's head ends; parse() turns the head into a Request. The body is the
-     caller's: buf[end : end + request.content_length]; what follows it is the next (pipelined) request.
+     head_end() finds the end of that request's head, parse() makes a Request of the head. The body is
+     buf[end : end + request.content_length]; what follows it is the next (pipelined) request.
+     A head that does not fit into the buffer: without_fields() gives it without the fields nobody needs.
 Out: response_head(), CONTINUE, and chunk_head() / CHUNK_END / LAST_CHUNK around the pieces of a chunked body.
-The buffer stays the caller's and is never written to; a Request keeps no reference to it.
+No function writes to the buffer or keeps a reference to it.
+
+What a client sends is bytes and stays bytes. MicroPython keeps for ever each text that it interns, and interns
+each letter that is taken out of a str.
 
 RFC 9110 (semantics), RFC 9112 (syntax and framing), RFC 3986 (targets). Where they leave a choice, the strict
 one is taken: request smuggling (RFC 9112 11.2) lives on parsers that disagree about where a request ends.
@@ -19,6 +23,10 @@ one is taken: request smuggling (RFC 9112 11.2) lives on parsers that disagree a
 
 from micropython import const
 
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
 _TARGET_MAX = const(255)  # ours: the longest page address with its query is well below 200
 _EMPTY_LINES_MAX = const(4)  # RFC 9112 2.2 asks for at least one before the request line
 _LENGTH_DIGITS_MAX = const(9)  # keeps Content-Length far below 2**30, a small integer on the chips
@@ -29,9 +37,10 @@ LAST_CHUNK = b"0\r\n\r\n"  # RFC 9112 7.1: the last chunk and an empty trailer
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 10.1.1: owed when request.expect_continue
 
 _HEX = b"0123456789abcdef"
-# Numbers, not characters: chr() interns its result for good, and MicroPython's bytes take no integer with `in`.
-_TCHAR_MARKS = (33, 35, 36, 37, 38, 39, 42, 43, 45, 46, 94, 95, 96, 124, 126)  # !#$%&'*+-.^_`|~ RFC 9110 5.6.2
-_HOST_NEVER = (34, 35, 44, 47, 60, 62, 63, 64, 92)  # "#,/<>?@\ would make it a list or another part of a URI
+_TCHAR_MARKS = b"!#$%&'*+-.^_`|~"  # RFC 9110 5.6.2
+_HOST_NEVER = b'"#,/<>?@\\'  # would make it a list or another part of a URI
+# Fields that parse() itself reads.
+_FRAMING = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
 
 # One string instead of a table: a dict of as many strings would cost twice the heap.
 _PHRASES = (
@@ -50,7 +59,7 @@ class HttpError(Exception):
     must whenever the framing is in doubt.
     """
 
-    def __init__(self, status, reason, close=True):
+    def __init__(self, status: int, reason: str, close: bool = True) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
@@ -60,26 +69,33 @@ class HttpError(Exception):
 class Request:
     """One request head, as parse() filled it in.
 
-    method          str, as sent (methods are case-sensitive)
-    path            str, percent-decoded once; starts with "/", or is "*" for OPTIONS
-    query           str, what follows "?", still encoded ("" if nothing does); see unquote()
+    method          bytes, as sent (methods are case-sensitive)
+    path            bytes in UTF-8, percent-decoded once; starts with "/", or is "*" for OPTIONS
+    query           bytes, what follows "?", still encoded (empty if nothing does); see unquote()
     version         int, 10 or 11; a chunked reply may only go to 11 (RFC 9112 6.1)
-    host            str, lower case, with the port if one was sent; "" if none (RFC 9112 3.2)
-    headers         dict of the fields that parse() was asked to keep: lower-case name -> value
+    host            bytes, lower case, with the port if one was sent; empty if none (RFC 9112 3.2)
+    headers         dict of the fields that parse() was asked to keep: lower-case name -> value, both bytes
     content_length  int, bytes of body that follow the head; 0 if there is none
     expect_continue bool, the client waits for CONTINUE before it sends the body
     keep_alive      bool, the client wants the connection to stay open (RFC 9112 9.3)
+
+    The server adds what is below: parse() sets none of it.
     """
 
-    def __init__(self):
-        self.method = self.path = self.query = self.host = ""
+    body: "Any"  # bytes-like
+    peer: "Any"
+    session: "Any"
+    handler: "Any"
+
+    def __init__(self) -> None:
+        self.method = self.path = self.query = self.host = b""
         self.version = 11
-        self.headers = {}
+        self.headers: "dict[bytes, bytes]" = {}
         self.content_length = 0
         self.expect_continue = self.keep_alive = False
 
 
-def head_end(buf, n, start=0, limit=None):
+def head_end(buf: "bytes | bytearray", n: int, start: int = 0, limit: "int | None" = None) -> int:
     """Index behind the blank line that ends the request head in buf[:n], -1 while more must come.
 
     start: n of the last call that gave -1 for this request (0 at first), so that no byte is searched twice.
@@ -104,12 +120,53 @@ def head_end(buf, n, start=0, limit=None):
     return -1
 
 
-def parse(buf, end, keep=(), body_max=0):
+def without_fields(buf: "bytes | bytearray", n: int, keep: "tuple[bytes, ...]") -> "tuple[bytes, int]":
+    """(buf[:n] without the fields nobody needs, index in it where the rest of a cut field will come, or -1).
+
+    For a head that has not ended. Leaves out each field whose name is neither in `keep` nor one that parse() reads
+    itself; lines that are not well-formed stay, for parse() to refuse them. The last field may have come in part
+    only: what follows of it is passed over with field_rest().
+    """
+    pos = buf.find(b"\r\n", _skip_empty_lines(buf, n), n) + 2
+    if pos < 2:
+        return bytes(memoryview(buf)[:n]), -1
+    left = bytes(memoryview(buf)[:pos])
+    while pos < n:
+        eol = buf.find(b"\r\n", pos, n)
+        end = n if eol < 0 else eol + 2
+        colon = buf.find(b":", pos, end)
+        name = bytes(memoryview(buf)[pos : max(colon, pos)]).lower()
+        is_needed = name in keep or name in _FRAMING or not _is_token(name)
+        if eol < 0 and buf[n - 1] == 13:  # perhaps half of a line end
+            end = n - 1
+        if is_needed or not _is_text(buf, pos, end):
+            left += bytes(memoryview(buf)[pos:n] if eol < 0 else memoryview(buf)[pos:end])
+        elif eol < 0:
+            return left + bytes(memoryview(buf)[end:n]), len(left)
+        pos = n if eol < 0 else end
+    return left, -1
+
+
+def field_rest(buf: "bytes | bytearray", begin: int, n: int) -> "tuple[int, bool]":
+    """(index behind what buf[begin:n] has of a cut field, whether the field has ended there). Raises HttpError 400
+    for a control character in it."""
+    eol = buf.find(b"\r\n", begin, n)
+    end = eol
+    if eol < 0:
+        end = n - 1 if n > begin and buf[n - 1] == 13 else n  # perhaps half of the line end
+    if not _is_text(buf, begin, end):
+        raise HttpError(400, "control character in the head")
+    return (end, False) if eol < 0 else (eol + 2, True)
+
+
+def parse(
+    buf: "bytes | bytearray", end: int, keep: "tuple[bytes, ...]" = (), body_max: int = 0
+) -> Request:
     """The Request whose head is buf[:end], end as head_end() gave it.
 
     keep: tuple of the lower-case names (bytes) of the fields wanted in request.headers; a field sent more than
-    once is joined with ", " (RFC 9110 5.3). body_max: longest body accepted, in bytes.
-    Raises HttpError with the status the request calls for.
+    once is joined with ", " (RFC 9110 5.3), Cookie with "; " (RFC 9113 8.2.3 has it of HTTP/2). body_max: longest
+    body accepted, in bytes. Raises HttpError with the status the request calls for.
     """
     first = _skip_empty_lines(buf, end)
     head = bytes(memoryview(buf)[first : end - 2])  # every line that is left ends with CR LF
@@ -150,10 +207,11 @@ def parse(buf, end, keep=(), body_max=0):
             request.expect_continue = True
 
         if name in keep:
-            value = _text(_value(head, colon, eol))
-            key = name.decode()
-            old = request.headers.get(key)
-            request.headers[key] = value if old is None else old + ", " + value
+            value = _ascii(_value(head, colon, eol))
+            old = request.headers.get(name)
+            if old is not None:
+                value = old + (b"; " if name == b"cookie" else b", ") + value
+            request.headers[name] = value
 
     if host is None:
         if request.version == 11:
@@ -161,7 +219,7 @@ def parse(buf, end, keep=(), body_max=0):
         host = b""
     _check_host(host)
     # RFC 9112 3.2.2: the target's authority replaces Host
-    request.host = (host if authority is None else authority).lower().decode()
+    request.host = (host if authority is None else authority).lower()
     request.content_length = _body_length(request.version, length, coding, body_max)
     # RFC 9110 10.1.1: not from a 1.0 client, not without a body
     request.expect_continue = request.expect_continue and request.version == 11 and request.content_length > 0
@@ -172,20 +230,18 @@ def parse(buf, end, keep=(), body_max=0):
     return request
 
 
-def unquote(data, plus=False):
-    """str that percent-encoded `data` (str or bytes) stands for (RFC 3986 2.1), decoded once, read as UTF-8.
+def unquote(data: bytes, plus: bool = False) -> bytes:
+    """The UTF-8 that percent-encoded `data` stands for (RFC 3986 2.1), decoded once.
 
     plus: "+" is a space, as in application/x-www-form-urlencoded. Raises HttpError 400 on a broken escape or
     broken UTF-8. (MicroPython lets overlong forms pass, CPython does not: such text equals no route and no
     key.)
     """
-    if isinstance(data, str):
-        data = data.encode()
     if plus:
         data = data.replace(b"+", b" ")
     if b"%" in data:
         pieces = data.split(b"%")
-        data = bytearray(pieces[0])
+        out = bytearray(pieces[0])
         for piece in pieces[1:]:
             digits = piece[:2].lower()
             # find() of an empty piece would be 0; int(.., 16) would take "+f" and "_"
@@ -193,15 +249,23 @@ def unquote(data, plus=False):
             low = _HEX.find(digits[1:])
             if high < 0 or low < 0:
                 raise HttpError(400, "path is not percent-encoded UTF-8")
-            data.append(high << 4 | low)
-            data.extend(piece[2:])
+            out.append(high << 4 | low)
+            out.extend(piece[2:])
+        data = bytes(out)
     try:
-        return data.decode()
+        data.decode()
     except UnicodeError:
         raise HttpError(400, "path is not percent-encoded UTF-8") from None
+    return data
 
 
-def response_head(status, content_type, length, keep_alive, extra=()):
+def response_head(
+    status: int,
+    content_type: "str | None",
+    length: "int | None",
+    keep_alive: bool,
+    extra: "tuple[tuple[str, str], ...]" = (),
+) -> bytes:
     """A whole response head as bytes, blank line included (RFC 9112 4, RFC 9110 8).
 
     status: 200..599. content_type: str, or None to leave it out. length: bytes of body, CHUNKED (for HTTP/1.1
@@ -244,14 +308,14 @@ def response_head(status, content_type, length, keep_alive, extra=()):
     return "\r\n".join(lines).encode()
 
 
-def chunk_head(n):
+def chunk_head(n: int) -> bytes:
     """The six bytes before the n bytes of one chunk, 1 to 65535; CHUNK_END goes behind them (RFC 9112 7.1)."""
     if not 0 < n < 65536:
         raise ValueError("chunk of %d bytes" % n)
     return b"%04x\r\n" % n
 
 
-def _skip_empty_lines(buf, n):
+def _skip_empty_lines(buf: "bytes | bytearray", n: int) -> int:
     """Index of the first byte behind the empty lines before a request (RFC 9112 2.2)."""
     pos = 0
     while pos + 1 < n and buf[pos] == 13 and buf[pos + 1] == 10:
@@ -261,7 +325,7 @@ def _skip_empty_lines(buf, n):
     return pos
 
 
-def _request_line(request, line):
+def _request_line(request: Request, line: bytes) -> "bytes | None":
     """Fills in method, version, path and query; returns the authority of an absolute-form target or None."""
     parts = line.split(b" ")
     if len(parts) != 3 or not _is_token(parts[0]):
@@ -293,22 +357,20 @@ def _request_line(request, line):
         raise HttpError(400, "request line is not 'method target version'")
     query = target.find(b"?")
     if query >= 0:
-        request.query = target[query + 1 :].decode()
+        request.query = target[query + 1 :]
         target = target[:query]
-    request.method = method.decode()
+    request.method = method
     if b"%" in target:
-        path = unquote(target)
-        if min(path) < " " or "\x7f" in path:
+        target = unquote(target)
+        if min(target) < 32 or b"\x7f" in target:
             raise HttpError(400, "control character in the head")
-    else:
-        path = target.decode()
-    request.path = path
-    if "/../" in path + "/":
+    request.path = target
+    if b"/../" in target + b"/":
         raise HttpError(400, "'..' in the path")
     return authority
 
 
-def _body_length(version, length, coding, body_max):
+def _body_length(version: int, length: "bytes | None", coding: "bytes | None", body_max: int) -> int:
     """Bytes of body that follow; length (Content-Length) and coding (Transfer-Encoding) are None if absent."""
     if coding is not None:
         if length is not None or version == 10:
@@ -323,7 +385,7 @@ def _body_length(version, length, coding, body_max):
     return int(length)
 
 
-def _is_token(raw):
+def _is_token(raw: bytes) -> bool:
     """Whether bytes `raw` are a token (RFC 9110 5.6.2)."""
     if raw.replace(b"-", b"").isalpha():  # nearly every name: settled without a loop in Python
         return True
@@ -333,30 +395,36 @@ def _is_token(raw):
     return len(raw) > 0
 
 
-def _value(head, colon, end):
+def _value(head: bytes, colon: int, end: int) -> bytes:
     """Field value of a header line, without the whitespace around it."""
     # One space is the custom, and what strip() has nothing to do for it does not copy.
     return head[colon + 2 if head[colon + 1] == 32 else colon + 1 : end].strip(b" \t")
 
 
-def _text(value):
-    """Field value as str, "?" for every byte that is not ASCII (opaque: RFC 9110 5.5).
+def _is_text(buf: "bytes | bytearray", begin: int, end: int) -> bool:
+    """Whether no control character stands in these lines but TAB and the CR LF at their ends (RFC 9110 5.5)."""
+    line = bytes(memoryview(buf)[begin:end]).replace(b"\r\n", b" ").replace(b"\t", b" ")
+    return not line or min(line) >= 32
+
+
+def _ascii(value: bytes) -> bytes:
+    """Field value with "?" for every byte that is not ASCII (opaque: RFC 9110 5.5).
 
     Refusing it would lock out a browser that holds another application's cookie for the same address.
     """
     if value and max(value) > 126:
         value = bytes([c if c < 127 else 63 for c in value])
-    return value.decode()
+    return value
 
 
-def _check_host(host):
+def _check_host(host: bytes) -> None:
     """HTTP 400 unless `host` can be a uri-host with an optional port (RFC 9110 7.2); empty is allowed."""
     for c in host:
         if c <= 32 or c >= 127 or c in _HOST_NEVER:
             raise HttpError(400, "Host is not a host name")
 
 
-def _checked(value):
+def _checked(value: str) -> str:
     """`value` when it is printable ASCII: nothing in it can end the line."""
     raw = value.encode()
     if raw and (min(raw) < 32 or max(raw) > 126):

@@ -1,8 +1,8 @@
 """Makes the web page: one document with everything in it, packed as it goes over the network.
 
 In:  firmware/services/http/page: index.html, in which a line {{name}} stands for a style sheet or script beside it.
-Out: page.html.gz and page.etag (16 hexadecimal digits) in the folder above, which the server reads there, on a board as
-     from the checkout. They are not kept in the repository; every build and every test run sees to them.
+Out: page.html.gz, page.html and page.etag (16 hexadecimal digits) in the folder above, which the server reads there,
+     on a board as from the checkout. They are not kept in the repository; every build and every test run sees to them.
 
 Comments on lines of their own, indentation and empty lines are left out: gzip does what else there is to do. The same
 sources make the same bytes, on every machine with the same zlib: the header carries neither time nor system (RFC 1952).
@@ -65,12 +65,13 @@ def packed(root: pathlib.Path = ROOT) -> bytes:
 
 
 def write(root: pathlib.Path = ROOT) -> None:
-    """Brings both files up to date, where the tree below `root` has a page. Raises PageError, OSError."""
+    """Brings the three files up to date, where the tree below `root` has a page. Raises PageError, OSError."""
     if not (root / SOURCES).is_dir():
         return
     data = packed(root)
     etag = hashlib.sha256(data).hexdigest()[:16].encode()
-    for name, content in (("page.html.gz", data), ("page.etag", etag)):
+    plain = document(root).encode()
+    for name, content in (("page.html.gz", data), ("page.html", plain), ("page.etag", etag)):
         _replace(root / SOURCES.parent / name, content)
 
 

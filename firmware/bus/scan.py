@@ -27,7 +27,7 @@ class Scan:
 
     name = "a scan"
 
-    def __init__(self, config, events, bauds=None, framings=None, first=1, last=247, timeout_ms=TIMEOUT_MS):
+    def __init__(self, config, events, bauds=None, framings=None, first=1, last=247, timeout_ms=None):
         """`config` is that of the bus, whose baud rate and framing are the default. Raises ValueError."""
         self.bauds = bauds or [config["baud"]]
         self.framings = framings or [config["framing"]]
@@ -35,6 +35,8 @@ class Scan:
         _check("framing", self.framings, FRAMINGS)
         if not 1 <= first <= last <= 247:
             raise ValueError("units: %s to %s is no range within 1 to 247" % (first, last))
+        if timeout_ms is None:
+            timeout_ms = TIMEOUT_MS
         if not _TIMEOUTS_MS[0] <= timeout_ms <= _TIMEOUTS_MS[1]:
             raise ValueError("timeout_ms: %s is not %d to %d" % (timeout_ms, _TIMEOUTS_MS[0], _TIMEOUTS_MS[1]))
         self.first = first

@@ -83,7 +83,7 @@ def section(value: "Any", rows: tuple, path: str, errors: list) -> "dict | None"
                 add_error(errors, "%s.%s: %s is not %s" % (path, key, shown, wanted))
                 is_right = False
         else:
-            config[key] = list(default) if kind == "ips" else default
+            config[key] = list(default) if kind in ("ips", "names") else default
             if default is None and kind != "pin":
                 add_error(errors, "%s.%s: missing" % (path, key))
                 is_right = False
@@ -132,6 +132,9 @@ def wrong(value: "Any", row: tuple) -> "str | None":
     if kind == "ips":
         is_right = isinstance(value, list) and len(value) <= row[3] and all([is_ip(address) for address in value])
         return None if is_right else 'a list of at most %d IPv4 addresses such as "192.0.2.1"' % row[3]
+    if kind == "names":
+        is_right = isinstance(value, list) and len(value) <= row[3] and all([_is_host_name(name) for name in value])
+        return None if is_right else 'a list of at most %d host names such as "meters.example.org"' % row[3]
     is_path = isinstance(value, str) and 0 < len(value) <= 80 and _first_unprintable(value)[0] < 0
     return (
         None if is_path or (is_number and 0 <= value <= 2) else "a UART number (0 to 2) or the path of a serial device"
@@ -177,6 +180,10 @@ def is_ip(text: "Any") -> bool:
         return False
     parts = _utf8(text).split(b".")
     return len(parts) == 4 and all([len(part) < 4 and part.isdigit() and int(part) < 256 for part in parts])
+
+
+def _is_host_name(text: "Any") -> bool:
+    return isinstance(text, str) and 0 < len(text) <= 64 and has_only(text, b"-.")
 
 
 def has_only(text: str, allowed: bytes) -> bool:

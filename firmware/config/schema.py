@@ -10,6 +10,7 @@ A row is (name, kind, default, ...) for a key, by kind:
     "uart"     default: number of a UART, or path of a serial device
     "ip"       default: dotted quad; a default of "" is allowed too
     "ips"      default, most: a list of dotted quads
+    "names"    default, most: a list of host names
 
 "int" and "text" with a default of None must be given. (name, "section", (rows)) is an object of keys;
 (name, "list", (rows), most) a list of such objects.
@@ -47,6 +48,7 @@ KEYS = (
         ("port", "int", 80, 1, 65535),
         ("public_status", "bool", False),
         ("commissioning", "bool", False),
+        ("names", "names", (), 4),
         ("max_connections", "int", 4, 1, 8),
         ("idle_timeout_s", "int", 15, 2, 300),
     )),

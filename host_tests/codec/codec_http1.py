@@ -15,7 +15,7 @@ def get(target, version=b"1.1", lines=HOST, method=b"GET"):
 
 def test_a_plain_get():
     r = request(GET)
-    assert (r.method, r.path, r.query, r.version, r.host) == ("GET", "/", "", 11, "meter.local")
+    assert (r.method, r.path, r.query, r.version, r.host) == (b"GET", b"/", b"", 11, b"meter.local")
     assert (r.headers, r.content_length, r.expect_continue, r.keep_alive) == ({}, 0, False, True)
 
 
@@ -28,8 +28,8 @@ def test_what_a_browser_sends():
         b"Connection: keep-alive\r\nDNT: 1\r\n\r\n",
         (b"cookie", b"if-none-match", b"authorization"),
     )
-    assert (r.path, r.query, r.host) == ("/api/points", "meter=2&since=100", "192.168.1.40:8080")
-    assert r.headers == {"cookie": "session=abc", "if-none-match": '"v1"'}
+    assert (r.path, r.query, r.host) == (b"/api/points", b"meter=2&since=100", b"192.168.1.40:8080")
+    assert r.headers == {b"cookie": b"session=abc", b"if-none-match": b'"v1"'}
 
 
 def test_no_strict_prefix_of_a_head_is_ready():
@@ -46,12 +46,12 @@ def test_pipelined_requests_come_out_one_after_the_other():
         r = http1.parse(buf, end, (), 3)
         seen.append((r.path, bytes(buf[end : end + r.content_length])))
         buf = buf[end + r.content_length :]
-    assert seen == [("/1", b""), ("/2", b"abc"), ("/3", b"")]
+    assert seen == [(b"/1", b""), (b"/2", b"abc"), (b"/3", b"")]
 
 
 def test_up_to_four_empty_lines_before_the_request_are_skipped():
     for count in range(5):
-        assert request(b"\r\n" * count + GET).path == "/"
+        assert request(b"\r\n" * count + GET).path == b"/"
 
 
 def test_a_head_as_long_as_the_limit_is_taken():
@@ -59,7 +59,7 @@ def test_a_head_as_long_as_the_limit_is_taken():
     fill = LIMIT - len(get(b"/", lines=lines + b"\r\n"))
     data = get(b"/", lines=lines + b"a" * fill + b"\r\n")
     assert len(data) == LIMIT
-    assert request(data).path == "/"
+    assert request(data).path == b"/"
 
 
 def test_the_buffer_is_the_limit_by_default():
@@ -75,12 +75,12 @@ def test_the_longest_target_is_taken():
 
 def test_path_and_query_are_split_at_the_first_question_mark():
     for target, path, query in (
-        (b"/a?b=c", "/a", "b=c"),
-        (b"/a?", "/a", ""),
-        (b"/a?b?c", "/a", "b?c"),
-        (b"/?a=/../b", "/", "a=/../b"),
-        (b"/a%3Fb", "/a?b", ""),
-        (b"/!~?~!", "/!~", "~!"),
+        (b"/a?b=c", b"/a", b"b=c"),
+        (b"/a?", b"/a", b""),
+        (b"/a?b?c", b"/a", b"b?c"),
+        (b"/?a=/../b", b"/", b"a=/../b"),
+        (b"/a%3Fb", b"/a?b", b""),
+        (b"/!~?~!", b"/!~", b"~!"),
     ):
         r = request(get(target))
         assert (r.path, r.query) == (path, query), target
@@ -88,12 +88,12 @@ def test_path_and_query_are_split_at_the_first_question_mark():
 
 def test_the_path_is_decoded_once_and_the_query_is_not():
     for target, path, query in (
-        (b"/%61%20b", "/a b", ""),
-        (b"/%2561", "/%61", ""),
-        (b"/%c3%A4", "/ä", ""),
-        (b"/a+b", "/a+b", ""),
-        (b"/a%2Fb", "/a/b", ""),
-        (b"/a?x=%41+", "/a", "x=%41+"),
+        (b"/%61%20b", b"/a b", b""),
+        (b"/%2561", b"/%61", b""),
+        (b"/%c3%A4", b"/\xc3\xa4", b""),
+        (b"/a+b", b"/a+b", b""),
+        (b"/a%2Fb", b"/a/b", b""),
+        (b"/a?x=%41+", b"/a", b"x=%41+"),
     ):
         r = request(get(target))
         assert (r.path, r.query) == (path, query), target
@@ -101,69 +101,74 @@ def test_the_path_is_decoded_once_and_the_query_is_not():
 
 def test_dots_that_are_no_parent_segment_stay():
     for target in (b"/.", b"/...", b"/a..", b"/..a", b"/a../b", b"/a/./b"):
-        assert request(get(target)).path == target.decode(), target
+        assert request(get(target)).path == target, target
 
 
 def test_an_absolute_target_is_stripped_and_names_the_host():
     for target, path, query, host in (
-        (b"http://meter.local/a?b", "/a", "b", "meter.local"),
-        (b"HTTP://Meter.Local:8080/", "/", "", "meter.local:8080"),
-        (b"http://meter.local", "/", "", "meter.local"),
-        (b"http://meter.local?a=/b", "/", "a=/b", "meter.local"),
-        (b"http://[fe80::1]:80/x", "/x", "", "[fe80::1]:80"),
+        (b"http://meter.local/a?b", b"/a", b"b", b"meter.local"),
+        (b"HTTP://Meter.Local:8080/", b"/", b"", b"meter.local:8080"),
+        (b"http://meter.local", b"/", b"", b"meter.local"),
+        (b"http://meter.local?a=/b", b"/", b"a=/b", b"meter.local"),
+        (b"http://[fe80::1]:80/x", b"/x", b"", b"[fe80::1]:80"),
     ):
         r = request(get(target))  # Host says x: RFC 9112 3.2.2 has it ignored
         assert (r.path, r.query, r.host) == (path, query, host), target
 
 
 def test_options_may_ask_about_the_whole_server():
-    assert request(get(b"*", method=b"OPTIONS")).path == "*"
+    assert request(get(b"*", method=b"OPTIONS")).path == b"*"
 
 
 def test_any_token_is_a_method():
     for method in (b"ACL", b"HEAD", b"DELETE", b"M-SEARCH", b"Z", b"X_!#$%&'*+.^`|~1"):
-        assert request(get(b"/", method=method)).method == method.decode()
+        assert request(get(b"/", method=method)).method == method
 
 
 def test_field_names_and_options_know_no_case():
     lines = b"hOST: Meter\r\nCONTENT-length: 2\r\nCoNNection: CLOSE\r\nCOOKIE: a=B\r\n"
     r = request(get(b"/", lines=lines), (b"cookie",), 2)
-    assert (r.host, r.content_length, r.keep_alive, r.headers) == ("meter", 2, False, {"cookie": "a=B"})
+    assert (r.host, r.content_length, r.keep_alive, r.headers) == (b"meter", 2, False, {b"cookie": b"a=B"})
 
 
 def test_whitespace_around_a_value_is_not_part_of_it():
     r = request(get(b"/", lines=b"Host:x\r\nCookie: \t a b \t\r\nOrigin:\r\n"), (b"cookie", b"origin"))
-    assert (r.host, r.headers) == ("x", {"cookie": "a b", "origin": ""})
+    assert (r.host, r.headers) == (b"x", {b"cookie": b"a b", b"origin": b""})
 
 
 def test_a_field_name_is_any_token():
     lines = HOST + b"1: a\r\n~!x_: b\r\n-: c\r\n"
-    assert request(get(b"/", lines=lines), (b"1", b"~!x_", b"-")).headers == {"1": "a", "~!x_": "b", "-": "c"}
+    assert request(get(b"/", lines=lines), (b"1", b"~!x_", b"-")).headers == {b"1": b"a", b"~!x_": b"b", b"-": b"c"}
 
 
 def test_only_the_fields_asked_for_are_kept():
     lines = HOST + b"Cookie: a\r\nOrigin: b\r\nContent-Type: text/plain\r\nExpect: c\r\n"
     assert request(get(b"/", lines=lines)).headers == {}
     assert request(get(b"/", lines=lines), (b"content-type", b"expect", b"x")).headers == {
-        "content-type": "text/plain",
-        "expect": "c",
+        b"content-type": b"text/plain",
+        b"expect": b"c",
     }
-    assert request(get(b"/", lines=lines), (b"host",)).headers == {"host": "x"}
+    assert request(get(b"/", lines=lines), (b"host",)).headers == {b"host": b"x"}
 
 
 def test_a_field_sent_twice_is_joined_so_that_no_copy_is_lost():
     lines = HOST + b'If-None-Match: "a"\r\nX: 1\r\nIf-None-Match: "b"\r\n'
-    assert request(get(b"/", lines=lines), (b"if-none-match",)).headers == {"if-none-match": '"a", "b"'}
+    assert request(get(b"/", lines=lines), (b"if-none-match",)).headers == {b"if-none-match": b'"a", "b"'}
+
+
+def test_a_cookie_in_two_lines_is_one_list_of_cookies():
+    lines = HOST + b"Cookie: a=1; b=2\r\nCookie: session=3\r\n"
+    assert request(get(b"/", lines=lines), (b"cookie",)).headers == {b"cookie": b"a=1; b=2; session=3"}
 
 
 def test_bytes_that_are_not_ascii_become_question_marks_in_values():
-    for sent, kept in ((b"a=\xc3\xa4\x7f; b=1", "a=???; b=1"), (b"a~\x7f", "a~?"), (b"\xff", "?"), (b"!~", "!~")):
+    for sent, kept in ((b"a=\xc3\xa4\x7f; b=1", b"a=???; b=1"), (b"a~\x7f", b"a~?"), (b"\xff", b"?"), (b"!~", b"!~")):
         lines = HOST + b"User-Agent: \xff\xfe\r\nCookie: " + sent + b"\r\n"
-        assert request(get(b"/", lines=lines), (b"cookie",)).headers == {"cookie": kept}, sent
+        assert request(get(b"/", lines=lines), (b"cookie",)).headers == {b"cookie": kept}, sent
 
 
 def test_a_tab_inside_a_value_is_allowed():
-    assert request(get(b"/", lines=HOST + b"Cookie: a\tb\r\n"), (b"cookie",)).headers == {"cookie": "a\tb"}
+    assert request(get(b"/", lines=HOST + b"Cookie: a\tb\r\n"), (b"cookie",)).headers == {b"cookie": b"a\tb"}
 
 
 def test_the_connection_stays_open_as_version_and_options_say():
@@ -184,13 +189,13 @@ def test_the_connection_stays_open_as_version_and_options_say():
 
 
 def test_http_1_0_needs_no_host():
-    assert request(get(b"/", b"1.0", b"")).host == ""
-    assert request(b"GET / HTTP/1.0\r\n\r\n").path == "/"
+    assert request(get(b"/", b"1.0", b"")).host == b""
+    assert request(b"GET / HTTP/1.0\r\n\r\n").path == b"/"
 
 
 def test_host_may_be_empty_or_any_name_or_address():
     for value in (b"", b"x", b"a!b", b"~", b"meter-1.local:8080", b"[fe80::1]:80"):
-        assert request(get(b"/", lines=b"Host:" + value + b"\r\n")).host == value.decode()
+        assert request(get(b"/", lines=b"Host:" + value + b"\r\n")).host == value
 
 
 def test_content_length_up_to_the_limit_is_taken():
@@ -213,7 +218,7 @@ def test_a_body_is_waited_for_with_100_continue_only_where_one_comes():
 
 
 def test_unquote_decodes_form_values():
-    assert http1.unquote("a+b%2B%26", True) == "a b+&"
-    assert http1.unquote(b"a+b", False) == "a+b"
-    assert http1.unquote("Z%C3%A4hler%0D%0A2") == "Zähler\r\n2"
-    assert http1.unquote("") == ""
+    assert http1.unquote(b"a+b%2B%26", True) == b"a b+&"
+    assert http1.unquote(b"a+b", False) == b"a+b"
+    assert http1.unquote(b"Z%C3%A4hler%0D%0A2") == b"Z\xc3\xa4hler\r\n2"
+    assert http1.unquote(b"") == b""

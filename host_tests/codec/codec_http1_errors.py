@@ -256,7 +256,7 @@ def test_parent_segments_give_400_however_they_are_written():
 
 
 def test_unquote_refuses_with_400():
-    for text in ("%", "%1", "%g0", "%0g", "a%2", "%ff", "%C3%28"):
+    for text in (b"%", b"%1", b"%g0", b"%0g", b"a%2", b"%ff", b"%C3%28"):
         assert raises(http1.HttpError, http1.unquote, text).status == 400, text
 
 

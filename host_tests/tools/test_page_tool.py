@@ -54,7 +54,7 @@ def test_what_has_not_changed_is_not_written_again_and_what_has_gets_another_tag
     (root / page.SOURCES / "a.css").write_text("p { margin: 1px; }\n")
     page.write(root)
     assert made(root, "page.etag") != tag
-    assert {path.name for path in target.parent.iterdir()} == {"page", "page.html.gz", "page.etag"}
+    assert {path.name for path in target.parent.iterdir()} == {"page", "page.html", "page.html.gz", "page.etag"}
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,16 @@ def test_a_source_that_would_spoil_the_page_is_refused(root, name, text, said):
         page.write(root)
 
 
-def test_the_board_gets_the_packed_page_and_none_of_its_sources(root, tmp_path):
+def test_the_board_gets_the_page_packed_and_plain_and_none_of_its_sources(root, tmp_path):
     for name in build.STARTERS:
         (root / name).write_text("")
     out = tmp_path / "out" / "device"
 
     build.build(out, progress=lambda text: None, root=root)
     folder = out / page.SOURCES.parent
-    assert {path.name for path in folder.iterdir()} == {"page.html.gz", "page.etag"}
+    assert {path.name for path in folder.iterdir()} == {"page.html", "page.html.gz", "page.etag"}
     assert (folder / "page.html.gz").read_bytes() == page.packed(root)
+    assert (folder / "page.html").read_text() == page.document(root)
 
     (root / page.SOURCES / "b.js").write_text("const a = `\n")
     with pytest.raises(build.BuildError, match=r"b\.js:1"):

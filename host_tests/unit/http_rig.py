@@ -11,8 +11,8 @@ from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
+from firmware.services.http.gate import READ, Route
 from firmware.services.http.response import Response
-from firmware.services.http.routes import READ, Route
 from firmware.services.http.service import HttpService
 from host_tests.unit.fakes import FakeStream, Uptime, fake_seam
 from tools import device_api
@@ -203,7 +203,7 @@ class Rig:
         self.name = "gate"
         self.config = {
             "public_status": public, "commissioning": commissioning, "bind": "0.0.0.0", "port": 0,
-            "max_connections": quota, "idle_timeout_s": 15,
+            "names": [], "max_connections": quota, "idle_timeout_s": 15,
         }  # fmt: skip
         self.cookie = None
         self.restart()
@@ -232,7 +232,7 @@ class Rig:
                 self.out.write(piece)
                 yield
 
-        self.service.gate.routes[path] = Route(READ, GET=lambda request: Response(write()), **handlers)
+        self.service.gate.routes[path.encode()] = Route(READ, GET=lambda request: Response(write()), **handlers)
 
     # -- clients
 

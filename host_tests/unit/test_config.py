@@ -66,6 +66,8 @@ WRONG = {
     "choice": ["none of these", None, True, 1, [], {}, [9600]],
     "pin": [-1, 49, "4", True, 1.5, [], {}],
     "uart": [-1, 3, None, True, 1.5, "", "x" * 81, [], {}],
+    "names": ["", "a.example", None, True, {}, [""], [1], ["a b"], ["http://a"], ["a:80"],
+              ["\u00e4"], ["x" * 65], ["a"] * 5],
     "ips": ["", "192.0.2.1", None, True, {}, ["192.0.2"], [1], ["192.0.2.1"] * 9],
     "ip": [
         "",
@@ -118,6 +120,8 @@ def right_values(spec):
         return [0, 2, "/dev/ttyUSB0", "x" * 80]
     if kind == "ips":
         return [[], ["192.168.1.2"], [f"192.0.2.{k}" for k in range(spec[2])]]
+    if kind == "names":
+        return [[], ["a"], ["x" * 64], [f"Meter-{k}.example.org." for k in range(spec[2])]]
     return ["0.0.0.0", "255.255.255.255", "192.168.1.2", spec[1]]
 
 
@@ -132,6 +136,8 @@ def allowed(spec):
         return [str(choice) for choice in spec[2]]
     if kind == "ips":
         return ["list", str(spec[2]), "192.0.2.1"]
+    if kind == "names":
+        return ["list", str(spec[2]), "host names"]
     return {
         "bool": ["true", "false"], "pin": ["0", "48", "null"], "uart": ["0", "2", "path"], "ip": ["192.0.2.1"],
     }[kind]  # fmt: skip

@@ -10,8 +10,13 @@ from tools import device_api
 
 
 @pytest.fixture
-def gateway(monkeypatch, events, clock, tmp_path):
-    return Rig(monkeypatch, events, clock, tmp_path)
+def make(monkeypatch, events, clock, tmp_path):
+    return lambda **options: Rig(monkeypatch, events, clock, tmp_path, **options)
+
+
+@pytest.fixture
+def gateway(make):
+    return make()
 
 
 @pytest.fixture
@@ -232,6 +237,9 @@ def test_other_cookies_are_no_session(locked, cookie):
 def test_the_cookie_is_found_among_others(locked):
     cookie = locked.login(PASSWORD)
     assert locked.get("/api/session", cookie=f"theme=dark; {cookie}; x=y").json()["logged_in"]
+    for lines in ((cookie, "a=b"), ("a=b", cookie), ("a=b; c=d", f"e=f;{cookie}", "g=h")):
+        response = locked.ask("GET", "/api/session", [f"Cookie: {line}" for line in lines])
+        assert response.json()["logged_in"], "in one of several lines"
 
 
 def test_a_login_while_logged_in_replaces_the_session(locked):
@@ -270,13 +278,54 @@ def test_state_is_changed_by_our_own_page_and_by_programs_only(gateway, headers,
     ("host", "status"),
     [
         ("192.0.2.1", 200), ("192.0.2.1:8080", 200), ("gate", 200), ("GATE:80", 200), ("gate.local", 200),
-        ("localhost:8080", 200), ("127.0.0.1", 200), ("rebound.evil.example", 421), ("192.0.2.1.evil.example", 421),
-        ("evil.example:80", 421), ("gate.evil.example", 421), ("local.", 421), ("x.local.evil.example", 421),
+        ("localhost:8080", 200), ("127.0.0.1", 200), ("127.0.0.1.", 200), ("[fe80::1]:80", 200), ("gate.", 200),
+        ("gate.fritz.box", 200), ("GATE.lan:8080", 200), ("gate.home.arpa.", 200), ("other.lan", 200),
+        ("meters.example.org", 200), ("Meters.Example.org.:8443", 200),
+        ("rebound.evil.example", 421), ("192.0.2.1.evil.example", 421), ("evil.example:80", 421),
+        ("gateevil.example", 421),
+        ("x.gate.evil.example", 421), ("local.evil.example", 421), ("x.local.evil.example", 421),
+        ("evil.example.", 421), ("x.meters.example.org", 421), ("lan.evil.example", 421), ("evillan.example", 421),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/api/session", "/api/status"])
-def test_a_name_that_was_turned_on_us_gets_nothing(gateway, host, status, path):
+def test_the_device_answers_to_its_names_and_a_name_that_was_turned_on_it_gets_nothing(gateway, host, status, path):
+    gateway.config["names"] = ["Meters.example.org"]
+    gateway.restart()
     assert gateway.ask("GET", path, host=host).status == status
+
+
+def test_a_name_that_only_begins_with_the_host_name_changes_nothing_without_a_login(make):
+    """It may be that of an attacker who has turned it on the device: DNS rebinding."""
+    gateway = make(commissioning=True)
+    host = "gate.evil.example"
+    body = json.dumps(record()).encode()
+    assert gateway.post("/api/password", body, host=host).status == 421
+    assert gateway.get("/api/session").json()["setup"] is True
+    assert gateway.post("/api/scan", host=host).status == 421
+    assert gateway.buses.scans == []
+    gateway.set_password()
+    fields, _ = device_api.proof(PASSWORD, gateway.get("/api/session", host=host).json())
+    response = gateway.post("/api/login", fields, host=host)
+    assert response.status == 200
+    cookie = response.headers["set-cookie"].partition(";")[0]
+    assert gateway.post("/api/scan", cookie=cookie, host=host).status == 200
+    for host in ("gate.lan", "gate", "192.0.2.1", "gate.local."):
+        assert gateway.post("/api/scan", host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://meters.example.org", 200), ("https://Meters.example.org:8443", 200), ("http://gateway", 200),
+        ("https://evil.example", 403), ("https://meters.example.org.evil.example", 403), ("null", 403),
+        ("https://evil.example/meters.example.org", 403), ("meters.example.org", 403),
+    ],
+)  # fmt: skip
+def test_behind_a_proxy_that_changes_the_host_the_page_of_a_configured_name_may_change_state(gateway, origin, status):
+    gateway.config["names"] = ["meters.example.org"]
+    gateway.restart()
+    body = json.dumps(record()).encode()
+    assert gateway.ask("POST", "/api/password", (OURS, f"Origin: {origin}"), body).status == status
 
 
 @pytest.mark.parametrize("path", ["/api/login", "/api/logout", "/api/password"])

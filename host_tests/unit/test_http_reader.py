@@ -20,21 +20,37 @@ def put(body, *lines):
 
 
 GOOD = [
-    (head("GET", "/"), ("GET", "/", b"")),
-    (head("GET", "/a?b=c", "Cookie: d=e", "Accept: " + "x" * 800), ("GET", "/a", b"")),
-    (b"\r\n\r\n" + head("HEAD", "/%41"), ("HEAD", "/A", b"")),
-    (b"GET /old HTTP/1.0\r\n\r\n", ("GET", "/old", b"")),
-    (head("POST", "/none", "Content-Length: 0"), ("POST", "/none", b"")),
-    (put(b"x"), ("PUT", "/body", b"x")),
-    (put(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), ("PUT", "/body", b"\r\n\r\nGET / HTTP/1.1\r\n\r\n")),
-    (put(bytes(range(256)) * 16), ("PUT", "/body", bytes(range(256)) * 16)),
-    (put(b"y" * 12288, "Expect: 100-continue"), ("PUT", "/body", b"y" * 12288)),
+    (head("GET", "/"), (b"GET", b"/", b"")),
+    (head("GET", "/a?b=c", "Cookie: d=e", "Accept: " + "x" * 800), (b"GET", b"/a", b"")),
+    (head("GET", "/a", "X: " + "x" * 1100, "Cookie: d=e"), (b"GET", b"/a", b"")),
+    (head("GET", "/a", *[f"X-{k}: " + "x" * k for k in range(100)]), (b"GET", b"/a", b"")),
+    (head("GET", "/a", "X: " + "x" * 7900), (b"GET", b"/a", b"")),
+    (b"GET /a HTTP/1.1\r\nX: " + b"x" * 2000 + b"\r\nHost: x\r\n\r\n", (b"GET", b"/a", b"")),
+    (b"\r\n\r\n" + head("HEAD", "/%41"), (b"HEAD", b"/A", b"")),
+    (b"GET /old HTTP/1.0\r\n\r\n", (b"GET", b"/old", b"")),
+    (head("POST", "/none", "Content-Length: 0"), (b"POST", b"/none", b"")),
+    (put(b"x"), (b"PUT", b"/body", b"x")),
+    (put(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), (b"PUT", b"/body", b"\r\n\r\nGET / HTTP/1.1\r\n\r\n")),
+    (put(bytes(range(256)) * 16), (b"PUT", b"/body", bytes(range(256)) * 16)),
+    (put(b"z" * 3000, *[f"X-{k}: " + "x" * 90 for k in range(50)]), (b"PUT", b"/body", b"z" * 3000)),
+    (put(b"y" * 12288, "Expect: 100-continue"), (b"PUT", b"/body", b"y" * 12288)),
 ]
 BAD = [
     (b"\x16\x03\x01\x02\x00", 400),
     (b"GET / HTTP/1.1\n\n", 400),
     (b"GET /" + b"x" * 2000, 414),
-    (head("GET", "/", "X: " + "x" * 1100), 431),
+    (head("GET", "/", "X: " + "x" * 8300), 431),
+    (head("GET", "/", *["X: " + "x" * 100] * 90), 431),
+    (head("GET", "/", "Cookie: " + "x" * 1100), 431),
+    (head("GET", "/", "X: " + "x" * 500, "Cookie: " + "x" * 1000), 431),
+    (head("GET", "/", "X: " + "x" * 1100 + "\0" + "x" * 500), 400),
+    (head("GET", "/", "X: " + "x" * 500 + "\0", "Y: " + "y" * 1100), 400),
+    (head("GET", "/", "X: " + "x" * 1500 + "\ry"), 400),
+    (head("GET", "/", "X: " + "x" * 500, " folded: " + "y" * 400, "Z: " + "z" * 300), 400),
+    (head("GET", "/", "X: " + "x" * 500, "no colon", "Z: " + "z" * 900), 400),
+    (head("GET", "/", "X : " + "x" * 500, "Z: " + "z" * 900), 400),
+    (head("GET", "/", "X: " + "x" * 2000, "Host: y"), 400),
+    (head("POST", "/body", "X: " + "x" * 2000, "Content-Length: 1", "Y: " + "x" * 900, "Content-Length: 1"), 400),
     (head("GET", "/", "Transfer-Encoding: chunked"), 411),
     (head("GET", "/", "Content-Length: 16385"), 413),
     (head("GET", "/", "Content-Length: 1") + b"x", 413),
@@ -45,9 +61,9 @@ BAD = [
 
 def admit(request):
     request.session = None
-    if request.path == "/refused":
+    if request.path == b"/refused":
         raise Refused(403, "no")
-    return 12288 if request.path == "/body" else 0
+    return 12288 if request.path == b"/body" else 0
 
 
 class Client:
@@ -103,7 +119,7 @@ def test_a_request_comes_out_the_same_in_whatever_pieces_it_comes_in(data, expec
 
 @pytest.mark.parametrize(("data", "expected"), GOOD)
 def test_what_stands_around_a_request_does_not_change_it(data, expected):
-    after = ("GET", "/next", b"")
+    after = (b"GET", b"/next", b"")
     assert read(data + NEXT) == [expected, after]
     assert read(NEXT + data + NEXT[:-1], NEXT[-1:]) == [after, expected, after]
     whole = NEXT + data + NEXT + data
@@ -117,11 +133,54 @@ def test_what_cannot_be_a_request_is_refused_for_good_in_whatever_pieces_it_come
     for step in (len(data), 1, 7, 1000):
         pieces = [data[k : k + step] for k in range(0, len(data), step)]
         assert read(*pieces, NEXT) == [(status, True)], step
-        assert read(NEXT, *pieces) == [("GET", "/next", b""), (status, True)], step
+        assert read(NEXT, *pieces) == [(b"GET", b"/next", b""), (status, True)], step
+
+
+FORWARDED = (
+    "Forwarded: for=192.0.2.60;proto=https;by=203.0.113.43", "X-Forwarded-For: 192.0.2.60", "Via: 1.1 proxy",
+    "Authorization: Bearer " + "a" * 1500, "User-Agent: " + "u" * 300, "X-Request-Id: " + "f" * 64,
+)  # fmt: skip
+
+
+def test_fields_that_are_needed_come_out_of_a_head_of_eight_kilobytes():
+    """Wherever they stand in it and however it is cut."""
+    needed = ["Cookie: a=b", "X-Meterport: 1", "Cookie: session=c", "Origin: https://meters.example.org"]
+    for k in range(len(needed) + 1):
+        lines = [*needed[:k], *FORWARDED, *needed[k:], "X: " + "x" * 5000, "Content-Length: 2"]
+        data = head("PUT", "/body", *lines) + b"{}"
+        assert 7000 < len(data) < 8192
+        for step in (1, 3, 500, 1024):
+            seen = []
+            client = Client()
+            client.reader = RequestReader(lambda request, seen=seen: seen.append(request) or 10)
+            for at in range(0, len(data), step):
+                client.feed(data[at : at + step])
+                assert len(client.reader.left) <= BUFFER
+            assert client.got == [(b"PUT", b"/body", b"{}")]
+            assert seen[0].headers == {
+                b"cookie": b"a=b; session=c", b"x-meterport": b"1", b"origin": b"https://meters.example.org",
+            }  # fmt: skip
+            assert (seen[0].host, seen[0].content_length) == (b"x", 2)
+
+
+def test_two_long_heads_in_a_row_are_two_requests():
+    data = head("GET", "/", *FORWARDED) + head("GET", "/a", *FORWARDED) + NEXT
+    for step in (1, 7, 1000):
+        pieces = [data[k : k + step] for k in range(0, len(data), step)]
+        assert read(*pieces) == [(b"GET", b"/", b""), (b"GET", b"/a", b""), (b"GET", b"/next", b"")], step
+
+
+def test_a_head_sent_in_crumbs_is_not_gone_through_for_each_of_them(monkeypatch):
+    """What has to be kept leaves a quarter of the buffer free, or is too much."""
+    calls = []
+    monkeypatch.setattr(http1, "without_fields", lambda *args, f=http1.without_fields: calls.append(1) or f(*args))
+    data = head("GET", "/", "Cookie: " + "c" * 700, *["a:b"] * 1000)
+    assert read(*[data[k : k + 4] for k in range(0, len(data), 4)]) == [(b"GET", b"/", b"")]
+    assert len(calls) < 32
 
 
 def test_a_request_without_a_body_is_refused_and_the_next_one_is_read(monkeypatch):
-    assert read(head("GET", "/refused") + NEXT) == [(403, False), ("GET", "/next", b"")]
+    assert read(head("GET", "/refused") + NEXT) == [(403, False), (b"GET", b"/next", b"")]
 
 
 def test_nothing_is_asked_of_anybody_before_the_head_is_whole():
@@ -135,8 +194,8 @@ def test_nothing_is_asked_of_anybody_before_the_head_is_whole():
     reader.restore(buffer)
     buffer[len(data) - 1 : len(data)] = data[-1:]
     assert reader.take(buffer, len(data)) is None
-    assert asked == ["/x"]
-    assert reader.request.path == "/x"
+    assert asked == [b"/x"]
+    assert reader.request.path == b"/x"
 
 
 def test_room_for_a_body_is_taken_at_once_and_only_when_it_was_admitted(monkeypatch):
@@ -153,7 +212,7 @@ def test_without_memory_for_a_body_its_request_is_503(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(request_reader, "bytearray", none_left, raising=False)
-    assert read(NEXT + put(b"x" * 100)) == [("GET", "/next", b""), (503, True)]
+    assert read(NEXT + put(b"x" * 100)) == [(b"GET", b"/next", b""), (503, True)]
 
 
 def test_continue_is_owed_until_the_body_begins():
@@ -178,4 +237,4 @@ def test_what_is_given_up_leaves_nothing_behind():
     client.feed(NEXT[:10])
     client.reader.drop()
     client.feed(NEXT)
-    assert client.got == [("GET", "/next", b"")]
+    assert client.got == [(b"GET", b"/next", b"")]

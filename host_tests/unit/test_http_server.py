@@ -1,6 +1,7 @@
 """HTTP connections: requests in any pieces, responses that a client of another make can read, and every refusal."""
 
 import contextlib
+import gzip
 import http.client
 import os
 import re
@@ -66,9 +67,47 @@ def test_the_page_is_what_lies_in_the_file(bench):
     assert response.headers["connection"] == "keep-alive"
 
 
-def test_a_client_that_takes_nothing_packed_is_told_how_to_get_the_page(bench):
-    for takes in ((), ("Accept-Encoding: identity",)):
-        assert "--compressed" in error_of(bench.feed(get("/", *takes)), 406)
+PACKED = ("gzip", "GZIP", "gzip, deflate, br", "deflate;q=1, gzip;q=0.5", "*", "*;q=0.1", "br, *;q=0.001", "x-gzip",
+          "gzip;q=1.000", "identity;q=0.5, gzip", "gzip;q=0.5, identity;q=0.5", "identity;q=0, *")  # fmt: skip
+PLAIN = (None, "", "identity", "deflate, br", "gzip;q=0", "gzip;q=0, *", "*;q=0, identity", "identity, gzip;q=0.9",
+         "gzip;q=0.000", "gzipped", "gzip;q=2", "gzip;q=x", "*;q=0.5, gzip;q=0.4", "br;q=1.0")  # fmt: skip
+NEITHER = ("identity;q=0", "*;q=0", "gzip;q=0, identity;q=0", "identity;q=0, deflate", "*;q=0.0, gzip;q=0")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_page_comes_packed_or_plain_as_the_client_takes_it(bench, method):
+    """RFC 9110 12.5.3."""
+    plain = page.document().encode()
+    for accepted, packed in [*[(one, True) for one in PACKED], *[(one, False) for one in PLAIN]]:
+        lines = () if accepted is None else (f"Accept-Encoding: {accepted}",)
+        response = bench.feed(get("/", *lines, method=method), method)
+        assert response.status == 200, accepted
+        assert response.headers.get("content-encoding") == ("gzip" if packed else None), accepted
+        assert response.headers["vary"] == "Accept-Encoding"
+        whole = page.packed() if packed else plain
+        assert response.headers["content-length"] == str(len(whole))
+        assert response.body == (b"" if method == "HEAD" else whole), accepted
+    assert gzip.decompress(page.packed()) == plain
+
+
+def test_a_client_that_takes_the_page_neither_packed_nor_plain_is_406(bench):
+    for accepted in NEITHER:
+        response = bench.feed(get("/", f"Accept-Encoding: {accepted}"))
+        assert "gzip" in error_of(response, 406), accepted
+        assert response.headers["vary"] == "Accept-Encoding"
+
+
+def test_a_page_that_the_client_has_already_is_304_by_the_tag_of_its_coding(bench):
+    tags = {}
+    for accepted in ("gzip", "identity"):
+        line = f"Accept-Encoding: {accepted}"
+        tags[accepted] = tag = bench.feed(get("/", line)).headers["etag"]
+        for known in (tag, f'"x", {tag}'):
+            response = bench.feed(get("/", line, f"If-None-Match: {known}"))
+            assert (response.status, response.body, response.headers["etag"]) == (304, b"", tag)
+    assert tags["gzip"] != tags["identity"]
+    response = bench.feed(get("/", "Accept-Encoding: identity", f"If-None-Match: {tags['gzip']}"))
+    assert response.status == 200, "what it has is packed"
 
 
 def test_head_gives_the_head_of_get_without_body(bench):
@@ -338,11 +377,11 @@ def commands(make):
     bench.queries = []
 
     def command(request):
-        if request.query == "wrong":
+        if request.query == b"wrong":
             raise ValueError("query: wrong")
-        if request.query == "busy":
+        if request.query == b"busy":
             raise OSError(16, "taken")
-        if request.query == "large":
+        if request.query == b"large":
             raise MemoryError
         bench.queries.append(request.query)
         return Response(b'{"done":true}')
@@ -354,7 +393,7 @@ def commands(make):
 def test_a_command_gets_its_query_and_answers_with_a_document(commands):
     response = commands.feed(get("/api/do?a=1&b=2", OURS, method="POST"))
     assert (response.status, response.body) == (200, b'{"done":true}')
-    assert commands.queries == ["a=1&b=2"]
+    assert commands.queries == [b"a=1&b=2"]
 
 
 def test_the_same_path_is_read_without_doing_anything(commands):
@@ -395,8 +434,9 @@ def test_without_public_status_the_documents_are_403(make):
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (get("/", "X: " + "x" * 1100), 431),
-        (get("/", *[f"X{k}: y" for k in range(200)]), 431),
+        (get("/", "X: " + "x" * 8300), 431),
+        (get("/", *[f"X{k}: y" for k in range(1000)]), 431),
+        (get("/", "Cookie: " + "x" * 1100), 431),
         (get("/" + "x" * 300), 414),
         (get("/" + "x" * 3000), 414),
         (get("/", version="HTTP/2.0"), 505),

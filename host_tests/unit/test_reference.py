@@ -153,7 +153,7 @@ def allowed(spec):
         return f"{spec[2]} to {spec[3]} characters"
     if kind == "choice":
         return ", ".join(str(choice) for choice in spec[2])
-    if kind == "ips":
+    if kind in ("ips", "names"):
         return f"at most {spec[2]}"
     return None  # said in words
 
@@ -322,7 +322,8 @@ def fields(value, path=""):
 )
 def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, path):
     documented = [code(row[0]) for row in tables("http", f"GET {path}")[0]]
-    response = app.http.gate.routes[path].handlers["GET"](SimpleNamespace(path=path, method="GET", query=""))
+    handler = app.http.gate.routes[path.encode()].handlers[b"GET"]
+    response = handler(SimpleNamespace(path=path.encode(), method=b"GET", query=b""))
     for _ in response.body:
         continue
     document = json.loads(app.http.blocks.out.getvalue())
@@ -330,7 +331,7 @@ def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, pat
 
 
 def test_all_documents_are_in_the_tables(app):
-    told = [path for path, route in app.http.gate.routes.items() if "GET" in route.handlers and path != "/"]
+    told = [path.decode() for path, route in app.http.gate.routes.items() if b"GET" in route.handlers and path != b"/"]
     assert sorted(re.findall(r"## GET (\S+)", page("http"))) == sorted(told)
 
 

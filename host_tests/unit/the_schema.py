@@ -13,7 +13,7 @@ def _spec(kind, *more):
         return _keys(more[0])
     if kind == "list":
         return [_keys(more[0]), more[1]]
-    return (kind, list(more[0]), *more[1:]) if kind == "ips" else (kind, *more)
+    return (kind, list(more[0]), *more[1:]) if kind in ("ips", "names") else (kind, *more)
 
 
 SCHEMA = _keys(schema.KEYS)

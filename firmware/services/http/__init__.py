@@ -5,9 +5,8 @@
     request_reader.py   bytes in, requests out; no I/O
     response_writer.py  responses in, blocks of bytes out; no I/O
     response.py         what a handler gives: Response, or Later
-    routes.py           the table of paths, and what of a request is settled before its body
+    gate.py             what of a request is settled before its body: path, method, host, origin, session
     errors.py           the one place that makes a response of an exception
-    origin_check.py     whom a request was meant for, and from whose page it came
     sessions.py         who is logged in
     logins.py           who may try to log in, and what proves a password
     json_body.py        what a small body says

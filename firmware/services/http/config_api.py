@@ -27,7 +27,7 @@ class ConfigApi:
     def get(self, request):
         """With ?download=1 it comes as a file with the device's name. Raises OSError."""
         headers: tuple = ()
-        if request.query == "download=1":
+        if request.query == b"download=1":
             name = _file_name(self._store.name)
             headers = (("Content-Disposition", 'attachment; filename="%s.json"' % name),)
         return Response(self._write(self._store.public()), 200, JSON, headers)

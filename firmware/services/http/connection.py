@@ -142,7 +142,7 @@ class HttpConnection(Connection):
             self._writer.begin(response, False)
             return
         keep_alive = request.keep_alive and not self._draining
-        self._writer.begin(response, keep_alive, request.version, request.method == "HEAD")
+        self._writer.begin(response, keep_alive, request.version, request.method == b"HEAD")
 
     def on_sent(self):
         if self.reader.request is not None:

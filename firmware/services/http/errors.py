@@ -33,9 +33,9 @@ def call(handler, request, events):
     except MemoryError:
         return SHORT_RESPONSE
     except OSError as error:
-        if request.method != "GET" and request.method != "HEAD":
+        if request.method != b"GET" and request.method != b"HEAD":
             return response_to(Refused(409, str(error)))
-        events.add("http", "%s: %r" % (request.path, error))
+        events.add("http", "%s: %r" % (plain(request.path), error))
         return response_to(Refused(500, "a file cannot be read"))
 
 
@@ -54,8 +54,10 @@ def _field(line):
 
 
 def plain(text):
-    """Text that may stand in JSON, in a log and in a page as it is: everything else becomes a question mark."""
-    return bytes([_plain(byte) for byte in text[:_SHOWN_MAX].encode()]).decode()
+    """The text, or bytes, as a text that may stand in JSON, in a log and in a page as it is: everything else becomes a
+    question mark."""
+    raw = text if isinstance(text, bytes) else text.encode()
+    return bytes([_plain(byte) for byte in raw[:_SHOWN_MAX]]).decode()
 
 
 def _plain(byte):

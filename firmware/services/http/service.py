@@ -15,10 +15,10 @@ from firmware.services.http.documents.readings import ReadingsDocument
 from firmware.services.http.documents.scan import ScanDocument
 from firmware.services.http.documents.sockets import SocketsDocument
 from firmware.services.http.documents.status import StatusDocument
+from firmware.services.http.gate import OPEN, READ, SESSION, Gate, Route
 from firmware.services.http.logins import Logins, PasswordFile
 from firmware.services.http.page_file import PageFile
 from firmware.services.http.response_writer import Blocks
-from firmware.services.http.routes import OPEN, READ, SESSION, Gate, Route
 from firmware.services.http.session_api import SessionApi
 from firmware.services.http.sessions import Sessions
 
@@ -66,26 +66,26 @@ class HttpService(Service):
         )  # fmt: skip
         commands = Commands(device, config_store, clock, buses, password, sessions, events)
         routes = {
-            "/": Route(OPEN, GET=page.get),
-            "/api/status": Route(READ, GET=status.get),
-            "/api/readings": Route(READ, GET=readings.get),
-            "/api/bus": Route(READ, GET=BusDocument(out, buses).get),
-            "/api/scan": Route(READ, GET=scan.get, POST=scan.start, DELETE=scan.stop),
-            "/api/sockets": Route(READ, GET=SocketsDocument(out, budget, device.board, config_store, clock).get),
-            "/api/history": Route(READ, GET=HistoryDocument(out, history, clock).get),
-            "/api/session": Route(OPEN, GET=login.get),
-            "/api/login": Route(OPEN, _BODY_MAX, POST=login.login),
-            "/api/logout": Route(OPEN, _BODY_MAX, POST=login.logout),
-            "/api/password": Route(OPEN, _PASSWORD_MAX, POST=login.set_password),
-            "/api/config": Route(SESSION, FILE_MAX, GET=self._config_api.get, PUT=self._config_api.put),
-            "/api/schema": Route(SESSION, GET=catalog.get_schema),
-            "/api/profiles": Route(READ, GET=catalog.get_profiles),
-            "/api/read": Route(SESSION, _BODY_MAX, POST=commands.read),
-            "/api/time": Route(SESSION, _BODY_MAX, POST=commands.set_time),
-            "/api/reboot": Route(SESSION, _BODY_MAX, POST=commands.reboot),
-            "/api/factory_reset": Route(SESSION, _BODY_MAX, POST=commands.factory_reset),
+            b"/": Route(OPEN, GET=page.get),
+            b"/api/status": Route(READ, GET=status.get),
+            b"/api/readings": Route(READ, GET=readings.get),
+            b"/api/bus": Route(READ, GET=BusDocument(out, buses).get),
+            b"/api/scan": Route(READ, GET=scan.get, POST=scan.start, DELETE=scan.stop),
+            b"/api/sockets": Route(READ, GET=SocketsDocument(out, budget, device.board, config_store, clock).get),
+            b"/api/history": Route(READ, GET=HistoryDocument(out, history, clock).get),
+            b"/api/session": Route(OPEN, GET=login.get),
+            b"/api/login": Route(OPEN, _BODY_MAX, POST=login.login),
+            b"/api/logout": Route(OPEN, _BODY_MAX, POST=login.logout),
+            b"/api/password": Route(OPEN, _PASSWORD_MAX, POST=login.set_password),
+            b"/api/config": Route(SESSION, FILE_MAX, GET=self._config_api.get, PUT=self._config_api.put),
+            b"/api/schema": Route(SESSION, GET=catalog.get_schema),
+            b"/api/profiles": Route(READ, GET=catalog.get_profiles),
+            b"/api/read": Route(SESSION, _BODY_MAX, POST=commands.read),
+            b"/api/time": Route(SESSION, _BODY_MAX, POST=commands.set_time),
+            b"/api/reboot": Route(SESSION, _BODY_MAX, POST=commands.reboot),
+            b"/api/factory_reset": Route(SESSION, _BODY_MAX, POST=commands.factory_reset),
         }
-        self.gate = Gate(routes, sessions, config_store.hostname, config["public_status"], config["commissioning"])
+        self.gate = Gate(routes, sessions, config_store.hostname, config)
         self.sessions = sessions
         self.logins = logins
 

@@ -28,14 +28,14 @@ class Sessions:
         return len(self._sessions)
 
     def find(self, cookies):
-        """The session that the header Cookie names, which is used by that, or None."""
+        """The session that the header Cookie (bytes) names, which is used by that, or None."""
         if not self._sessions:
             return None
         now_s = self._uptime_s()
         self._sessions = [one for one in self._sessions if now_s - one.used_s < _IDLE_S]
-        for pair in cookies.split(";"):
-            name, _, value = pair.strip().partition("=")
-            if name != "session":
+        for pair in cookies.split(b";"):
+            name, _, value = pair.strip().partition(b"=")
+            if name != b"session":
                 continue
             hashed = _digest(value)
             for session in self._sessions:
@@ -51,7 +51,7 @@ class Sessions:
         if len(self._sessions) >= SESSIONS_MAX:
             self._sessions.pop(0)
         value = os.urandom(16).hex()
-        self._sessions.append(_Session(_digest(value), self._uptime_s()))
+        self._sessions.append(_Session(_digest(value.encode()), self._uptime_s()))
         return "Set-Cookie", _HEADER % value
 
     def end(self, session):
@@ -65,5 +65,5 @@ class Sessions:
         self._sessions = [one for one in self._sessions if one is session]
 
 
-def _digest(text):
-    return hashlib.sha256(text.encode()).digest()
+def _digest(value):
+    return hashlib.sha256(value).digest()

@@ -17,8 +17,8 @@ class HistoryDocument:
         history = self._history
         if not request.query:
             return Response(self._write_list())
-        name, _, value = request.query.partition("=")
-        wanted = int(value) if name == "point" and value.isdigit() and len(value) < 6 else -1
+        name, _, value = request.query.partition(b"=")
+        wanted = int(value) if name == b"point" and value.isdigit() and len(value) < 6 else -1
         if history is None or wanted not in points(history):
             raise Refused(404, "no history is kept of this point")
         return Response(self._write_values(wanted))

@@ -1,37 +1,46 @@
 """The search for meters: GET, POST and DELETE /api/scan."""
 
+from micropython import const
+
+import http1
 from firmware.services.http.json_out import write_items, write_open
 from firmware.services.http.response import Response
-from firmware.services.http.routes import parameters
 
-_DEFAULTS = {"bus": "0", "baud": "", "framing": "", "first": "1", "last": "247", "timeout_ms": "150"}
+_TYPING = const(0)
+if _TYPING:
+    from firmware.bus import Buses
+    from firmware.net.seam import Sink
 
 
 class ScanDocument:
-    def __init__(self, out, buses):
+    def __init__(self, out: "Sink", buses: "Buses") -> None:
         self._out = out
         self._buses = buses
 
-    def get(self, request):
+    def get(self, request: http1.Request) -> Response:
         return Response(self._write(self._buses.scan))
 
-    def start(self, request):
+    def start(self, request: http1.Request) -> Response:
         """Begins a search: bus=0&baud=9600,19200&framing=8N1,8E1&first=1&last=247&timeout_ms=150, each of them
-        optional. Raises ValueError, or OSError when the line is taken."""
-        given = parameters(request.query, _DEFAULTS)
-        numbers = {}
-        for key in ("bus", "first", "last", "timeout_ms"):
-            if not given[key].isdigit() or len(given[key]) > 5:
-                raise ValueError("%s: %s is no number" % (key, given[key]))
-            numbers[key] = int(given[key])
-        bauds = [int(one) if one.isdigit() and len(one) < 7 else one for one in given["baud"].split(",") if one]
-        framings = [one for one in given["framing"].split(",") if one]
+        optional. Raises ValueError, http1.HttpError, or OSError when the line is taken."""
+        given: dict = {b"bus": 0, b"baud": None, b"framing": None, b"first": 1, b"last": 247, b"timeout_ms": None}
+        for parameter in request.query.split(b"&"):
+            key, _, value = parameter.partition(b"=")
+            value = http1.unquote(value, True)
+            if key == b"baud":
+                given[key] = [_number(one, key) for one in value.split(b",") if one]
+            elif key == b"framing":
+                given[key] = [one.decode() for one in value.split(b",") if one]
+            elif key in given:
+                given[key] = _number(value, key)
+            elif parameter:
+                raise ValueError("unknown parameter; known are bus, baud, framing, first, last, timeout_ms")
         self._buses.start_scan(
-            numbers["bus"], bauds, framings, numbers["first"], numbers["last"], numbers["timeout_ms"]
+            given[b"bus"], given[b"baud"], given[b"framing"], given[b"first"], given[b"last"], given[b"timeout_ms"]
         )
         return self.get(request)
 
-    def stop(self, request):
+    def stop(self, request: http1.Request) -> Response:
         if self._buses.scan is not None:
             self._buses.scan.stop()
         return self.get(request)
@@ -50,6 +59,12 @@ class ScanDocument:
         yield from write_items(out, _found(scan))
         out.write(b"}")
         yield
+
+
+def _number(value, key):
+    if not value.isdigit() or len(value) > 6:
+        raise ValueError("%s: must be a number" % key.decode())
+    return int(value)
 
 
 def _found(scan):

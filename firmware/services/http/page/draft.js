@@ -69,8 +69,8 @@ function same(a, b) {
 const isChanged = () => draft.loaded && !same(draft.now, draft.saved);
 
 async function loadDraft() {
-  draft.schema ??= await get("/api/schema");
-  draft.saved = await get("/api/config");
+  draft.schema ??= await get("api/schema");
+  draft.saved = await get("api/config");
   draft.now = copy(draft.saved);
   draft.errors.clear();
   draft.loaded = true;
@@ -111,7 +111,7 @@ async function save() {
     throw new Error("Look at the field that is marked: nothing was saved.");
   }
   try {
-    const answer = await ask("PUT", "/api/config", draft.now, 30000);
+    const answer = await ask("PUT", "api/config", draft.now, 30000);
     if (health) health.reboot_due = answer.reboot_due;
   } catch (error) {
     if (error.status !== 422) throw error;

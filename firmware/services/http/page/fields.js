@@ -1,6 +1,7 @@
 // Fields of forms, made from the device's own schema: limits here and there are the same.
 
 const isIp = text => /^(\d{1,3}\.){3}\d{1,3}$/.test(text) && text.split(".").every(part => part < 256);
+const isHostName = text => /^[A-Za-z0-9.-]{1,64}$/.test(text);
 
 // What would be right when `value` is not, else "". As firmware/config.py says it; the device has the last word.
 function wanted(value, spec) {
@@ -13,6 +14,7 @@ function wanted(value, spec) {
     case "pin": return value === null || isNumber && value >= 0 && value <= 48 ? "" : "0 to 48, or empty";
     case "ip": return value === normal || isIp(value) ? "" : "an address such as 192.0.2.1";
     case "ips": return value.length <= low && value.every(isIp) ? "" : `at most ${low} addresses such as 192.0.2.1`;
+    case "names": return value.length <= low && value.every(isHostName) ? "" : `at most ${low} names such as meters.example.org`;
     default: return "";
   }
 }
@@ -23,7 +25,7 @@ function read(input, spec) {
   switch (spec[0]) {
     case "bool": return input.checked;
     case "choice": return spec[2].find(choice => String(choice) === input.value);
-    case "ips": return text ? text.split(/[\s,;]+/) : [];
+    case "ips": case "names": return text ? text.split(/[\s,;]+/) : [];
     case "pin": return text ? number : null;
     case "int": return input.validity.badInput ? NaN : text ? number : undefined;
     case "uart": return text ? number : undefined;

@@ -64,7 +64,7 @@ $("session").addEventListener("click", event => attempt(event, async () => {
     return show();
   }
   if (isChanged() && !await confirmed("There are changes that are not saved. Log out without them?", "Log out")) return;
-  await ask("POST", "/api/logout");
+  await ask("POST", "api/logout");
   session.logged_in = false;
   forgetHealth();
   Object.assign(draft, { loaded: false, now: {}, saved: {} });
@@ -73,7 +73,7 @@ $("session").addEventListener("click", event => attempt(event, async () => {
 }));
 
 async function refreshHealth() {
-  health = await get("/api/status");
+  health = await get("api/status");
   healthAt = Date.now();
   showProblems();
 }

@@ -22,7 +22,7 @@ const metersPage = {
   config: true,
   every_ms: SELDOM_MS,
   async show(main, index) {
-    profiles ??= (await get("/api/profiles")).profiles;
+    profiles ??= (await get("api/profiles")).profiles;
     this.scan = this.list = null;
     if (index !== undefined) return meterView(main, Number(index));
     const place = el("div");
@@ -36,7 +36,7 @@ const metersPage = {
   async refresh() {
     if (!this.scan) return;
     const { isRunning, show } = this.scan;
-    show(await get("/api/scan"));
+    show(await get("api/scan"));
     this.every_ms = isRunning() ? 1000 : SELDOM_MS;
   },
 };
@@ -81,7 +81,7 @@ function testRead(path) {
       result.replaceChildren(el("p", { class: "bad" }, error.status === 504 ? "The meter is silent." : error.message));
     }
   });
-  get("/api/bus").then(({ meters }) => {
+  get("api/bus").then(({ meters }) => {
     const block = meters.find(meter => meter.slot === valueAt(path + ".slot"))?.plan[0];
     if (block) [code.value, first.value, count.value] = [block[0], block[1], Math.min(16, block[2])];
   }).catch(() => {}); // then the fields stay as they are
@@ -92,7 +92,7 @@ function testRead(path) {
 }
 
 async function readNow(path, code, first, count) {
-  const answer = await ask("POST", "/api/read", { bus: valueAt(path + ".bus"), unit: valueAt(path + ".unit"), function: code, first, count }, 20000);
+  const answer = await ask("POST", "api/read", { bus: valueAt(path + ".bus"), unit: valueAt(path + ".unit"), function: code, first, count }, 20000);
   if (answer.exception) return el("p", { class: "bad" }, `The meter answers with exception ${answer.exception}.`);
   const said = dim(`Answered within ${answer.ms} ms.`);
   if (answer.bits) return el("div", null, said, table([">address", ">state"], answer.bits.map((bit, i) => [first + i, bit])));

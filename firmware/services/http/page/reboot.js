@@ -45,5 +45,5 @@ async function restart(path, body) {
 
 async function restartAsked() {
   if (isChanged() && !await confirmed("There are changes that are not saved. Restart without them?", "Restart")) return;
-  await restart("/api/reboot");
+  await restart("api/reboot");
 }

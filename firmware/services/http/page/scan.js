@@ -9,7 +9,7 @@ function scanCard(profiles) {
     el("option", { value: "" }, "as the line is set"),
     el("option", { value: `&baud=${BAUDS_TRIED}&framing=${FRAMINGS_TRIED}` }, "9600 and 19200, 8N1 and 8E1"));
   const last = el("input", { id: "scan-last", type: "number", min: 1, max: 247, value: 32, inputmode: "numeric", required: true });
-  const go = el("button", null, "Search"), stop = button("Stop", event => attempt(event, async () => show(await ask("DELETE", "/api/scan"))), "plain", { hidden: true });
+  const go = el("button", null, "Search"), stop = button("Stop", event => attempt(event, async () => show(await ask("DELETE", "api/scan"))), "plain", { hidden: true });
   const bar = el("progress", { max: 1, value: 0, "aria-label": "units asked", hidden: true });
   const said = el("p", { role: "status" }), results = el("div");
   let found = "";
@@ -28,7 +28,7 @@ function scanCard(profiles) {
   }
 
   const form = el("form", { onsubmit: event => attempt(event, async () => {
-    show(await ask("POST", `/api/scan?bus=${line.value}&first=1&last=${last.value}${speeds.value}`));
+    show(await ask("POST", `api/scan?bus=${line.value}&first=1&last=${last.value}${speeds.value}`));
     wake();
   }) }, el("div", { class: "fields" },
     [["Line", line], ["Speeds", speeds], ["Last unit id", last]].map(([text, input]) => el("div", { class: "field" }, el("label", { for: input.id }, text), input))),

@@ -29,14 +29,14 @@ function proofOf(keys, nonce) {
 }
 
 async function askSession(limit_ms) {
-  session = await ask("GET", "/api/session", null, limit_ms);
+  session = await ask("GET", "api/session", null, limit_ms);
 }
 
 async function logIn(password) {
   await askSession();
   if (session.wait_s) throw new Error(`too many attempts: wait ${span(Math.ceil(session.wait_s))}`);
   const { fields, signature } = proofOf(keysOf(password, session.salt, session.iterations), session.nonce);
-  const answer = await ask("POST", "/api/login", fields);
+  const answer = await ask("POST", "api/login", fields);
   if (answer.signature !== signature) throw new Error("this device does not know your password: it may be another one in its place");
   session.logged_in = true;
 }
@@ -48,7 +48,7 @@ async function setPassword(password, old) {
   const keys = keysOf(password, salt, iterations);
   const body = { salt, iterations, stored_key: hex(keys.stored), server_key: hex(keys.server) };
   if (old != null) Object.assign(body, proofOf(keysOf(old, session.salt, session.iterations), session.nonce).fields);
-  await ask("POST", "/api/password", body);
+  await ask("POST", "api/password", body);
 }
 
 const passwordField = (label, name, autocomplete) => {

@@ -9,7 +9,7 @@ const socketsPage = {
     main.append(this.parts);
   },
   async refresh() {
-    const now = await get("/api/sockets"), scrolled = this.parts.querySelector(".scroll")?.scrollLeft || 0;
+    const now = await get("api/sockets"), scrolled = this.parts.querySelector(".scroll")?.scrollLeft || 0;
     this.parts = replace(this.parts, el("div", null, budgetCard(now), ledgerCard(now)));
     this.parts.querySelector(".scroll").scrollLeft = scrolled;
   },

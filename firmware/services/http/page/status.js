@@ -15,9 +15,9 @@ function isDue(id) {
 
 // A few of them a round: readings do not wait for all.
 async function refreshTrends() {
-  trends.ids ??= (await get("/api/history")).points;
+  trends.ids ??= (await get("api/history")).points;
   for (const id of trends.ids.filter(isDue).slice(0, TRENDS_A_ROUND)) {
-    const trend = await get("/api/history?point=" + id), first = trend.values.findIndex(value => value != null);
+    const trend = await get("api/history?point=" + id), first = trend.values.findIndex(value => value != null);
     // What was before the device began to keep values is no part of the picture.
     trends.known.set(id, { ...trend, at: Date.now(), values: first < 0 ? [] : trend.values.slice(first) });
   }
@@ -93,7 +93,7 @@ const statusPage = {
     main.append(this.meters, this.lines);
   },
   async refresh() {
-    const { meters } = await get("/api/readings");
+    const { meters } = await get("api/readings");
     for (const meter of meters) meter.points.sort((a, b) => a.id - b.id);
     if (this.shape !== shapeOf(meters)) {
       this.shape = shapeOf(meters);

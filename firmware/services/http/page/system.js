@@ -27,7 +27,7 @@ const systemPage = {
 function timeCard(clock) {
   return card("Time", el("p", null, "The device's clock: ", clock), dim("Shown in the time of this browser. NTP sets it by itself where it is on and reaches its server."),
     button("Set it by this browser", event => attempt(event, async () => {
-      await ask("POST", "/api/time", { unix_s: Math.round(Date.now() / 1000) });
+      await ask("POST", "api/time", { unix_s: Math.round(Date.now() / 1000) });
       await refreshHealth();
       notice("The clock is set.");
     })));
@@ -66,7 +66,7 @@ function backupCard() {
 
 // Through the queue of requests, not by a link: that could take a second connection.
 async function download() {
-  const config = await get("/api/config?download=1");
+  const config = await get("api/config?download=1");
   const link = el("a", { href: "data:application/json," + encodeURIComponent(JSON.stringify(config, null, 1)), download: `${health?.name || "meterport"}-${clock(Date.now() / 1000).slice(0, 10)}.json` });
   link.click();
 }
@@ -75,6 +75,6 @@ function restartCard() {
   return card("Restart", el("div", { class: "actions" }, button("Restart", event => attempt(event, restartAsked)),
     button("Factory reset", event => attempt(event, async () => {
       const name = health.name;
-      if (await confirmed(`Everything is removed: configuration, password, history. Type the device's name, ${name}, to go on.`, "Remove everything", name)) await restart("/api/factory_reset", { confirm: name });
+      if (await confirmed(`Everything is removed: configuration, password, history. Type the device's name, ${name}, to go on.`, "Remove everything", name)) await restart("api/factory_reset", { confirm: name });
     }), "danger")));
 }
