@@ -203,10 +203,10 @@ class Budget:
 
     def evict(self, slot, reason, log=True):
         """Closes a connection before its time; `reason` is one of REASONS."""
+        slot.connection.close()
         self.evictions[REASONS.index(reason)] += 1
         if log:
             self._events.add("sockets", "%s connection closed: %s" % (slot.kind, reason))
-        slot.connection.close()
 
     def open(self, kind, peer):
         """The ledger's row for a connection that was accepted after admit(kind) had said yes."""
@@ -234,10 +234,8 @@ class Budget:
             self._look_again()
 
     def _look_again(self):
-        waiting = self.waiting
-        self.waiting = []
-        for listener in waiting:
-            listener.resume()
+        while self.waiting:
+            self.waiting.pop().resume()
 
     def evicted(self):
         return sum(self.evictions)

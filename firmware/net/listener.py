@@ -50,22 +50,24 @@ class Listener:
         if newcomer is None:
             return
         stream, peer = newcomer
-        slot = self._budget.open(kind, peer)
-        self._slot.requests += 1
+        slot = None
         try:
+            slot = self._budget.open(kind, peer)
             slot.connection = connection = self._factory(stream, slot)
             seam.watch(stream, connection)
-        except Exception:  # no memory for its buffers: raised again below, and told by fail()
-            stream.close()
-            self._budget.release(slot)
+        except Exception:  # no memory for its buffers; fail() logs it
+            seam.close(stream)
+            if slot is not None:
+                self._budget.release(slot)
             raise
+        self._slot.requests += 1
 
     def fail(self, error):
         """accept failed: this port is out of sockets or memory. Newcomers wait in the backlog until the next sweep,
         for the listener stays ready and would be called again at once."""
         self._budget.failed_accepts += 1
-        self._events.add(self.kind, "accept failed: %r" % error)
         self._pause()
+        self._events.add(self.kind, "accept failed: %r" % error)
 
     def _pause(self):
         """Whoever wants to connect keeps its place in the backlog until something has changed."""
@@ -99,7 +101,7 @@ class Listener:
     def close(self):
         self._paused = False
         seam.unwatch(self._stream)
-        self._stream.close()
+        seam.close(self._stream)
         self._slot.open = False
 
 
@@ -206,17 +208,17 @@ class Connection:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             self._short_of_memory()
             return
+        self.close()
         if not isinstance(error, OSError):
             self.events.add(self.slot.kind, "connection closed: %r" % error)
-        self.close()
 
     def close(self):
         """Closes the socket and gives the slot back. Safe to call twice."""
         stream = self.stream
         if stream is None:
             return
+        seam.unwatch(stream)
         self.stream = None
         self._kept = None
-        seam.unwatch(stream)
-        stream.close()
+        seam.close(stream)
         self.budget.release(self.slot)

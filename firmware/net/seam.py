@@ -17,6 +17,7 @@ Names that the seam gives:
     unwatch(stream)
     install(), run(coroutine)            the loop itself.   print_exception(error): where it came from, on the console
     tcp_listen(bind, port, backlog), accept(listener) -> (stream, address) or None, udp(bind, port),
+    close(stream)                        never raises
     address(ip, port), peer(address) -> (ip, port)
     Sink(n)                              a file in memory, with room for n bytes and growing, that print() and
                                          json.dump() write to without an object for each text; read like any file

@@ -17,8 +17,8 @@ _PERIOD = 1 << 30
 
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
-    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "udp", "address",
-    "peer", "Sink",
+    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "close", "udp",
+    "address", "peer", "Sink",
 )  # fmt: skip
 
 
@@ -209,6 +209,11 @@ def accept(listener):
         return None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return HostSocket(sock), where
+
+
+def close(stream):
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def udp(bind, port):

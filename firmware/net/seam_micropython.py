@@ -11,6 +11,7 @@ import io
 import socket
 import sys
 from asyncio import core
+from time import sleep_ms as block_ms
 from time import sleep_us as spin_us
 from time import ticks_add, ticks_diff, ticks_ms, ticks_us
 
@@ -21,11 +22,16 @@ print_exception = sys.print_exception
 Sink = io.BytesIO
 READ = const(1)
 WRITE = const(4)
+_IPPROTO_TCP = const(6)
+_TCP_NODELAY = getattr(socket, "TCP_NODELAY", 1)  # 0x40 on rp2 (modlwip.c: TF_NODELAY); the unix port does not say
+_ACCEPT_BYTES = const(256)  # more than the socket, its address and the tuples that accept() makes
+_POLL_AGAIN_MS = const(10)
+_POLL_FAILURES_MAX = const(1000)  # one after the other: 10 s
 
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
-    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "udp", "address",
-    "peer", "Sink",
+    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "close", "udp",
+    "address", "peer", "Sink",
 )  # fmt: skip
 
 
@@ -57,11 +63,18 @@ class _Reactor(core.IOQueue):
         owners = self.owners
         wait = self._wait
         first_task = self._first_task
+        failures = 0
         while True:
             listeners = self.listeners
             self.changed = False
             accepting = 0
-            for stream, events in wait(dt):
+            try:
+                ready = wait(dt)
+                failures = 0
+            except OSError as error:
+                failures += 1
+                ready = _poll_failed(error, failures)
+            for stream, events in ready:
                 if self.map and id(stream) in self.map:
                     self._wake_task(stream, events)
                     continue
@@ -73,7 +86,7 @@ class _Reactor(core.IOQueue):
                 try:
                     owner.on_ready(events)
                 except Exception as error:
-                    _tell(owner, error)
+                    _report(owner, error)
                 if self.changed:
                     break  # the set under the iterator has changed; what is left is still ready in the next turn
             # No newcomer before the others' input: while owners come and go this waits for the next turn.
@@ -84,7 +97,7 @@ class _Reactor(core.IOQueue):
                         try:
                             owner.on_ready(READ)
                         except Exception as error:
-                            _tell(owner, error)
+                            _report(owner, error)
             task = first_task()
             if task is not None:
                 dt = ticks_diff(task.ph_key, ticks_ms())
@@ -105,13 +118,22 @@ class _Reactor(core.IOQueue):
             self.poller.modify(stream, WRITE if waiting[0] is None else READ)
 
 
-def _tell(owner, error):
-    """Tells an owner of what it has raised. That it is short of memory even for that must not end the firmware."""
+def _poll_failed(error, failures):
+    """What is ready after a poll that failed: nothing. One stream that cannot be asked fails the poll of all; on the
+    ESP32 asking needs memory of ESP-IDF (modsocket.c: select() in ioctl). It passes, or the firmware ends by it."""
+    if failures > _POLL_FAILURES_MAX:
+        raise error
+    gc.collect()
+    block_ms(_POLL_AGAIN_MS)
+    return ()
+
+
+def _report(owner, error):
+    """Gives an owner what its on_ready() raised. When fail() raises too, for want of memory, the loop goes on."""
     try:
         owner.fail(error)
-    except MemoryError:
-        gc.collect()
-        owner.fail(error)
+    except Exception as again:
+        print_exception(again)
 
 
 class Waker:
@@ -191,14 +213,18 @@ def run(coroutine):
 def watch(stream, owner, listener=False):
     reactor = _reactor
     reactor.changed = True
-    if listener:
-        reactor.streams.insert(0, stream)
-        reactor.owners.insert(0, owner)
-        reactor.listeners += 1
-    else:
-        reactor.streams.append(stream)
-        reactor.owners.append(owner)
+    at = 0 if listener else len(reactor.streams)
     reactor.poller.register(stream, READ)
+    try:
+        reactor.owners.insert(at, owner)
+        reactor.streams.insert(at, stream)
+    except MemoryError:
+        if len(reactor.owners) > len(reactor.streams):
+            reactor.owners.pop(at)
+        reactor.poller.unregister(stream)
+        raise
+    if listener:
+        reactor.listeners += 1
 
 
 def interest(stream, events):
@@ -209,11 +235,12 @@ def unwatch(stream):
     reactor = _reactor
     reactor.changed = True
     i = reactor.streams.index(stream)
+    # First what needs memory on the unix port (id() of an object is a large integer there).
+    reactor.poller.unregister(stream)
     reactor.streams.pop(i)
     reactor.owners.pop(i)
     if i < reactor.listeners:
         reactor.listeners -= 1
-    reactor.poller.unregister(stream)
 
 
 def address(ip, port):
@@ -236,16 +263,18 @@ def tcp_listen(bind, port, backlog):
         listener.bind(address(bind, port))
         listener.listen(backlog)
         listener.setblocking(False)
-    except OSError:
-        listener.close()
+    except Exception:
+        close(listener)
         raise
     return listener
 
 
 def accept(listener):
     """The next connection as (stream, address), or None when there is none after all. Raises OSError when the port
-    has no room for it (ESP32: ENFILE, ECONNABORTED). Small replies must not wait for an acknowledgement of the one
-    before, hence TCP_NODELAY."""
+    has no room for it (ESP32: ENFILE, ECONNABORTED), and MemoryError before the connection leaves the backlog: the
+    ports make its socket object when lwIP has given it away, and lose it for good when there is no memory for that.
+    Small replies must not wait for an acknowledgement of the one before, hence TCP_NODELAY."""
+    bytearray(_ACCEPT_BYTES)
     try:
         stream, where = listener.accept()
     except OSError as error:
@@ -254,11 +283,20 @@ def accept(listener):
         raise
     try:
         stream.setblocking(False)
-        stream.setsockopt(6, 1, 1)  # IPPROTO_TCP, TCP_NODELAY: the same numbers in Linux and lwIP
+        stream.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
     except OSError:
-        stream.close()
+        close(stream)
         raise
     return stream, where
+
+
+def close(stream):
+    """Closes a socket. On the ESP32 that can fail, for want of memory for the last packet; the port tries again when it
+    collects the object (modsocket.c: __del__)."""
+    try:
+        stream.close()
+    except OSError:
+        pass
 
 
 def udp(bind, port):
@@ -266,7 +304,7 @@ def udp(bind, port):
     try:
         stream.bind(address(bind, port))
         stream.setblocking(False)
-    except OSError:
-        stream.close()
+    except Exception:
+        close(stream)
         raise
     return stream

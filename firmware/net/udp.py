@@ -59,5 +59,5 @@ class Exchange:
             finally:
                 seam.unwatch(stream)
         finally:
-            stream.close()
+            seam.close(stream)
             slot.open = False
