@@ -24,10 +24,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from pathlib import Path
 
 from tools import page
+from tools.program import Watched
 
 ROOT = Path(__file__).resolve().parent.parent
 # Of the firmware's files in the state directory: MicroPython keeps the path of each module in the heap, and on a board
@@ -40,7 +40,6 @@ HEAP = "256K"  # of a firmware that runs as files,
 FROZEN_HEAP = "112K"  # what an ESP32 without PSRAM has
 _PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port")}
 
-_LOG_LINES = 2000  # kept; older ones are gone
 _QUICK_S = 2.0  # a run shorter than this is a quick one,
 _QUICK_MAX = 10  # and this many quick reboots in a row are a loop
 _PROBE_S = 1.0  # time-out of one readiness probe
@@ -54,13 +53,15 @@ class GatewayError(RuntimeError):
     """The firmware did not start, ended by itself or was not ready in time; the text ends with its log."""
 
 
-class Gateway:
+class Gateway(Watched):
     """One firmware process at a time in a state directory; a context manager, or start() and stop().
 
     pid         of the running process, else None       exit_codes  of all processes so far, in order
     alive       True from start() until an end that is no reboot, or stop()
     lines       the last output lines (bounded)         reboots     starts after an exit with code 42
     """
+
+    failure = GatewayError
 
     def __init__(
         self,
@@ -96,20 +97,18 @@ class Gateway:
             heap = FROZEN_HEAP if frozen else HEAP
         if not re.fullmatch(r"[1-9][0-9]*[KkMm]?", heap):
             raise ValueError(f"heap {heap!r} is not a number of bytes like 128K")
+        super().__init__(on_line)
         self.state_dir = Path(state_dir).resolve()
         self.runtime, self.heap, self.source, self.frozen = runtime, heap, source, frozen
         self.device_dir = device_dir and Path(device_dir).resolve()
         self.argv, self.env = argv, dict(env or {})
-        self.on_line = on_line or (lambda line: None)
         self.progress = progress or (lambda text: None)
         self.place = place
-        self.lines = deque(maxlen=_LOG_LINES)
         self.exit_codes = []
         self.reboots = 0
         self._process = self._thread = self._failure = None
         self._running = False  # from start() to the end of the last process
         self._wanted = False  # a reboot is followed by a start
-        self._changed = threading.Condition()
 
     # Life
 
@@ -181,17 +180,6 @@ class Gateway:
         """Waits until it was started again this many times in all. Raises GatewayError or TimeoutError."""
         self._wait(lambda: self.reboots >= count, timeout, f"{count} reboots")
 
-    def wait_line(self, pattern, timeout=10.0):
-        """Waits for an output line, old ones included, with a match for the pattern; returns it."""
-        found = []
-
-        def seen():
-            found[:] = [line for line in list(self.lines) if re.search(pattern, line)]
-            return found
-
-        self._wait(seen, timeout, f"a line with {pattern!r}")
-        return found[0]
-
     def wait_ready(self, timeout=30.0, http_port=None, modbus_port=None):
         """Waits until HTTP and Modbus TCP both answer.
 
@@ -211,7 +199,7 @@ class Gateway:
                 return
             names = " and ".join(f"{probe.__name__.split('_')[0]} on port {port}" for probe, port in waiting)
             if not self.alive:
-                raise GatewayError(f"the firmware ended with code {self._last_code()}\n{self.tail()}")
+                raise GatewayError(f"{self._end_text()}\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise GatewayError(f"no answer by {names} within {timeout:g} s\n{self.tail()}")
             with self._changed:
@@ -229,10 +217,6 @@ class Gateway:
         if not isinstance(config, dict):
             raise GatewayError("data/config.json is not an object: give the ports")
         return config.get("http", {}).get("port", 80), config.get("modbus", {}).get("port", 502)
-
-    def tail(self, count=20):
-        """The last output lines as one text."""
-        return "\n".join(list(self.lines)[-count:])
 
     # Measured from outside, in /proc (Linux)
 
@@ -309,15 +293,15 @@ class Gateway:
             assert process.stdout  # it is a pipe
             with process.stdout as output:
                 for raw in output:
-                    self._note(line=raw.decode("utf-8", "replace").rstrip("\r\n"))
+                    self._keep(raw.decode("utf-8", "replace").rstrip("\r\n"))
             code = process.wait()
             quick = quick + 1 if time.monotonic() - begun < _QUICK_S else 0
             again = code == REBOOT_CODE and self._wanted and quick < _QUICK_MAX
             if again:
-                self._note(line="meterport: reboot (exit code 42), starting again")
+                self._keep("meterport: reboot (exit code 42), starting again")
                 self._keep_place()
             elif code == REBOOT_CODE and self._wanted:
-                self._note(line=f"meterport: {quick} reboots within {_QUICK_S:g} s each: not started again")
+                self._keep(f"meterport: {quick} reboots within {_QUICK_S:g} s each: not started again")
             self._note(code=code, again=again)
             if not again:
                 return
@@ -325,12 +309,10 @@ class Gateway:
     def _keep_place(self):
         if self.place is not None and not (self.state_dir / "data" / "config.json").exists():
             write_config(self.state_dir, self.place)
-            self._note(line=f"meterport: {FORGOTTEN}; it gets one with its ports and nothing else")
+            self._keep(f"meterport: {FORGOTTEN}; it gets one with its ports and nothing else")
 
-    def _note(self, line=None, process=None, code=None, again=False, failure=None):
+    def _note(self, process=None, code=None, again=False, failure=None):
         with self._changed:
-            if line is not None:
-                self.lines.append(line)
             if process:
                 self._process = process
                 self.reboots += again
@@ -343,8 +325,6 @@ class Gateway:
             if failure:
                 self._failure, self._running = failure, False
             self._changed.notify_all()
-        if line is not None:
-            self.on_line(line)
 
     def _signal(self, number):
         process = self._process
@@ -352,14 +332,8 @@ class Gateway:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)  # its own session: children of the firmware's, if any, go too
 
-    def _wait(self, condition, timeout, what):
-        with self._changed:
-            self._changed.wait_for(lambda: condition() or not self.alive, timeout)
-            if condition():
-                return
-        if not self.alive:
-            raise GatewayError(f"the firmware ended with code {self._last_code()}\n{self.tail()}")
-        raise TimeoutError(f"{what}: not within {timeout} s\n{self.tail()}")
+    def _end_text(self):
+        return f"the firmware ended with code {self._last_code()}"
 
     def _last_code(self):
         return self.exit_codes[-1] if self.exit_codes else None

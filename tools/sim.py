@@ -17,18 +17,15 @@ import copy
 import errno
 import json
 import os
-import queue
-import signal
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
 if not __package__:  # run as a program: "tools" must be found, and tools/micropython.py must hide nothing
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from tools import gateway, virtual_meters
+from tools import gateway, program, virtual_meters
 from tools.gateway import Gateway
 
 HOST = "127.0.0.1"
@@ -132,53 +129,6 @@ def check_ports(config):
             )
 
 
-class _Ended(BaseException):
-    """A signal asked for the end; raised in the main thread wherever it is. Not an error, so no Exception."""
-
-
-def _raise_ended(number, frame):
-    ignore_signals()  # the clean-up that follows is not to be cut short by a second one
-    raise _Ended
-
-
-def ignore_signals():
-    """From here on the signals that end the sim do nothing."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def say(text):
-    """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-class Echo:
-    """Copies the firmware's lines to stderr from a thread of its own; call it with a line.
-
-    A reader of stderr who does not read, or is gone, must not stop the firmware: what is too much is lost.
-    """
-
-    def __init__(self):
-        self._lines = queue.Queue(maxsize=1000)
-        self._thread = threading.Thread(target=self._copy, name="echo", daemon=True)
-        self._thread.start()
-
-    def __call__(self, line):
-        with contextlib.suppress(queue.Full):
-            self._lines.put_nowait(f"| {line}")
-
-    def close(self):
-        """Waits a moment for the lines that are still to be copied."""
-        with contextlib.suppress(queue.Full):
-            self._lines.put_nowait(None)
-        self._thread.join(1.0)
-
-    def _copy(self):
-        with contextlib.suppress(OSError):  # nobody reads stderr any more
-            for line in iter(self._lines.get, None):
-                say(line)
-
-
 def run(options):
     """Runs until a signal (returns 0) or the end of the firmware (returns 1). Raises SimError."""
     with contextlib.ExitStack() as stack:
@@ -191,7 +141,7 @@ def run(options):
         if not stored.exists() or read_json_object(stored) != config:
             gateway.write_config(state_dir, config)
 
-        echo = Echo()
+        echo = program.Echo()
         stack.callback(echo.close)
         process = Gateway(
             state_dir,
@@ -200,36 +150,35 @@ def run(options):
             source=options.source,
             frozen=options.frozen,
             on_line=echo,
-            progress=lambda text: say(f"sim: {text}"),
+            progress=lambda text: program.say(f"sim: {text}"),
             argv=options.argv,
             place=gateway.place_of(config),
         )
         line = None
         if options.serial:
-            say(f"sim: serial line {options.serial}, {config['buses'][0]['baud']} baud")
+            program.say(f"sim: serial line {options.serial}, {config['buses'][0]['baud']} baud")
         else:
             line = stack.enter_context(_virtual_line(config["buses"][0], state_dir))
             units = ", ".join(f"{meter.unit} {meter.profile.name}" for meter in line.meters)
-            say(f"sim: virtual meters on {line.path}: {units}")
+            program.say(f"sim: virtual meters on {line.path}: {units}")
         stack.callback(process.stop)
         process.start()
         frozen = ", frozen" if options.frozen else ""
-        say(f"sim: firmware on {options.runtime}{frozen}, process {process.pid}, state in {state_dir}")
+        program.say(f"sim: firmware on {options.runtime}{frozen}, process {process.pid}, state in {state_dir}")
         process.wait_ready(READY_TIMEOUT_S)
         http, modbus = process.ports()
         print(f"ready http={HOST}:{http} modbus={HOST}:{modbus}", flush=True)
         if not any((Path(state_dir) / "data").glob("password.?")):
-            say(
+            program.say(
                 f"sim: no password is set yet, and none is needed to look: http://{HOST}:{http}/ sets one, or "
                 f"python -m tools.device_api --host {HOST} --port {http} set-password"
             )
-        never = threading.Event()
-        while process.alive and (line is None or line.alive):
-            never.wait(0.2)
+        if program.wait_while(lambda: process.alive and (line is None or line.alive)):
+            return 0
         if process.alive:
             raise RuntimeError("the virtual meters have died")
         code = process.wait_exit()
-        say(f"sim: the firmware ended with code {code}; its last lines:\n{process.tail()}")
+        program.say(f"sim: the firmware ended with code {code}; its last lines:\n{process.tail()}")
         return 1
 
 
@@ -285,21 +234,8 @@ def main(arguments=None, argv=None):
     """Runs the sim; returns the exit code. argv: a command to run in place of the firmware (tests)."""
     options = parse(arguments)
     options.argv = argv
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup keeps its meaning
-            signal.signal(number, _raise_ended)
-    try:
-        return run(options)
-    except _Ended:
-        return 0
-    except (SimError, ValueError) as error:
-        say(f"sim: {error}")
-        return 2
-    except (RuntimeError, OSError) as error:  # GatewayError among them
-        say(f"sim: {error}")
-        return 1
-    finally:
-        ignore_signals()
+    # GatewayError is a RuntimeError
+    return program.run("sim", lambda: run(options), (SimError, ValueError), (RuntimeError, OSError))
 
 
 if __name__ == "__main__":

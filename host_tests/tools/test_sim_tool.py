@@ -350,7 +350,8 @@ class Sim:
 
     def __init__(self, stand_in, tmp_path, *arguments):
         code = (
-            "import sys; from tools import sim; sys.exit(sim.main(sys.argv[2:], argv=sys.argv[1].split('|')))"
+            "import faulthandler, signal, sys; from tools import sim; faulthandler.register(signal.SIGUSR1);"
+            "sys.exit(sim.main(sys.argv[2:], argv=sys.argv[1].split('|')))"
         )
         self.temporary = tmp_path / "tmp"
         self.temporary.mkdir(exist_ok=True)
@@ -382,7 +383,12 @@ class Sim:
         """Sends a signal, waits; (exit code, what was left on stdout, stderr)."""
         if number:
             self.process.send_signal(number)
-        code = self.process.wait(TIMEOUT_S)
+        try:
+            code = self.process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)  # the stacks of its threads
+            until(lambda: "most recent call first" in "".join(self.errors))
+            pytest.fail("".join(self.errors))
         self._reader.join(TIMEOUT_S)
         return code, self.process.stdout.read(), "".join(self.errors)
 

@@ -11,26 +11,15 @@ ready, with 2 when an option is wrong. Whatever it started is ended, and its tem
 
 import argparse
 import contextlib
-import signal
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
-from tools import sim, virtual_meters
+from tools import program, sim, virtual_meters
 from tools.emulator import build, emulated, image, slirp, variant
 
 READY_TIMEOUT_S = 120
 UART = {"uart": emulated.METER_UART, "baud": emulated.BAUD, "framing": "8N1"}
-
-
-class _Ended(BaseException):
-    """A signal asked for the end; raised in the main thread wherever it is. Not an error, so no Exception."""
-
-
-def _raise_ended(number, frame):
-    sim.ignore_signals()  # the clean-up that follows is not to be cut short by a second one
-    raise _Ended
 
 
 def configuration(over=None):
@@ -60,11 +49,11 @@ def run(options):
         wanted = {"http": options.http_port, "modbus": options.modbus_port}
         sim.check_ports({name: {"port": port} for name, port in wanted.items()})
         bus = config["buses"][0]
-        echo = sim.Echo()
+        echo = program.Echo()
         stack.callback(echo.close)
 
         def progress(text):
-            sim.say(f"emulate: {text}")
+            program.say(f"emulate: {text}")
 
         chip = emulated.Emulator(
             folder,
@@ -79,14 +68,13 @@ def run(options):
             progress=progress,
         )
         stack.enter_context(chip)
-        sim.say(f"emulate: flash in {chip.flash}; REPL: mpremote connect socket://{emulated.HOST}:{chip.repl_port}")
+        program.say(f"emulate: flash in {chip.flash}; REPL: mpremote connect socket://{emulated.HOST}:{chip.repl_port}")
         chip.wait_ready(READY_TIMEOUT_S)
         http, modbus = chip.ports["http"], chip.ports["modbus"]
         print(f"ready http={emulated.HOST}:{http} modbus={emulated.HOST}:{modbus}", flush=True)
-        never = threading.Event()
-        while chip.alive and all(part and part.alive for part in (chip.network, chip.line)):
-            never.wait(0.2)
-        sim.say(f"emulate: the emulator has ended; its last lines:\n{chip.tail()}")
+        if program.wait_while(lambda: chip.alive and all(part and part.alive for part in (chip.network, chip.line))):
+            return 0
+        program.say(f"emulate: the emulator has ended; its last lines:\n{chip.tail()}")
         return 1
 
 
@@ -125,21 +113,9 @@ def parse(arguments=None):
 def main(arguments=None):
     """Runs the emulator; returns the exit code."""
     options = parse(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup keeps its meaning
-            signal.signal(number, _raise_ended)
-    try:
-        return run(options)
-    except _Ended:
-        return 0
-    except (sim.SimError, image.ImageError, ValueError) as error:
-        sim.say(f"emulate: {error}")
-        return 2
-    except (RuntimeError, OSError) as error:  # of the build, of Node.js, of packages, of the emulator
-        sim.say(f"emulate: {error}")
-        return 1
-    finally:
-        sim.ignore_signals()
+    usage = (sim.SimError, image.ImageError, ValueError)
+    # of the build, of Node.js, of packages, of the emulator
+    return program.run("emulate", lambda: run(options), usage, (RuntimeError, OSError))
 
 
 if __name__ == "__main__":

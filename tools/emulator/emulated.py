@@ -11,7 +11,6 @@ had ended. The process never outlives this one: it ends with its standard input.
 import contextlib
 import json
 import pathlib
-import re
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from tools.emulator import build, image, node
 from tools.emulator.network import Forward, Network
 from tools.emulator.slirp import SlirpNetwork
 from tools.emulator.tun import TunNetwork
+from tools.program import Watched
 from tools.virtual_line import VirtualLine
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -34,7 +34,6 @@ BAUD = 19200  # of the meter bus, unless the configuration says otherwise
 METER_UART = 1
 PORTS = {"http": 80, "modbus": 502}  # on the chip
 
-_LINES = 2000  # output lines kept; older ones are gone
 _EVENTS = 200
 _START_S = 20
 _STOP_S = 5
@@ -61,7 +60,7 @@ class UartLine(VirtualLine):
         self._fd, self.path, self._paced = line.detach(), f"UART {METER_UART}", False
 
 
-class Emulator:
+class Emulator(Watched):
     """One emulated Pico; a context manager, or start() and stop().
 
     lines    output of the REPL, last ones (bounded)     events   what the machine reported, last ones
@@ -69,6 +68,8 @@ class Emulator:
     repl_port, uart1_port                                ports    of network.host, by name ("http", "modbus")
     line     the virtual meters, None without            network  PPP, None without forwards
     """
+
+    failure = late = EmulatorError
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class Emulator:
         tun       a network of the chip's own (tun.py) instead of forwards: needs privileges; `ports` are the chip's
                   then
         """
+        super().__init__(on_line)
         self.folder = pathlib.Path(folder).resolve()
         self.flash = self.folder / "flash.bin"
         self.firmware, self.files = firmware, files
@@ -112,9 +114,7 @@ class Emulator:
         if tun:
             self.ports, self.forwards = {name: PORTS[name] for name in wanted}, []
         self.repl_port, self.uart1_port = repl_port, 0
-        self.on_line = on_line or (lambda line: None)
         self.progress = progress or (lambda text: None)
-        self.lines = deque(maxlen=_LINES)
         self.events = deque(maxlen=_EVENTS)
         self.resets = 0
         self.line: UartLine | None = None
@@ -122,7 +122,6 @@ class Emulator:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._console: threading.Thread | None = None
-        self._changed = threading.Condition()
 
     # Life
 
@@ -239,15 +238,6 @@ class Emulator:
         self._wait(found, timeout, f"event {name} number {count}")
         return found()[0]
 
-    def wait_line(self, pattern, timeout=10.0):
-        """Waits for an output line, old ones included, with a match for the pattern; returns it."""
-
-        def found():
-            return [line for line in list(self.lines) if re.search(pattern, line)]
-
-        self._wait(found, timeout, f"a line with {pattern!r}")
-        return found()[0]
-
     def wait_reset(self, count=1, timeout=30.0):
         """Waits for the count-th reset since start(); returns its cause, "software" or "watchdog"."""
         return self.wait_event("reset", timeout, count)["cause"]
@@ -278,10 +268,6 @@ class Emulator:
             count = 1 + sum(event["event"] == "statistics" for event in self.events)
         self._process.send_signal(signal.SIGUSR2)
         return self.wait_event("statistics", _START_S, count)
-
-    def tail(self, count=20):
-        """The last output lines as one text."""
-        return "\n".join(list(self.lines)[-count:])
 
     # The REPL
 
@@ -319,14 +305,14 @@ class Emulator:
             try:
                 event = json.loads(line)
             except ValueError:
-                self._say(f"emulator: {line.rstrip()}")
+                self._keep(f"emulator: {line.rstrip()}")
                 continue
             with self._changed:
                 self.events.append(event)
                 self.resets += event["event"] == "reset"
                 self._changed.notify_all()
             if event["event"] in ("reset", "fault"):
-                self._say(f"emulator: {event['event']}: {event.get('cause') or event.get('text')}")
+                self._keep(f"emulator: {event['event']}: {event.get('cause') or event.get('text')}")
             if event["event"] == "reset":
                 self._watch_console()
         with self._changed:
@@ -345,22 +331,10 @@ class Emulator:
         text = connection.makefile(errors="replace", newline="\n")
         with connection, text, contextlib.suppress(ConnectionError):
             for line in text:
-                self._say(line.rstrip("\r\n"))
+                self._keep(line.rstrip("\r\n"))
 
-    def _say(self, line):
-        with self._changed:
-            self.lines.append(line)
-            self._changed.notify_all()
-        self.on_line(line)
-
-    def _wait(self, condition, timeout, what):
-        with self._changed:
-            self._changed.wait_for(lambda: condition() or not self.alive, timeout)
-            if condition():
-                return
-        if not self.alive:
-            raise EmulatorError(f"the emulator has ended, without {what}\n{self.tail()}")
-        raise EmulatorError(f"{what}: not within {timeout:g} s\n{self.tail()}")
+    def _end_text(self):
+        return "the emulator has ended"
 
 
 def device_files(config, progress: Progress = print, frozen=False) -> dict[str, bytes]:
