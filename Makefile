@@ -118,14 +118,23 @@ instructions: venv  ## instructions of the interpreter for each request, by Call
 	@exec $(PY) -m tools.bench.instructions $(ARGS)
 
 .PHONY: numbers
-numbers: venv  ## the numbers of the README, measured here
+numbers: venv  ## the numbers of docs/benchmarks.md that change with each build
 	@exec $(PY) -m tools.numbers $(ARGS)
+
+.PHONY: docs
+docs:  ## build/docs, the documents as a site; any warning or broken link is an error
+	@sh tools/bootstrap.sh tools/docs.lock build/docs-venv
+	@NO_MKDOCS_2_WARNING=1 exec build/docs-venv/bin/python -m mkdocs build --strict --config-file tools/mkdocs.yml $(ARGS)
+
+.PHONY: screenshots
+screenshots: venv  ## docs/img/page-*.png, the pages as Chromium shows them on the simulated gateway
+	@exec $(PY) -m tools.screenshots $(ARGS)
 
 .PHONY: lock
 lock:  ## renew the pinned requirements after a change in an .in file; UPGRADE=1 takes newer versions
 	@test -x build/lock/bin/python || python3 -m venv build/lock
 	@build/lock/bin/python -I -m pip install -qq --disable-pip-version-check 'uv>=0.9,<1'
-	@for name in requirements stubs-esp32 stubs-rp2 emulator/node; do \
+	@for name in requirements docs stubs-esp32 stubs-rp2 emulator/node; do \
 	    build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	        --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	        $(if $(UPGRADE),--upgrade) $${PIP_INDEX_URL:+--default-index "$$PIP_INDEX_URL"} \

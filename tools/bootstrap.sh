@@ -1,13 +1,15 @@
 #!/bin/sh
 # Makes .venv with everything of tools/requirements.lock, or finds at once that it is there already.
+# bootstrap.sh LOCK FOLDER: the same for another lock and another folder.
 # Needs CPython 3.11 or later with venv. As root on Debian it installs python3-venv where that is missing.
 # $PYTHON names another interpreter. Works with whatever package index this machine is set up for.
 set -eu
 cd "$(dirname "$0")/.."
 
-lock=tools/requirements.lock
-installed=.venv/installed.lock # a copy of the lock, written last: without it, or with another one, .venv is made anew
-if [ -x .venv/bin/python ] && cmp -s "$lock" "$installed"; then
+lock=${1:-tools/requirements.lock}
+venv=${2:-.venv}
+installed=$venv/installed.lock # a copy of the lock, written last: without it, or with another one, it is made anew
+if [ -x "$venv/bin/python" ] && cmp -s "$lock" "$installed"; then
     exit 0
 fi
 
@@ -35,7 +37,7 @@ echo $$ > "$guard/pid"
 trap 'rm -rf "$guard"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-if [ -x .venv/bin/python ] && cmp -s "$lock" "$installed"; then
+if [ -x "$venv/bin/python" ] && cmp -s "$lock" "$installed"; then
     exit 0
 fi
 
@@ -83,10 +85,10 @@ if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
 fi
 
 version=$("$python" -c 'import platform; print(platform.python_version())')
-say "making .venv with CPython $version ..."
-"$python" -m venv --clear .venv
-say "installing $(grep -c '^[a-z]' "$lock") packages into .venv (half a minute) ..."
+say "making $venv with CPython $version ..."
+"$python" -m venv --clear "$venv"
+say "installing $(grep -c '^[a-z]' "$lock") packages into $venv (half a minute) ..."
 # -I: neither PYTHONPATH nor the user's own packages; -qq: errors only.
-.venv/bin/python -I -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r "$lock" </dev/null
+"$venv/bin/python" -I -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r "$lock" </dev/null
 cp "$lock" "$installed"
 say "done"

@@ -1,4 +1,4 @@
-"""Prints the numbers of the README, measured here and now: image size, heap, requests per second.
+"""Prints the numbers of docs/benchmarks.md, measured here and now: image size, heap, requests per second.
 
 The gateway runs on 32-bit MicroPython with the sim's heap and its three virtual meters; the load comes from
 this process over loopback, one client with one request at a time, all of it on one core: from core to core a request

@@ -2,7 +2,7 @@
 
 In:  firmware/meters/profiles/*.json, one file for each kind of meter (read by the firmware on the device, too).
 Out: Profile and Point objects for the virtual meters and the tests; ProfileError names file, row and what is
-     allowed. `python tools/profiles.py [FILE...]` checks files and ends with 1 when one is wrong.
+     allowed. `python -m tools.profiles [FILE...]` checks files and ends with 1 when one is wrong.
 
 A profile is one JSON object. Its rows are lists, not objects, because the device parses them in a small heap:
 

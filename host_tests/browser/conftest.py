@@ -5,7 +5,8 @@ import contextlib
 
 import pytest
 
-from host_tests.browser.visit import DESK, Tabs, Visit, chromium
+from host_tests.browser.visit import DESK, Tabs, Visit
+from tools.chromium import chromium
 
 
 @pytest.fixture(scope="module")

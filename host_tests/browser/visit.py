@@ -1,16 +1,13 @@
-"""What the tests of the page share: Debian's Chromium, a page that must not complain, and tabs that can be hidden.
+"""What the tests of the page share: a page that must not complain, and tabs that can be hidden.
 
-Chromium talks to nobody but 127.0.0.1. Screenshots go to build/screenshots.
+Screenshots go to build/screenshots.
 """
 
 import json
-import os
-from contextlib import contextmanager
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from host_tests.system.rig import HOST, wait_for
-from tools import debian
 from tools.gateway import ROOT
 
 PASSWORD = "correct horse"
@@ -19,37 +16,6 @@ TABS = ("Status", "Meters", "Network", "Services", "Sockets", "Posting", "System
 WAIT_MS = 15000
 expect.set_options(timeout=WAIT_MS)
 SCREENSHOTS = ROOT / "build" / "screenshots"
-_FLAGS = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
-)
-# With which Playwright keeps pages running that nobody sees.
-_NOT = (
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-    "--disable-background-timer-throttling",
-)
-
-
-@contextmanager
-def chromium():
-    """A running browser, headless, with a user's directory of its own."""
-    path = debian.ensure_packages({"chromium": "chromium"})["chromium"]
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which Chromium cannot have as root
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=path, args=[*_FLAGS, *sandbox], ignore_default_args=list(_NOT)
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 def _named(request):

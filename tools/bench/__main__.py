@@ -1,8 +1,8 @@
 """`make bench`: our gateway beside the servers that it is compared with, on this machine's 32-bit MicroPython.
 
 In:  options (see --help). Out: tables on stdout, progress on stderr, with --json everything as one object, with
-     --markdown the tables of the README. All of it runs on one core in turns, several rounds; every byte of every
-     answer is compared. Ends with 1 when a server gives a wrong answer or none, never because of a time.
+     --markdown the tables of docs/benchmarks.md. All of it runs on one core in turns, several rounds; every byte of
+     every answer is compared. Ends with 1 when a server gives a wrong answer or none, never because of a time.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "byte for byte. Absolute rates depend on the machine, ratios hardly do.",
     )
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")
-    parser.add_argument("--markdown", metavar="FILE", type=pathlib.Path, help="write the README's tables there")
+    parser.add_argument("--markdown", metavar="FILE", type=pathlib.Path, help="write the tables as Markdown there")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="default %(default)s")
     parser.add_argument(
         "--seconds", type=float, default=1.0, metavar="S", help="of each load in a round; default %(default)s"

@@ -1,4 +1,4 @@
-"""The tables of `make bench`, for a terminal and for the README."""
+"""The tables of `make bench`, for a terminal and for docs/benchmarks.md."""
 
 import statistics
 import sys
@@ -176,7 +176,7 @@ def table(sheet: Sheet) -> Table:
 
 
 def markdown(results: Results) -> str:
-    """For the README: the servers side by side, and what the others have no part in."""
+    """For docs/benchmarks.md: the servers side by side, and what the others have no part in."""
     side_by_side = [overview_sheet(results)] if results.rows else []
     others = [sheet for sheet in sheets(results) if sheet.title not in (ROWS, RATIOS, ALLOCATED)]
     return "\n".join(markdown_sheet(sheet) for sheet in side_by_side + others)
