@@ -5,6 +5,7 @@ import json
 import pytest
 
 from firmware.services.http import logins, sessions
+from firmware.services.http.errors import Refused
 from host_tests.unit.http_rig import OURS, PASSWORD, Rig
 from tools import device_api
 
@@ -159,29 +160,122 @@ def test_a_flood_of_nonces_takes_nobody_elses_away(locked):
     assert locked.post("/api/login", device_api.proof(PASSWORD, session)[0], ip="192.0.2.8").status == 200
 
 
-def test_failures_wait_longer_each_time_and_only_where_they_come_from(locked):
+def fail(gateway, ip="192.0.2.9"):
+    """The status of a login by a wrong password."""
+    fields, _ = device_api.proof("wrong", gateway.get("/api/session", ip=ip).json())
+    return gateway.post("/api/login", fields, ip=ip).status
+
+
+def attempt(gateway, ip="192.0.2.9"):
+    """The response to a login by the right password."""
+    fields, _ = device_api.proof(PASSWORD, gateway.get("/api/session", ip=ip).json())
+    return gateway.post("/api/login", fields, ip=ip)
+
+
+def test_failures_wait_longer_each_time_and_the_address_of_a_session_does_not_wait_for_others(locked):
     waits = []
+    assert attempt(locked, "192.0.2.77").status == 200
     for _ in range(11):
-        fields, _ = device_api.proof("wrong", locked.get("/api/session").json())
-        assert locked.post("/api/login", fields).status == 403
-        fields, _ = device_api.proof(PASSWORD, locked.get("/api/session").json())
-        early = locked.post("/api/login", fields)
+        assert fail(locked) == 403
+        early = attempt(locked)
         assert early.status == 429
         waits.append(int(early.headers["retry-after"]))
         assert locked.get("/api/session").json()["wait_s"] == waits[-1]
-        assert locked.login(PASSWORD, ip="192.0.2.77"), "others do not wait"
-        locked.uptime.now += max(waits[-1], 20)
+        assert attempt(locked, "192.0.2.77").status == 200, "who has logged in before does not wait"
+        locked.uptime.now += waits[-1]
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert locked.login(PASSWORD)
+    assert attempt(locked).status == 200
     assert locked.get("/api/session").json()["wait_s"] == 0
 
 
-def test_failures_from_many_addresses_keep_their_table_small(locked):
-    for k in range(50):
-        fields, _ = device_api.proof("wrong", locked.get("/api/session", ip=f"192.0.2.{k}").json())
-        assert locked.post("/api/login", fields, ip=f"192.0.2.{k}").status == 403
+def test_the_delay_of_an_address_is_not_shed_by_failures_of_others(locked):
+    for _ in range(8):
+        assert fail(locked) == 403
+        locked.uptime.now += locked.get("/api/session").json()["wait_s"]
+    assert fail(locked) == 403
+    wait_s = locked.get("/api/session").json()["wait_s"]
+    assert wait_s == 256
+    for k in range(100, 140):
+        ip = f"192.0.2.{k}"
+        locked.uptime.now += locked.get("/api/session", ip=ip).json()["wait_s"]
+        assert fail(locked, ip) == 403
+        if locked.uptime.now < 100 + 256:
+            assert fail(locked) == 429
     assert len(locked.service.logins.failures) <= logins.FAILURES_MAX
-    assert locked.login(PASSWORD, ip="192.0.2.200")
+
+
+def guesses(gateway, addresses, duration_s):
+    """How many wrong passwords are looked at when so many addresses try all the time."""
+    end_s = gateway.uptime.now + duration_s
+    count = 0
+    prove = gateway.service.logins
+    while gateway.uptime.now < end_s:
+        for k in range(addresses):
+            ip = f"10.0.{k // 250}.{k % 250}"
+            if prove.wait_s(ip) == 0:
+                with pytest.raises(Refused):
+                    prove.verify(ip, {"client_nonce": "00" * 16, "nonce": prove.new_nonce(ip), "proof": "00" * 32})
+                count += 1
+        gateway.uptime.now += 1
+    return count
+
+
+@pytest.mark.parametrize(("addresses", "most"), [(1, 30), (12, 300), (250, 300)])
+def test_addresses_in_plenty_guess_about_once_a_minute(locked, addresses, most):
+    assert guesses(locked, addresses, 3600) <= most
+    assert len(locked.service.logins.failures) <= logins.FAILURES_MAX
+
+
+def test_who_knows_the_password_gets_in_while_others_guess(locked):
+    """At once where he has logged in before; elsewhere after the delay that he is told, a minute at most."""
+    attempt(locked, "192.0.2.77")
+    guesses(locked, 250, 3600)
+    again = attempt(locked, "192.0.2.77")
+    assert again.status == 200
+    cookie = again.headers["set-cookie"].partition(";")[0]
+    fields, _ = device_api.proof(PASSWORD, locked.get("/api/session", cookie=cookie, ip="192.0.2.78").json())
+    changed = locked.send("POST", "/api/password", record() | fields, cookie=cookie, ip="192.0.2.78")
+    assert changed.status == 200, "a session does not wait either"
+    refused = attempt(locked, "192.0.2.79")
+    if refused.status != 200:
+        wait_s = int(refused.headers["retry-after"])
+        assert (refused.status, wait_s <= 60) == (429, True)
+        locked.uptime.now += wait_s
+        assert attempt(locked, "192.0.2.79").status == 200
+
+
+def test_the_delay_for_all_is_forgiven(locked):
+    for k in range(40):
+        locked.uptime.now += 60
+        fail(locked, f"192.0.2.{k}")
+    assert attempt(locked, "192.0.2.200").status == 200
+    for k in range(40):
+        fail(locked, f"192.0.3.{k}")
+    assert attempt(locked, "192.0.2.201").status == 429
+    locked.uptime.now += 3600
+    assert attempt(locked, "192.0.2.201").status == 200
+    fail(locked, "192.0.3.41")
+    assert attempt(locked, "192.0.2.202").status == 200
+
+
+def test_good_logins_in_plenty_lock_nobody_out(locked):
+    for _ in range(50):
+        assert attempt(locked).status == 200
+    assert attempt(locked, "192.0.2.200").status == 200
+    assert len(locked.service.logins.spent) <= logins.SPENT_MAX
+
+
+def test_no_nonce_is_good_twice_however_many_logins_follow(locked):
+    sessions_ = [locked.get("/api/session").json() for _ in range(30)]
+    exchanges = [device_api.proof(PASSWORD, session)[0] for session in sessions_]
+    assert locked.post("/api/login", exchanges[29]).status == 200
+    used = {29}
+    for k in range(29):
+        if locked.post("/api/login", exchanges[k]).status == 200:
+            used.add(k)
+        for one in used:
+            assert locked.post("/api/login", exchanges[one]).status == 403
+    assert len(used) > logins.SPENT_MAX
 
 
 @pytest.mark.parametrize("field", ["client_nonce", "nonce", "proof"])

@@ -1,12 +1,17 @@
-"""Who may try to log in, and what proves a password. The cryptography is in lib/scram.
+"""Passwords and attempts to log in. The cryptography is in lib/scram.
 
 The password itself never comes here: the device has what SCRAM's server keeps of it (PasswordFile), and each login
 proves knowledge of it for one nonce.
 
-A nonce is not remembered but marked: the time at which it was given out, and to whom, as an HMAC by a secret. So nobody
-can push another's nonce out of a table. Only those that somebody has logged in with are kept, for as long as they would
-be good, so that an exchange that was overheard opens nothing. Who fails waits, longer each time; the table of them
-holds a few addresses, and nobody waits for what another has done.
+A nonce is not remembered but signed: its time, its number and the address that it was issued to have an HMAC by a
+secret. So a flood of requests cannot push the nonce of another client out of a table. The numbers of those that were
+used are kept while they are valid, so that an exchange that was overheard opens nothing; when there are too many, all
+nonces up to the lowest of them become invalid, and a client asks for another.
+
+After a failure the same address waits, longer each time. Its row in the table stays until it is forgiven, whatever
+others do; when the table is full, other addresses have only the delay for all, which grows with the failures of all.
+That delay is not for sessions, nor for addresses that have logged in lately: an attack from many addresses does not
+lock out a user at his usual place.
 """
 
 import os
@@ -19,39 +24,49 @@ from firmware.config.config_store import PASSWORD
 from firmware.services.http.errors import Refused
 from firmware.services.http.json_body import unhex
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+
+    from firmware.events import Events
+
 ITERATIONS = const(4096)  # RFC 7677 4: the least, and about what a slow phone does in a second
 _NONCE_S = const(120)
-_TIME = const(4)  # bytes of a nonce: uptime, random, mark
-_RANDOM = const(8)
-_MARK = const(12)
-FAILURES_MAX = const(8)
+_TIME = const(4)  # bytes of a nonce: uptime, number, HMAC
+_NUMBER = const(4)
+_MARK = const(16)
+SPENT_MAX = const(8)  # nonces
+FAILURES_MAX = const(16)  # addresses
+KNOWN_MAX = const(4)  # addresses
 _DELAY_MAX_S = const(300)
 _FORGIVEN_S = const(900)
-SPENT_MAX = const(8)
+# The delay for all: after so many failures 1 s, and twice as long after each step. One failure is forgiven a minute.
+_FREE = const(8)
+_STEP = const(8)
+_DELAY_ALL_MAX_S = const(60)
+_FORGIVE_ALL_S = const(60)
 
 
 class PasswordFile:
     """What is kept of the password: salt, iterations, stored_key, server_key, in data/password. `is_set`: there is
     one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Raises OSError."""
-        self.is_set = False
-        self.salt = self.stored_key = self.server_key = b""
-        self.iterations = ITERATIONS
+        self.removed()
         text = store.load(PASSWORD)
         if text is not None:
             salt, iterations, stored_key, server_key = text.decode().split(" ")
             self._take(salt, int(iterations), stored_key, server_key)
 
-    def save(self, salt, iterations, stored_key, server_key):
+    def save(self, salt: str, iterations: int, stored_key: str, server_key: str) -> None:
         """Keeps these, texts of hexadecimal digits. Raises OSError; the one before is kept then."""
         text = "%s %d %s %s" % (salt, iterations, stored_key, server_key)
         store.save(PASSWORD, text.lower().encode())
         self._take(salt, iterations, stored_key, server_key)
 
-    def removed(self):
-        """The file has been removed."""
+    def removed(self) -> None:
+        """Forgets what is kept: the file has been removed."""
         self.is_set = False
         self.salt = self.stored_key = self.server_key = b""
         self.iterations = ITERATIONS
@@ -74,79 +89,97 @@ class _Failure:
 
 
 class Logins:
-    """`password`: PasswordFile; `uptime_s`: function, seconds since boot."""
+    """`uptime_s`: function, seconds since boot. `failures`: rows of the table; `spent`: (number, time in s) of nonces
+    that were used; `known`: addresses that have logged in, the last one at the end."""
 
-    def __init__(self, password, uptime_s, events):
+    def __init__(self, password: PasswordFile, uptime_s: "Callable[[], int]", events: "Events") -> None:
         self._password = password
         self._uptime_s = uptime_s
         self._events = events
         self._secret = os.urandom(16)
-        self.failures = []
-        self.spent = []  # (nonce that somebody has logged in with, when)
+        self._number = 0  # of the nonce that was issued last
+        self._invalid_to = 0  # nonces up to this number
+        self.spent: list = []
+        self.failures: list = []
+        self.known: list = []
+        self._all_failures = 0
+        self._all_forgiven_s = 0  # when one of them was forgiven last
+        self._all_not_before_s = 0
 
-    def new_nonce(self, ip):
-        """For one login from that address."""
-        body = self._uptime_s().to_bytes(_TIME, "big") + os.urandom(_RANDOM)
+    def new_nonce(self, ip: str) -> str:
+        """A nonce for one login from that address, in hexadecimal digits."""
+        self._number += 1
+        body = self._uptime_s().to_bytes(_TIME, "big") + self._number.to_bytes(_NUMBER, "big")
         return (body + self._mark(body, ip)).hex()
 
-    def wait_s(self, ip):
+    def wait_s(self, ip: str, has_session: bool = False) -> int:
         """Seconds until the next attempt from this address is looked at."""
+        now_s = self._uptime_s()
+        not_before_s = 0 if has_session or ip in self.known else self._all_not_before_s
         for failure in self.failures:
             if failure.ip == ip:
-                return max(failure.not_before_s - self._uptime_s(), 0)
-        return 0
+                not_before_s = max(not_before_s, failure.not_before_s)
+        return max(not_before_s - now_s, 0)
 
-    def prove(self, ip, given):
-        """The device's own signature (hexadecimal) when `given` (client_nonce, nonce, proof) proves that the client
+    def verify(self, ip: str, fields: dict, has_session: bool = False) -> str:
+        """The device's own signature (hexadecimal) when `fields` (client_nonce, nonce, proof) prove that the client
         knows the password. Raises Refused."""
         now_s = self._uptime_s()
-        wait_s = self.wait_s(ip)
+        wait_s = self.wait_s(ip, has_session)
         if wait_s:
-            raise _too_many("too early after a failure", wait_s)
-        nonce = given.get("nonce")
-        client_nonce = given.get("client_nonce")
+            headers = (("Retry-After", str(wait_s)),)
+            raise Refused(429, "too early after a failed login: wait %d s" % wait_s, (), headers)
+        nonce = fields.get("nonce")
+        client_nonce = fields.get("client_nonce")
         if not 8 <= len(unhex(client_nonce)) <= 32:
             raise Refused(422, "this is no login", ("client_nonce: must be 8 to 32 bytes in hexadecimal digits",))
-        self.spent = [one for one in self.spent if now_s - one[1] <= _NONCE_S]
-        if not self._is_ours(nonce, now_s, ip) or any([one[0] == nonce for one in self.spent]):
-            raise Refused(403, "this nonce is not good any more: /api/session has another")
-        if len(self.spent) >= SPENT_MAX:
-            raise _too_many("too many logins", _NONCE_S)
+        number = self._number_of(unhex(nonce), now_s, ip)
+        if not number or number <= self._invalid_to or any([row[0] == number for row in self.spent]):
+            raise Refused(403, "this nonce is not valid any more: /api/session has another")
         message = ("%s,%s" % (client_nonce, nonce)).encode()
-        if not scram.proves(self._password.stored_key, message, unhex(given.get("proof"))):
+        if not scram.proves(self._password.stored_key, message, unhex(fields.get("proof"))):
             self._note_failure(ip, now_s)
             self._events.add("http", "login refused from %s" % ip)
             raise Refused(403, "wrong password")
-        self.spent.append((nonce, now_s))
-        self.failures = [one for one in self.failures if one.ip != ip]
+        self._note_success(ip, number, now_s)
         return scram.signature(self._password.server_key, message).hex()
 
     def _mark(self, body, ip):
         return scram.hmac(self._secret, body + ip.encode())[:_MARK]
 
-    def _is_ours(self, nonce, now_s, ip):
-        """Whether this address was given this nonce, and not too long ago. Capitals are not what was given."""
-        raw = unhex(nonce)
-        if len(raw) != _TIME + _RANDOM + _MARK or nonce != nonce.lower():
-            return False
-        body = raw[: _TIME + _RANDOM]
-        age_s = now_s - int.from_bytes(raw[:_TIME], "big")
-        return scram.equal(self._mark(body, ip), raw[_TIME + _RANDOM :]) and 0 <= age_s <= _NONCE_S
+    def _number_of(self, nonce, now_s, ip):
+        """The number of a nonce that was issued to this address not too long ago; else 0."""
+        body = nonce[: _TIME + _NUMBER]
+        age_s = now_s - int.from_bytes(nonce[:_TIME], "big")
+        if not scram.equal(self._mark(body, ip), nonce[_TIME + _NUMBER :]) or not 0 <= age_s <= _NONCE_S:
+            return 0
+        return int.from_bytes(nonce[_TIME : _TIME + _NUMBER], "big")
+
+    def _note_success(self, ip, number, now_s):
+        self.spent = [row for row in self.spent if now_s - row[1] <= _NONCE_S]
+        self.spent.append((number, now_s))
+        if len(self.spent) > SPENT_MAX:
+            lowest = min(self.spent)
+            self.spent.remove(lowest)
+            self._invalid_to = lowest[0]
+        self.failures = [failure for failure in self.failures if failure.ip != ip]
+        self.known = [known for known in self.known if known != ip][1 - KNOWN_MAX :] + [ip]
 
     def _note_failure(self, ip, now_s):
-        self.failures = [one for one in self.failures if now_s - one.not_before_s < _FORGIVEN_S]
+        forgiven = (now_s - self._all_forgiven_s) // _FORGIVE_ALL_S
+        self._all_forgiven_s += forgiven * _FORGIVE_ALL_S
+        self._all_failures = max(self._all_failures - forgiven, 0) + 1
+        if self._all_failures >= _FREE:
+            steps = min((self._all_failures - _FREE) // _STEP, 10)
+            self._all_not_before_s = now_s + min(1 << steps, _DELAY_ALL_MAX_S)
+        self.failures = [failure for failure in self.failures if now_s - failure.not_before_s < _FORGIVEN_S]
         for failure in self.failures:
             if failure.ip == ip:
                 break
         else:
             if len(self.failures) >= FAILURES_MAX:
-                soonest_s = min([one.not_before_s for one in self.failures])
-                self.failures = [one for one in self.failures if one.not_before_s != soonest_s]
+                return
             failure = _Failure(ip)
             self.failures.append(failure)
         failure.in_a_row += 1
         failure.not_before_s = now_s + min(1 << min(failure.in_a_row - 1, 10), _DELAY_MAX_S)
-
-
-def _too_many(why, wait_s):
-    return Refused(429, "%s: wait %d s" % (why, wait_s), (), (("Retry-After", str(wait_s)),))

@@ -41,7 +41,7 @@ class SessionApi:
             "salt": password.salt.hex(),
             "iterations": password.iterations,
             "nonce": self._logins.new_nonce(ip),  # also for who is logged in, to change the password
-            "wait_s": self._logins.wait_s(ip),
+            "wait_s": self._logins.wait_s(ip, request.session is not None),
             "public_status": self._public_status,
         })  # fmt: skip
         yield
@@ -51,7 +51,7 @@ class SessionApi:
         ip = _ip(request)
         if not self._password.is_set:
             raise Refused(403, "no password is set yet")
-        signature = self._logins.prove(ip, given)
+        signature = self._logins.verify(ip, given)
         self._sessions.end(request.session)
         self._events.add("http", "login from %s" % ip)
         return Response(b'{"signature":"%s"}' % signature.encode(), headers=(self._sessions.open(),))
@@ -70,7 +70,7 @@ class SessionApi:
             raise Refused(403, "not logged in")
         _check_password(given)
         if password.is_set:
-            self._logins.prove(ip, given)
+            self._logins.verify(ip, given, True)
         password.save(given["salt"], given["iterations"], given["stored_key"], given["server_key"])
         self._sessions.end_others(request.session)
         self._events.add("http", "the password was set from %s" % ip)

@@ -2,6 +2,13 @@
 
 const $ = id => document.getElementById(id);
 
+// The text without what changes how a line is shown: control characters, bidirectional marks, line separators and halves
+// of characters become U+FFFD.
+const visible = text => String(text).replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\p{Cs}/gu, "\ufffd");
+function setText(element, text) {
+  element.textContent = visible(text);
+}
+
 // el("td", {class: "n", onclick: f}, "text", element, ...); attributes that are false or null are left out.
 function el(tag, attributes, ...children) {
   return filled(document.createElement(tag), attributes, children);
@@ -13,7 +20,7 @@ function filled(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value != null && value !== false) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter(child => child != null));
+  element.append(...children.flat().filter(child => child != null).map(child => child instanceof Node ? child : visible(child)));
   return element;
 }
 
@@ -43,7 +50,7 @@ const NOTICE_MS = 8000;
 let noticeTimer = 0;
 
 function notice(text, bad) {
-  $("notice").textContent = text;
+  setText($("notice"), text);
   $("notice").className = bad ? "bad" : "good";
   clearTimeout(noticeTimer);
   if (text && !bad) noticeTimer = setTimeout(notice, NOTICE_MS, "");

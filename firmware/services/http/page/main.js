@@ -55,7 +55,7 @@ function showFrame(name) {
   const button = $("session");
   button.hidden = !session;
   button.textContent = session?.logged_in ? "Log out" : session?.setup ? "Set a password" : "Log in";
-  if (session) document.title = $("name").textContent = session.name;
+  if (session) showName(session.name);
 }
 
 $("session").addEventListener("click", event => attempt(event, async () => {
@@ -71,6 +71,11 @@ $("session").addEventListener("click", event => attempt(event, async () => {
   showChanges();
   show();
 }));
+
+function showName(name) {
+  document.title = visible(name);
+  setText($("name"), name);
+}
 
 async function refreshHealth() {
   health = await get("api/status");
@@ -89,7 +94,7 @@ function forgetHealth() {
 // What everybody has to know, on whatever page.
 function showProblems() {
   const { name, version, board, uptime_s, time_unix_s, config, reboot_due, services } = health;
-  document.title = $("name").textContent = name;
+  showName(name);
   $("about").textContent = `meterport ${version} on ${board}, up ${span(uptime_s)}, ${time_unix_s ? clock(time_unix_s) : "time not set"}`;
   const texts = [...config.errors];
   if (texts.length) texts.push(config.source === "partly" ? "The device runs by the rest of the file." : `The device runs by the ${config.source} configuration.`);
@@ -136,7 +141,7 @@ function failed(error) {
     session = null; // it has ended: ask what is the case
     page = null;
   } else {
-    $("link").textContent = "no data: " + error.message;
+    setText($("link"), "no data: " + error.message);
     if (!(error instanceof Refused || error instanceof Unanswered)) console.error(error); // a defect of this page
   }
 }

@@ -61,7 +61,7 @@ function meterView(main, index) {
   if (!lookUp(path, draft.now)) return main.append(el("p", null, "There is no such meter. ", el("a", { href: "#/meters" }, "All meters")));
   const kinds = profiles.map(({ name, title, confidence }) => [name, title + (confidence === 2 ? "" : " (not certain)")]);
   const title = el("h2", null, valueAt(path + ".name"));
-  const own = { name: { onchange: name => { title.textContent = name; } }, bus: { options: lineOptions() }, profile: { options: kinds } };
+  const own = { name: { onchange: name => setText(title, name) }, bus: { options: lineOptions() }, profile: { options: kinds } };
   main.append(el("p", null, el("a", { href: "#/meters" }, "All meters")),
     el("section", null, title, el("div", { class: "fields" }, PLAIN_KEYS.map(key => field(`${path}.${key}`, own[key]))),
       el("details", null, el("summary", null, "More"), el("div", { class: "fields" }, fieldsOf(path, ...PLAIN_KEYS)))), testRead(path));

@@ -74,7 +74,7 @@ function meterCard(meter) {
   const section = el("section", { class: "meter" }, el("h2", null, meter.name, " ", state), dim(`unit ${meter.unit}, ${meter.profile}`),
     el("table", null, el("thead", null, el("tr", null, head)), body), more || null);
   return { section, update(now) {
-    state.textContent = now.state + (now.reason ? ": " + now.reason : "");
+    setText(state, now.state + (now.reason ? ": " + now.reason : ""));
     state.className = STATE_KINDS[now.state] || "bad";
     now.points.forEach((point, i) => rows[i].update(point));
   } };
