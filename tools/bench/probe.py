@@ -1,4 +1,4 @@
-"""Asks a server that runs with the probe of tools/bench/host/bench_host.py about its heap.
+"""Asks a server that runs with the probe of tools/bench/programs/place_host.py about its heap.
 
 In:  a Server started with probed=True, which runs. Out: bytes, microseconds. Raises ProbeError.
 """

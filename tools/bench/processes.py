@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import sys
@@ -33,7 +32,6 @@ ECHO, PYMODBUS = "asyncio echo", f"pymodbus {pymodbus.__version__} (CPython)"
 HEAP = "256K"
 UNIT, FUNCTION, REGISTERS = 1, 3, 125  # what each Modbus server has
 HOST = "127.0.0.1"
-_PROGRAMS = pathlib.Path(__file__).resolve().parent / "host"
 _OUT = build.ROOT / "build" / "bench"
 _BAUD = 115200
 _LINES = 100  # of output that are looked through
@@ -61,7 +59,7 @@ class Ports(NamedTuple):
     peer: int = 0
 
     def words(self) -> list[str]:
-        """As the programs of tools/bench/host take them."""
+        """As the programs of tools/bench/programs take them."""
         return [str(port) for port in self if port]
 
 
@@ -148,23 +146,6 @@ def _page(device: pathlib.Path) -> bytes:
     return (packed if packed.exists() else folder / "page.html").read_bytes()
 
 
-def _program_tree(name: str, packages: Iterable[pathlib.Path]) -> pathlib.Path:
-    """A program of tools/bench/host with these packages, built."""
-    source = _OUT / "host" / name / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    (source / "lib").mkdir(parents=True)
-    (source / "firmware").mkdir()
-    for starter in build.STARTERS:
-        (source / starter).write_text(f"import {name}\n" if starter == "main.py" else "", encoding="utf-8")
-    for module in ("bench_host", name):
-        shutil.copyfile(_PROGRAMS / f"{module}.py", source / "lib" / f"{module}.py")
-    for package in packages:
-        shutil.copytree(package, source / "lib" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    out = source.parent / "device"
-    build.build(out, progress=lambda text: None, with_umodbus=True, root=source)
-    return out
-
-
 def udp_port() -> int:
     """A UDP port that is free now."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -233,7 +214,7 @@ class Bench:
         path = f"{tree}:{tree}/lib:.frozen"
         program = [f"{tree}/main.py"]
         if probed:
-            programs = _program_tree("gateway_probed", [])
+            programs = servers.program_tree("gateway_probed", "host", [])
             path = f"{tree}:{tree}/lib:{programs}/lib:.frozen"
             program = [f"{programs}/main.py", *ports.words()]
         server = self._start(GATEWAY, program, path, ports, folder)
@@ -269,7 +250,7 @@ class Bench:
         ports = _ports(probed)
         folder = self._folder()
         (folder / "page.html").write_bytes(self.page)
-        tree = _program_tree(program, packages)
+        tree = servers.program_tree(program, "host", packages)
         server = self._start(name, [f"{tree}/main.py", *ports.words()], f"{tree}/lib:.frozen", ports, folder)
         server.process.wait_line("^ready", self.ready_s)
         _wait_open(ports.http if name == MICRODOT else ports.modbus)  # microdot listens a little later

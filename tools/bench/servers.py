@@ -1,12 +1,12 @@
 """What runs on the chip: our gateway, and the servers that it is compared with, each as a flash image and meters.
 
-The others get a small program of tools/bench/device; like the firmware, all modules are compiled ahead of time.
+The others get a small program of tools/bench/programs; like the firmware, all modules are compiled ahead of time.
 """
 
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tools import build, microdot, page, sim, umodbus, virtual_meters
@@ -94,34 +94,40 @@ def readings() -> bytes:
     return json.dumps({"uptime_s": 60, "meters": found}).encode()
 
 
-def _other(name: str, packages: list[pathlib.Path], data: dict[str, bytes]) -> Server:
-    """A server of tools/bench/device with these packages and data files."""
-    source = OUT / name / "source"
+def program_tree(name: str, place: str, packages: Iterable[pathlib.Path]) -> pathlib.Path:
+    """A program of tools/bench/programs with these packages, built for a place: "chip" or "host"."""
+    source = OUT / place / name / "source"
     shutil.rmtree(source, ignore_errors=True)
     (source / "lib").mkdir(parents=True)
     (source / "firmware").mkdir()
-    (source / "boot.py").write_text('"""Nothing to prepare."""\n', encoding="utf-8")
-    (source / "main.py").write_text(f"import {name}\n", encoding="utf-8")
-    for module in ("bench_link", name):
-        shutil.copyfile(HERE / "device" / f"{module}.py", source / "lib" / f"{module}.py")
+    for starter in build.STARTERS:
+        (source / starter).write_text(f"import {name}\n" if starter == "main.py" else "", encoding="utf-8")
+    for module, target in ((f"place_{place}", "bench_place"), (name, name)):
+        shutil.copyfile(HERE / "programs" / f"{module}.py", source / "lib" / f"{target}.py")
     for package in packages:
         shutil.copytree(package, source / "lib" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    build.build(OUT / name / "device", progress=lambda text: None, with_umodbus=True, root=source)
-    return Server(name, image.tree_files(OUT / name / "device") | data, [], READY)
+    out = source.parent / "device"
+    build.build(out, progress=lambda text: None, with_umodbus=True, root=source)
+    return out
+
+
+def _other(name: str, program: str, packages: list[pathlib.Path], data: dict[str, bytes]) -> Server:
+    """A server of tools/bench/programs with these packages and data files."""
+    return Server(name, image.tree_files(program_tree(program, "chip", packages)) | data, [], READY)
 
 
 def poll_loop(progress: Progress) -> Server:
     """The floor."""
-    return _other("poll_loop", [], {"page.html": PAGE})._replace(name=POLL_LOOP)
+    return _other(POLL_LOOP, "poll_loop", [], {"page.html": PAGE})
 
 
 def umodbus_server(progress: Progress) -> Server:
     """micropython-modbus. Raises umodbus.FetchError."""
-    return _other("umodbus_server", [umodbus.ensure(progress)], {})._replace(name=UMODBUS)
+    return _other(UMODBUS, "umodbus_server", [umodbus.ensure(progress)], {})
 
 
 def microdot_server(progress: Progress) -> Server:
     """microdot. Raises microdot.FetchError."""
     data = {"page.html": PAGE, "readings.json": readings()}
     package = microdot.ensure(progress) / "microdot"
-    return _other("microdot_server", [package], data)._replace(name=MICRODOT)
+    return _other(MICRODOT, "microdot_server", [package], data)

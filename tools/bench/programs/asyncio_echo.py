@@ -8,7 +8,7 @@ the answers to reads of 10 and of 125 registers.
 import asyncio
 import struct
 
-import bench_host
+import bench_place
 
 
 def _reads(count):
@@ -34,10 +34,10 @@ async def _client(reader, writer):
 
 
 async def _serve():
-    await asyncio.start_server(_client, "127.0.0.1", bench_host.MODBUS, backlog=16)
-    if bench_host.PROBED:
-        asyncio.create_task(bench_host.answer_all())
-    bench_host.started()
+    await asyncio.start_server(_client, "127.0.0.1", bench_place.MODBUS, backlog=16)
+    if bench_place.PROBED:
+        asyncio.create_task(bench_place.answer_all())
+    bench_place.started()
     while True:
         await asyncio.sleep(3600)
 

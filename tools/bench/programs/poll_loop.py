@@ -1,23 +1,24 @@
 """The floor: one select.poll loop, and for each request the bytes of an answer that was made before.
 
 Answers a Modbus read of 10 or of 125 registers by its count alone, and any HTTP request with the page. It looks at
-nothing else of a request: no server can do with less on this MicroPython.
+nothing else of a request: no server can do with less on this MicroPython (and this lwIP).
 """
 
 # mypy: ignore-errors
 import select
 import struct
 
-import bench_host
+import bench_place
 
 
 def _reads(count):
     values = [(7 * address + 1000) & 0xFFFF for address in range(count)]
-    return bytearray(struct.pack(">HHHBBB" + str(count) + "H", 0, 0, 3 + 2 * count, 1, 3, 2 * count, *values))
+    head = (0, 0, 3 + 2 * count, 1, bench_place.FUNCTION, 2 * count)
+    return bytearray(struct.pack(">HHHBBB" + str(count) + "H", *head, *values))
 
 
 def serve():
-    modbus, http = bench_host.listen(bench_host.MODBUS), bench_host.listen(bench_host.HTTP)
+    modbus, http = bench_place.listen(bench_place.MODBUS), bench_place.listen(bench_place.HTTP)
     with open("page.html", "rb") as file:
         page = file.read()
     page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page) + page
@@ -28,10 +29,10 @@ def serve():
     poller.register(modbus, select.POLLIN)
     poller.register(http, select.POLLIN)
     probe = None
-    if bench_host.PROBED:
-        probe = bench_host.probe_socket()
+    if bench_place.PROBED:
+        probe = bench_place.probe_socket()
         poller.register(probe, select.POLLIN)
-    bench_host.started()
+    bench_place.started()
     while True:
         for stream, _ in poller.ipoll(-1):
             if stream is modbus or stream is http:
@@ -43,7 +44,7 @@ def serve():
                 poller.register(client, select.POLLIN)
                 break  # the set under the iterator has changed
             if stream is probe:
-                bench_host.answer(probe, probe.recv(1))
+                bench_place.answer(probe, probe.recv(1))
                 continue
             if stream in browsers:
                 got = stream.recv(512)

@@ -1,4 +1,6 @@
-"""What the compared servers have in common: ports of the command line, and a probe into their heap.
+"""What the compared servers find on the host: ports of the command line, and a probe into their heap.
+
+On the host this file is bench_place.py; place_chip.py is it on the emulated Pico.
 
     micropython PROGRAM.py MODBUS_PORT HTTP_PORT [PROBE_PORT PEER_PORT]
 
@@ -20,16 +22,19 @@ import socket
 import sys
 import time
 
+ADDRESS = "127.0.0.1"
+FUNCTION = 3  # that reads the registers
 PORTS = [int(word) for word in sys.argv[1:]]
 MODBUS, HTTP = PORTS[0], PORTS[1]
 PROBED = len(PORTS) > 2
 
 
 def address(port):
-    return socket.getaddrinfo("127.0.0.1", port)[0][-1]
+    return socket.getaddrinfo(ADDRESS, port)[0][-1]
 
 
 def listen(port):
+    """A listening TCP socket on this port of 127.0.0.1."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(address(port))

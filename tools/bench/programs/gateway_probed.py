@@ -1,7 +1,7 @@
 """The gateway as main.py starts it, with the probe as one more stream of its loop."""
 
 # mypy: ignore-errors
-import bench_host
+import bench_place
 
 from firmware import app, board
 from firmware.net import seam
@@ -11,11 +11,11 @@ class _Probe:
     """An owner as the seam wants it: a task of asyncio's that waits for a stream would make each request dearer."""
 
     def __init__(self):
-        self._stream = bench_host.probe_socket()
+        self._stream = bench_place.probe_socket()
         seam.watch(self._stream, self)
 
     def on_ready(self, events):
-        bench_host.answer(self._stream, self._stream.recv(1))
+        bench_place.answer(self._stream, self._stream.recv(1))
 
     def fail(self, error):
         seam.print_exception(error)
