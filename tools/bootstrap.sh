@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 lock=${1:-tools/requirements.lock}
 venv=${2:-.venv}
-installed=$venv/installed.lock # a copy of the lock, written last: without it, or with another one, it is made anew
+installed=$venv/installed.lock # a copy of the lock, written last; with another one the packages are brought up to date
 if [ -x "$venv/bin/python" ] && cmp -s "$lock" "$installed"; then
     exit 0
 fi
@@ -85,9 +85,13 @@ if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
 fi
 
 version=$("$python" -c 'import platform; print(platform.python_version())')
-say "making $venv with CPython $version ..."
-"$python" -m venv --clear "$venv"
-say "installing $(grep -c '^[a-z]' "$lock") packages into $venv (half a minute) ..."
+# One of the same interpreter is kept, with what a lock has dropped since (make clean takes that away).
+if ! "$venv/bin/python" -c "import platform, pip; assert platform.python_version() == '$version'" 2>/dev/null; then
+    say "making $venv with CPython $version ..."
+    "$python" -m venv --clear "$venv"
+fi
+rm -f "$installed"
+say "installing $(grep -c '^[a-z]' "$lock") packages into $venv (half a minute when all are new) ..."
 # -I: neither PYTHONPATH nor the user's own packages; -qq: errors only.
 "$venv/bin/python" -I -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r "$lock" </dev/null
 cp "$lock" "$installed"
