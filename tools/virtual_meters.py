@@ -95,31 +95,6 @@ _HOLDING: dict[str, Any] = {
 
 
 
-
-def _text(text, count):
-    """A text in `count` registers, two letters in each."""
-    data = text.encode().ljust(2 * count, b"\0")
-    return [int.from_bytes(data[k : k + 2], "big") for k in range(0, 2 * count, 2)]
-
-
-# What a meter is known by, beside its profile's points: {profile id: [(function, first address, registers)]}.
-_IDENTITY: dict[str, Any] = {
-    "eastron-sdm120": [(3, 0xFC02, [32])],
-    "eastron-sdm630": [(3, 0xFC02, [112])],
-    "eastron-sdm72d-m": [(3, 0xFC02, [132])],
-    "eastron-sdm72d-m-v2": [(3, 0xFC02, [137])],
-    "abb-b23": [(3, 0x8960, _text("B23 ", 2))],
-    "schneider-iem3155": [(3, 0x31, _text("iEM3155", 20))],
-    "elkor-wattson-mcm": [  # type of each card, then current and power factor of channel 1
-        (3, 0x47A0, [1] * 8),
-        (3, 0x5000, profiles.encode(4.5, "float32", "big")),
-        (3, 0x5200, profiles.encode(0.97, "float32", "big")),
-    ],
-}
-# Instead of the half of a value, the code of the kind of meter: {profile id: (function, address, code)}.
-_CODE_WHEN_ALONE = {"carlo-gavazzi-em340": (4, 0x0B, 341)}
-
-
 class VirtualMeter:
     """One meter: unit id, profile, moving values, misbehaviour and counters.
 
@@ -247,11 +222,13 @@ class VirtualMeter:
         """What a read gives, registers in wire order, now or at t seconds. Raises ModbusException."""
         image = self._image(function, self.elapsed() if t is None else t)
         identity = self._identity(function)
-        if not image and not identity.keys() & range(address, address + count):
+        if not image and not any(first in range(address, address + count) for first, _ in identity):
             raise ModbusException(ILLEGAL_FUNCTION)
-        image |= identity
-        if (function, address, count) == (*_CODE_WHEN_ALONE.get(self.profile.id, (0, 0, 0))[:2], 1):
-            return [_CODE_WHEN_ALONE[self.profile.id][2]]
+        for (first, _), (words, is_code) in identity.items():
+            if is_code and (first, len(words)) == (address, count):
+                return words  # also where it lies within a value, as in the EM340
+            if first not in image:
+                image.update({first + k: word for k, word in enumerate(words)})
         if not 1 <= count <= min(_READ_MAX, self.profile.max_registers):
             raise ModbusException(ILLEGAL_DATA_VALUE)
         first, last = address, address + count - 1
@@ -321,9 +298,15 @@ class VirtualMeter:
         return image
 
     def _identity(self, function):
-        """{address: register} of what the meter is known by."""
-        rows = _IDENTITY.get(self.profile.id, ())
-        return {row[1] + k: word for row in rows if row[0] == function for k, word in enumerate(row[2])}
+        """{(address, count): (registers, whether they are a code)} for each row of the profile's signature."""
+        identity = {}
+        for row_function, address, kind, *test in self.profile.signature:
+            if row_function == function:
+                is_code = len(test) == 1
+                value = test[0][0] if is_code else sum(test) / 2 if kind == "float32" else test[0]
+                words = profiles.encode(value, kind, self.word_order)
+                identity[address, len(words)] = words, is_code
+        return identity
 
     def _raw(self, point, value):
         """What stands in the registers for a value in base units. Raises ValueError."""

@@ -22,7 +22,7 @@ KEYS = (
     "signature", "signed_current", "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
-_POINTS_MAX = const(96)
+_POINTS_MAX = const(120)
 _TESTS_MAX = const(8)
 _CHOICES_MAX = const(16)
 _NO_VALUE_FLOATS_MAX = const(4)

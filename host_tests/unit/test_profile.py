@@ -311,9 +311,9 @@ def test_functions_never_share_a_block():
 
 
 def test_the_largest_profile_is_planned():
-    rows = [row(n, f"p{n}", address=600 * n, kind="uint64") for n in range(1, 97)]
+    rows = [row(n, f"p{n}", address=500 * n, kind="uint64") for n in range(1, 121)]
     parsed = profile_load.parse("test", document(*rows))
-    assert len(parsed) == len(parsed.plan) == 96
+    assert len(parsed) == len(parsed.plan) == 120
 
 
 def test_points_at_the_last_registers_are_read():

@@ -69,7 +69,7 @@ def test_a_row_of_another_shape_is_refused(bad):
         *(("unconfirmed", v) for v in (None, 1, "1", [2], ["1"], [True], [1, 2], {}, [[]])),
         *(("signature", v) for v in (None, {}, "x", 5, True, [[3, 0, "uint16", [1]]] * 9)),
         *(("columns", v) for v in (None, [], profile_load.COLUMNS[:-1], list(reversed(profile_load.COLUMNS)))),
-        *(("points", v) for v in (None, [], {}, "x", 5, [row()] * 97)),
+        *(("points", v) for v in (None, [], {}, "x", 5, [row()] * 121)),
     ],
 )
 def test_a_wrong_head_is_refused_with_its_key(key, value):

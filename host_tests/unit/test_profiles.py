@@ -28,9 +28,10 @@ def test_every_profile_of_the_tree_is_valid(profile_id):
 def test_the_names_of_the_profiles_are_permanent():
     """Configurations name them."""
     assert profiles.available() == [
-        "abb-b23", "carlo-gavazzi-em340", "chint-ddsu666", "chint-dtsu666", "eastron-sdm120", "eastron-sdm630",
-        "eastron-sdm72d-m", "eastron-sdm72d-m-v2", "elkor-wattson-1100", "elkor-wattson-mcm", "elkor-wattson-mk2",
-        "janitza-umg96rm-e", "pzem-004t-v3", "schneider-iem3155",
+        "abb-b23", "carlo-gavazzi-em340", "chint-ddsu666", "chint-dtsu666", "chint-dtsu666-401e", "eastron-sdm120",
+        "eastron-sdm230", "eastron-sdm630", "eastron-sdm72d-m", "eastron-sdm72d-m-v2", "elkor-wattson-1100",
+        "elkor-wattson-mcm", "elkor-wattson-mcm-60", "elkor-wattson-mk2", "janitza-umg96rm-e", "pzem-004t-v3",
+        "schneider-iem3155",
     ]  # fmt: skip
 
 
@@ -45,89 +46,25 @@ def test_a_wattson_is_not_more_certain_than_its_source(profile_id):
 
 
 @pytest.mark.parametrize(
-    ("profile_id", "name", "function", "address", "number"),
-    [
-        ("eastron-sdm630", "voltage_l1", 4, 0x00, 1),
-        ("eastron-sdm630", "current_l3", 4, 0x0A, 11),
-        ("eastron-sdm630", "active_power", 4, 0x34, 16),
-        ("eastron-sdm630", "frequency", 4, 0x46, 15),
-        ("eastron-sdm630", "energy_export", 4, 0x4A, 36),
-        ("eastron-sdm630", "voltage_l3_l1", 4, 0xCC, 7),
-        ("eastron-sdm630", "energy_total", 4, 0x156, 40),
-        ("eastron-sdm630", "energy_export_l3", 4, 0x164, 39),
-        ("elkor-wattson-mk2", "active_power", 3, 0x200, 16),
-        ("elkor-wattson-mk2", "voltage_l1", 3, 0x220, 1),
-        ("elkor-wattson-mk2", "power_factor_l3", 3, 0x248, 31),
-        ("elkor-wattson-mk2", "energy_total", 3, 0x1100, 40),
-        ("pzem-004t-v3", "active_power", 4, 3, 16),
-        ("pzem-004t-v3", "alarm", 4, 9, 128),
-        ("eastron-sdm120", "active_power", 4, 0x0C, 16),
-        ("eastron-sdm120", "reactive_energy_export", 4, 0x4E, 48),
-        ("eastron-sdm72d-m", "energy_total", 4, 0x156, 40),
-        ("eastron-sdm72d-m-v2", "current_neutral", 4, 0xE0, 13),
-        ("carlo-gavazzi-em340", "active_power", 4, 0x28, 16),
-        ("carlo-gavazzi-em340", "frequency", 4, 0x33, 15),
-        ("carlo-gavazzi-em340", "energy_export", 4, 0x4E, 36),
-        ("schneider-iem3155", "voltage_l1", 3, 0x0BD3, 1),
-        ("schneider-iem3155", "energy_import", 3, 0x0C83, 32),
-        ("schneider-iem3155", "energy_import_l3", 3, 0x0DC5, 35),
-        ("abb-b23", "active_power", 3, 0x5B14, 16),
-        ("abb-b23", "energy_export_l3", 3, 0x5474, 39),
-        ("abb-b23", "power_factor_l3", 3, 0x5B3D, 31),
-        ("chint-ddsu666", "frequency", 3, 0x200E, 15),
-        ("chint-dtsu666", "voltage_l1", 3, 0x2006, 1),
-        ("chint-dtsu666", "active_power", 3, 0x2012, 16),
-        ("janitza-umg96rm-e", "active_power", 3, 19026, 16),
-        ("janitza-umg96rm-e", "energy_import", 3, 19068, 32),
-        ("elkor-wattson-1100", "energy_import", 3, 0x346, 32),
-        ("elkor-wattson-1100", "frequency", 3, 0x310, 15),
-        ("elkor-wattson-mcm", "active_power_ch24", 3, 0x512E, 152),
-        ("elkor-wattson-mcm", "energy_total_ch1", 3, 0x5300, 189),
-    ],
-)
-def test_a_point_lies_where_the_meters_map_has_it(profile_id, name, function, address, number):
-    point = profiles.load(profile_id).point(name)
-    assert (point.function, point.address, point.number) == (function, address, number)
-
-
-@pytest.mark.parametrize(
-    ("profile_id", "type_name", "scale", "name"),
-    [
-        ("abb-b23", "uint64", 10, "energy_import"),  # 0.01 kWh
-        ("abb-b23", "uint32", 0.1, "voltage_l1"),
-        ("abb-b23", "int32", 0.01, "active_power"),
-        ("carlo-gavazzi-em340", "int32", 100, "energy_import"),  # 0.1 kWh
-        ("carlo-gavazzi-em340", "int32", 0.001, "current_l1"),
-        ("schneider-iem3155", "int64", 1, "energy_import"),  # Wh
-        ("schneider-iem3155", "float32", 1000, "active_power"),  # kW
-        ("chint-dtsu666", "float32", 0.1, "active_power"),  # 0.1 W
-        ("chint-ddsu666", "float32", 1000, "active_power"),
-        ("janitza-umg96rm-e", "float32", 1, "energy_import"),  # Wh
-        ("elkor-wattson-1100", "float32", 1000, "energy_import"),
-    ],
-)
-def test_a_point_has_the_type_and_scale_of_the_meters_map(profile_id, type_name, scale, name):
-    point = profiles.load(profile_id).point(name)
-    assert (point.type, point.scale) == (type_name, scale)
-
-
-@pytest.mark.parametrize(
     ("profile_id", "blocks"),
     [
-        ("abb-b23", [(3, 0x5000, 8), (3, 0x5460, 24), (3, 0x5B00, 45), (3, 0x5B3A, 4)]),
-        ("carlo-gavazzi-em340", [(4, 0, 50), (4, 0x33, 29)]),
+        ("abb-b23", [(3, 0x5000, 20), (3, 0x5460, 24), (3, 0x5b00, 45), (3, 0x5b3a, 4)]),
+        ("carlo-gavazzi-em340", [(4, 0, 50), (4, 51, 31)]),
         ("chint-ddsu666", [(3, 0x2000, 16), (3, 0x4000, 12)]),
-        ("chint-dtsu666", [(3, 0x101E, 18), (3, 0x2000, 34), (3, 0x202A, 8), (3, 0x2044, 2)]),
+        ("chint-dtsu666", [(3, 0x101e, 18), (3, 0x2000, 34), (3, 0x202a, 8), (3, 0x2044, 2)]),
+        ("chint-dtsu666-401e", [(3, 0x2000, 50), (3, 0x2044, 2), (3, 0x401e, 12)]),
         ("eastron-sdm120", [(4, 0, 32), (4, 70, 10), (4, 342, 4)]),
+        ("eastron-sdm230", [(4, 0, 32), (4, 70, 10), (4, 342, 4)]),
+        ("eastron-sdm630", [(4, 0, 50), (4, 52, 30), (4, 200, 8), (4, 224, 2), (4, 342, 16)]),
         ("eastron-sdm72d-m", [(4, 52, 2), (4, 72, 4), (4, 342, 2)]),
         ("eastron-sdm72d-m-v2", [(4, 0, 36), (4, 48, 28), (4, 200, 6), (4, 224, 2), (4, 342, 4)]),
         ("elkor-wattson-1100", [(3, 0x302, 64), (3, 0x342, 54)]),
         ("elkor-wattson-mcm", [(3, 0x5100, 48), (3, 0x5300, 48)]),
-        ("janitza-umg96rm-e", [(3, 19000, 86)]),
-        ("schneider-iem3155", [(3, 0x0BB7, 112), (3, 0x0C83, 24), (3, 0x0DBD, 12)]),
-        ("eastron-sdm630", [(4, 0, 36), (4, 48, 32), (4, 200, 6), (4, 224, 2), (4, 342, 16)]),
+        ("elkor-wattson-mcm-60", [(3, 0x5100, 64), (3, 0x5140, 56), (3, 0x5300, 64), (3, 0x5340, 56)]),
         ("elkor-wattson-mk2", [(3, 0x200, 16), (3, 0x220, 42), (3, 0x1100, 2)]),
+        ("janitza-umg96rm-e", [(3, 19000, 86)]),
         ("pzem-004t-v3", [(4, 0, 10)]),
+        ("schneider-iem3155", [(3, 2999, 112), (3, 3203, 24), (3, 3517, 12)]),
     ],
 )
 def test_points_join_into_few_blocks(profile_id, blocks):

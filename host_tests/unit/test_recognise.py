@@ -11,9 +11,16 @@ from firmware.meters import profile, recognise
 from tools import profiles
 from tools.virtual_meters import ModbusException, VirtualMeter
 
-# Meters that more than one profile fits, and why. Known by one profile each: EM340, EM330, ET340 and ET330 (one map);
-# iEM3155 and iEM3255; B23 and B24; SDM630 and SDM630MCT; PZEM-004T and PZEM-016.
-AMBIGUOUS: dict[str, set[str]] = {}
+# Meters that more than one profile fits, and why: the SDM230 has no code of its own, so each Eastron that measures the
+# frequency fits it, after what its code says; 60 channels of a WattsOn-MCM include the first 24; one kind of DTSU666
+# differs in the place of its energies only.
+AMBIGUOUS = {
+    "eastron-sdm120": {"eastron-sdm230"},
+    "eastron-sdm630": {"eastron-sdm230"},
+    "eastron-sdm72d-m-v2": {"eastron-sdm230"},
+    "elkor-wattson-mcm-60": {"elkor-wattson-mcm"},
+    "chint-dtsu666-401e": {"chint-dtsu666"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +41,8 @@ def search(meter):
             if not recognise.matches(test, asked[test[:3]]):
                 break
         else:
-            fits.append(name)
-    return fits, list(asked)
+            fits.append((-len(tests), name))
+    return [name for _, name in sorted(fits)], list(asked)
 
 
 def answer(meter, function, address, count):
@@ -52,6 +59,7 @@ def test_every_meter_is_recognised_as_itself_and_as_nothing_else(name, elapsed_s
     meter = VirtualMeter(1, name, clock=lambda: now[0])
     now[0] = elapsed_s
     fits, asked = search(meter)
+    assert fits[0] == name
     assert set(fits) == {name} | AMBIGUOUS.get(name, set())
     assert len(asked) <= 16
 
