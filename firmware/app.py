@@ -15,7 +15,7 @@ from firmware.bus.bus import Bus
 from firmware.config.config_store import ConfigStore
 from firmware.device import Device, ServiceEntry
 from firmware.events import Events
-from firmware.history import History
+from firmware.history.history import History
 from firmware.meters import profile_loader
 from firmware.meters.meter import Meter
 from firmware.meters.meters import Meters
@@ -75,17 +75,15 @@ class App:
         self.link = board.open_link(config["network"])
         self.supervisor = Supervisor(board, events)
         enabled = [name for name in SERVICES if config[name]["enabled"]]
-        if config["modbus"]["enabled"] and config["modbus"]["rtu_over_tcp"]:
-            enabled.append("modbus")  # its second listener
         quotas = {"http": config["http"]["max_connections"]}
         limit = min(config["sockets"]["limit"], board.sockets)
         self.budget = Budget(limit, board.tcp, board.udp, enabled, quotas, self.clock.uptime_s, events)
         self.meters = Meters(self._make_meters())
         self.readings = Readings(self.clock.uptime_s)
         self.buses = self._make_buses()
-        self.history = self._make_history()
+        self.history = History(config["history"], self.meters.meters, self.readings, self.clock, self.buses, events)
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
-        self.device = Device(board, self.supervisor, self.budget, events, entries)
+        self.device = Device(board, self.supervisor, self.budget, events, entries, self.history.commit)
         self._seconds = 0
         cause = board.reset_cause()
         if cause:
@@ -107,16 +105,6 @@ class App:
             meters = [meter for meter in self.meters.meters if meter.bus == number]
             buses.append(Bus(number, section, self.board.open_line, meters, self.events, self.clock.uptime_s))
         return Buses(buses, Router(buses, self.meters.meters, self.config.pop("routes")), self.events)
-
-    def _make_history(self):
-        size = self.config["history"]["bytes"]
-        if not size or not self.meters.meters:
-            return None
-        try:
-            return History(size, self.meters.meters, self.readings)
-        except MemoryError:
-            self.events.add("app", "no memory for the history: history.bytes is %d" % size)
-        return None
 
     def _first_state(self, name):
         if not self.config[name]["enabled"]:
@@ -170,8 +158,7 @@ class App:
     def _tick(self):
         """Once a second: what must not wait for anybody to look."""
         uptime_s = self.clock.uptime_s()
-        if self.history is not None:
-            self.history.tick(uptime_s)
+        self.history.tick(uptime_s)
         self._seconds += 1
         if self._seconds >= _CONFIG_LOOK_S:
             self._seconds = 0
@@ -187,6 +174,7 @@ class App:
 
     def close(self):
         """Gives back every socket and line, so that the firmware can be started again at the REPL."""
+        self.history.commit()
         for slot in self.budget.connections[:]:
             slot.connection.close()
         for entry in self.device.services:

@@ -23,14 +23,16 @@ class ServiceEntry:
 
 
 class Device:
-    """`services`: list of ServiceEntry, in the order of firmware.net.budget.SERVICES."""
+    """`services`: list of ServiceEntry, as in firmware.net.budget.SERVICES. before_restart() is called before a
+    restart that was asked for."""
 
-    def __init__(self, board, supervisor, budget, events, services):
+    def __init__(self, board, supervisor, budget, events, services, before_restart):
         self.board = board
         self.services = services
         self._supervisor = supervisor
         self._budget = budget
         self._events = events
+        self._before_restart = before_restart
 
     @property
     def restarts(self):
@@ -47,4 +49,5 @@ class Device:
         for slot in self._budget.connections[:]:
             slot.connection.close()
         await seam.sleep_ms(_REBOOT_MS)  # for the last packets
+        self._before_restart()
         self.board.reset()

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeGuard
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Each may import those before it: "downward".
-CODECS = ("ntp", "dns", "http1", "scram", "strict_json", "modbus", "bacnet")
+CODECS = ("ntp", "dns", "http1", "scram", "strict_json", "segment", "iso8601", "modbus", "bacnet")
 CORE = ("resources", "events", "meters", "config", "history")
 
 ANYWHERE = ("gc", "micropython")
@@ -46,7 +46,7 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
     Layer("main", ("main.py",), ("firmware.app", "firmware.board", "gc", "os", "sys")),
-    Layer("lib codecs", ("lib/*",), ("collections", "hashlib", "struct", "{lower}", "{own}")),
+    Layer("lib codecs", ("lib/*",), ("array", "binascii", "collections", "hashlib", "struct", "{lower}", "{own}")),
     Layer(
         "core",
         tuple(f"firmware/{name}{kind}" for name in CORE for kind in (".py", "/*")),

@@ -56,7 +56,6 @@ KEYS = (
         ("enabled", "bool", True),
         ("bind", "ip", "0.0.0.0"),
         ("port", "int", 502, 1, 65535),
-        ("rtu_over_tcp", "int", 0, 0, 65535),
         ("allow_writes", "bool", False),
         ("writers", "ips", (), 8),
         ("priority", "ips", (), 8),
@@ -79,6 +78,10 @@ KEYS = (
     )),
     ("history", "section", (
         ("bytes", "int", 1024, 0, 4096),
+        ("flash", "bool", True),
+        ("interval_s", "choice", 300, (60, 300, 600, 900, 1800, 3600)),
+        ("commit_s", "int", 3600, 60, 86400),
+        ("flash_kb", "int", 0, 0, 8192),
     )),
     ("system", "section", (
         ("watchdog_s", "int", 8, 0, 60),
@@ -96,10 +99,10 @@ KEYS = (
         ("turnaround_ms", "int", 150, 0, 2000),
     ), BUSES_MAX),
     ("routes", "list", (
-        ("unit", "int", None, 1, 254),
-        ("count", "int", 1, 1, 254),
+        ("unit", "int", None, 1, 247),
+        ("count", "int", 1, 1, 247),
         ("bus", "int", 0, 0, 1),
-        ("address", "int", 0, 0, 254),
+        ("address", "int", 0, 0, 247),
         ("closed", "bool", False),
     ), 32),
     ("meters", "list", (

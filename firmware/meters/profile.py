@@ -75,6 +75,10 @@ class Profile:
         """The unit of point `i`, "" where it has none."""
         return UNITS[self.units[i]]
 
+    def accumulates(self, i):
+        """True when point `i` counts on (energy): an integer."""
+        return bool(self.formats[self.format_of[i]][3] & WHOLE)
+
     def decode(self, i, raw, ratios=None):
         """The value of point `i` from the registers of its block (blocks[i]): an integer, a float, or None when they
         hold no value: NaN, infinity and what nothing can measure (FLT_MAX), or what the profile names. In the point's

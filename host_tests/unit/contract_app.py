@@ -7,7 +7,7 @@ from firmware import VERSION
 from firmware.bus import Bus
 from firmware.config import load as config
 from firmware.events import Events
-from firmware.history import History
+from firmware.history.recent import Recent
 from firmware.meters import meter as points
 from firmware.meters import profile_loader as profile_load
 from firmware.meters.block import REFUSED
@@ -28,6 +28,15 @@ _BUS = defaults(schema.BUS, uart="bus0")
 class _Wire:
     """An open line."""
 
+
+
+def _recorder():
+    """A recorder as GET /api/history shows it."""
+    segments = SimpleNamespace(removed=1, damaged=2, bytes=3, limit_bytes=4)
+    return SimpleNamespace(
+        interval_s=300, kept_s=5, window_s=6, taken=7, pending=8, lost=9, stall_ms=10, error="OSError(28,)",
+        segments=segments,
+    )  # fmt: skip
 
 def _distinct(thing, names, start):
     """Gives each attribute a number of its own, above 16 bits so that the high word counts too."""
@@ -65,7 +74,7 @@ def make():
     bus = Bus(0, _BUS, None, [meter], events, lambda: _UPTIME_S)
     bus.wire = _Wire()
     bus._queue = [None] * 3
-    server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed", "rtu_frames")
+    server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed")
     bus_names = ("sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes",
                  "stale_bytes", "busy_ms")  # fmt: skip
     clock = SimpleNamespace(uptime_s=lambda: _UPTIME_S, unix_s=lambda: _UNIX_S)
@@ -99,7 +108,7 @@ def make():
     app = SimpleNamespace(readings=readings, meter=meter, gateway=gateway)
     app.http = HttpService(
         config.default()["http"], budget, events, clock, link, device, config_store, table, readings, buses,
-        History(8, [meter], readings),
+        SimpleNamespace(recent=Recent(8, [meter], readings), records=_recorder(), daily=None),
     )  # fmt: skip
     device.entry("http").service = app.http
     app.expected = {

@@ -5,6 +5,7 @@ The parts of the gateway that it is given are fakes, but for the budget, the log
 import http.client
 import io
 import json
+from types import SimpleNamespace
 
 from firmware.config.config_store import ConfigStore
 from firmware.meters.meters import Meters
@@ -199,7 +200,7 @@ class Rig:
         self.buses = FakeBuses()
         self.meters = Meters(list(meters))
         self.readings = Readings(self.uptime)
-        self.history = None
+        self.history = SimpleNamespace(recent=None, records=None, daily=None)
         self.name = "gate"
         self.config = {
             "public_status": public, "commissioning": commissioning, "bind": "0.0.0.0", "port": 0,

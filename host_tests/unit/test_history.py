@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware import history
+from firmware.history import recent as history
 from firmware.meters import profile_loader as profile_load
 from firmware.meters import readings
 from firmware.meters.meter import Meter
@@ -65,15 +65,15 @@ def test_what_is_too_large_is_none(value):
 
 
 def test_power_of_all_meters_comes_before_voltage_of_any_and_there_are_32_at_most(uptime):
-    kept = history.History(4096, meters_of(3), readings.Readings(uptime))
+    kept = history.Recent(4096, meters_of(3), readings.Readings(uptime))
     assert history_document.points(kept) == [16, 256 + 16, 512 + 16, 1, 257, 513]
-    assert len(history_document.points(history.History(4096, meters_of(40), readings.Readings(uptime)))) == 32
+    assert len(history_document.points(history.Recent(4096, meters_of(40), readings.Readings(uptime)))) == 32
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 32, 64])
 @pytest.mark.parametrize("size", [64, 2048, 4096])
 def test_the_memory_is_what_was_asked_for_at_most_and_lasts_a_day(uptime, count, size):
-    kept = history.History(size, meters_of(count), readings.Readings(uptime))
+    kept = history.Recent(size, meters_of(count), readings.Readings(uptime))
     assert len(kept.ring) <= size
     assert kept.step_s % 60 == 0
     assert kept.steps * kept.step_s >= 86400 or not kept.steps
@@ -81,7 +81,7 @@ def test_the_memory_is_what_was_asked_for_at_most_and_lasts_a_day(uptime, count,
 
 def test_a_step_is_the_mean_of_its_good_values(uptime):
     (meter,) = meters_of(1)
-    kept = history.History(2048, [meter], readings.Readings(uptime))
+    kept = history.Recent(2048, [meter], readings.Readings(uptime))
     assert kept.step_s == 180
     run(kept, uptime, 180, lambda: write(meter, uptime, 230.0 + (uptime.now > 90), 1000.0, 5.0))
     run(kept, uptime, 180)
@@ -95,14 +95,14 @@ def test_a_step_is_the_mean_of_its_good_values(uptime):
 
 def test_the_oldest_go_when_the_memory_is_full(uptime):
     (meter,) = meters_of(1, ROWS[1:2])
-    kept = history.History(20, [meter], readings.Readings(uptime))
+    kept = history.Recent(20, [meter], readings.Readings(uptime))
     for k in range(25):
         run(kept, uptime, kept.step_s, lambda k=k: write(meter, uptime, float(k)))
     assert list(history_document.values(kept, 16)) == list(range(15, 25))
 
 
 def test_no_room_for_a_step_keeps_nothing_and_does_no_harm(uptime):
-    kept = history.History(64, meters_of(64), readings.Readings(uptime))
+    kept = history.Recent(64, meters_of(64), readings.Readings(uptime))
     run(kept, uptime, 200)
     lengths = [len(list(history_document.values(kept, point))) for point in history_document.points(kept)]
     assert lengths == [kept.steps] * 32

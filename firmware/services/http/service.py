@@ -12,6 +12,7 @@ from firmware.services.http.documents.bus import BusDocument
 from firmware.services.http.documents.catalog import CatalogDocuments
 from firmware.services.http.documents.history import HistoryDocument
 from firmware.services.http.documents.readings import ReadingsDocument
+from firmware.services.http.documents.records import RecordsDocument
 from firmware.services.http.documents.scan import ScanDocument
 from firmware.services.http.documents.sockets import SocketsDocument
 from firmware.services.http.documents.status import StatusDocument
@@ -37,7 +38,7 @@ class Counters:
 
 class HttpService(Service):
     """`config`: its section of the configuration; `config_store`: firmware.config.config_store.ConfigStore; `link`: the
-    board's; the others are the gateway's parts of those names; `history` may be None."""
+    board's; the others are the gateway's parts of those names."""
 
     name = "http"
 
@@ -71,8 +72,9 @@ class HttpService(Service):
             b"/api/readings": Route(READ, GET=readings.get),
             b"/api/bus": Route(READ, GET=BusDocument(out, buses).get),
             b"/api/scan": Route(READ, GET=scan.get, POST=scan.start, DELETE=scan.stop),
-            b"/api/sockets": Route(READ, GET=SocketsDocument(out, budget, device, config_store, clock).get),
+            b"/api/sockets": Route(READ, GET=SocketsDocument(out, budget, device.board, config_store, clock).get),
             b"/api/history": Route(READ, GET=HistoryDocument(out, history, clock).get),
+            b"/api/records": Route(READ, GET=RecordsDocument(out, history, clock).get),
             b"/api/session": Route(OPEN, GET=login.get),
             b"/api/login": Route(OPEN, _BODY_MAX, POST=login.login),
             b"/api/logout": Route(OPEN, _BODY_MAX, POST=login.logout),

@@ -1,12 +1,12 @@
-"""GET /api/history: which points are kept, and ?point=ID: the values of one."""
+"""GET /api/history: what is kept of the past, and ?point=ID: the values of a point during the last day."""
 
 from firmware.services.http.errors import Refused
-from firmware.services.http.json_out import write_json
+from firmware.services.http.json_out import write_json, write_open
 from firmware.services.http.response import Response
 
 
 class HistoryDocument:
-    """`history`: firmware.history.History, or None."""
+    """`history`: firmware.history.history.History."""
 
     def __init__(self, out, history, clock):
         self._out = out
@@ -14,7 +14,7 @@ class HistoryDocument:
         self._clock = clock
 
     def get(self, request):
-        history = self._history
+        history = self._history.recent
         if not request.query:
             return Response(self._write_list())
         name, _, value = request.query.partition(b"=")
@@ -24,17 +24,24 @@ class HistoryDocument:
         return Response(self._write_values(wanted))
 
     def _write_list(self):
-        history = self._history
-        ids = [] if history is None else points(history)
-        write_json(self._out, {
-            "step_s": history.step_s if ids else 0, "steps": history.steps if ids else 0,
+        out = self._out
+        recent = self._history.recent
+        ids = [] if recent is None else points(recent)
+        write_open(out, {
+            "step_s": recent.step_s if ids else 0, "steps": recent.steps if ids else 0,
             "now_s": self._clock.uptime_s(), "points": ids,
         })  # fmt: skip
+        out.write(b',"records":')
+        write_json(out, _kept(self._history.records))
+        yield
+        out.write(b',"daily":')
+        write_json(out, _kept(self._history.daily))
+        out.write(b"}")
         yield
 
     def _write_values(self, point_id):
         out = self._out
-        history = self._history
+        history = self._history.recent
         age_s = self._clock.uptime_s() - history.closed_s
         out.write(b'{"id":%d,"step_s":%d,"newest_age_s":%d,"values":[' % (point_id, history.step_s, age_s))
         before = b""
@@ -45,6 +52,20 @@ class HistoryDocument:
             yield
         out.write(b"]}")
         yield
+
+
+def _kept(recorder):
+    """What is said of records on flash, or None without any."""
+    if recorder is None:
+        return None
+    segments = recorder.segments
+    return {
+        "interval_s": recorder.interval_s, "kept_s": recorder.kept_s, "window_s": recorder.window_s,
+        "taken": recorder.taken, "pending": recorder.pending, "lost": recorder.lost,
+        "removed": segments.removed, "damaged": segments.damaged,
+        "bytes": segments.bytes, "limit_bytes": segments.limit_bytes,
+        "commit_ms": recorder.stall_ms, "error": recorder.error or None,
+    }  # fmt: skip
 
 
 def points(history):
@@ -65,7 +86,7 @@ def values(history, point_id):
 
 
 def unpack(packed):
-    """The number that firmware.history.pack() has packed."""
+    """The number that firmware.history.recent.pack() has packed."""
     whole = (packed & 0x1FFF) - 4096
     exponent = (packed >> 13) - 3
     if not packed:

@@ -11,6 +11,11 @@ from micropython import const
 
 from firmware.meters.readings import GOOD
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.meters.meter import Meter
+    from firmware.meters.readings import Readings
+
 WANTED = (16, 1)  # numbers of points: active power, voltage of line 1
 _POINTS_MAX = const(32)
 _SPAN_S = const(86400)
@@ -19,10 +24,10 @@ _ZERO = const(4096)
 _MOST = const(4095)
 
 
-class History:
+class Recent:
     """`size`: bytes; `meters` in the order of the configuration; `readings`: their values."""
 
-    def __init__(self, size, meters, readings):
+    def __init__(self, size: int, meters: "list[Meter]", readings: "Readings") -> None:
         self._readings = readings
         self.meters = meters
         self.rows = bytearray()  # two for each point: index of its meter, index of the point in the profile
@@ -41,15 +46,15 @@ class History:
         self._sums = array("f", [0] * points)
         self._counts = array("i", [0] * points)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many points are kept."""
         return len(self.rows) // 2
 
-    def row(self, k):
+    def row(self, k: int) -> "tuple[Meter, int]":
         """(meter, index of the point in its profile) of one of them."""
         return self.meters[self.rows[2 * k]], self.rows[2 * k + 1]
 
-    def tick(self, uptime_s):
+    def tick(self, uptime_s: int) -> None:
         """Once a second."""
         if uptime_s % _EVERY_S == 0:
             self._sample()
@@ -75,7 +80,7 @@ class History:
             self._sums[k] = self._counts[k] = 0
 
 
-def pack(value):
+def pack(value: float) -> int:
     """A number in 16 bits; 0 when it is too large."""
     exponent = -3
     value = 1000 * value

@@ -1,0 +1,7 @@
+"""What the meters said earlier: the last day in memory, and months and years on flash.
+
+    history.py   all of it together
+    recent.py    power and voltage of the last day or so, in a fixed piece of memory; gone with a restart
+    recorder.py  takes a record of all meters at each interval, and commits records to flash
+    segments.py  the files: append-only, bounded, read by range
+"""
