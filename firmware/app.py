@@ -75,6 +75,8 @@ class App:
         self.link = board.open_link(config["network"])
         self.supervisor = Supervisor(board, events)
         enabled = [name for name in SERVICES if config[name]["enabled"]]
+        if config["modbus"]["enabled"] and config["modbus"]["rtu_over_tcp"]:
+            enabled.append("modbus")  # its second listener
         quotas = {"http": config["http"]["max_connections"]}
         limit = min(config["sockets"]["limit"], board.sockets)
         self.budget = Budget(limit, board.tcp, board.udp, enabled, quotas, self.clock.uptime_s, events)

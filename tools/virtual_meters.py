@@ -122,9 +122,9 @@ class VirtualMeter:
     )
 
     def __init__(self, unit, profile, seed=0, clock=time.monotonic):
-        """unit 1..247; profile an id ("pzem-004t-v3"), a path or a Profile; clock gives seconds."""
-        if not 1 <= unit <= 247:
-            raise ValueError(f"unit {unit} is not one of 1..247")
+        """unit 1..254; profile an id ("pzem-004t-v3"), a path or a Profile; clock gives seconds."""
+        if not 1 <= unit <= 254:
+            raise ValueError(f"unit {unit} is not one of 1..254")
         self.profile = profile if isinstance(profile, profiles.Profile) else profiles.load(profile)
         for name, value in vars(Behaviour()).items():
             setattr(self, name, value)

@@ -2,19 +2,23 @@
 
 from micropython import const
 
-_UNITS = const(248)  # Serial Line V1.02, 2.2: 0 is the broadcast, 248 to 255 are reserved
+_UNITS = const(255)  # 255 is the gateway itself
+_RESERVED = const(248)  # Serial Line V1.02, 2.2: 0 is the broadcast, from 248 on only where a route says so
 _CLOSED = const(255)
 
 
 class Router:
     """`buses` is a list of Bus. Each unit is at its own address: on the bus of the configured meter with that address
-    (of the first, where both buses have one), else on the first bus. `routes` of the configuration come last: `count`
-    units from `unit` on stand for the addresses from `address` on (0: the same) of `bus`, or for none (`closed`)."""
+    (of the first, where both buses have one), else on the first bus; 248 to 254 are nowhere. `routes` of the
+    configuration come last: `count` units from `unit` on stand for the addresses from `address` on (0: the same) of
+    `bus`, or for none (`closed`)."""
 
     def __init__(self, buses, meters, routes=()):
         self.buses = buses
         self._bus = bytearray(_UNITS)
         self._address = bytearray(range(_UNITS)) if routes else None
+        for unit in range(_RESERVED, _UNITS):
+            self._bus[unit] = _CLOSED
         for meter in reversed(meters):
             self._bus[meter.unit] = meter.bus
         for route in routes:

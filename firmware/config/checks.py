@@ -6,7 +6,7 @@ from firmware.config.rules import has_only, is_ip, short
 from firmware.config.schema import BUSES_MAX
 
 _ON_BUS_MAX = const(32)  # unit loads of RS-485
-_UNIT_LAST = const(247)
+_UNIT_LAST = const(254)  # that a route may name: 255 is the gateway
 
 
 def within(name, part):
@@ -18,6 +18,9 @@ def within(name, part):
         if not server.strip("0123456789.") and not is_ip(server):
             shown = short(server)
             yield 'ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % shown
+    elif name == "modbus":
+        if part["rtu_over_tcp"] == part["port"]:
+            yield "modbus.rtu_over_tcp: %d is taken by modbus.port" % part["port"]
     elif name == "buses":
         if len(part) == 2 and part[0]["uart"] == part[1]["uart"]:
             yield "buses[1].uart: %s is used by the other bus" % short(part[1]["uart"])
@@ -61,8 +64,13 @@ def _number(ip):
     return number
 
 
-def is_port_shared(http, modbus):
-    return http["enabled"] and modbus["enabled"] and http["port"] == modbus["port"]
+def is_port_shared(one, other):
+    """Whether two services, http and modbus in either order, would listen at the same port."""
+    return one["enabled"] and other["enabled"] and any([port in _ports(other) for port in _ports(one)])
+
+
+def _ports(section):
+    return [section["port"]] + ([section["rtu_over_tcp"]] if section.get("rtu_over_tcp") else [])
 
 
 def routes_astray(routes, bus_count):

@@ -214,7 +214,9 @@ class _Checked:
         """What sections are to each other, where both are right."""
         config = self.config
         if config["http"] and config["modbus"] and checks.is_port_shared(config["http"], config["modbus"]):
-            self.tell("modbus.port: %d is taken by http.port" % config["modbus"]["port"])
+            port = config["http"]["port"]
+            key = "port" if config["modbus"]["port"] == port else "rtu_over_tcp"
+            self.tell("modbus.%s: %d is taken by http.port" % (key, port))
             config["modbus"] = None
         if config["buses"] is not None and config["routes"]:
             astray = list(checks.routes_astray(config["routes"], len(config["buses"])))

@@ -56,6 +56,7 @@ KEYS = (
         ("enabled", "bool", True),
         ("bind", "ip", "0.0.0.0"),
         ("port", "int", 502, 1, 65535),
+        ("rtu_over_tcp", "int", 0, 0, 65535),
         ("allow_writes", "bool", False),
         ("writers", "ips", (), 8),
         ("priority", "ips", (), 8),
@@ -99,10 +100,10 @@ KEYS = (
         ("turnaround_ms", "int", 150, 0, 2000),
     ), BUSES_MAX),
     ("routes", "list", (
-        ("unit", "int", None, 1, 247),
-        ("count", "int", 1, 1, 247),
+        ("unit", "int", None, 1, 254),
+        ("count", "int", 1, 1, 254),
         ("bus", "int", 0, 0, 1),
-        ("address", "int", 0, 0, 247),
+        ("address", "int", 0, 0, 254),
         ("closed", "bool", False),
     ), 32),
     ("meters", "list", (

@@ -81,8 +81,9 @@ class Slot:
 
 class Budget:
     """`limit`: sockets in all; `tcp`: connections that the board can hold, listeners not counted; `udp`: UDP sockets;
-    `enabled`: services that hold a slot from boot on; `quotas`: {kind: most connections}; `uptime_s`: function,
-    seconds since boot; `events`: the log. Services that do not fit are named in the log and in refused_services."""
+    `enabled`: services that hold a slot from boot on, one that has two listeners twice; `quotas`: {kind: most
+    connections}; `uptime_s`: function, seconds since boot; `events`: the log. Services that do not fit are named in the
+    log and in refused_services."""
 
     def __init__(self, limit, tcp, udp, enabled, quotas, uptime_s, events):
         self.limit = min(limit, LIMIT)
@@ -94,21 +95,22 @@ class Budget:
         self.services = []
         self.connections = []
         for kind in KINDS:
-            if kind.name not in enabled:
-                continue
-            # One slot, and one connection, must stay for clients, or the services could never be used.
-            fits = len(self.services) < self.limit - 1
-            if kind.transport == UDP:
-                fits = fits and udp > 0
-                udp -= 1
-            elif kind.transport == CLIENT:
-                fits = fits and tcp > 1
-                tcp -= 1
-            if fits:
-                self.services.append(Slot(kind.name, "service", None, 0, 0))
-            else:
-                self.refused_services.append(kind.name)
-                events.add("sockets", "%s is not started: this board has no socket for it" % kind.name)
+            for number in range(enabled.count(kind.name)):
+                # One slot, and one connection, must stay for clients, or the services could never be used.
+                fits = len(self.services) < self.limit - 1
+                if kind.transport == UDP:
+                    fits = fits and udp > 0
+                    udp -= 1
+                elif kind.transport == CLIENT:
+                    fits = fits and tcp > 1
+                    tcp -= 1
+                if fits:
+                    self.services.append(Slot(kind.name, "service", None, 0, 0))
+                elif number:
+                    events.add("sockets", "%s has one listener only: this board has no socket for another" % kind.name)
+                else:
+                    self.refused_services.append(kind.name)
+                    events.add("sockets", "%s is not started: this board has no socket for it" % kind.name)
         self.general = min(self.limit - len(self.services), max(tcp, 1))
         self._spared = max(self.general // 5, 1)  # eight of ten stay with those who are served
         self.high_water = len(self.services)
@@ -121,11 +123,13 @@ class Budget:
     def in_use(self):
         return len(self.services) + len(self.connections)
 
-    def service_slot(self, kind):
-        """The slot that the service `kind` holds, or None when it is switched off or did not fit."""
+    def service_slot(self, kind, number=0):
+        """The slot that the service `kind` holds (`number` 1: its second), or None when it has none."""
         for slot in self.services:
             if slot.kind == kind:
-                return slot
+                if not number:
+                    return slot
+                number -= 1
         return None
 
     def admit(self, name):

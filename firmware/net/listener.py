@@ -26,8 +26,8 @@ class Listener:
     `unserved_ms` and `idle_ms` bound how long a connection may be idle that was never served a request, or was.
     """
 
-    def __init__(self, budget, events, kind, bind, port, factory, unserved_ms, idle_ms):
-        """Raises OSError when the port cannot be had."""
+    def __init__(self, budget, events, kind, bind, port, factory, unserved_ms, idle_ms, number=0):
+        """`number` 1: the second listener of that service. Raises OSError when the port cannot be had."""
         self.kind = kind
         self.port = port
         self._budget = budget
@@ -36,7 +36,7 @@ class Listener:
         self._unserved_ms = unserved_ms
         self._idle_ms = idle_ms
         self._paused = False
-        self._slot = budget.service_slot(kind)
+        self._slot = budget.service_slot(kind, number)
         self._stream = seam.tcp_listen(bind, port, _BACKLOG)
         self._slot.open = True
         seam.watch(self._stream, self, True)

@@ -1,10 +1,17 @@
 """Putting a bus into service, on real MicroPython: the search for meters, routes, broadcasts, and what the API says."""
 
+import contextlib
 import http.client
 import json
 import struct
 
+from pymodbus import FramerType
+from pymodbus.client import ModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusIOException
+
 from host_tests.system.rig import ANSWER_S, HOST, METERS, wait_for, words
+from tools import gateway
+from tools.virtual_meters import ModbusException, VirtualMeter
 
 SCAN_S = 60
 
@@ -100,3 +107,100 @@ def test_the_api_says_what_the_bus_and_its_meters_are_like(make_rig):
         assert all(function in (3, 4) and 1 <= count <= 125 for function, _, count in told["plan"])
     wait_for(lambda: rig.get("/api/bus")["meters"][0]["kept_ms"], 20, "an interval that was measured")
     assert 500 < rig.get("/api/bus")["meters"][0]["kept_ms"] < 2000
+
+
+class Lacking(VirtualMeter):
+    """A meter without some of the registers of its profile, and that gives at most `most` at once."""
+
+    def __init__(self, unit, profile, missing=(), most=125):
+        super().__init__(unit, profile)
+        self.missing = set(missing)
+        self.most = most
+
+    def registers(self, function, address, count, t=None):
+        if self.missing & set(range(address, address + count)):
+            raise ModbusException(2)
+        if count > self.most:
+            raise ModbusException(3)
+        return super().registers(function, address, count, t)
+
+
+def qualities(rig, unit):
+    return {point["name"]: point["quality"] for point in rig.points(unit).values()}
+
+
+def test_a_meter_that_lacks_registers_or_gives_few_at_once_has_all_its_other_values(make_rig):
+    virtual = [
+        Lacking(1, "eastron-sdm630", missing=range(0x38, 0x3A)), Lacking(2, "elkor-wattson-mk2", most=20),
+        VirtualMeter(3, "pzem-004t-v3"),
+    ]  # fmt: skip
+    rig = make_rig(virtual=virtual)
+
+    def is_learnt():
+        bad = [name for unit in (1, 2) for name, quality in qualities(rig, unit).items() if quality != "good"]
+        return bad == ["apparent_power"]
+
+    wait_for(is_learnt, 20, "every value that these meters have")
+    assert qualities(rig, 1)["apparent_power"] == "no_value"
+    by_unit = {meter["unit"]: meter for meter in rig.get("/api/bus")["meters"]}
+    assert by_unit[1]["state"] == by_unit[2]["state"] == "online"
+    assert by_unit[1]["reason"] == "refuses registers 56 to 57 of function 4"
+    assert by_unit[1]["refused"] == [[4, 56, 2, 2]]
+    assert by_unit[2]["reason"] == ""
+    assert by_unit[2]["refused"] == []
+    assert all(count <= 20 for _, _, count in by_unit[2]["plan"])
+    assert rig.event_count("refuses") == 1
+    with rig.client() as client:
+        assert client.read(1, 4, 0x34, 2) == words(rig.meter(1).registers(4, 0x34, 2))
+        assert client.exception(1, struct.pack(">BHH", 4, 0x38, 2)) == 2, "a client's read is passed on as ever"
+
+
+def rtu_client(port):
+    return ModbusTcpClient(HOST, port=port, framer=FramerType.RTU, timeout=ANSWER_S, retries=0)
+
+
+def test_rtu_over_tcp_is_served_at_a_port_of_its_own_to_a_foreign_client(make_rig):
+    (port,) = gateway.free_ports(1)
+    rig = make_rig(config={"modbus": {"rtu_over_tcp": port}})
+    rig.wait_polled()
+    with rig.client() as other, rtu_client(port) as client:
+        for unit, function, first, count in ((1, 4, 0, 20), (3, 4, 0, 10), (2, 3, 0x51D, 1)):
+            read = client.read_input_registers if function == 4 else client.read_holding_registers
+            for _ in range(3):
+                reply = read(first, count=count, device_id=unit)
+                assert reply.registers == rig.meter(unit).registers(function, first, count)
+                assert words(reply.registers) == other.read(unit, function, first, count)
+        assert client.read_holding_registers(0, count=1, device_id=255).registers == [0x4D50]
+        assert client.read_holding_registers(0, count=1, device_id=250).exception_code == 0x0A
+        assert client.write_register(0, 1, device_id=1).exception_code == 1
+    slots = rig.sockets()["slots"]
+    assert [slot["kind"] for slot in slots if slot["role"] == "service"].count("modbus") == 2
+    assert rig.sockets()["general"] == 16 - 7
+
+
+def test_rtu_frames_at_the_port_of_modbus_tcp_are_named_in_log_and_advice(make_rig):
+    rig = make_rig()
+    with rtu_client(rig.modbus_port) as client, contextlib.suppress(ModbusIOException, ConnectionException):
+        assert client.read_input_registers(0, count=2, device_id=1).isError()
+    rig.wait_event(f"{HOST} sends RTU frames: set it to Modbus TCP, or see modbus.rtu_over_tcp")
+    assert rig.status()["modbus"]["rtu_frames"] == 1
+    assert any("modbus.rtu_over_tcp" in text for text in rig.sockets()["advice"])
+    with rig.client() as client:
+        assert client.read(255, 3, 134, 2) == words([0, 1])
+
+
+def test_a_reserved_address_is_reached_by_a_route(make_rig):
+    rig = make_rig(config={"routes": [{"unit": 248}]}, virtual=[VirtualMeter(248, "pzem-004t-v3")], meters=())
+    with rig.client() as client:
+        assert client.read(248, 4, 0, 10) == words(rig.meter(248).registers(4, 0, 10))
+        assert client.exception(249, struct.pack(">BHH", 4, 0, 10)) == 0x0A
+
+
+def test_no_meter_is_online_while_the_serial_device_is_gone(make_rig):
+    rig = make_rig()
+    rig.wait_polled()
+    rig.line.stop()
+    wait_for(lambda: {rig.state_of(unit) for unit in (1, 2, 3)} == {"failing"}, ANSWER_S, "the states to follow")
+    assert {meter["reason"] for meter in rig.get("/api/readings")["meters"]} == {"serial line gone"}
+    rig.line.start()
+    wait_for(lambda: {rig.state_of(unit) for unit in (1, 2, 3)} == {"online"}, ANSWER_S, "the meters to come back")

@@ -560,7 +560,7 @@ def test_the_program_plays_meters_on_a_link_until_it_is_told_to_end(tmp_path):
     [
         (["--meter", "1"], "'1' is not UNIT:PROFILE"),
         (["--meter", "1:sdm"], "no such profile"),
-        (["--meter", "248:pzem-004t-v3"], "248 is not one of 1..247"),
+        (["--meter", "255:pzem-004t-v3"], "255 is not one of 1..254"),
         (["--baud", "1"], "--baud 1: must be"),
         (["--framing", "7N1"], "is not like 8N1"),
         (["--serial", "/nonexistent"], "/nonexistent"),

@@ -74,7 +74,7 @@ def make():
     bus = Bus(0, _BUS, None, [meter], events, lambda: _UPTIME_S)
     bus.wire = _Wire()
     bus._queue = [None] * 3
-    server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed")
+    server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed", "rtu_frames")
     bus_names = ("sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes",
                  "stale_bytes", "busy_ms")  # fmt: skip
     clock = SimpleNamespace(uptime_s=lambda: _UPTIME_S, unix_s=lambda: _UNIX_S)

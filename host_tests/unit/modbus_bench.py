@@ -116,10 +116,11 @@ class Bench:
         self.server = ModbusServer(given, self.budget, events, SimpleNamespace(router=self.router), self.gateway)
         self.counters = self.server.counters
 
-    def connect(self, room=None):
+    def connect(self, room=None, kind=ModbusConnection):
+        """A client of that kind of connection; `room`: bytes that its socket takes at once."""
         stream = FakeStream(room)
         slot = self.budget.open("modbus", ("192.0.2.1", 50000))
-        slot.connection = stream.connection = ModbusConnection(self.server, stream, slot)
+        slot.connection = stream.connection = kind(self.server, stream, slot)
         seam.watch(stream, slot.connection)
         stream.slot = slot
         return stream

@@ -1066,6 +1066,19 @@ def test_routes_are_aliases_ranges_and_closed_doors():
     assert to(247) == ("first", 1)
 
 
+def test_a_route_reaches_a_unit_that_the_specification_reserves():
+    """PZEM meters answer at 248 whatever their own address is."""
+    routes = [
+        fakes.defaults(schema.ROUTE, unit=248, bus=1),
+        fakes.defaults(schema.ROUTE, unit=250, count=2, address=253),
+        fakes.defaults(schema.ROUTE, unit=9, address=254),
+    ]
+    router = Router(["first", "second"], [], routes)
+    to = {unit: (router.bus_of(unit), router.address_of(unit)) for unit in (248, 250, 251, 9)}
+    assert to == {248: ("second", 248), 250: ("first", 253), 251: ("first", 254), 9: ("first", 254)}
+    assert [router.bus_of(unit) for unit in (0, 249, 252, 254, 255)] == [None] * 5
+
+
 @pytest.mark.parametrize("unit", [0, 248, 249, 254, 255])
 def test_a_reserved_unit_has_no_route(unit):
     assert Router(["first"], []).bus_of(unit) is None

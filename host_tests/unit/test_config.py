@@ -305,16 +305,18 @@ def test_a_long_wrong_value_is_shortened():
     [
         (whole(meters=[meter(), meter(unit=2)]), "meters[1].slot: 0 is used by another meter"),
         (whole(meters=[meter(), meter(slot=1)]), "meters[1].unit: 1 is used by another meter of bus 0"),
-        (whole(routes=[{"unit": 200, "count": 49}]), "routes[0].count: 49 reaches unit 248, and 247 is the last"),
+        (whole(routes=[{"unit": 200, "count": 56}]), "routes[0].count: 56 reaches unit 255, and 254 is the last"),
         (
-            whole(routes=[{"unit": 1, "address": 247, "count": 2}]),
-            "routes[0].count: 2 reaches unit 248, and 247 is the last",
+            whole(routes=[{"unit": 1, "address": 254, "count": 2}]),
+            "routes[0].count: 2 reaches unit 255, and 254 is the last",
         ),
         (whole(routes=[{"unit": 1, "bus": 1}]), "routes[0].bus: 1 is not one of the 1 in buses"),
         (whole(meters=[meter(slot=k, unit=k + 1) for k in range(33)]), "meters[32].bus: 0 has 32 meters already"),
         (whole(meters=[meter(bus=1)]), "meters[0].bus: 1 is not one of the 1 in buses"),
         (whole(buses=[], routes=[]), "meters[0].bus: 0 is not one of the 0 in buses"),
         ({"http": {"port": 502}}, "modbus.port: 502 is taken by http.port"),
+        ({"modbus": {"rtu_over_tcp": 80}}, "modbus.rtu_over_tcp: 80 is taken by http.port"),
+        ({"modbus": {"rtu_over_tcp": 502}}, "modbus.rtu_over_tcp: 502 is taken by modbus.port"),
     ],
 )
 def test_what_one_key_cannot_know_of_another_is_checked(raw, message):

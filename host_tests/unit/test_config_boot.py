@@ -213,7 +213,7 @@ WRONG_PARTS = {
     "modbus": ({"prot": 502}, "modbus.prot: unknown key; known are "),
     "ntp": ([], "ntp: must be an object"),
     "buses": ([{"uart": 0}, {"uart": 0}], "buses[1].uart: 0 is used by the other bus"),
-    "routes": ([{"unit": 200}, {"unit": 247, "count": 2}], "routes[1].count: 2 reaches unit 248"),
+    "routes": ([{"unit": 200}, {"unit": 254, "count": 2}], "routes[1].count: 2 reaches unit 255"),
     "meters": ({}, "meters: must be a list of at most 64"),
 }
 

@@ -639,7 +639,7 @@ def gateway(make):
     made.config_store.errors = ['http.port: "x" is not 1 to 65535']
     made.config_store.reboot_due = lambda: ["bacnet"]
     made.device.run("http", requests=1, refused=2)
-    made.device.run("modbus", requests=1, cached=2, passed=3, exceptions=4, discarded=5, malformed=6)
+    made.device.run("modbus", requests=1, cached=2, passed=3, exceptions=4, discarded=5, malformed=6, rtu_frames=7)
     made.device.run("ntp", age_s=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
     return made
 
@@ -717,6 +717,8 @@ def test_sockets_are_the_ledger_and_what_became_of_those_who_wanted_one(gateway,
     assert document["evictions"]["idle"] == 2
     assert document["advice"] == [
         "switching off what is not needed frees a connection each: bacnet, finder, ntp, posting",
+        "7 connections sent RTU frames to the port of Modbus TCP: set those clients to Modbus TCP, or give them "
+        "a port by modbus.rtu_over_tcp",
         "a reboot is due: until then every service keeps its socket",
     ]
     assert [row["kind"] for row in document["slots"]] == [*SERVICES, "modbus", "http"]

@@ -309,7 +309,7 @@ def test_sockets_and_requests(bench):
     budget = bench.budget
     budget.postponed, budget.failed_accepts = 0x10001, 5
     budget.evictions[:] = [11, 12, 13, 14, 0x20015]
-    for k, name in enumerate(("requests", "cached", "passed", "exceptions", "discarded", "malformed")):
+    for k, name in enumerate(("requests", "cached", "passed", "exceptions", "discarded", "malformed", "rtu_frames")):
         setattr(bench.counters, name, 0x30000 * (k + 1) + k)
     assert bench.holding(100, 6) == [16, 6, 10, 2, 9, 0]
     assert [bench.long(a) for a in range(106, 122, 2)] == [3, 0x10001, 5, 11, 12, 13, 14, 0x20015]
@@ -321,7 +321,7 @@ def test_a_counter_wraps_at_32_bits(bench):
     assert bench.long(122) == 5
 
 
-@pytest.mark.parametrize(("first", "count"), [(134, 1), (133, 2), (199, 1), (199, 2), (100, 35), (99, 2)])
+@pytest.mark.parametrize(("first", "count"), [(136, 1), (135, 2), (199, 1), (199, 2), (100, 37), (99, 2)])
 def test_registers_behind_the_sockets_are_02(bench, first, count):
     assert bench.read(3, first, count) == 2
 
@@ -411,7 +411,7 @@ def test_registers_behind_the_buses_are_02(events, clock, buses, first, count):
 
 def test_every_holding_register_is_either_there_or_02(bench):
     there = [first for first in range(0, 1000) if isinstance(bench.read(3, first, 1), list)]
-    assert there == [*range(14), *range(100, 134), *range(200, 456), *range(600, 664)]
+    assert there == [*range(14), *range(100, 136), *range(200, 456), *range(600, 664)]
 
 
 # -- requests that are refused

@@ -42,6 +42,30 @@ def close(out, n):
     return n + 2
 
 
+def request_length(buf, at, end):
+    """Length of the request frame that begins at buf[at], as far as buf[at:end] tells: MORE, SILENCE (no rule for this
+    function) or a number, which may be larger than ADU_MAX. Application Protocol, chapter 6."""
+    n = end - at
+    if n < 2:
+        return MORE
+    function = buf[at + 1]
+    if 0 < function < 7 or function == 8:
+        return 8
+    if function in (7, 11, 12, 17):
+        return 4
+    if function in (15, 16):
+        return 9 + buf[at + 6] if n > 6 else MORE
+    if function in (20, 21):
+        return 5 + buf[at + 2] if n > 2 else MORE
+    if function == 22:
+        return 10
+    if function == 23:
+        return 13 + buf[at + 10] if n > 10 else MORE
+    if function == 24:
+        return 6
+    return 7 if function == 43 else SILENCE
+
+
 def answer_length(buf, at, end, request_length):
     """Length of the answer that begins at buf[at], as far as buf[at:end] tells: MORE, SILENCE or a number.
 

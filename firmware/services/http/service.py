@@ -72,7 +72,7 @@ class HttpService(Service):
             b"/api/readings": Route(READ, GET=readings.get),
             b"/api/bus": Route(READ, GET=BusDocument(out, buses).get),
             b"/api/scan": Route(READ, GET=scan.get, POST=scan.start, DELETE=scan.stop),
-            b"/api/sockets": Route(READ, GET=SocketsDocument(out, budget, device.board, config_store, clock).get),
+            b"/api/sockets": Route(READ, GET=SocketsDocument(out, budget, device, config_store, clock).get),
             b"/api/history": Route(READ, GET=HistoryDocument(out, history, clock).get),
             b"/api/records": Route(READ, GET=RecordsDocument(out, history, clock).get),
             b"/api/session": Route(OPEN, GET=login.get),

@@ -4,7 +4,7 @@
 class Counters:
     """NAMES: what the status and the registers of unit 255 show, in their order."""
 
-    NAMES = ("requests", "cached", "passed", "exceptions", "discarded", "malformed")
+    NAMES = ("requests", "cached", "passed", "exceptions", "discarded", "malformed", "rtu_frames")
 
     def __init__(self):
         self.requests = 0
@@ -13,6 +13,7 @@ class Counters:
         self.exceptions = 0
         self.discarded = 0  # ADUs of another protocol (protocol id not 0)
         self.malformed = 0  # connections closed for an impossible length
+        self.rtu_frames = 0  # connections closed for RTU frames at the port for Modbus TCP
 
     def status(self):
         """{name: number} of all."""

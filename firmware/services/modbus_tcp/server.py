@@ -6,6 +6,9 @@ buses that allow broadcasts. A read that lies inside a fresh polled block is ans
 the bus. While a request is on the bus its connection is not read: TCP itself holds a client back that sends more, and a
 connection never has more than one request in any queue.
 
+A client that sends RTU frames instead (known by the right CRC of the first one) is told so in the log, and closed; with
+modbus.rtu_over_tcp such clients have a port of their own (rtu_over_tcp.py).
+
 Buffers: all connections share one of 260 bytes for input and one for replies. A connection keeps of its own only the
 header of a request on the bus, and what is left of its input: a request that has not come whole, or those behind one
 that waits.
@@ -19,7 +22,8 @@ from firmware.net.listener import Connection, Listener
 from firmware.net.seam import ticks_diff, ticks_ms
 from firmware.services import Service
 from firmware.services.modbus_tcp import reply_cache
-from modbus import pdu, tcp
+from modbus import pdu, rtu, tcp
+from modbus.crc import crc16
 from modbus.tcp import head
 
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
@@ -49,31 +53,39 @@ class ModbusServer(Service):
         self.out = bytearray(tcp.ADU_MAX)
         self.replies = reply_cache.Replies(self.rx)
         self.listener = None
+        self.rtu_listener = None
 
     def start(self):
-        """Raises OSError when the port cannot be had."""
-        config = self.config
-        self.listener = Listener(
-            self.budget, self.events, self.name, config["bind"], config["port"], self._connection,
-            _UNSERVED_MS, 1000 * config["idle_timeout_s"],
-        )  # fmt: skip
+        """Raises OSError when a port cannot be had."""
+        self.listener = self._listen(self.config["port"], ModbusConnection, 0)
+        if self.budget.service_slot(self.name, 1) is not None:
+            from firmware.services.modbus_tcp.rtu_over_tcp import RtuConnection  # off by default: no heap for it then
 
-    def _connection(self, stream, slot):
-        return ModbusConnection(self, stream, slot)
+            self.rtu_listener = self._listen(self.config["rtu_over_tcp"], RtuConnection, 1)
+
+    def _listen(self, port, connection, number):
+        config = self.config
+        return Listener(
+            self.budget, self.events, self.name, config["bind"], port, lambda *newcomer: connection(self, *newcomer),
+            _UNSERVED_MS, 1000 * config["idle_timeout_s"], number,
+        )  # fmt: skip
 
     def tick(self):
         """Once a second."""
         if self.listener is not None:
-            self.listener.sweep()
+            self.listener.sweep()  # the connections of both
+        if self.rtu_listener is not None:
+            self.rtu_listener.resume()
         self.replies.tick()
 
     def status(self):
         return self.counters.status()
 
     def close(self):
-        if self.listener is not None:
-            self.listener.close()
-            self.listener = None
+        for listener in (self.listener, self.rtu_listener):
+            if listener is not None:
+                listener.close()
+        self.listener = self.rtu_listener = None
 
 
 class ModbusConnection(Connection):
@@ -182,6 +194,14 @@ class ModbusConnection(Connection):
     def _serve(self, at, have):
         """Answers the whole ADUs in rx[at:have] until one has to wait, and keeps what is left."""
         rx = self.server.rx
+        if not self.slot.requests:
+            if have - at < _HEAD:  # no request yet, and it may become an RTU frame
+                self._keep(at, have)
+                return
+            length = rtu.request_length(rx, at, have)
+            if rx[at] and 0 < length <= have - at and not crc16(rx, at + length, at):
+                self._close_rtu()
+                return
         while at < have:
             n = tcp.adu_length(rx, at, have)
             if n <= 0:
@@ -308,6 +328,11 @@ class ModbusConnection(Connection):
         server = self.server
         server.counters.discarded += 1
         self.events.add("modbus", "ADU with protocol id %d discarded" % tcp.protocol_id(server.rx, at))
+
+    def _close_rtu(self):
+        self.server.counters.rtu_frames += 1
+        self.events.add("modbus", "%s sends RTU frames: set it to Modbus TCP, or see modbus.rtu_over_tcp" % self._ip())
+        self.close()
 
     def _malformed(self, at):
         rx = self.server.rx

@@ -3,7 +3,7 @@
 from micropython import const
 
 from firmware.net import seam
-from firmware.net.budget import KINDS, LISTENER, REASONS
+from firmware.net.budget import KINDS, LISTENER, REASONS, SERVICES
 from firmware.services.http.json_out import write_items, write_open
 from firmware.services.http.response import Response
 
@@ -11,10 +11,10 @@ _COMFORTABLE = const(8)  # Modbus clients
 
 
 class SocketsDocument:
-    def __init__(self, out, budget, board, config_store, clock):
+    def __init__(self, out, budget, device, config_store, clock):
         self._out = out
         self._budget = budget
-        self._board = board
+        self._device = device
         self._store = config_store
         self._clock = clock
 
@@ -57,8 +57,9 @@ class SocketsDocument:
         if budget.refused_services:
             names = ", ".join(budget.refused_services)
             texts.append("not started for want of sockets: %s; switch off services that are not needed" % names)
-        if self._board.larger:
-            texts.append("a MicroPython build with room for all services and 10 connections: " + self._board.larger)
+        larger = self._device.board.larger
+        if larger:
+            texts.append("a MicroPython build with room for all services and 10 connections: " + larger)
         clients = len([slot for slot in budget.connections if slot.kind == "modbus"])
         browsers = len([slot for slot in budget.connections if slot.kind == "http"])
         if clients > _COMFORTABLE:
@@ -71,6 +72,13 @@ class SocketsDocument:
             held = [slot.kind for slot in budget.services if slot.kind in dispensable]
             if held:
                 texts.append("switching off what is not needed frees a connection each: %s" % ", ".join(held))
+        modbus = self._device.services[SERVICES.index("modbus")].service
+        count = 0 if modbus is None else modbus.status()["rtu_frames"]
+        if count:
+            texts.append(
+                "%d connections sent RTU frames to the port of Modbus TCP: set those clients to Modbus TCP, or give "
+                "them a port by modbus.rtu_over_tcp" % count
+            )  # fmt: skip
         if self._store.reboot_due():
             texts.append("a reboot is due: until then every service keeps its socket")
         return texts
