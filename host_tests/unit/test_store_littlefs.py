@@ -346,7 +346,7 @@ def test_a_new_device_starts_whatever_write_of_its_first_configuration_is_cut(bo
 
 def test_the_same_on_real_micropython():
     """host_tests/on_micropython/littlefs_power_cut.py, with VfsLfs2."""
-    command = [ensure(), "-X", "heapsize=160K", _UPY / "run_module.py", "littlefs_power_cut", _UPY, ROOT, ROOT / "lib"]
+    command = [ensure(), "-X", "heapsize=176K", _UPY / "run_module.py", "littlefs_power_cut", _UPY, ROOT, ROOT / "lib"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=100, check=False)
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
