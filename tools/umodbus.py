@@ -11,12 +11,10 @@ import hashlib
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-
-from tools import pip_download
-from tools.pip_download import FetchError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "lib" / "umodbus"
@@ -24,7 +22,13 @@ ARCHIVE_SHA256 = "b9351a66af0ff29dd585900e53827a989dedcb02ec63b10413581650896522
 # Over the names and contents of the package's files, sorted by name.
 TREE_SHA256 = "27f7d9213ff5a2454e93084fa5bd04d40798881ff255cfa42f2bb337a57b826d"
 
+_PIP_LIMIT_S = 180
+
 Progress = Callable[[str], object]
+
+
+class FetchError(RuntimeError):
+    """The package could not be had, or is not the one that is pinned."""
 
 
 def digest(folder: pathlib.Path) -> str:
@@ -37,6 +41,26 @@ def digest(folder: pathlib.Path) -> str:
     return total.hexdigest()
 
 
+def _download(folder: pathlib.Path) -> str:
+    """Has pip download the archive, everything below `folder`. What pip said, whether it succeeded or not."""
+    requirement = folder / "requirement.txt"
+    requirement.write_text(f"micropython-modbus==2.3.7 --hash=sha256:{ARCHIVE_SHA256}\n", encoding="utf-8")
+    pip = [sys.executable, "-I", "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-input"]
+    what = ["--no-deps", "--require-hashes", "--no-binary", ":all:", "--no-clean", "--dest", str(folder / "files")]
+    done = subprocess.run(
+        [*pip, *what, "-r", str(requirement)],
+        env=dict(os.environ, TMPDIR=str(folder)),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_PIP_LIMIT_S,
+        check=False,
+    )
+    return done.stdout.strip()[-800:]
+
+
 def ensure(progress: Progress = print, target: pathlib.Path = TARGET) -> pathlib.Path:
     """The folder with the package `umodbus`, fetched if it is not there. Raises FetchError."""
     if target.is_dir() and digest(target) == TREE_SHA256:
@@ -45,8 +69,7 @@ def ensure(progress: Progress = print, target: pathlib.Path = TARGET) -> pathlib
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="umodbus-") as name:
         folder = pathlib.Path(name)
-        options = ["--no-binary", ":all:", "--no-clean", "--dest", str(folder / "files")]
-        said = pip_download.download("micropython-modbus==2.3.7", ARCHIVE_SHA256, options, folder)
+        said = _download(folder)
         found = [path for path in folder.rglob("umodbus") if path.is_dir()]
         if not found:
             raise FetchError(f"pip did not bring micropython-modbus 2.3.7: {said}")

@@ -18,14 +18,13 @@ from collections.abc import Callable
 if not __package__:  # run as a program: "tools" must be found, and tools/micropython.py must hide nothing
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent.parent)
 
-from tools import build, gateway, microdot, micropython, umodbus
+from tools import build, gateway, micropython, umodbus
 from tools.bench import host_stages, host_tables, load, probe, processes, questions
 
 _FAILURES = (
     build.BuildError,
     gateway.GatewayError,
     micropython.NoMicroPython,
-    microdot.FetchError,
     umodbus.FetchError,
     subprocess.SubprocessError,
     TimeoutError,

@@ -1,12 +1,14 @@
-"""Symbols of a 32-bit little-endian ELF file (Tool Interface Standard, ELF 1.2), as the firmware's linker writes it."""
+"""Symbols of the firmware's ELF file, read with pyelftools: addresses by name, functions by address."""
 
 import bisect
 import pathlib
-import struct
 from typing import NamedTuple
 
-_SYMTAB = 2  # section type
-_FUNCTION = 2  # symbol type
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+_PLACES = ("STT_NOTYPE", "STT_OBJECT", "STT_FUNC")
 
 
 class ElfError(ValueError):
@@ -22,33 +24,32 @@ class Symbol(NamedTuple):
 
 
 class Symbols:
-    """The symbol table of a file: addresses by name, and functions by address. Raises ElfError, OSError."""
+    """The symbol table of a file. Raises ElfError, OSError."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        data = path.read_bytes()
-        if data[:6] != b"\x7fELF\x01\x01":
-            raise ElfError(f"{path}: not a 32-bit little-endian ELF file")
         self._path = path
         self.by_name: dict[str, Symbol] = {}
-        at, size, count = struct.unpack("<I10xHH", data[0x20:0x32])
-        sections = [struct.unpack("<10I", data[at + n * size : at + n * size + 40]) for n in range(count)]
-        for section in sections:
-            if section[1] == _SYMTAB:
-                strings = sections[section[6]]
-                self._read(data[section[4] : section[4] + section[5]], data[strings[4] : strings[4] + strings[5]])
+        try:
+            with open(path, "rb") as file:
+                for section in ELFFile(file).iter_sections():
+                    if isinstance(section, SymbolTableSection):
+                        self._read(section)
+        except ELFError as error:
+            raise ElfError(f"{path}: {error}") from error
         if not self.by_name:
             raise ElfError(f"{path}: has no symbols")
         named = sorted((symbol.address, name) for name, symbol in self.by_name.items() if symbol.function)
         self._addresses = [address for address, _ in named]
         self._names = [name for _, name in named]
 
-    def _read(self, table: bytes, strings: bytes) -> None:
-        for name_at, value, size, info, _, section in struct.iter_unpack("<IIIBBH", table):
-            name = strings[name_at : strings.index(b"\0", name_at)].decode()
+    def _read(self, section: SymbolTableSection) -> None:
+        for symbol in section.iter_symbols():
+            kind = symbol["st_info"]["type"]
             # Mapping symbols ($t, $d) and files are no places.
-            if name and section and not name.startswith("$") and info & 15 < 3:
-                function = info & 15 == _FUNCTION
-                self.by_name.setdefault(name, Symbol(value & ~1 if function else value, size, function))
+            if symbol.name and symbol["st_shndx"] != "SHN_UNDEF" and symbol.name[0] != "$" and kind in _PLACES:
+                function = kind == "STT_FUNC"
+                address = symbol["st_value"] & ~1 if function else symbol["st_value"]  # bit 0 says Thumb
+                self.by_name.setdefault(symbol.name, Symbol(address, symbol["st_size"], function))
 
     def __contains__(self, name: str) -> bool:
         return name in self.by_name

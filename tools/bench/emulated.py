@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools import build as device_build
-from tools import debian, gateway, microdot, umodbus
+from tools import debian, gateway, umodbus
 from tools.bench import chip, cycles, elf, lockstep, questions, stages, tcp
 from tools.bench.measure import Row, cycles_us
 from tools.emulator import build, image, node
@@ -41,7 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="bench-emulated",
         description="Measures our gateway, and the servers that it is compared with, on an emulated RP2040 with real "
         "MicroPython and lwIP. The figures are of the chip's own time and the same on every machine. The first run "
-        "builds MicroPython from Debian's source packages and fetches umodbus and microdot.",
+        "builds MicroPython from Debian's source packages and fetches umodbus.",
     )
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")
     parser.add_argument(
@@ -198,7 +198,6 @@ def main(arguments: list[str] | None = None) -> int:
         elf.ElfError,
         gateway.GatewayError,
         image.ImageError,
-        microdot.FetchError,
         node.NodeError,
         subprocess.SubprocessError,
         umodbus.FetchError,

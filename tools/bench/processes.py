@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pymodbus
 
-from tools import build, gateway, microdot, micropython, sim, umodbus
+from tools import build, gateway, micropython, sim, umodbus
 from tools.bench import servers
 from tools.bench.meters import Ramp
 from tools.virtual_line import VirtualLine
@@ -270,8 +270,8 @@ class Bench:
         return self._other(UMODBUS, "umodbus_server", [umodbus.ensure(self.progress)], probed)
 
     def microdot(self, probed: bool = False) -> Server:
-        """microdot, held. Raises microdot.FetchError."""
-        return self._other(MICRODOT, "microdot_server", [microdot.ensure(self.progress) / "microdot"], probed)
+        """microdot, held."""
+        return self._other(MICRODOT, "microdot_server", [servers.microdot_package()], probed)
 
     def pymodbus(self) -> Server:
         """pymodbus on this CPython, held."""

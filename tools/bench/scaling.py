@@ -1,7 +1,8 @@
 """`make bench-scaling`: how our gateway's rate, latency and heap follow clients, registers, meters and browsers.
 
-In:  options (see --help). Out: a table on stdout, with --svg the same as plots, with --json as one object. Same
-     interpreter, heap and rules as `make bench`: every byte of every answer is compared, one server at a time runs.
+In:  options (see --help). Out: a table on stdout, with --json as one object, with --svg as plots, which --from-json
+     draws again without measuring. Same interpreter, heap and rules as `make bench`: every byte of every answer is
+     compared, one server at a time runs.
 
 Rates are of clients in a closed loop, latencies of clients that each want a hundred answers a second, counted from the
 moment at which a request should have left. Where there are more clients than the gateway has slots for, it closes the
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from tools.bench import __main__ as bench_main
-from tools.bench import compare, exchanges, host_tables, load, plot, processes, questions
+from tools.bench import compare, exchanges, host_tables, load, processes, questions
 from tools.bench.compare import Case, Sample
 from tools.bench.probe import Probe
 from tools.bench.processes import HOST, LineRamp, Server
@@ -207,41 +208,60 @@ def sheet(found: list[Point], rounds: int, seconds: float) -> host_tables.Sheet:
     return host_tables.Sheet(f"Scaling: {rounds} rounds of {seconds:g} s", 3, columns, rows)
 
 
-def figure(found: list[Point]) -> plot.Figure:
-    """The plots."""
-    axes = ["clients", "registers", "meters", "browsers"]
-    rows: list[tuple[plot.Axis, Callable[[Point], float]]] = [
-        (plot.Axis("requests/s on a free core", False, ",.0f"), lambda point: point.rate),
-        (plot.Axis("99th percentile at 100 requests/s each, ms", True, ",g"), lambda point: point.p99_ms),
-        (plot.Axis(f"heap in use, KiB of {processes.HEAP[:-1]}", False, ",.0f"), lambda point: point.heap / 1024),
-    ]
-    there = [point for point in found if point.samples]
-    panels = [
-        [
-            [
-                plot.Series(number, [(point.value, value(point)) for point in chosen])
-                for number, services in enumerate((ON, OFF))
-                if (chosen := [point for point in there if (point.axis, point.services) == (axis, services)])
-            ]
-            for axis in axes
-        ]
-        for _, value in rows
-    ]
-    names = ["clients", "registers of a read", "meters, polled", f"browsers beside {_USUAL_CLIENTS} clients"]
-    title = f"Reads from memory, 32-bit MicroPython with a heap of {processes.HEAP[:-1]} KiB"
-    return plot.Figure(title, [ON, OFF], names, [axis for axis, _ in rows], panels)
+def draw(points: list[dict[str, Any]], path: pathlib.Path) -> None:
+    """Write the plots of figures as as_json() gives them, as an SVG file; the same figures make the same file."""
+    from matplotlib import rc_context  # takes a second
+    from matplotlib.figure import Figure
+
+    columns = {
+        "clients": "clients",
+        "registers": "registers of a read",
+        "meters": "meters, polled",
+        "browsers": f"browsers beside {_USUAL_CLIENTS} clients",
+    }
+    rows: dict[str, Callable[[dict[str, Any]], float]] = {
+        "requests/s on a free core": lambda point: point["rate"],
+        "99th percentile at\n100 requests/s each, ms": lambda point: point["p99_ms"],
+        f"heap in use,\nKiB of {processes.HEAP[:-1]}": lambda point: point["heap_bytes"] / 1024,
+    }
+    # Texts stay texts, and the ids of the file's parts are no random ones.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "scaling", "axes.grid": True, "grid.color": "#e1e0d9"}):
+        figure = Figure(figsize=(9.6, 6.6), layout="constrained")
+        figure.suptitle(f"Reads from memory, 32-bit MicroPython with a heap of {processes.HEAP[:-1]} KiB")
+        panels = figure.subplots(len(rows), len(columns), sharex="col", sharey="row", squeeze=False)
+        for row, (title, value) in enumerate(rows.items()):
+            panels[row][0].set_ylabel(title)
+            for column, (axis, name) in enumerate(columns.items()):
+                panel = panels[row][column]
+                there = [one for one in points if one["axis"] == axis and one["fits"]]
+                for services in (ON, OFF):
+                    if chosen := [one for one in there if one["services"] == services]:
+                        places = [one["value"] for one in chosen]
+                        panel.plot(places, [value(one) for one in chosen], ".-", label=services)
+                if row == len(rows) - 1:
+                    panel.set_xlabel(name)
+            panels[row][0].set_yscale("log" if "percentile" in title else "linear")
+            if "percentile" not in title:
+                panels[row][0].set_ylim(bottom=0)
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options. Ends the program with 2 when one is wrong."""
     parser = argparse.ArgumentParser(prog="bench-scaling", description="How our gateway scales; see make bench.")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")
+    parser.add_argument(
+        "--from-json", metavar="FILE", type=pathlib.Path, help="only draw the plots of figures written before"
+    )
     parser.add_argument("--svg", metavar="FILE", type=pathlib.Path, help="write the plots there")
     parser.add_argument("--markdown", metavar="FILE", type=pathlib.Path, help="write the table there")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default %(default)s")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="default %(default)s")
     bench_main.add_where(parser)
     options = parser.parse_args(arguments)
+    if options.from_json and not options.svg:
+        parser.error("--from-json: --svg FILE is missing")
     bench_main.check_where(parser, options)
     return options
 
@@ -249,6 +269,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Runs it; returns the exit code."""
     options = parse(arguments)
+
+    if options.from_json:
+        draw(json.loads(options.from_json.read_text(encoding="utf-8"))["points"], options.svg)
+        return 0
 
     def run() -> None:
         with (
@@ -271,11 +295,11 @@ def _write(found: list[Point], options: argparse.Namespace) -> None:
     table = sheet(found, options.rounds, options.seconds)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else host_tables.WIDTH)
     console.print(host_tables.table(table))
+    figures = {"rounds": options.rounds, "seconds": options.seconds, "points": [one.as_json() for one in found]}
     if options.json:
-        figures = {"rounds": options.rounds, "seconds": options.seconds, "points": [one.as_json() for one in found]}
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if options.svg:
-        options.svg.write_text(plot.svg(figure(found)), encoding="utf-8")
+        draw(figures["points"], options.svg)
     if options.markdown:
         options.markdown.write_text(host_tables.markdown_sheet(table), encoding="utf-8")
 
