@@ -14,8 +14,8 @@ import json
 import sys
 
 import micropython
-
 import scram
+
 from firmware import app, board
 from firmware.net import seam
 

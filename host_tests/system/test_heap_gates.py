@@ -6,13 +6,11 @@ meters, ten clients, two browsers and a save. Nothing is lost meanwhile, nothing
 """
 
 import contextlib
-import http.client
-import json
-import threading
 from pathlib import Path
 
 import pytest
 
+from host_tests.system.page_reader import PageReader
 from host_tests.system.rig import HOST, MOST_POINTS, MOST_REGISTERS, Poller, Rig, configured, wait_for, words
 from tools import gateway
 from tools.device_api import Device
@@ -24,11 +22,6 @@ PASSWORD = "correct horse"
 CLIENTS = 10
 # Two of the services that are not built yet give their slots back: ten clients and two browsers have twelve.
 SERVICES = {"bacnet": {"enabled": False}, "posting": {"enabled": False}}
-# As a browser's page asks.
-DOCUMENTS = (
-    "/", "/api/session", "/api/history", "/api/readings", "/api/status", "/api/schema", "/api/profiles", "/api/config",
-    "/api/bus", "/api/sockets", "/api/readings", "/api/status",
-)  # fmt: skip
 
 
 # At rest
@@ -52,58 +45,6 @@ def test_72_kb_are_in_use_at_rest_with_all_services_and_three_meters(tmp_path):
 
 
 # At work
-
-
-class Browser(threading.Thread):
-    """Somebody who goes through all documents of the page again and again, logged in, on one connection; what meets its
-    end is asked again. `error`: what was refused or wrong; `rounds`: how often all were seen."""
-
-    def __init__(self, rig, cookie):
-        super().__init__(name="browser", daemon=True)
-        self.rounds = 0
-        self.error = None
-        self._device = Device(HOST, rig.http_port)
-        self._device.cookie = cookie
-        self._meters = len(rig.line.meters)
-        self._stopping = threading.Event()
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exc):
-        self._stopping.set()
-        self.join()
-        self._device.close()
-
-    def run(self):
-        try:
-            while not self._stopping.is_set():
-                for path in DOCUMENTS:
-                    self._look(path)
-                self.rounds += 1
-        except Exception as error:  # for check(), which raises it in the test's thread
-            self.error = error
-
-    def check(self, more=2):
-        """Waits for some more rounds. AssertionError when anything was refused."""
-        wanted = self.rounds + more
-        wait_for(lambda: self.error or self.rounds >= wanted, 120, "a browser's round")
-        if self.error:
-            raise AssertionError(f"after {self.rounds} rounds: {self.error!r}") from self.error
-
-    def _look(self, path):
-        for _ in range(20):
-            try:
-                status, _, body = self._device.request("GET", path)
-                break
-            except (ConnectionError, http.client.HTTPException):
-                continue  # another browser has taken its place, or it was idle for too long
-        else:
-            raise AssertionError(f"{path}: not to be had")
-        assert status == 200, f"{path}: {status} {body!r}"
-        if path == "/api/readings":
-            assert len(json.loads(body)["meters"]) == self._meters
 
 
 @contextlib.contextmanager
@@ -143,7 +84,7 @@ def test_clients_browsers_and_a_save_have_room(tmp_path, kind, count, browsers, 
             config = device.config()
         assert len(config["meters"]) == count
         with clients(rig) as check, contextlib.ExitStack() as stack:
-            looking = [stack.enter_context(Browser(rig, cookie)) for _ in range(browsers)]
+            looking = [stack.enter_context(PageReader(rig, cookie)) for _ in range(browsers)]
             check()
             for browser in looking:
                 browser.check()
