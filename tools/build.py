@@ -231,9 +231,7 @@ def _digest(item: _Item, tool: str) -> str:
 
 
 def _tool_version(compiler: str) -> str:
-    done = subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, timeout=_COMPILE_LIMIT_S, check=True
-    )
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=_COMPILE_LIMIT_S, check=True)
     return f"{done.stdout.strip()} {' '.join(_OPTIONS)} named as modules"
 
 
@@ -279,9 +277,7 @@ def build(
         return _build(out, source, progress, with_umodbus, root)
 
 
-def _build(
-    out: pathlib.Path, source: bool, progress: Progress, with_umodbus: bool, root: pathlib.Path
-) -> Report:
+def _build(out: pathlib.Path, source: bool, progress: Progress, with_umodbus: bool, root: pathlib.Path) -> Report:
     _write_page(root)
     items, ignored = _plan(root, source, with_umodbus)
     manifest = out.with_name(out.name + ".manifest.json")
@@ -290,9 +286,7 @@ def _build(
     tool = "" if source else _tool_version(_compiler())
     after = {item.target: _digest(item, tool) for item in items}
     stale = [
-        item
-        for item in items
-        if before.get(item.target) != after[item.target] or not (out / item.target).is_file()
+        item for item in items if before.get(item.target) != after[item.target] or not (out / item.target).is_file()
     ]
     for item in stale:
         (out / item.target).parent.mkdir(parents=True, exist_ok=True)

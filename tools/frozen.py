@@ -150,9 +150,7 @@ def _compiler(library: pathlib.Path) -> str:
     return f"gcc -m32 --sysroot={library} -B{runtime}/ -B{library / _LIBRARIES}/"
 
 
-def _build(
-    manifest: str, target: pathlib.Path, tree: pathlib.Path, library: pathlib.Path, progress: Progress
-) -> None:
+def _build(manifest: str, target: pathlib.Path, tree: pathlib.Path, library: pathlib.Path, progress: Progress) -> None:
     begin = time.monotonic()
     progress("frozen: building MicroPython with the firmware within, 32-bit ...")
     epoch = sources.RELEASES[sources.STABLE].epoch

@@ -26,9 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-if (
-    not __package__
-):  # run as a file: tools/ itself must not be on the path, for its micropython.py would be found
+if not __package__:  # run as a file: tools/ itself must not be on the path, for its micropython.py would be found
     sys.path[0] = str(ROOT)
 
 from tools import debian  # noqa: E402
@@ -82,14 +80,10 @@ def probe(path: pathlib.Path | str) -> tuple[int, int, int]:
         raise NoMicroPython(f"{path} cannot be run: {error}") from error
     words = done.stdout.split()
     if done.returncode or len(words) != 3 or not all(word.isdigit() for word in words):
-        raise NoMicroPython(
-            f"{path} does not answer as MicroPython: {(done.stderr or done.stdout).strip()[-500:]}"
-        )
+        raise NoMicroPython(f"{path} does not answer as MicroPython: {(done.stderr or done.stdout).strip()[-500:]}")
     major, minor, bits = (int(word) for word in words)
     if (major, minor) < OLDEST:
-        raise NoMicroPython(
-            f"{path} is MicroPython {major}.{minor}; {OLDEST[0]}.{OLDEST[1]} or later is needed"
-        )
+        raise NoMicroPython(f"{path} is MicroPython {major}.{minor}; {OLDEST[0]}.{OLDEST[1]} or later is needed")
     return major, minor, bits
 
 
@@ -112,9 +106,7 @@ def configure_apt(
     (work / "sources").write_text("".join(lines), encoding="utf-8")
     # The machine's own ways to the network (proxies, certificates) stay, its hooks and everything else does
     # not.
-    dump = subprocess.run(
-        ["apt-config", "dump", "--no-empty", "Acquire"], capture_output=True, text=True, check=True
-    )
+    dump = subprocess.run(["apt-config", "dump", "--no-empty", "Acquire"], capture_output=True, text=True, check=True)
     lines = [line for line in dump.stdout.splitlines() if "IndexTargets" not in line]
     settings = {
         "Dir::Etc::main": "/dev/null",
@@ -168,9 +160,7 @@ def _unpack(mirror: debian.Archive, target: pathlib.Path, progress: Progress) ->
         fresh = work / "fresh"
         fresh.mkdir()
         for deb in sorted((work / "debs").glob("*.deb")):
-            subprocess.run(
-                ["dpkg-deb", "-x", str(deb), str(fresh / "root")], check=True, timeout=_APT_LIMIT_S
-            )
+            subprocess.run(["dpkg-deb", "-x", str(deb), str(fresh / "root")], check=True, timeout=_APT_LIMIT_S)
         wrapper = fresh / "micropython"
         wrapper.write_text(_WRAPPER, encoding="utf-8")
         wrapper.chmod(0o755)
@@ -209,9 +199,7 @@ def ensure(progress: Progress = print, cache: pathlib.Path = CACHE) -> pathlib.P
     if named:
         path = shutil.which(named)
         if path is None:
-            raise NoMicroPython(
-                f"MICROPYTHON={named}: no such program; it must be a path or a command on PATH"
-            )
+            raise NoMicroPython(f"MICROPYTHON={named}: no such program; it must be a path or a command on PATH")
         probe(path)
         return pathlib.Path(path).absolute()
     cached = cache / "micropython"

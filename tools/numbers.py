@@ -126,8 +126,8 @@ def bus_time():
     baud = 9600
     meters = [VirtualMeter(1 + k, "eastron-sdm120") for k in range(10)]
     rows = [
-        {"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": "eastron-sdm120", "interval_s": 1} for k in
-        range(10)
+        {"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": "eastron-sdm120", "interval_s": 1}
+        for k in range(10)
     ]
     config = {**_configuration(), "buses": [{"uart": "bus0", "baud": baud}], "meters": rows}
     with tempfile.TemporaryDirectory() as folder:

@@ -73,9 +73,7 @@ _GROUPS = (
     (56, "apparent_energy", ("",), "VAh"),
     (128, "alarm", ("",), ""),
 )
-NUMBERS = {
-    first + i: name + suffix for first, name, suffixes, _ in _GROUPS for i, suffix in enumerate(suffixes)
-}
+NUMBERS = {first + i: name + suffix for first, name, suffixes, _ in _GROUPS for i, suffix in enumerate(suffixes)}
 UNITS = {first + i: unit for first, _, suffixes, unit in _GROUPS for i in range(len(suffixes))}
 NAMES = {name: number for number, name in NUMBERS.items()}
 ACCUMULATING_UNITS = ("Wh", "varh", "VAh")
@@ -196,16 +194,10 @@ def parse(text, profile_id):
         "must be a text of 1..40 characters",
     )
     for key, low, high in (("confidence", 0, 2), ("max_registers", 1, 125), ("gap", 0, 125)):
-        ensure(
-            _is_int(data[key]) and low <= data[key] <= high, key, f"{data[key]!r} is not one of {low}..{high}"
-        )
-    ensure(
-        data["word_order"] in WORD_ORDERS, "word_order", f"{data['word_order']!r} is not one of {WORD_ORDERS}"
-    )
+        ensure(_is_int(data[key]) and low <= data[key] <= high, key, f"{data[key]!r} is not one of {low}..{high}")
+    ensure(data["word_order"] in WORD_ORDERS, "word_order", f"{data['word_order']!r} is not one of {WORD_ORDERS}")
     ensure(data["columns"] == list(COLUMNS), "columns", f"must be {list(COLUMNS)}")
-    ensure(
-        isinstance(data["points"], list) and data["points"], "points", "must be a list with at least one row"
-    )
+    ensure(isinstance(data["points"], list) and data["points"], "points", "must be a list with at least one row")
 
     points = []
     for index, row in enumerate(data["points"]):
@@ -216,9 +208,7 @@ def parse(text, profile_id):
             f"must be a list of {len(COLUMNS)} values",
         )
         point = Point(*row)
-        _check_point(
-            point, lambda condition, column, message, w=where: ensure(condition, f"{w}.{column}", message)
-        )
+        _check_point(point, lambda condition, column, message, w=where: ensure(condition, f"{w}.{column}", message))
         ensure(point.size <= data["max_registers"], where, "is longer than max_registers")
         for other in points:
             ensure(other.number != point.number, where, f"number {point.number} is used twice")
@@ -321,12 +311,8 @@ def _check_point(point, ensure):
         ensure(point.unit in units, "unit", f"{point.unit!r} is not one of {units}")
     ensure(point.function in (3, 4), "function", f"{point.function!r} is not 3 or 4")
     ensure(point.type in TYPES, "type", f"{point.type!r} is not one of {sorted(TYPES)}")
-    ensure(
-        _is_int(point.address) and point.address >= 0, "address", f"{point.address!r} is not one of 0..65535"
-    )
-    ensure(
-        point.address + point.size <= 0x10000, "address", f"{point.address} + {point.size} is beyond 65536"
-    )
+    ensure(_is_int(point.address) and point.address >= 0, "address", f"{point.address!r} is not one of 0..65535")
+    ensure(point.address + point.size <= 0x10000, "address", f"{point.address} + {point.size} is beyond 65536")
     ensure(_is_number(point.scale), "scale", "must be a number")
     ensure(point.scale > 0, "scale", f"{point.scale} must be above 0")
     ensure(point.kind in KINDS, "kind", f"{point.kind!r} is not one of {KINDS}")

@@ -53,9 +53,7 @@ class SimError(Exception):
 def merge(base, over):
     """A new object: `over` over `base`, key by key in objects; anything else, lists too, is replaced."""
     if isinstance(base, dict) and isinstance(over, dict):
-        merged = {
-            key: merge(base[key], over[key]) if key in over else copy.deepcopy(base[key]) for key in base
-        }
+        merged = {key: merge(base[key], over[key]) if key in over else copy.deepcopy(base[key]) for key in base}
         return merged | {key: copy.deepcopy(value) for key, value in over.items() if key not in base}
     return copy.deepcopy(over)
 
@@ -93,9 +91,7 @@ def configuration(options, state_dir):
     for section, port in zip(("http", "modbus"), gateway.free_ports(2), strict=True):
         config[section]["port"] = config[section]["port"] or port
     if config["http"]["port"] == config["modbus"]["port"]:
-        raise SimError(
-            f"HTTP and Modbus cannot both have port {config['http']['port']}: change one of the two"
-        )
+        raise SimError(f"HTTP and Modbus cannot both have port {config['http']['port']}: change one of the two")
     return config
 
 
@@ -119,14 +115,8 @@ def check_ports(config):
         port = config[section]["port"]
         error = gateway.port_error(port)
         if error:
-            why = (
-                "is taken by another program"
-                if error.errno == errno.EADDRINUSE
-                else f"cannot be had: {error}"
-            )
-            raise SimError(
-                f"port {port} {why}: give another one with --{section}-port N (0 picks a free one)"
-            )
+            why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
+            raise SimError(f"port {port} {why}: give another one with --{section}-port N (0 picks a free one)")
 
 
 def run(options):
@@ -199,12 +189,8 @@ def parse(arguments=None):
     )
     parser.add_argument("--http-port", type=int, metavar="N", help="default 8080; 0 picks a free one")
     parser.add_argument("--modbus-port", type=int, metavar="N", help="default 1502; 0 picks a free one")
-    parser.add_argument(
-        "--runtime", choices=gateway.RUNTIMES, default="micropython", help="default %(default)s"
-    )
-    parser.add_argument(
-        "--heap", help=f"of MicroPython, default {gateway.HEAP}; with --frozen {gateway.FROZEN_HEAP}"
-    )
+    parser.add_argument("--runtime", choices=gateway.RUNTIMES, default="micropython", help="default %(default)s")
+    parser.add_argument("--heap", help=f"of MicroPython, default {gateway.HEAP}; with --frozen {gateway.FROZEN_HEAP}")
     parser.add_argument(
         "--frozen", action="store_true", help="a 32-bit MicroPython with the firmware within, as in our images"
     )

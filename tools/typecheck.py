@@ -211,9 +211,7 @@ def _patch(path: pathlib.Path, replacements: dict[str, str]) -> None:
     text = path.read_text(encoding="utf-8")
     for old, new in replacements.items():
         if text.count(old) != 1:
-            raise StubError(
-                f"{path}: {old!r} is there {text.count(old)} times; adapt PATCHES in tools/typecheck.py"
-            )
+            raise StubError(f"{path}: {old!r} is there {text.count(old)} times; adapt PATCHES in tools/typecheck.py")
         text = text.replace(old, new)
     path.write_text(text, encoding="utf-8")
 
@@ -299,9 +297,7 @@ def check_device(port: Port, root: pathlib.Path = ROOT, progress: Progress = pri
 def check_host(root: pathlib.Path = ROOT) -> bool:
     """Whether the host's files are right; prints what is not."""
     device = ",".join(["boot", "main", "firmware.*", *_codecs(root).values()])
-    return _mypy(
-        "host", _HOST.format(root=root, work=WORK, device=device), _files(root, HOST, NOT_HOST), root
-    )
+    return _mypy("host", _HOST.format(root=root, work=WORK, device=device), _files(root, HOST, NOT_HOST), root)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -41,8 +41,7 @@ class Load:
         # Counter readings at t = 0 in Wh and varh; small enough that a float32 in kWh moves every few
         # seconds.
         self.start = [
-            {name: rng.uniform(1e5, 9e5) for name in ("wh_in", "wh_out", "varh_in", "varh_out")}
-            for _ in range(phases)
+            {name: rng.uniform(1e5, 9e5) for name in ("wh_in", "wh_out", "varh_in", "varh_out")} for _ in range(phases)
         ]
         self.channels = [Wave(rng, rng.uniform(50, 2500), 0.4) for _ in range(channels)]
         self.channel_start = [rng.uniform(1e5, 9e5) for _ in range(channels)]
@@ -66,12 +65,8 @@ class Load:
         out["current_average"] = sum(amps) / len(amps)
         if len(volts) == 3:
             for a, b, name in ((0, 1, "voltage_l1_l2"), (1, 2, "voltage_l2_l3"), (2, 0, "voltage_l3_l1")):
-                out[name] = math.sqrt(
-                    volts[a] ** 2 + volts[b] ** 2 + volts[a] * volts[b]
-                )  # 120 degrees apart
-            out["voltage_ll_average"] = (
-                sum(out[f"voltage_{pair}"] for pair in ("l1_l2", "l2_l3", "l3_l1")) / 3
-            )
+                out[name] = math.sqrt(volts[a] ** 2 + volts[b] ** 2 + volts[a] * volts[b])  # 120 degrees apart
+            out["voltage_ll_average"] = sum(out[f"voltage_{pair}"] for pair in ("l1_l2", "l2_l3", "l3_l1")) / 3
         lag = [
             cmath.rect(i, -2 * math.pi / 3 * n - math.atan2(q, p))
             for n, (i, p, q) in enumerate(zip(amps, watts, vars_, strict=True))
@@ -86,12 +81,8 @@ class Load:
     def _energies(self, out, t):
         wh = [wave.integral(t) / 3600 for wave in self.active]
         varh = [wave.integral(t) / 3600 for wave in self.reactive]
-        imports = [
-            s["wh_in"] + (e if g > 0 else 0) for s, e, g in zip(self.start, wh, self.sign, strict=True)
-        ]
-        exports = [
-            s["wh_out"] + (e if g < 0 else 0) for s, e, g in zip(self.start, wh, self.sign, strict=True)
-        ]
+        imports = [s["wh_in"] + (e if g > 0 else 0) for s, e, g in zip(self.start, wh, self.sign, strict=True)]
+        exports = [s["wh_out"] + (e if g < 0 else 0) for s, e, g in zip(self.start, wh, self.sign, strict=True)]
         var_in = [s["varh_in"] + e for s, e in zip(self.start, varh, strict=True)]
         var_out = [s["varh_out"] for s in self.start]
         totals = [a + b for a, b in zip(imports, exports, strict=True)]

@@ -94,7 +94,6 @@ _HOLDING: dict[str, Any] = {
 }
 
 
-
 class VirtualMeter:
     """One meter: unit id, profile, moving values, misbehaviour and counters.
 
@@ -358,15 +357,12 @@ def default_meters(seed=0):
 
 def main(arguments=None):
     """Virtual meters until Ctrl-C, SIGTERM or SIGHUP."""
-    parser = argparse.ArgumentParser(
-        prog="virtual_meters.py", description="Virtual Modbus RTU meters on a pty."
-    )
+    parser = argparse.ArgumentParser(prog="virtual_meters.py", description="Virtual Modbus RTU meters on a pty.")
     parser.add_argument(
         "--meter",
         action="append",
         metavar="UNIT:PROFILE",
-        help=f"a meter; repeatable; profiles: {', '.join(profiles.available())}; "
-        f"default {' '.join(_DEFAULT_METERS)}",
+        help=f"a meter; repeatable; profiles: {', '.join(profiles.available())}; default {' '.join(_DEFAULT_METERS)}",
     )
     parser.add_argument("--baud", type=int, default=9600, help="default %(default)s")
     parser.add_argument("--framing", default="8N1", help="8N1, 8E1, 8O1 or 8N2; default %(default)s")

@@ -117,9 +117,7 @@ def test_a_proof_is_over_both_nonces_and_never_the_same_twice(page):
 
 
 def test_a_password_is_the_same_however_its_letters_are_composed(page):
-    stored = page.evaluate(
-        "['caf\\u00e9', 'cafe\\u0301', 'cafe'].map(text => hex(keysOf(text, '00', 4096).stored))"
-    )
+    stored = page.evaluate("['caf\\u00e9', 'cafe\\u0301', 'cafe'].map(text => hex(keysOf(text, '00', 4096).stored))")
 
     assert stored[0] == stored[1] != stored[2]
 

@@ -53,9 +53,7 @@ def test_rfc_4231_case_3():
 
 
 def test_rfc_4231_case_4():
-    check_hmac(
-        bytes(range(1, 26)), b"\xcd" * 50, b"82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"
-    )
+    check_hmac(bytes(range(1, 26)), b"\xcd" * 50, b"82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b")
 
 
 def test_rfc_4231_case_6_a_key_longer_than_a_block():

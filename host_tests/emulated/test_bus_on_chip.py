@@ -92,4 +92,3 @@ def test_a_technician_scans_and_talks_through_umodbus_and_the_gateway_goes_on(ch
     assert f"said {wanted}" in said
     chip.emulator.type("\x02run()\r")
     wait_served(chip)
-

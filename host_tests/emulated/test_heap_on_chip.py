@@ -92,5 +92,3 @@ def test_what_a_get_of_each_document_costs_with_32_meters():
 def _first_block(meter):
     function, first, count = meter.profile.blocks(meter.profile.gap)[0]
     return meter.unit, function, first, meter.registers(function, first, count)
-
-

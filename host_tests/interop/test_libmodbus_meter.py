@@ -79,9 +79,7 @@ def client(rig):
 
 
 def bits(values):
-    return bytes(
-        sum(value << k for k, value in enumerate(values[at : at + 8])) for at in range(0, len(values), 8)
-    )
+    return bytes(sum(value << k for k, value in enumerate(values[at : at + 8])) for at in range(0, len(values), 8))
 
 
 def test_every_number_of_the_polled_meter_is_what_libmodbus_wrote(rig):

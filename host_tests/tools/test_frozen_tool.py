@@ -75,7 +75,7 @@ def workshop(tmp_path, monkeypatch):
 
 
 def test_it_is_built_once_and_anew_when_a_module_has_changed(workshop):
-    assert workshop.ensure() == (["fetch", "make"], 'include(\'$(MPY_DIR)/extmod/asyncio\')')
+    assert workshop.ensure() == (["fetch", "make"], "include('$(MPY_DIR)/extmod/asyncio')")
     assert workshop.ensure()[0] == []
     workshop.module.write_text("2", encoding="utf-8")
     assert workshop.ensure()[0] == ["make"]

@@ -202,9 +202,7 @@ def test_a_reboot_loop_comes_to_an_end(state):
 
 
 def test_a_process_that_ignores_sigterm_is_killed(state):
-    stubborn = (
-        "import signal, time; signal.signal(15, signal.SIG_IGN); print('here', flush=True); time.sleep(100)"
-    )
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('here', flush=True); time.sleep(100)"
     process = Gateway(state, argv=[sys.executable, "-c", stubborn]).start()
     process.wait_line("here")
     process.stop(timeout=0.1)

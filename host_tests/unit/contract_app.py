@@ -29,7 +29,6 @@ class _Wire:
     """An open line."""
 
 
-
 def _recorder():
     """A recorder as GET /api/history shows it."""
     segments = SimpleNamespace(removed=1, damaged=2, bytes=3, limit_bytes=4)
@@ -37,6 +36,7 @@ def _recorder():
         interval_s=300, kept_s=5, window_s=6, taken=7, pending=8, lost=9, stall_ms=10, error="OSError(28,)",
         segments=segments,
     )  # fmt: skip
+
 
 def _distinct(thing, names, start):
     """Gives each attribute a number of its own, above 16 bits so that the high word counts too."""
@@ -138,8 +138,15 @@ def make():
             **requests,
         },
         "Holding registers (FC 03), the ledger": {
-            "kind": 1, "flags": 1, "peer_ip": 0, "peer_port": 0, "idle_s": 0xFFFF, "age_s": _UPTIME_S,
-            "requests": 0, "received": 0, "sent": 0,
+            "kind": 1,
+            "flags": 1,
+            "peer_ip": 0,
+            "peer_port": 0,
+            "idle_s": 0xFFFF,
+            "age_s": _UPTIME_S,
+            "requests": 0,
+            "received": 0,
+            "sent": 0,
         },  # fmt: skip
         "Holding registers (FC 03), the buses": {"open": 1, "waiting": 3, **on_bus},
     }

@@ -29,9 +29,7 @@ def uptime():
 
 def meters_of(count, rows=ROWS):
     profile = profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows})
-    return [
-        Meter(defaults(METER, slot=k, name=f"m{k}", unit=1 + k, profile="test"), profile) for k in range(count)
-    ]
+    return [Meter(defaults(METER, slot=k, name=f"m{k}", unit=1 + k, profile="test"), profile) for k in range(count)]
 
 
 def write(meter, uptime, *values):

@@ -347,9 +347,16 @@ def test_the_schema_is_what_the_device_checks_by(gateway):
     schema = get(gateway, "/api/schema").json()
     assert schema["http"]["port"] == ["int", 80, 1, 65535]
     assert schema == json.loads(json.dumps(the_schema.SCHEMA))
-    assert config.validate(
-        {name: {key: spec[1] for key, spec in part.items()} for name, part in schema.items() if isinstance(part, dict)}
-    )[1] == []
+    assert (
+        config.validate(
+            {
+                name: {key: spec[1] for key, spec in part.items()}
+                for name, part in schema.items()
+                if isinstance(part, dict)
+            }
+        )[1]
+        == []
+    )
 
 
 def test_profiles_of_the_user_come_with_their_titles_and_hide_those_of_the_firmware(gateway):

@@ -72,9 +72,7 @@ class Bench:
         self.points = Meters(self.meters)
         self.buses = [BusFake() for _ in range(buses)]
         device = SimpleNamespace(services=self.services)
-        self.unit = Unit255(
-            device, self.store, self.clock, self.budget, self.points, Readings(self.uptime), self.buses
-        )
+        self.unit = Unit255(device, self.store, self.clock, self.budget, self.points, Readings(self.uptime), self.buses)
         self.counters = self.unit.counters
 
     def ask(self, pdu):

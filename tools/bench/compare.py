@@ -136,9 +136,7 @@ def ask(case: Case, seconds: float) -> load.Load:
     )
 
 
-def interleave(
-    cases: Iterable[Case], rounds: int, seconds: float, progress: Callable[[str], object]
-) -> list[Row]:
+def interleave(cases: Iterable[Case], rounds: int, seconds: float, progress: Callable[[str], object]) -> list[Row]:
     """A row for each case, in the order of the cases."""
     groups: dict[str, list[Row]] = {}
     for case in cases:

@@ -47,9 +47,7 @@ class Heap(NamedTuple):
         return self._asdict() | {"least_free": self.least_free}
 
 
-def heap_under(
-    server: str, total: int, started: int, clients: int, sweeps: Sequence[Sweep], used: int
-) -> Heap:
+def heap_under(server: str, total: int, started: int, clients: int, sweeps: Sequence[Sweep], used: int) -> Heap:
     """`sweeps` while the clients polled, `used` at their end."""
     busiest = max((sweep.after for sweep in sweeps), default=used)
     longest = max((sweep.cycles for sweep in sweeps), default=0)

@@ -74,8 +74,6 @@ class Line:
             return None
         reply = adu(frame[0], meter.answer(frame[1:-2]))
         begins_ns = now_ns + max(quiet_ns, 1e6 * self._delay_ms)
-        self.transactions.append(
-            Transaction(self._began_ns, now_ns, begins_ns, begins_ns + len(reply) * character_ns)
-        )
+        self.transactions.append(Transaction(self._began_ns, now_ns, begins_ns, begins_ns + len(reply) * character_ns))
         del self.transactions[:-_KEPT]
         return begins_ns, reply

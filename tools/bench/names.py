@@ -60,9 +60,7 @@ class Names:
             prelude = self._read(code, _PRELUDE_MAX)
             (table,) = struct.unpack("<I", self._read(context + 8, 4))
             name = simple_name(prelude)
-            file, own = (
-                self._string(struct.unpack("<H", self._read(table + 2 * index, 2))[0]) for index in (0, name)
-            )
+            file, own = (self._string(struct.unpack("<H", self._read(table + 2 * index, 2))[0]) for index in (0, name))
             self._known[code] = f"{file}:{own}"
         return self._known[code]
 

@@ -193,9 +193,7 @@ class Bench:
         folder.mkdir()
         return folder
 
-    def gateway(
-        self, over: dict[str, Any] | None = None, meters: Iterable[Any] = (), probed: bool = False
-    ) -> Server:
+    def gateway(self, over: dict[str, Any] | None = None, meters: Iterable[Any] = (), probed: bool = False) -> Server:
         """Ours, held: one meter with 125 holding registers, polled once an hour, unless the configuration `over` says
         otherwise; all services that there are."""
         ports = _ports(probed)

@@ -1,6 +1,6 @@
 """pymodbus on CPython as a Modbus TCP server of 125 holding registers.
 
-    python -m tools.bench.pymodbus_server MODBUS_PORT
+python -m tools.bench.pymodbus_server MODBUS_PORT
 """
 
 import asyncio

@@ -93,9 +93,7 @@ def _quiet_services() -> dict[str, Any]:
 
 def _meters(count: int) -> dict[str, Any]:
     return {
-        "meters": [
-            {"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": f"ramp{_SMALL}"} for k in range(count)
-        ]
+        "meters": [{"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": f"ramp{_SMALL}"} for k in range(count)]
     }
 
 

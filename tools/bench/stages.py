@@ -108,20 +108,14 @@ class Bench:
         chip.run(_IDLE_NS)
         self.idle[server] = (chip.cycles + chip.line_cycles - before) / (_IDLE_NS / 1e9)
 
-    def heap_under(
-        self, chip: Chip, server: str, started: int, clients: Clients
-    ) -> None:
+    def heap_under(self, chip: Chip, server: str, started: int, clients: Clients) -> None:
         """The heap while these clients ask as fast as they are answered, until it was collected some times."""
         self.progress(f"{server}: heap under {len(clients)} clients")
         before, end_ns = len(chip.sweeps), chip.now_ns + _CROWD_NS
-        for _ in crowd(
-            chip, clients, lambda _: len(chip.sweeps) >= before + _COLLECTIONS or chip.now_ns >= end_ns
-        ):
+        for _ in crowd(chip, clients, lambda _: len(chip.sweeps) >= before + _COLLECTIONS or chip.now_ns >= end_ns):
             pass
         sweeps = chip.sweeps[before:]
-        self.heaps.append(
-            measure.heap_under(server, chip.heap_bytes, started, len(clients), sweeps, chip.used())
-        )
+        self.heaps.append(measure.heap_under(server, chip.heap_bytes, started, len(clients), sweeps, chip.used()))
 
 
 def asker(chip: Chip, connection: Connection, question: Question) -> Callable[[], Sample]:
@@ -146,9 +140,7 @@ def visitor(chip: Chip, port: int, question: Question) -> Callable[[], Sample]:
     return ask
 
 
-def crowd(
-    chip: Chip, clients: Clients, enough: Callable[[int], bool]
-) -> Iterator[Sample]:
+def crowd(chip: Chip, clients: Clients, enough: Callable[[int], bool]) -> Iterator[Sample]:
     """All of them at once, each asking its questions in turn as soon as it is answered, until enough(answers)."""
     turns = [0] * len(clients)
     under_way: dict[int, Watch] = {}
@@ -309,9 +301,7 @@ def microdot_server(bench: Bench) -> None:
                 asker(chip, guest, page)()
                 chip.hang_up(guest)
         sweeps = chip.sweeps[before:]
-        bench.heaps.append(
-            measure.heap_under(server.name, chip.heap_bytes, started, CLIENTS, sweeps, chip.used())
-        )
+        bench.heaps.append(measure.heap_under(server.name, chip.heap_bytes, started, CLIENTS, sweeps, chip.used()))
 
 
 STAGES: dict[str, Callable[[Bench], None]] = {

@@ -167,9 +167,7 @@ def measure(case: Case, page: bytes, seconds: float) -> Sample:
 def poll(server: Server, seconds: float) -> load.Load:
     """Eight clients at their rate. LoadError when a connection was lost: whoever polls has to begin anew."""
     exchange = exchanges.read(10)
-    found = load.run(
-        server.ports.modbus, exchange, seconds=seconds, clients=POLLERS, rate=POLL_RATE, reopen=True
-    )
+    found = load.run(server.ports.modbus, exchange, seconds=seconds, clients=POLLERS, rate=POLL_RATE, reopen=True)
     if found.reopened:
         raise load.LoadError(f"{server.name} ended {found.reopened} connections of Modbus clients that polled")
     return found

@@ -167,9 +167,7 @@ class Network:
                 self._changed.notify_all()
             started.set()
 
-    def _serve(
-        self, line: socket.socket, peer: ppp.Peer, far: FarEnd, out: bytearray, arrived: list[bytes]
-    ) -> None:
+    def _serve(self, line: socket.socket, peer: ppp.Peer, far: FarEnd, out: bytearray, arrived: list[bytes]) -> None:
         wake = self._wake[0]
         os.set_blocking(wake, False)
         while True:
