@@ -79,7 +79,7 @@ KEYS = (
     )),
     ("history", "section", (
         ("bytes", "int", 1024, 0, 4096),
-        ("flash", "bool", True),
+        ("flash", "bool", False),
         ("interval_s", "choice", 300, (60, 300, 600, 900, 1800, 3600)),
         ("commit_s", "int", 3600, 60, 86400),
         ("flash_kb", "int", 0, 0, 8192),

@@ -4,15 +4,13 @@ import os
 
 from micropython import const
 
-from firmware.history import recorder
 from firmware.history.recent import Recent
-from firmware.history.recorder import Recorder
-from firmware.history.segments import Segments
 
 _TYPING = const(0)
 if _TYPING:
     from firmware.bus import Buses
     from firmware.events import Events
+    from firmware.history.recorder import Recorder
     from firmware.meters.meter import Meter
     from firmware.meters.readings import Readings
     from firmware.net.clock import Clock
@@ -49,6 +47,10 @@ class History:
             if section["bytes"]:
                 self.recent = Recent(section["bytes"], meters, readings)
             if section["flash"]:
+                # Here and not at the head: it takes 6 KB of heap where it is off, too.
+                from firmware.history import recorder
+                from firmware.history.segments import Segments
+
                 limit = 1024 * section["flash_kb"] or _automatic_limit()
                 parts = (readings, clock, buses, events)
                 daily = limit // _DAILY_PART
@@ -56,9 +58,10 @@ class History:
                 series = energies + recorder.powers(meters)
                 if series:
                     segments = Segments(_RECORDS, limit - daily)
-                    self.records = Recorder(series, section["interval_s"], section["commit_s"], segments, *parts)
+                    interval_s, commit_s = section["interval_s"], section["commit_s"]
+                    self.records = recorder.Recorder(series, interval_s, commit_s, segments, *parts)
                 if energies:
-                    self.daily = Recorder(energies, DAY_S, 0, Segments(_DAILY, daily), *parts)
+                    self.daily = recorder.Recorder(energies, DAY_S, 0, Segments(_DAILY, daily), *parts)
         except MemoryError:
             events.add("history", "no memory for all of it: see history.bytes and history.flash")
         except OSError as error:

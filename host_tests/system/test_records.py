@@ -17,7 +17,7 @@ SAMPLE_S = 10  # of power
 
 @pytest.fixture
 def rig(tmp_path):
-    with Rig(tmp_path, config={"ntp": {"enabled": False}, "http": {"commissioning": True}}) as rig:
+    with Rig(tmp_path, config={"ntp": {"enabled": False}, "history": {"flash": True}}) as rig:
         rig.wait_polled()
         yield rig
 

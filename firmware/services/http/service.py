@@ -12,7 +12,6 @@ from firmware.services.http.documents.bus import BusDocument
 from firmware.services.http.documents.catalog import CatalogDocuments
 from firmware.services.http.documents.history import HistoryDocument
 from firmware.services.http.documents.readings import ReadingsDocument
-from firmware.services.http.documents.records import RecordsDocument
 from firmware.services.http.documents.scan import ScanDocument
 from firmware.services.http.documents.sockets import SocketsDocument
 from firmware.services.http.documents.status import StatusDocument
@@ -74,7 +73,6 @@ class HttpService(Service):
             b"/api/scan": Route(READ, GET=scan.get, POST=scan.start, DELETE=scan.stop),
             b"/api/sockets": Route(READ, GET=SocketsDocument(out, budget, device, config_store, clock).get),
             b"/api/history": Route(READ, GET=HistoryDocument(out, history, clock).get),
-            b"/api/records": Route(READ, GET=RecordsDocument(out, history, clock).get),
             b"/api/session": Route(OPEN, GET=login.get),
             b"/api/login": Route(OPEN, _BODY_MAX, POST=login.login),
             b"/api/logout": Route(OPEN, _BODY_MAX, POST=login.logout),
@@ -87,6 +85,11 @@ class HttpService(Service):
             b"/api/reboot": Route(SESSION, _BODY_MAX, POST=commands.reboot),
             b"/api/factory_reset": Route(SESSION, _BODY_MAX, POST=commands.factory_reset),
         }
+        if history.records is not None:
+            # Here and not at the head: it takes heap where nothing is recorded, too.
+            from firmware.services.http.documents.records import RecordsDocument
+
+            routes[b"/api/records"] = Route(READ, GET=RecordsDocument(out, history, clock).get)
         self.gate = Gate(routes, sessions, config_store.hostname, config)
         self.sessions = sessions
         self.logins = logins
