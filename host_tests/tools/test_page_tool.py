@@ -96,3 +96,15 @@ def test_the_page_of_this_firmware_refers_to_nothing_outside_itself():
     # The one address in it is the name of SVG's elements, which nobody fetches.
     assert set(re.findall(r"https?://[\w./]*", text)) == {"http://www.w3.org/2000/svg"}
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(| on\w+=", text) == []
+
+
+def test_no_two_scripts_of_the_page_declare_the_same_name():
+    """All of them become one script: a second declaration is a syntax error, and the page stays empty."""
+    declared = {}
+    for path in sorted((page.ROOT / page.SOURCES).glob("*.js")):
+        text = path.read_text(encoding="utf-8")
+        names = re.findall(r"^(?:const|let|class|function|async function) (\w+)", text, re.MULTILINE)
+        for name in names + re.findall(r"^const .*, ([A-Z_]{3,}) = ", text, re.MULTILINE):
+            assert name not in declared, f"{name}: {declared[name]} and {path.name}"
+            declared[name] = path.name
+    assert len(declared) > 50

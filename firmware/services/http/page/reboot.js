@@ -2,7 +2,7 @@
 
 const FIRST_LOOK_MS = 1500, LONGEST_PAUSE_MS = 8000, LOOK_MS = 3000;
 
-const visible = () => new Promise(resolve => {
+const untilVisible = () => new Promise(resolve => {
   if (!document.hidden) return resolve();
   document.addEventListener("visibilitychange", function seen() {
     if (document.hidden) return;
@@ -24,7 +24,7 @@ async function restart(path, body) {
   const begun = Date.now();
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(1.5 * pause, LONGEST_PAUSE_MS)) {
     await sleep(pause);
-    await visible();
+    await untilVisible();
     said.textContent = `${Math.round((Date.now() - begun) / 1000)} s`;
     if (Date.now() - begun > 60000) said.textContent += ". Has it got another address or port?";
     try {
