@@ -41,12 +41,15 @@ SDM630_VALUES = {
     0x12: 2416.3, 0x14: 2604.4, 0x16: 2096.5,  # VA
     0x18: 700.1, 0x1A: -720.2, 0x1C: 610.3,  # var
     0x1E: 0.952, 0x20: -0.96, 0x22: 0.954,  # power factor
+    0x2A: 230.4583, 0x2E: 10.2917,  # V, A, averages
     0x30: 30.875,  # A, sum of the line currents
     0x34: 1801.0, 0x38: 7117.2, 0x3C: 590.2, 0x3E: 0.985,  # total W, VA, var, power factor
     0x46: 49.98,  # Hz
     0x48: 12345.678, 0x4A: 234.5,  # kWh import, export
     0x4C: 345.25, 0x4E: 56.75,  # kvarh import, export
+    0x50: 12360.5,  # kVAh
     0xC8: 399.1, 0xCA: 400.2, 0xCC: 401.3,  # V, line to line: L1-L2, L2-L3, L3-L1
+    0xCE: 400.2,  # V, average line to line
     0xE0: 1.875,  # A, neutral
     0x156: 12580.178, 0x158: 402.0,  # kWh, kvarh total
     0x15A: 4115.2, 0x15C: 4116.3, 0x15E: 4114.178,  # kWh import of each phase
@@ -61,11 +64,12 @@ SDM630_POINTS = {
     "apparent_power_l1": (0x12, 1), "apparent_power_l2": (0x14, 1), "apparent_power_l3": (0x16, 1),
     "reactive_power_l1": (0x18, 1), "reactive_power_l2": (0x1A, 1), "reactive_power_l3": (0x1C, 1),
     "power_factor_l1": (0x1E, 1), "power_factor_l2": (0x20, 1), "power_factor_l3": (0x22, 1),
-    "current_sum": (0x30, 1),
+    "voltage_ln_average": (0x2A, 1), "current_average": (0x2E, 1), "current_sum": (0x30, 1),
     "active_power": (0x34, 1), "apparent_power": (0x38, 1), "reactive_power": (0x3C, 1), "power_factor": (0x3E, 1),
     "frequency": (0x46, 1),
     "energy_import": (0x48, 1000), "energy_export": (0x4A, 1000),
     "reactive_energy_import": (0x4C, 1000), "reactive_energy_export": (0x4E, 1000),
+    "apparent_energy": (0x50, 1000), "voltage_ll_average": (0xCE, 1),
     "voltage_l1_l2": (0xC8, 1), "voltage_l2_l3": (0xCA, 1), "voltage_l3_l1": (0xCC, 1),
     "current_neutral": (0xE0, 1),
     "energy_total": (0x156, 1000), "reactive_energy_total": (0x158, 1000),

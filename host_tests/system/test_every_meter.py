@@ -23,7 +23,7 @@ METERS = [
     {"slot": 4 * k, "name": name, "unit": k + 1, "profile": name, "interval_s": 1, **CHANGES.get(name, {})}
     for k, name in enumerate(profiles.available())
 ]
-GROUPS = [METERS[k::3] for k in range(3)]  # all at once would be more than the heap has room for
+GROUPS = [METERS[k::5] for k in range(5)]  # all at once would be more than the heap has room for
 UNIT = {meter["profile"]: meter["unit"] for meter in METERS}
 SLOT = {meter["profile"]: meter["slot"] for meter in METERS}
 
