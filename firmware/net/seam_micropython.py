@@ -283,7 +283,8 @@ def accept(listener):
         raise
     try:
         stream.setblocking(False)
-        stream.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+        if sys.platform != "rp2":  # write() blocks for ten seconds there once lwIP holds some thirty small segments
+            stream.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
     except OSError:
         close(stream)
         raise
