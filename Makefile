@@ -44,9 +44,11 @@ unit: venv  ## what a change of the firmware needs: codecs and units, half a min
 test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them, host_tests/unit/test_bus.py for a file
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@$(PY) -m tools.frozen >/dev/null || echo "tests of the frozen firmware will fail" >&2
-	@$(PY) -m pytest -n $(CORES) --dist worksteal $(COMPUTING)
-	@$(PY) -m pytest -n $(SYSTEM_WORKERS) --dist worksteal -m "not long and not timed" $(COMPUTING:%=--ignore %)
-	@exec $(PY) -m pytest -m "timed and not long" $(COMPUTING:%=--ignore %)
+	@failed=0; \
+	$(PY) -m pytest -n $(CORES) --dist worksteal $(COMPUTING) || failed=1; \
+	$(PY) -m pytest -n $(SYSTEM_WORKERS) --dist worksteal -m "not long and not timed" $(COMPUTING:%=--ignore %) || failed=1; \
+	$(PY) -m pytest -m "timed and not long" $(COMPUTING:%=--ignore %) || failed=1; \
+	exit $$failed
 else
 	@exec $(PY) -m pytest $(PYTEST_ARGS)
 endif
