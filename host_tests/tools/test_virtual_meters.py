@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import select
 import struct
 import subprocess
@@ -65,7 +66,7 @@ def test_values_move_and_energies_only_grow(clock, profile):
     one_way = {"energy_import_l3", "energy_export_l1", "energy_export_l2"} if phases else {"energy_export"}
     # A counter of 100 Wh does not move in so short a time.
     slow = {point.name for point in meter.profile.points if point.accumulating and point.scale == 100}
-    assert still - one_way - slow <= {"reactive_energy_export", "alarm"}
+    assert {name for name in still - one_way - slow if "reactive_energy_export" not in name} <= {"alarm"}
 
 
 @pytest.mark.parametrize("profile", profiles.available())
@@ -73,14 +74,15 @@ def test_every_energy_grows_with_its_power(clock, profile):
     meter = VirtualMeter(1, profile, clock=clock)
     names = {point.name for point in meter.profile.points}
     pairs = [(f"{energy}{tail}", f"active_power{tail}") for energy in ("energy_import", "energy_total")
-             for tail in ("", "_l1", "_l2", "_l3", *(f"_ch{n}" for n in range(1, 25)))]  # fmt: skip
+             for tail in ("", "_l1", "_l2", "_l3", *(f"_ch{n}" for n in range(1, 61)))]  # fmt: skip
     pairs = [(energy, power) for energy, power in pairs if {energy, power} <= names]
     exporting = "energy_export_l3" in names
     number = {name: meter.profile.point(name).number for pair in pairs for name in pair}
     before = meter.expected_all()
     watt_hours = dict.fromkeys(number, 0.0)
-    step_s = 197.3  # no multiple of any swing
-    for _ in range(400):
+    rng = random.Random(7)
+    for _ in range(600):
+        step_s = rng.uniform(100, 300)  # in step with no swing
         clock.now += step_s / 2
         now = meter.expected_all()
         for power in {power for _, power in pairs}:

@@ -20,7 +20,7 @@ BASE_UNITS = {unit: (unit, 1) for unit in ("V", "A", "W", "var", "VA", "Hz", "Wh
 PREFIXED = {f"k{unit}": (unit, 1000) for unit in ("W", "var", "VA", "Wh", "varh", "VAh")}
 UNITS = BASE_UNITS | PREFIXED
 REGISTERS = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2, "float64": 4}
-ROW = re.compile(r"(0x[0-9A-F]{4}|\d{5}) +(\w+) +([\d.]+)(?: (\w+))? +((?:[A-Z] )*) *(\S.*)")
+ROW = re.compile(r"(0x[0-9A-F]{4}|\d{4,5}) +(\w+) +([\d.]+)(?: (\w+))? +((?:[A-Z] )*) *(\S.*)")
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Facts:
 
 
 def names_of(text):
-    """"power_ch1 .. power_ch3" is three names."""
+    """The names that a line lists; power_ch1 .. power_ch3 is three."""
     several = re.fullmatch(r"(\w+?)1 \.\. \1(\d+)", text)
     return [f"{several[1]}{k + 1}" for k in range(int(several[2]))] if several else text.split()
 
@@ -56,8 +56,8 @@ def facts(profile_id):
             told.registers_max = int(match[1])
         elif match := re.fullmatch(r"gap (\d+) ms {2}[A-Z ]+", line):
             told.gap_ms = int(match[1])
-        elif match := re.fullmatch(r"code (0x\w{4}) (\w+)((?: \w{2,})+) {2}(?:[A-Z ]+|-)", line):
-            told.codes.setdefault((int(match[1], 16), match[2]), set()).update(
+        elif match := re.fullmatch(r"code (\w{4,6}) (\w+)((?: \w{2,})+) {2}(?:[A-Z ]+|-)", line):
+            told.codes.setdefault((int(match[1], 0), match[2]), set()).update(
                 int(value, 0) for value in match[3].split()
             )
         elif match := ROW.fullmatch(line):

@@ -28,10 +28,11 @@ def test_every_profile_of_the_tree_is_valid(profile_id):
 def test_the_names_of_the_profiles_are_permanent():
     """Configurations name them."""
     assert profiles.available() == [
-        "abb-b23", "carlo-gavazzi-em340", "chint-ddsu666", "chint-dtsu666", "chint-dtsu666-401e", "eastron-sdm120",
-        "eastron-sdm230", "eastron-sdm630", "eastron-sdm72d-m", "eastron-sdm72d-m-v2", "elkor-wattson-1100",
-        "elkor-wattson-mcm", "elkor-wattson-mcm-60", "elkor-wattson-mk2", "janitza-umg96rm-e", "pzem-004t-v3",
-        "schneider-iem3155",
+        "abb-b23", "carlo-gavazzi-em112", "carlo-gavazzi-em24", "carlo-gavazzi-em340", "chint-ddsu666",
+        "chint-dtsu666", "chint-dtsu666-401e", "chint-dtsu666-h", "eastron-sdm120", "eastron-sdm230",
+        "eastron-sdm630", "eastron-sdm72d-m", "eastron-sdm72d-m-v2", "elkor-wattson-1100", "elkor-wattson-mcm",
+        "elkor-wattson-mcm-60", "elkor-wattson-mk2", "janitza-umg96rm-e", "orno-we-516", "pzem-004t-v3",
+        "schneider-iem3150", "schneider-iem3155", "shelly-pro-3em", "sunspec-213",
     ]  # fmt: skip
 
 
@@ -48,25 +49,37 @@ def test_a_wattson_is_not_more_certain_than_its_source(profile_id):
 @pytest.mark.parametrize(
     ("profile_id", "blocks"),
     [
-        ("abb-b23", [(3, 0x5000, 20), (3, 0x5460, 24), (3, 0x5B00, 45), (3, 0x5B3A, 4)]),
+        ("abb-b23", [(3, 20480, 20), (3, 21600, 24), (3, 23296, 45), (3, 23354, 4)]),
+        ("carlo-gavazzi-em112", [(4, 0, 6), (4, 16, 2), (4, 32, 2)]),
+        ("carlo-gavazzi-em24", [
+            (4, 0, 10), (4, 10, 10), (4, 20, 10), (4, 30, 8), (4, 40, 6), (4, 50, 6), (4, 62, 4), (4, 70, 6),
+            (4, 92, 4),
+        ]),
         ("carlo-gavazzi-em340", [(4, 0, 50), (4, 51, 31)]),
-        ("chint-ddsu666", [(3, 0x2000, 16), (3, 0x4000, 12)]),
-        ("chint-dtsu666", [(3, 0x101E, 18), (3, 0x2000, 34), (3, 0x202A, 8), (3, 0x2044, 2)]),
-        ("chint-dtsu666-401e", [(3, 0x2000, 50), (3, 0x2044, 2), (3, 0x401E, 12)]),
+        ("chint-ddsu666", [(3, 8192, 16), (3, 16384, 12)]),
+        ("chint-dtsu666", [(3, 4126, 18), (3, 8192, 34), (3, 8234, 8), (3, 8260, 2)]),
+        ("chint-dtsu666-401e", [(3, 8192, 50), (3, 8260, 2), (3, 16414, 12)]),
+        ("chint-dtsu666-h", [(3, 2102, 74)]),
         ("eastron-sdm120", [(4, 0, 32), (4, 70, 10), (4, 342, 4)]),
         ("eastron-sdm230", [(4, 0, 32), (4, 70, 10), (4, 342, 4)]),
         ("eastron-sdm630", [(4, 0, 50), (4, 52, 30), (4, 200, 8), (4, 224, 2), (4, 342, 16)]),
         ("eastron-sdm72d-m", [(4, 52, 2), (4, 72, 4), (4, 342, 2)]),
         ("eastron-sdm72d-m-v2", [(4, 0, 36), (4, 48, 28), (4, 200, 6), (4, 224, 2), (4, 342, 4)]),
-        ("elkor-wattson-1100", [(3, 0x302, 64), (3, 0x342, 54)]),
-        ("elkor-wattson-mcm", [(3, 0x5100, 48), (3, 0x5300, 48)]),
-        ("elkor-wattson-mcm-60", [(3, 0x5100, 64), (3, 0x5140, 56), (3, 0x5300, 64), (3, 0x5340, 56)]),
-        ("elkor-wattson-mk2", [(3, 0x200, 16), (3, 0x220, 42), (3, 0x1100, 2)]),
+        ("elkor-wattson-1100", [(3, 770, 64), (3, 834, 54)]),
+        ("elkor-wattson-mcm", [(3, 20736, 48), (3, 21248, 48)]),
+        ("elkor-wattson-mcm-60", [(3, 20736, 64), (3, 20800, 56), (3, 21248, 64), (3, 21312, 56)]),
+        ("elkor-wattson-mk2", [(3, 512, 16), (3, 544, 42), (3, 4352, 2)]),
         ("janitza-umg96rm-e", [(3, 19000, 86)]),
+        ("orno-we-516", [(3, 14, 46), (3, 256, 48)]),
         ("pzem-004t-v3", [(4, 0, 10)]),
+        ("schneider-iem3150", [(3, 2999, 62), (3, 3109, 2), (3, 3203, 4), (3, 3517, 12)]),
         ("schneider-iem3155", [(3, 2999, 112), (3, 3203, 24), (3, 3517, 12)]),
+        ("shelly-pro-3em", [
+            (4, 1007, 28), (4, 1040, 10), (4, 1060, 10), (4, 1162, 4), (4, 1182, 4), (4, 1202, 4), (4, 1222, 4),
+        ]),
+        ("sunspec-213", [(3, 40071, 74)]),
     ],
-)
+)  # fmt: skip
 def test_points_join_into_few_blocks(profile_id, blocks):
     profile = profiles.load(profile_id)
     assert profile.blocks(profile.gap) == profile_load.load(profile_id).plan == blocks
