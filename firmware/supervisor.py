@@ -48,8 +48,7 @@ class Supervisor:
             except MemoryError:
                 self._events.add(name, "task died: no memory")
             except Exception as error:
-                self._events.add(name, "task died: %r" % error)
-                seam.print_exception(error)
+                self._report(name, "task died", error)
             self.restarts += 1
             if seam.ticks_diff(seam.ticks_ms(), begun_ms) > 1000 * _RESTART_LAST_S:
                 wait_s = _RESTART_FIRST_S  # it has run well for a while
@@ -61,8 +60,15 @@ class Supervisor:
             tick()
         except Exception as error:
             self.restarts += 1
-            self._events.add("tick", "failed: %r" % error)
+            self._report("tick", "failed", error)
+
+    def _report(self, source, text, error):
+        """Logs an error. Never raises MemoryError: it would end the task that keeps another going."""
+        try:
+            self._events.add(source, "%s: %r" % (text, error))
             seam.print_exception(error)
+        except MemoryError:
+            self._events.add(source, text)
 
     def start_ticking(self, watchdog_s):
         """Starts the watchdog (0: none) and the task that feeds it and calls what every_second() was given."""

@@ -72,6 +72,34 @@ def test_a_task_that_died_is_started_again_later_each_time(events, waits, error,
     assert all(source == "bus 0" and text == said for _, source, text, _ in events.lines())
 
 
+class Unprintable(Exception):
+    """There is no memory for the text of this error."""
+
+    def __repr__(self):
+        raise MemoryError
+
+
+def test_a_task_is_started_again_when_there_is_no_memory_to_say_why_it_died(events, waits):
+    supervisor = Supervisor(Board(), events)
+    run, runs = dying(2, Unprintable())
+    run_for(20, lambda: supervisor.keep_running("bus 0", run))
+    assert len(runs) == 3
+    assert "task died" in events.texts()
+
+
+def test_a_ticker_whose_error_finds_no_memory_for_its_text_stops_nothing(events, waits):
+    board = Board()
+    supervisor = Supervisor(board, events)
+
+    def fails():
+        raise Unprintable
+
+    supervisor.every_second(fails)
+    run_for(6, lambda: supervisor.start_ticking(8))
+    assert board.fed > 3
+    assert set(waits) == {1000}
+
+
 def test_a_task_that_ends_is_started_again(events, waits):
     supervisor = Supervisor(Board(), events)
 
