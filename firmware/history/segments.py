@@ -132,16 +132,16 @@ class Segments:
     def first_record(self, number: int) -> "int | None":
         """The number of the first record of a segment, or None when it cannot be read."""
         try:
-            with open(self.path(number), "rb") as f:
-                return segment.Header(f.read(_HEAD_MAX)).first_record
+            return _read_header(self.path(number)).first_record
         except (OSError, segment.SegmentError):
             return None
 
     def begin_s(self, number: int) -> "int | None":
         """The unix time of a segment's first record, or None when it is not known."""
         try:
-            with open(self.path(number), "rb") as f:
-                header = segment.Header(f.read(_HEAD_MAX))
+            path = self.path(number)
+            header = _read_header(path)
+            with open(path, "rb") as f:
                 f.seek(header.size)
                 head = f.read(segment.HEAD_BYTES)
             return segment.first_slot(head) * header.interval_s if head[:1] == bytes((segment.RECORDS,)) else None
@@ -164,8 +164,7 @@ class Walk:
         self._segments = segments
         self.number = number
         self._path = segments.path(number)
-        with open(self._path, "rb") as f:
-            self.header = header = segment.Header(f.read(_HEAD_MAX))
+        self.header = header = _read_header(self._path)
         self.offset = header.size
         self.frame = b""
         self.record = header.first_record
@@ -230,8 +229,7 @@ class Walk:
                     return None
                 path = self._segments.path(number)
                 try:
-                    with open(path, "rb") as f:
-                        offset = segment.Header(f.read(_HEAD_MAX)).size
+                    offset = _read_header(path).size
                 except (OSError, segment.SegmentError):
                     return None
                 continue
@@ -240,6 +238,12 @@ class Walk:
             if frame[0] != segment.UNDATED:
                 return None
             offset += len(frame)
+
+
+def _read_header(path: str) -> segment.Header:
+    """The header of the segment in a file. Raises OSError, segment.SegmentError."""
+    with open(path, "rb") as f:
+        return segment.Header(f.read(_HEAD_MAX))
 
 
 def _read_frame(path: str, offset: int) -> "bytes | None":
