@@ -55,11 +55,11 @@ _PHRASES = (
 class HttpError(Exception):
     """A request that is answered with `status`.
 
-    reason: text for the reply's body and the log. close: the connection must be closed after the reply, as it
-    must whenever the framing is in doubt.
+    reason: text, or bytes from the client, for the body of the reply and the log. close: the connection must be
+    closed after the reply, as it must whenever the framing is in doubt.
     """
 
-    def __init__(self, status: int, reason: str, close: bool = True) -> None:
+    def __init__(self, status: int, reason: "str | bytes", close: bool = True) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason

@@ -4,8 +4,8 @@ import pytest
 
 import http1
 from firmware.services.http import request_reader
-from firmware.services.http.errors import Refused
 from firmware.services.http.request_reader import RequestReader
+from firmware.services.http.response import Refused
 
 BUFFER = 1024
 NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -59,6 +59,13 @@ BAD = [
 ]
 
 
+class Owner:
+    """What a reader asks of its connection."""
+
+    def __init__(self, admit):
+        self.admit = admit
+
+
 def admit(request):
     request.session = None
     if request.path == b"/refused":
@@ -70,7 +77,7 @@ class Client:
     """Feeds a reader as a connection does; `got` are requests, and the status and close of refusals."""
 
     def __init__(self):
-        self.reader = RequestReader(admit)
+        self.reader = RequestReader(Owner(admit))
         self.buffer = bytearray(BUFFER)
         self.got = []
         self.closed = False
@@ -152,7 +159,7 @@ def test_fields_that_are_needed_come_out_of_a_head_of_eight_kilobytes():
         for step in (1, 3, 500, 1024):
             seen = []
             client = Client()
-            client.reader = RequestReader(lambda request, seen=seen: seen.append(request) or 10)
+            client.reader = RequestReader(Owner(lambda request, seen=seen: seen.append(request) or 10))
             for at in range(0, len(data), step):
                 client.feed(data[at : at + step])
                 assert len(client.reader.left) <= BUFFER
@@ -185,7 +192,7 @@ def test_a_request_without_a_body_is_refused_and_the_next_one_is_read(monkeypatc
 
 def test_nothing_is_asked_of_anybody_before_the_head_is_whole():
     asked = []
-    reader = RequestReader(lambda request: asked.append(request.path) or 10)
+    reader = RequestReader(Owner(lambda request: asked.append(request.path) or 10))
     buffer = bytearray(BUFFER)
     data = head("PUT", "/x", "Content-Length: 10")
     buffer[: len(data)] = data
@@ -216,7 +223,7 @@ def test_without_memory_for_a_body_its_request_is_503(monkeypatch):
 
 
 def test_continue_is_owed_until_the_body_begins():
-    reader = RequestReader(admit)
+    reader = RequestReader(Owner(admit))
     buffer = bytearray(BUFFER)
     data = head("PUT", "/body", "Expect: 100-continue", "Content-Length: 2")
     assert not reader.owes_continue

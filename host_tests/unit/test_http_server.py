@@ -376,7 +376,7 @@ def commands(make):
     bench = make(commissioning=True)
     bench.queries = []
 
-    def command(request):
+    def command(service, request):
         if request.query == b"wrong":
             raise ValueError("query: wrong")
         if request.query == b"busy":
@@ -386,7 +386,7 @@ def commands(make):
         bench.queries.append(request.query)
         return Response(b'{"done":true}')
 
-    bench.document("/api/do", lambda: ["{}"], POST=command)
+    bench.document("/api/do", lambda: ["{}"], post=command)
     return bench
 
 
@@ -419,7 +419,7 @@ def test_a_command_that_cannot_be_is_refused_with_the_reason(commands, data, sta
 
 def test_without_commissioning_there_are_no_commands(make):
     bench = make()
-    bench.document("/api/do", lambda: ["{}"], POST=lambda request: pytest.fail("it was done"))
+    bench.document("/api/do", lambda: ["{}"], post=lambda service, request: pytest.fail("it was done"))
     assert "commissioning" in error_of(bench.feed(get("/api/do", OURS, method="POST")), 403)
 
 
@@ -478,7 +478,7 @@ def test_a_request_that_cannot_be_served_is_refused_and_the_connection_ends(benc
     assert peer.closed
     assert bench.budget.in_use() == 6
     assert len(events.texts()) == 1, "one line in the log"
-    assert bench.service.counters.refused == 1
+    assert bench.service.refused == 1
 
 
 def test_after_a_refusal_a_bounded_amount_is_drained(bench):

@@ -1,11 +1,13 @@
 """Responses into blocks: every length, every kind of body, as Python's own client reads them."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
+from firmware.net import seam
 from firmware.services.http.response import Response
-from firmware.services.http.response_writer import BLOCK, Blocks, ResponseWriter
+from firmware.services.http.response_writer import BLOCK, PIECE, ResponseWriter
 from host_tests.unit.http_rig import responses
 
 LENGTHS = [0, 1, 2, 100, *range(700, 860), *range(1000, 1040), 2000, 2040, 2048, 3071, 3072, 3073, 5000, 20_000]
@@ -18,7 +20,10 @@ def text_of(n):
 
 @pytest.fixture
 def blocks():
-    return Blocks()
+    block = bytearray(BLOCK)
+    return SimpleNamespace(
+        block=block, view=memoryview(block), file_block=b"", out=seam.Sink(BLOCK + PIECE), document_heads={}
+    )
 
 
 def document(blocks, data, size=100):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firmware.net.seam import Sink
 from firmware.services.http.documents.records import RecordsDocument, number
-from firmware.services.http.errors import Refused
+from firmware.services.http.response import Refused
 from host_tests.unit.test_history_flash import INTERVAL_S, NOON, Rig
 
 

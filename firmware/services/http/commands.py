@@ -1,95 +1,90 @@
-"""What somebody does to the device beside configuring it: a read of a meter's registers, the clock, a restart, and all
-back to how it came from the factory. Bodies and answers: docs/reference/http.md, Commands."""
+"""Commands beside the configuration: read registers of a meter, set the clock, restart, reset to the factory's state.
+Bodies and answers: docs/reference/http.md, Commands."""
 
 from micropython import const
 
 from firmware.bus import OK, Request
 from firmware.net import seam
-from firmware.services.http import errors
-from firmware.services.http.errors import Refused
 from firmware.services.http.json_body import is_whole, object_of
-from firmware.services.http.json_out import to_json
-from firmware.services.http.response import Later, Response
+from firmware.services.http.response import SHORT_RESPONSE, Later, Refused, Response, response_to, to_json
 from modbus import pdu
 
+_TYPING = const(0)
+if _TYPING:
+    import http1
+    from firmware.bus import Bus
+    from firmware.services.http.service import HttpService
+
 _COUNT_MAX = const(16)
-_EARLIEST_S = 1704067200  # 2024
-_LATEST_S = 4102444800  # 2100
+_EARLIEST_S = const(1704067200)  # 2024
+_LATEST_S = 4102444800  # 2100; larger than a small integer
+# Key, least, most (None: the last bus), default (None: it must be given).
+_READ_FIELDS = (
+    ("bus", 0, None, 0), ("unit", 1, 247, None), ("function", 1, 4, 3), ("first", 0, 65535, None),
+    ("count", 1, _COUNT_MAX, 1),
+)  # fmt: skip
 
 
-class Commands:
-    """`device`: firmware.device.Device; `password`, `sessions`: they end with a factory reset."""
+def read(service: "HttpService", request: "http1.Request") -> "BusRead":
+    """Reads registers or bits of a meter, as any client: it waits for the bus."""
+    document = object_of(request.body)
+    numbers = []
+    wrong = []
+    for key, least, most, default in _READ_FIELDS:
+        if most is None:
+            most = len(service.buses) - 1
+        value = document.get(key, default)
+        numbers.append(value)
+        if not is_whole(value, least, most):
+            wrong.append("%s: must be %d to %d" % (key, least, most))
+    if wrong:
+        raise Refused(422, "this cannot be read", wrong)
+    bus, unit, function, first, count = numbers
+    bus_read = BusRead(service.buses[bus])
+    bus_read.begin(unit, function, first, count)
+    return bus_read
 
-    def __init__(self, device, config_store, clock, buses, password, sessions, events):
-        self._device = device
-        self._store = config_store
-        self._clock = clock
-        self._buses = buses
-        self._password = password
-        self._sessions = sessions
-        self._events = events
 
-    def read(self, request):
-        """Reads registers or bits of a meter, as any client: it waits for the bus."""
-        given = object_of(request.body)
-        numbers = {}
-        wrong = []
-        for key, least, most, otherwise in (
-            ("bus", 0, len(self._buses) - 1, 0), ("unit", 1, 247, None), ("function", 1, 4, 3),
-            ("first", 0, 65535, None), ("count", 1, _COUNT_MAX, 1),
-        ):  # fmt: skip
-            numbers[key] = given.get(key, otherwise)
-            if not is_whole(numbers[key], least, most):
-                wrong.append("%s: must be %d to %d" % (key, least, most))
-        if wrong:
-            raise Refused(422, "this cannot be read", wrong)
-        read = BusRead(self._buses[numbers["bus"]])
-        read.begin(numbers["unit"], numbers["function"], numbers["first"], numbers["count"])
-        return read
-
-    def set_time(self, request):
-        unix_s = object_of(request.body).get("unix_s")
-        if not is_whole(unix_s, _EARLIEST_S, _LATEST_S):
-            raise Refused(422, "this is no time", ("unix_s: must be %d to %d" % (_EARLIEST_S, _LATEST_S),))
-        if self._has_time_server():
+def set_time(service: "HttpService", request: "http1.Request") -> Response:
+    unix_s = object_of(request.body).get("unix_s")
+    if not is_whole(unix_s, _EARLIEST_S, _LATEST_S):
+        raise Refused(422, "this is no time", ("unix_s: must be %d to %d" % (_EARLIEST_S, _LATEST_S),))
+    for entry in service.device.services:
+        if entry.name == "ntp" and entry.service is not None and entry.service.status()["age_s"] is not None:
             raise Refused(409, "the clock is set by the time server")
-        self._clock.set_ms(1000 * unix_s)
-        self._events.add("time", "set from the page")
-        return Response(b"{}")
+    service.clock.set_ms(1000 * unix_s)
+    service.events.add("time", "set from the page")
+    return Response(b"{}")
 
-    def _has_time_server(self):
-        for entry in self._device.services:
-            if entry.name == "ntp" and entry.service is not None:
-                return entry.service.status()["age_s"] is not None
-        return False
 
-    def reboot(self, request):
-        object_of(request.body)
-        self._device.reboot()
-        return Response(b"{}")
+def reboot(service: "HttpService", request: "http1.Request") -> Response:
+    object_of(request.body)
+    service.device.reboot()
+    return Response(b"{}")
 
-    def factory_reset(self, request):
-        if object_of(request.body).get("confirm") != self._store.name:
-            raise Refused(422, "nothing was removed", ("confirm: must be the name of the device",))
-        if self._buses.paused:
-            raise Refused(409, "a save is under way")
-        self._store.factory_reset()
-        self._password.removed()
-        self._sessions.end_others(None)
-        self._device.reboot()
-        return Response(b"{}")
+
+def factory_reset(service: "HttpService", request: "http1.Request") -> Response:
+    if object_of(request.body).get("confirm") != service.config_store.name:
+        raise Refused(422, "nothing was removed", ("confirm: must be the name of the device",))
+    if service.buses.paused:
+        raise Refused(409, "a save is under way")
+    service.config_store.factory_reset()
+    service.password.removed()
+    service.sessions.end_others(None)
+    service.device.reboot()
+    return Response(b"{}")
 
 
 class BusRead(Later):
     """One read that waits for its bus like any client's."""
 
-    def __init__(self, bus):
+    def __init__(self, bus: "Bus") -> None:
         self._bus = bus
         self._request = Request(self)
-        self._bits = 0  # to be shown; 0 for registers
+        self._bits = 0  # that were asked for; 0 for registers
         self._begun_ms = seam.ticks_ms()
 
-    def begin(self, unit, function, first, count):
+    def begin(self, unit: int, function: int, first: int, count: int) -> None:
         """Raises Refused."""
         self._bits = count if function < 3 else 0
         data = bytes((function, first >> 8, first & 0xFF, count >> 8, count & 0xFF))
@@ -98,15 +93,15 @@ class BusRead(Later):
         if code != OK:
             raise _error(code)
 
-    def cancel(self):
+    def cancel(self) -> None:
         self._bus.withdraw(self._request)
 
-    def on_answer(self, code, frame, at, n):
-        """The end of it (firmware.bus.Request)."""
+    def on_answer(self, code: int, frame: bytearray, at: int, n: int) -> None:
+        """The end of the request (firmware.bus.Request)."""
         if code:
-            self.answer(errors.response_to(_error(code)))
+            self.answer(response_to(_error(code)))
             return
-        document = {}
+        document: dict = {}
         if frame[at + 1] & 0x80:
             document["exception"] = frame[at + 2]
         elif self._bits:
@@ -116,12 +111,13 @@ class BusRead(Later):
         document["ms"] = seam.ticks_diff(seam.ticks_ms(), self._begun_ms)
         self.answer(Response(to_json(document)))
 
-    def fail(self, error):
-        """on_answer has raised, for want of memory most of all."""
-        self.answer(errors.SHORT_RESPONSE)
+    def fail(self, error: Exception) -> None:
+        """on_answer has raised, most likely MemoryError."""
+        self.answer(SHORT_RESPONSE)
 
 
-def _error(code):
+def _error(code: int) -> Refused:
+    """The refusal for an exception code of the gateway (Modbus Application Protocol 7)."""
     if code == pdu.GATEWAY_TARGET_FAILED:
         return Refused(504, "the meter does not answer")
     if code == pdu.GATEWAY_PATH_UNAVAILABLE:

@@ -1,131 +1,164 @@
-"""/api/config: the configuration as the user wrote it, and a new one in its place.
+"""/api/config: the configuration as the user wrote it, and a new one in its place; and what the page needs to offer
+one: /api/schema, the keys, and /api/profiles, the kinds of meters.
 
-A save is one thing after the other: parse and check, let the buses rest (while flash is written an RP2040 hears
-nothing, its UARTs included), write, let them go on, answer. Nobody else is concerned; what is saved is used from the
-next boot on.
+A save is a sequence: parse and check, let the buses rest (while flash is written an RP2040 hears nothing, its UARTs
+included), write, let them go on, answer. Other connections are not concerned; what is saved is used from the next boot
+on.
 """
 
 from micropython import const
 
+from firmware.config import schema
+from firmware.meters import catalog
 from firmware.net import seam
-from firmware.services.http import errors
-from firmware.services.http.errors import Refused
-from firmware.services.http.json_out import to_json, write_json
-from firmware.services.http.response import JSON, Later, Response
+from firmware.services.http.response import (
+    JSON,
+    SHORT_RESPONSE,
+    Later,
+    Refused,
+    Response,
+    response_to,
+    to_json,
+    write_items,
+    write_json,
+)  # fmt: skip
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Iterator
+
+    from firmware.bus import Buses
+    from firmware.config.config_store import ConfigStore
+    from firmware.net.seam import Sink
+    from firmware.services.http.service import HttpService
+    from http1 import Request
 _REST_MS = const(20000)  # the longest that a save waits for the buses
 _IN_FILE_NAMES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
 
 
-class ConfigApi:
-    def __init__(self, out, config_store, buses):
-        self._out = out
-        self._store = config_store
-        self._buses = buses
-        self._save = None  # the Save that waits for the buses
+def get_config(service: "HttpService", request: "Request") -> Response:
+    """With ?download=1 it comes as a file with the device's name. Raises OSError."""
+    headers: tuple = ()
+    if request.query == b"download=1":
+        name = bytes([byte if byte in _IN_FILE_NAMES else 95 for byte in service.config_store.name.encode()]).decode()
+        headers = (("Content-Disposition", 'attachment; filename="%s.json"' % name),)
+    return Response(_write_config(service.out, service.config_store.public()), 200, JSON, headers)
 
-    def get(self, request):
-        """With ?download=1 it comes as a file with the device's name. Raises OSError."""
-        headers: tuple = ()
-        if request.query == b"download=1":
-            name = _file_name(self._store.name)
-            headers = (("Content-Disposition", 'attachment; filename="%s.json"' % name),)
-        return Response(self._write(self._store.public()), 200, JSON, headers)
 
-    def _write(self, document):
-        """A piece for each section, and for each item of a list."""
-        out = self._out
-        before = "{"
-        for name, value in document.items():
-            out.write(before)
-            write_json(out, name)
-            out.write(":")
-            before = ",\n"
-            if not isinstance(value, list):
-                write_json(out, value)
-                yield
-                continue
-            before_item = "["
-            for item in value:
-                out.write(before_item)
-                write_json(out, item)
-                before_item = ",\n"
-                yield
-            out.write("]" if value else "[]")
-        out.write("{}" if before == "{" else "}\n")
-        yield
+def _write_config(out: "Sink", document: dict) -> "Iterator[None]":
+    """A piece for each section, and for each item of a list."""
+    before = "{"
+    for name, value in document.items():
+        out.write(before)
+        write_json(out, name)
+        out.write(":")
+        before = ",\n"
+        if isinstance(value, list):
+            yield from write_items(out, value)
+        else:
+            write_json(out, value)
+            yield
+    out.write("{}" if before == "{" else "}\n")
+    yield
 
-    def put(self, request):
-        """Raises Refused, MemoryError."""
-        self._check_free()
-        checked, wrong = self._store.check(request.body)
-        if wrong:
-            raise Refused(422, "nothing was saved: the configuration is not right", wrong)
-        self._save = save = Save(self._store, self._buses, checked)  # first, so that expire() bounds it
-        if not self._buses.pause(save.write):
-            self._save = None
-            raise Refused(409, "the buses cannot rest now")
-        return save
 
-    def _check_free(self):
-        scan = self._buses.scan
-        if scan is not None and scan.running:
-            raise Refused(409, "a scan is running")
-        if self._buses.paused:
-            raise Refused(409, "another save is under way")
-
-    def expire(self):
-        """Once a second."""
-        if self._save is not None and self._save.expire():
-            self._save = None
+def put_config(service: "HttpService", request: "Request") -> "Save":
+    """Raises Refused, MemoryError."""
+    buses = service.buses
+    if buses.scan is not None and buses.scan.running:
+        raise Refused(409, "a scan is running")
+    if buses.paused:
+        raise Refused(409, "another save is under way")
+    checked, wrong = service.config_store.check(request.body)
+    if wrong:
+        raise Refused(422, "nothing was saved: the configuration is not right", wrong)
+    service.save = save = Save(service.config_store, buses, checked)  # first, so that tick() bounds it
+    if not buses.pause(save.write):
+        service.save = None
+        raise Refused(409, "the buses cannot rest now")
+    return save
 
 
 class Save(Later):
-    """A configuration that was checked, on its way into the file. Whatever its end, the buses go on."""
+    """A configuration that was checked, on its way into the file. The buses go on at its end in any case."""
 
-    def __init__(self, config_store, buses, checked):
+    def __init__(self, config_store: "ConfigStore", buses: "Buses", checked: dict) -> None:
         self._store = config_store
         self._buses = buses
         self._checked = checked
         self._due = config_store.due_after(checked)
-        # Made before anything is written: when it is said that nothing was saved, nothing was.
+        # Made before anything is written: a response that nothing was saved is true.
         self._saved = Response(to_json({"reboot_due": self._due}))
         self._begun_ms = seam.ticks_ms()
 
-    def write(self):
+    def write(self) -> None:
         """All buses rest."""
-        response = errors.SHORT_RESPONSE
+        answer = SHORT_RESPONSE
         try:
             self._store.write(self._checked, self._due)
-            response = self._saved
+            answer = self._saved
         except OSError as error:
             wrong = ("configuration: it cannot be written: %r" % error,)
-            response = errors.response_to(Refused(422, "nothing was saved", wrong))
+            answer = response_to(Refused(422, "nothing was saved", wrong))
         except MemoryError:
             pass  # while the new file was being made: the old one is in place
         finally:
-            self._end(response)
+            self._end(answer)
 
-    def cancel(self):
+    def cancel(self) -> None:
         """The browser has gone before the buses rested: nothing is written."""
         self._end(None)
 
-    def expire(self):
-        """Whether it has come to its end: at the latest after _REST_MS, and nothing is written then."""
+    def expire(self) -> bool:
+        """Once a second. True at its end: after _REST_MS at the latest, and nothing is written then."""
         if self._checked is not None and seam.ticks_diff(seam.ticks_ms(), self._begun_ms) >= _REST_MS:
-            self._end(errors.response_to(Refused(503, "nothing was saved: the buses do not come to rest")))
+            self._end(response_to(Refused(503, "nothing was saved: the buses do not come to rest")))
         return self._checked is None
 
-    def _end(self, response):
+    def _end(self, answer: "Response | None") -> None:
         if self._checked is None:
             return
         self._checked = None
         self._buses.resume()
-        if response is not None:
-            self.answer(response)
+        if answer is not None:
+            self.answer(answer)
 
 
-def _file_name(name):
-    """What of a device's name may stand in the name of a file, and in a header."""
-    known = [byte if byte in _IN_FILE_NAMES else 95 for byte in name.encode()]
-    return bytes(known).decode()
+def write_profiles(service: "HttpService", request: "Request") -> "Iterator[None]":
+    out = service.out
+    out.write(b'{"profiles":[')
+    before = b""
+    for name in catalog.names():
+        title, confidence = catalog.title(name)
+        out.write(before)
+        write_json(out, {"name": name, "title": title, "confidence": confidence})
+        before = b","
+        yield
+    out.write(b"]}")
+    yield
+
+
+def write_schema(service: "HttpService", request: "Request") -> "Iterator[None]":
+    yield from _write_keys(service.out, schema.KEYS)
+
+
+def _write_keys(out: "Sink", rows: tuple) -> "Iterator[None]":
+    """Writes rows of the schema as an object of [kind, default, ...]; a section is an object, a list [section, most].
+    With a piece for each key."""
+    before = "{"
+    for row in rows:
+        out.write(before)
+        write_json(out, row[0])
+        before = ","
+        if row[1] == "section":
+            out.write(":")
+            yield from _write_keys(out, row[2])
+        elif row[1] == "list":
+            out.write(":[")
+            yield from _write_keys(out, row[2])
+            out.write(",%d]" % row[3])
+        else:
+            out.write(":")
+            write_json(out, row[1:])
+        yield
+    out.write("}")

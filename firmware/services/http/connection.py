@@ -1,9 +1,9 @@
 """One connection of the web server: the glue between net.listener, request_reader and response_writer.
 
-Requests are answered one after the other, in the order of their coming; the connection stays open (keep-alive), so that
-a browser needs only one. It is busy, in the words of the socket budget, while an answer is made or sent, and while a
-body comes from somebody who is logged in. What is still being read when a request is refused is read on for a while and
-thrown away: closed at once, the connection would be reset before the reason has arrived.
+Requests are answered one after the other, in the order of their arrival; the connection stays open (keep-alive), so
+that a browser needs only one. It is busy, in the words of the socket budget, while an answer is made or sent, and while
+the body of a session's request comes. When a request is refused before all of it has come, the rest is read for a while
+and thrown away: closed at once, the connection would be reset before the reason has arrived.
 """
 
 from micropython import const
@@ -12,10 +12,17 @@ import http1
 from firmware.net import seam
 from firmware.net.budget import REASONS
 from firmware.net.listener import Connection
-from firmware.services.http import errors
+from firmware.services.http import gate
 from firmware.services.http.request_reader import BODY_MAX, RequestReader
-from firmware.services.http.response import Later
+from firmware.services.http.response import Later, Response, call, plain, response_to
 from firmware.services.http.response_writer import ResponseWriter
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.net.budget import Slot
+    from firmware.services.http.service import HttpService
 
 _REQUEST_MS = const(10000)  # from the first byte of a request to its last
 _TIMEOUT = REASONS.index("timeout")
@@ -24,27 +31,30 @@ _TIMEOUT = REASONS.index("timeout")
 class HttpConnection(Connection):
     """One browser, or one of its several connections. `service` is the HttpService that it belongs to."""
 
-    def __init__(self, service, stream, slot):
+    def __init__(self, service: "HttpService", stream: "Any", slot: "Slot") -> None:
         super().__init__(stream, slot, service.budget, service.events)
         self._service = service
-        self._blocks = service.blocks
-        self.reader = RequestReader(service.gate.admit)
-        self._writer = ResponseWriter(service.blocks)
-        self._begun_ms = None  # when the request whose end has not come began
-        self._request = None  # whose body is on its way, or whose answer is made
-        self._later = None  # the answer that it waits for
+        self.reader = RequestReader(self)
+        self._writer = ResponseWriter(service)
+        self._begun_ms: "int | None" = None  # when the request whose end has not come began
+        self._request: "http1.Request | None" = None  # whose body is on its way, or whose answer is made
+        self._later: "Later | None" = None  # the answer that it waits for
         self._draining = 0  # bytes that are still read and thrown away before the connection is closed
 
-    def on_ready(self, events):
-        # Whoever sends a body that is wanted is busy, and all the same read from.
+    def admit(self, request: http1.Request) -> int:
+        return gate.admit(self._service, request)
+
+    def on_ready(self, events: int) -> None:
+        # While the body of a request comes the connection is busy, and is read from all the same.
         if self.reader.request is not None and self._kept is None:
             self.on_input()
         else:
             Connection.on_ready(self, events)
 
-    def on_input(self):
-        have = self.reader.restore(self._blocks.block)
-        got = self.stream.readinto(self._blocks.view[have:] if have else self._blocks.block)
+    def on_input(self) -> None:
+        service = self._service
+        have = self.reader.restore(service.block)
+        got = self.stream.readinto(service.view[have:] if have else service.block)
         if got is None:
             return
         if not got:
@@ -58,10 +68,10 @@ class HttpConnection(Connection):
         if self._draining <= 0:
             self.close()
 
-    def _serve(self, n):
+    def _serve(self, n: int) -> None:
         """Answers the requests in the first `n` bytes of the shared block, one after the other."""
         reader = self.reader
-        block = self._blocks.block
+        block = self._service.block
         while n:
             try:
                 request = reader.take(block, n)
@@ -90,24 +100,24 @@ class HttpConnection(Connection):
         if reader.owes_continue:
             self.send(http1.CONTINUE, len(http1.CONTINUE))
 
-    def _answer(self, request):
+    def _answer(self, request: http1.Request) -> None:
         self._begun_ms = None
         self._request = request
         request.peer = self.slot.peer
         self.slot.busy = True
-        found = errors.call(request.handler, request, self.events)
-        request.body = None  # whoever still needs it has it
+        found = call(request.handler, self._service, request, self.events)
+        request.body = None  # a handler that still needs it has it
         if isinstance(found, Later):
             if found.response is None:
                 self._later = found
-                found.tell(self._on_later)
+                found.call_on_response(self._on_later)
                 seam.interest(self.stream, 0)
                 return
             found = found.response
         self._respond(found)
 
     def _on_later(self):
-        """The answer that this connection has waited for is there. Whoever calls does not suffer from what fails."""
+        """The answer that this connection has waited for is there. Raises nothing: the caller is another part."""
         response = self._later.response
         self._later = None
         try:
@@ -117,7 +127,7 @@ class HttpConnection(Connection):
         except Exception as error:
             self.fail(error)
 
-    def _refuse(self, error):
+    def _refuse(self, error: http1.HttpError) -> None:
         """The answer to a request that was given up before it was whole."""
         reader = self.reader
         self._begun_ms = None
@@ -126,15 +136,15 @@ class HttpConnection(Connection):
         if error.close:
             reader.drop()
             self._draining = BODY_MAX
-            self.events.add("http", "request refused: %d %s" % (error.status, errors.plain(error.reason)))
-        self._respond(errors.response_to(error))
+            self.events.add("http", "request refused: %d %s" % (error.status, plain(error.reason)))
+        self._respond(response_to(error))
 
-    def _respond(self, response):
+    def _respond(self, response: Response) -> None:
         """Begins to send it; _send_response() follows."""
-        counters = self._service.counters
-        counters.requests += 1
+        service = self._service
+        service.requests += 1
         if response.status >= 400:
-            counters.refused += 1
+            service.refused += 1
         self.slot.busy = True
         request = self._request
         self._request = None
@@ -144,13 +154,13 @@ class HttpConnection(Connection):
         keep_alive = request.keep_alive and not self._draining
         self._writer.begin(response, keep_alive, request.version, request.method == b"HEAD")
 
-    def on_sent(self):
+    def on_sent(self) -> None:
         if self.reader.request is not None:
             return  # all that was sent was that its body may come
         if self._send_response() and not self._draining:
-            self._serve(self.reader.restore(self._blocks.block))
+            self._serve(self.reader.restore(self._service.block))
 
-    def _send_response(self):
+    def _send_response(self) -> bool:
         """Sends the response as far as the client takes it. True when all of it has left and the next may come."""
         writer = self._writer
         if self._later is not None:
@@ -170,7 +180,7 @@ class HttpConnection(Connection):
             return False
         return True
 
-    def expire(self):
+    def expire(self) -> None:
         """Once a second: a request that has been coming for too long is given up."""
         begun_ms = self._begun_ms
         if begun_ms is None or self._kept is not None or seam.ticks_diff(seam.ticks_ms(), begun_ms) < _REQUEST_MS:
@@ -180,11 +190,11 @@ class HttpConnection(Connection):
         self._draining = 0
         self._send_response()
 
-    def close(self):
-        self._writer.close()
+    def close(self) -> None:
         later = self._later
+        self._later = None
+        Connection.close(self)  # first: whatever fails below, socket and slot are free
+        self._writer.close()
         if later is not None:
-            self._later = None
-            later.tell(None)
+            later.call_on_response(None)
             later.cancel()
-        Connection.close(self)

@@ -1,116 +1,165 @@
-"""What of a request is settled before the first byte of its body is taken: whether it was meant for this device and
-sent by a page of it or by a program, whether there is such a path and method, who sent it, and whether he may.
+"""What of a request is settled before the first byte of its body is taken: whether there is such a path and method,
+whether it was meant for this device and sent by a page of it or by a program, who sent it, and whether he may.
 """
 
 from micropython import const
 
-from firmware.services.http.errors import Refused
+from firmware.config.load import FILE_MAX
+from firmware.services.http.commands import factory_reset, read, reboot, set_time
+from firmware.services.http.config_api import get_config, put_config, write_profiles, write_schema
+from firmware.services.http.documents.bus import start_scan, stop_scan, write_bus, write_scan
+from firmware.services.http.documents.sockets import write_sockets
+from firmware.services.http.documents.status import write_status
+from firmware.services.http.page_file import get_page
+from firmware.services.http.response import Refused, Response
+from firmware.services.http.sessions import get_session, log_in, log_out, set_password
 
 _TYPING = const(0)
 if _TYPING:
-    from firmware.services.http.sessions import Sessions
+    from firmware.services.http.service import HttpService
     from http1 import Request
 
 # Who may
-OPEN = const(0)  # everybody
-READ = const(1)  # who has logged in; GET: with http.public_status everybody; else: with http.commissioning everybody
-SESSION = const(2)  # who has logged in
+_ALL = const(0)
+_READERS = const(1)  # a session; GET: with http.public_status all; else: with http.commissioning all
+_SESSION = const(2)
 
-_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE")  # in the order of the header Allow
+_BODY_MAX = const(512)  # bytes
+_PASSWORD_MAX = const(768)
 _READS = (b"GET", b"HEAD")
 # Nobody can have such a name in the public DNS (RFC 6762, RFC 8375; the others are not delegated).
 _LOCAL = (b".local", b".lan", b".home", b".home.arpa", b".internal", b".localdomain")
 
 
-class Route:
-    """A path: `access` is one of the above, `body_max` the longest body in bytes, and then each method's handler.
-    HEAD is what GET is."""
+def find_route(path: bytes) -> "tuple | None":
+    """(who may, longest body, GET, POST, PUT, DELETE) of a path: handlers of (service, request), or None where there is
+    no such method. None when there is no such path. A chain of comparisons, since a table of them would take 2 KB of
+    heap."""
+    if path == b"/":
+        return _ALL, 0, get_page, None, None, None
+    if path == b"/api/readings":
+        return _READERS, 0, _get_readings, None, None, None
+    if path == b"/api/status":
+        return _READERS, 0, write_status, None, None, None
+    if path == b"/api/history":
+        return _READERS, 0, _get_history, None, None, None
+    if path == b"/api/records":
+        return _READERS, 0, _get_records, None, None, None
+    if path == b"/api/bus":
+        return _READERS, 0, write_bus, None, None, None
+    if path == b"/api/scan":
+        return _READERS, 0, write_scan, start_scan, None, stop_scan
+    if path == b"/api/sockets":
+        return _READERS, 0, write_sockets, None, None, None
+    if path == b"/api/session":
+        return _ALL, 0, get_session, None, None, None
+    if path == b"/api/login":
+        return _ALL, _BODY_MAX, None, log_in, None, None
+    if path == b"/api/logout":
+        return _ALL, _BODY_MAX, None, log_out, None, None
+    if path == b"/api/password":
+        return _ALL, _PASSWORD_MAX, None, set_password, None, None
+    if path == b"/api/config":
+        return _SESSION, FILE_MAX, get_config, None, put_config, None
+    if path == b"/api/schema":
+        return _SESSION, 0, write_schema, None, None, None
+    if path == b"/api/profiles":
+        return _READERS, 0, write_profiles, None, None, None
+    if path == b"/api/read":
+        return _SESSION, _BODY_MAX, None, read, None, None
+    if path == b"/api/time":
+        return _SESSION, _BODY_MAX, None, set_time, None, None
+    if path == b"/api/reboot":
+        return _SESSION, _BODY_MAX, None, reboot, None, None
+    if path == b"/api/factory_reset":
+        return _SESSION, _BODY_MAX, None, factory_reset, None, None
+    return None
 
-    def __init__(self, access, body_max=0, **handlers):
-        self.access = access
-        self.body_max = body_max
-        if "GET" in handlers:
-            handlers["HEAD"] = handlers["GET"]
-        self.handlers = {method.encode(): handler for method, handler in handlers.items()}
 
-    @property
-    def allow(self):
-        return b", ".join([method for method in _METHODS if method in self.handlers]).decode()
+def _get_readings(service: "HttpService", request: "Request") -> Response:
+    return service.readings_document.get(request)
 
 
-class Gate:
-    """`routes`: {path: Route}; `hostname` of the device; `config`: the section http of the configuration."""
+def _get_history(service: "HttpService", request: "Request") -> Response:
+    return service.history_document.get(request)
 
-    def __init__(
-        self, routes: "dict[bytes, Route]", sessions: "Sessions", hostname: str, config: dict
-    ) -> None:  # fmt: skip
-        self.routes = routes
-        self._sessions = sessions
-        self._hostname = hostname.lower().encode()
-        self._names = [name.lower().encode() for name in config["names"]]
-        self._public_status = config["public_status"]
-        self._commissioning = config["commissioning"]
 
-    def admit(self, request: "Request") -> int:
-        """The longest body that this request may have, in bytes. Adds to it `session` (None without) and `handler`.
-        Raises Refused."""
-        request.session = None
-        path = request.path
-        route = self.routes.get(path)
-        if route is None:
-            # Browsers ask for icons by themselves: once a day will do.
-            headers = (("Cache-Control", "max-age=86400"),) if path == b"/favicon.ico" else ()
-            raise Refused(404, b"no such page: " + path, (), headers)
-        request.handler = route.handlers.get(request.method)
-        if request.handler is None:
-            raise Refused(405, "no such method for this path", (), (("Allow", route.allow),))
-        reads = request.method in _READS
-        if path != b"/":
-            request.session = self._sessions.find(request.headers.get(b"cookie", b""))
-            self._check_host(request, reads)
-            if not reads:
-                self._check_origin(request)
-        if route.access != OPEN and request.session is None:
-            self._check_public(route, reads)
-        return 0 if reads else route.body_max
+def _get_records(service: "HttpService", request: "Request") -> Response:
+    if service.records_document is None:
+        raise Refused(404, "no records are kept on flash: see history.flash")
+    return service.records_document.get(request)
 
-    def _check_host(self, request, reads):
-        """421 when the request was meant for another: a page of another site whose name has become our address (DNS
-        rebinding). A name that begins with the host name is taken for what the router of the network calls this
-        device; but its rest may be anybody's, so nothing is changed under it without a session."""
-        name = _name(request.host)
-        if b"." not in name or not name.strip(b"0123456789.") or name in self._names:
-            return
-        for ending in _LOCAL:
-            if name.endswith(ending):
-                return
-        if not name.startswith(self._hostname + b"."):
-            raise Refused(421, b"this is not " + name + b": use the address, or add the name to http.names")
-        if not reads and request.session is None and request.path != b"/api/login":
-            raise Refused(421, "not under this name without a login: use the address, or add the name to http.names")
 
-    def _check_origin(self, request):
-        """403 unless our own page or a program sent this. A page of another site cannot send X-Meterport without asking
-        first (Fetch, CORS preflight), which is never allowed here; browsers tell the truth in Origin. Behind a proxy
-        that changes Host, Origin has one of http.names."""
-        if b"x-meterport" not in request.headers:
-            raise Refused(403, "the header X-Meterport is missing")
-        origin = request.headers.get(b"origin")
-        if origin is None:
-            return
-        host = origin.lower().partition(b"://")[2]
-        if host != request.host and _name(host) not in self._names:
-            raise Refused(403, "this came from a page of another site; http.names has the sites of a proxy")
-
-    def _check_public(self, route, reads):
-        if route.access == SESSION:
+def admit(service: "HttpService", request: "Request") -> int:
+    """The longest body that this request may have, in bytes. Adds to it `session` (None without) and `handler`. Raises
+    Refused."""
+    request.session = None
+    path = request.path
+    route = find_route(path)
+    if route is None:
+        # Browsers ask for icons by themselves: once a day will do.
+        headers = (("Cache-Control", "max-age=86400"),) if path == b"/favicon.ico" else ()
+        raise Refused(404, b"no such page: " + path, (), headers)
+    who, body_max, get, post, put, delete = route
+    method = request.method
+    is_read = method in _READS
+    handler = get if is_read else None
+    if method == b"POST":
+        handler = post
+    elif method == b"PUT":
+        handler = put
+    elif method == b"DELETE":
+        handler = delete
+    if handler is None:
+        methods = (("GET, HEAD", get), ("POST", post), ("PUT", put), ("DELETE", delete))
+        allow = ", ".join([name for name, known in methods if known is not None])
+        raise Refused(405, "no such method for this path", (), (("Allow", allow),))
+    request.handler = handler
+    if path != b"/":
+        request.session = service.sessions.find(request.headers.get(b"cookie", b""))
+        _check_host(service, request, is_read)
+        if not is_read:
+            _check_origin(service, request)
+    if who != _ALL and request.session is None:
+        if who == _SESSION:
             raise Refused(403, "not logged in")
-        if not (self._public_status if reads else self._commissioning):
-            switch = "public_status" if reads else "commissioning"
+        switch = "public_status" if is_read else "commissioning"
+        if not service.config[switch]:
             raise Refused(403, "not logged in, and http.%s is off" % switch)
+    return 0 if is_read else body_max
 
 
-def _name(host):
+def _check_host(service: "HttpService", request: "Request", is_read: bool) -> None:
+    """421 when the request was meant for another: a page of another site whose name has become our address (DNS
+    rebinding). A name that begins with the host name is taken for what the router of the network calls this device; but
+    its rest may be anybody's, so nothing is changed under it without a session."""
+    name = _name(request.host)
+    if b"." not in name or not name.strip(b"0123456789.") or name in service.names:
+        return
+    for ending in _LOCAL:
+        if name.endswith(ending):
+            return
+    if not name.startswith(service.hostname + b"."):
+        raise Refused(421, b"this is not " + name + b": use the address, or add the name to http.names")
+    if not is_read and request.session is None and request.path != b"/api/login":
+        raise Refused(421, "not under this name without a login: use the address, or add the name to http.names")
+
+
+def _check_origin(service: "HttpService", request: "Request") -> None:
+    """403 unless our own page or a program sent this. A page of another site cannot send X-Meterport without asking
+    first (Fetch, CORS preflight), which is never allowed here; browsers tell the truth in Origin. Behind a proxy that
+    changes Host, Origin has one of http.names."""
+    if b"x-meterport" not in request.headers:
+        raise Refused(403, "the header X-Meterport is missing")
+    origin = request.headers.get(b"origin")
+    if origin is None:
+        return
+    host = origin.lower().partition(b"://")[2]
+    if host != request.host and _name(host) not in service.names:
+        raise Refused(403, "this came from a page of another site; http.names has the sites of a proxy")
+
+
+def _name(host: bytes) -> bytes:
     """The host name in a Host or Origin, without port and final dot."""
     name = host.partition(b":")[0]
     return name[:-1] if name.endswith(b".") else name

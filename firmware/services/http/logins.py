@@ -21,8 +21,8 @@ from micropython import const
 
 from firmware.config import store
 from firmware.config.config_store import PASSWORD
-from firmware.services.http.errors import Refused
 from firmware.services.http.json_body import unhex
+from firmware.services.http.response import Refused
 
 _TYPING = const(0)
 if _TYPING:
@@ -79,18 +79,9 @@ class PasswordFile:
         self.is_set = True
 
 
-class _Failure:
-    """An address whose logins have failed."""
-
-    def __init__(self, ip):
-        self.ip = ip
-        self.in_a_row = 0
-        self.not_before_s = 0
-
-
 class Logins:
-    """`uptime_s`: function, seconds since boot. `failures`: rows of the table; `spent`: (number, time in s) of nonces
-    that were used; `known`: addresses that have logged in, the last one at the end."""
+    """`uptime_s`: function, seconds since boot. `failures`: [address, failures in a row, not before (s)]; `spent`:
+    (number, time in s) of nonces that were used; `known`: addresses that have logged in, the last one at the end."""
 
     def __init__(self, password: PasswordFile, uptime_s: "Callable[[], int]", events: "Events") -> None:
         self._password = password
@@ -117,8 +108,8 @@ class Logins:
         now_s = self._uptime_s()
         not_before_s = 0 if has_session or ip in self.known else self._all_not_before_s
         for failure in self.failures:
-            if failure.ip == ip:
-                not_before_s = max(not_before_s, failure.not_before_s)
+            if failure[0] == ip:
+                not_before_s = max(not_before_s, failure[2])
         return max(not_before_s - now_s, 0)
 
     def verify(self, ip: str, fields: dict, has_session: bool = False) -> str:
@@ -162,7 +153,7 @@ class Logins:
             lowest = min(self.spent)
             self.spent.remove(lowest)
             self._invalid_to = lowest[0]
-        self.failures = [failure for failure in self.failures if failure.ip != ip]
+        self.failures = [failure for failure in self.failures if failure[0] != ip]
         self.known = [known for known in self.known if known != ip][1 - KNOWN_MAX :] + [ip]
 
     def _note_failure(self, ip, now_s):
@@ -172,14 +163,14 @@ class Logins:
         if self._all_failures >= _FREE:
             steps = min((self._all_failures - _FREE) // _STEP, 10)
             self._all_not_before_s = now_s + min(1 << steps, _DELAY_ALL_MAX_S)
-        self.failures = [failure for failure in self.failures if now_s - failure.not_before_s < _FORGIVEN_S]
+        self.failures = [failure for failure in self.failures if now_s - failure[2] < _FORGIVEN_S]
         for failure in self.failures:
-            if failure.ip == ip:
+            if failure[0] == ip:
                 break
         else:
             if len(self.failures) >= FAILURES_MAX:
                 return
-            failure = _Failure(ip)
+            failure = [ip, 0, 0]
             self.failures.append(failure)
-        failure.in_a_row += 1
-        failure.not_before_s = now_s + min(1 << min(failure.in_a_row - 1, 10), _DELAY_MAX_S)
+        failure[1] += 1
+        failure[2] = now_s + min(1 << min(failure[1] - 1, 10), _DELAY_MAX_S)

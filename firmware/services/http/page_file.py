@@ -1,6 +1,6 @@
 """The page: one document, made when the firmware was built, and sent from its file: packed with gzip, or as it is to a
-client that does not take that. Both heads are always the same and made once: that takes half of what the whole response
-takes.
+client that does not take that. The head of the packed one is always the same and made once: that takes half of what the
+whole response takes.
 
 The page lies in flash twice, packed and plain. Inflating it instead would take a window in the heap for each client
 (4 KB, with a packed page that is 11 % larger; 32 KB with the one that is sent now), and a part that a socket does not
@@ -10,53 +10,41 @@ take could not be read again.
 from micropython import const
 
 from firmware import resources
-from firmware.services.http.errors import Refused
-from firmware.services.http.response import Response
+from firmware.services.http.response import Refused, Response
 
 _TYPING = const(0)
 if _TYPING:
+    from firmware.services.http.service import HttpService
     from http1 import Request
 
 _PACKED = "services/http/page.html.gz"  # of firmware.resources
 _PLAIN = "services/http/page.html"
 _TAG = "services/http/page.etag"
+_VARY = (("Vary", "Accept-Encoding"),)
 # Nothing but what is in the page itself, and in no other site's frame: a click in it is a click of the user.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_VARY = ("Vary", "Accept-Encoding")
+_HEADERS = (
+    ("Vary", "Accept-Encoding"), ("Cache-Control", "no-cache"), ("Referrer-Policy", "no-referrer"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+)  # fmt: skip
 
 
-class PageFile:
-    def __init__(self) -> None:
-        self._packed_headers: "tuple | None" = None
-        self._plain_headers: "tuple | None" = None
-        self._packed_heads: dict = {}
-        self._plain_heads: dict = {}
-
-    def get(self, request: "Request") -> Response:
-        """A browser that has the page already gets 304. Raises Refused, OSError."""
-        if self._packed_headers is None:
-            self._make_headers()
-        is_packed = prefers_gzip(request.headers.get(b"accept-encoding"))
-        headers = self._packed_headers if is_packed else self._plain_headers
-        known = request.headers.get(b"if-none-match")
-        if known is not None and headers[0][1].encode() in known:
-            return Response(b"", 304, None, headers)
-        page = resources.content(_PACKED if is_packed else _PLAIN)
-        heads = self._packed_heads if is_packed else self._plain_heads
-        return Response(page, 200, "text/html; charset=utf-8", headers, heads)
-
-    def _make_headers(self):
-        tag = resources.read(_TAG).decode().strip()
-        common = (
-            _VARY, ("Cache-Control", "no-cache"), ("Content-Security-Policy", _POLICY),
-            ("Referrer-Policy", "no-referrer"),
-        )  # fmt: skip
-        # RFC 9110 8.8.3.3: each content coding has a tag of its own.
-        self._plain_headers = (("ETag", '"%s-plain"' % tag),) + common
-        self._packed_headers = (("ETag", '"%s"' % tag), ("Content-Encoding", "gzip")) + common
+def get_page(service: "HttpService", request: "Request") -> Response:
+    """A browser that has the page already gets 304. Raises Refused, OSError."""
+    is_packed = prefers_gzip(request.headers.get(b"accept-encoding"))
+    # RFC 9110 8.8.3.3: each content coding has a tag of its own.
+    tag = (b'"%s"' if is_packed else b'"%s-plain"') % resources.read(_TAG).strip()
+    headers: tuple = (("ETag", tag.decode()),) + _HEADERS
+    if is_packed:
+        headers += (("Content-Encoding", "gzip"),)
+    known = request.headers.get(b"if-none-match")
+    if known is not None and tag in known:
+        return Response(b"", 304, None, headers)
+    page = resources.content(_PACKED if is_packed else _PLAIN)
+    return Response(page, 200, "text/html; charset=utf-8", headers, service.page_heads if is_packed else None)
 
 
 def prefers_gzip(accepted: "bytes | None") -> bool:
@@ -82,7 +70,7 @@ def prefers_gzip(accepted: "bytes | None") -> bool:
     if plain is None:
         plain = 1 if others is None else others  # taken, but liked least
     if not gzip and not plain:
-        raise Refused(406, "the page is to be had packed with gzip, or plain", (), (_VARY,))
+        raise Refused(406, "the page is to be had packed with gzip, or plain", (), _VARY)
     return gzip > 0 and gzip >= plain
 
 

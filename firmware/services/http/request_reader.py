@@ -15,11 +15,11 @@ body comes.
 from micropython import const
 
 import http1
-from firmware.services.http.errors import SHORT, Refused
+from firmware.services.http.response import SHORT, Refused
 
 _TYPING = const(0)
 if _TYPING:
-    from collections.abc import Callable
+    from firmware.services.http.connection import HttpConnection
 
 BODY_MAX = const(16384)  # whatever the path: longer ones are refused by their head
 _HEAD_MAX = const(8192)  # bytes; a browser sends up to 2 KB, a proxy adds as much
@@ -29,15 +29,15 @@ _KEPT = (b"x-meterport", b"cookie", b"origin", b"accept-encoding", b"if-none-mat
 
 
 class RequestReader:
-    """`admit(request)` gives the longest body that this request may have, in bytes, or raises http1.HttpError.
+    """`owner.admit(request)` gives the longest body that this request may have, in bytes, or raises http1.HttpError.
 
     `request` is the one whose head has come and which take() has not given yet: its body is on the way, or it was
     refused by the HttpError that take() has raised. None without such a one. `left`: input that is no whole head yet,
     or whose turn has not come."""
 
-    def __init__(self, admit: "Callable[[http1.Request], int]") -> None:
+    def __init__(self, owner: "HttpConnection") -> None:
         self.request: "http1.Request | None" = None
-        self._admit = admit
+        self._owner = owner
         self.left = b""
         self._searched = 0  # bytes of it in which no head ends
         self._dropped = 0  # bytes of the head that were left out
@@ -118,7 +118,7 @@ class RequestReader:
         self._filled = 0
         length = request.content_length
         try:
-            longest = self._admit(request)
+            longest = self._owner.admit(request)
             if length > longest:
                 raise http1.HttpError(
                     413, "body longer than %d bytes" % longest if longest else "no request body is expected here"

@@ -12,43 +12,39 @@ A body whose length is known is counted, a document is chunked (HTTP/1.1) or end
 from micropython import const
 
 import http1
-from firmware.net.seam import Sink
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.services.http.response import Response
+    from firmware.services.http.service import HttpService
 
 BLOCK = const(1024)
 _FILE_BLOCK = const(3072)  # of a file in one write: each takes a call of the port, and a turn of the network
 _CHUNK_HEAD = const(6)  # bytes
 _CHUNK_TAIL = const(7)  # CR LF, and the last chunk: 0 CR LF CR LF
-_PIECE = const(256)  # that a document writes at a time, or somewhat more
-
-
-class Blocks:
-    """The buffers that all connections share. What has come with a request is put aside before it is answered, and what
-    was made is sent, or copied, before anything is read: so one block does for both."""
-
-    def __init__(self):
-        self.block = bytearray(BLOCK)
-        self.view = memoryview(self.block)
-        self.file_block = b""  # made for the first file: bytes that lie in flash need none
-        self.out = Sink(BLOCK + _PIECE)  # what documents write to
-        self.document_heads = {}
+PIECE = const(256)  # that a document writes at a time, or somewhat more
 
 
 class ResponseWriter:
-    """`block` is what fill() has filled last. `keep_alive`: whether the connection may stay open behind the response;
+    """`buffers` are those of the service, that all connections share: `block`, `view`, `file_block`, `out`, and heads
+    that were made already, `document_heads`.
+    `block` is what fill() has filled last. `keep_alive`: whether the connection may stay open behind the response;
     begin() may have taken it back. `is_active`: whether there is more of a response."""
 
-    def __init__(self, blocks):
-        self.block = blocks.block
+    def __init__(self, buffers: "HttpService") -> None:
+        self.block: "Any" = buffers.block
         self.keep_alive = False
         self.is_active = False
-        self._blocks = blocks
-        self._body = None  # of the response under way
+        self._buffers = buffers
+        self._body: "Any" = None  # of the response under way
         self._head = b""
         self._rest = b""  # that a document has written and that did not fit into the block
         self._sent = 0  # of a body of bytes
         self._is_file = self._is_chunked = False
 
-    def begin(self, response, keep_alive, version=11, is_head=False):
+    def begin(self, response: "Response", keep_alive: bool, version: int = 11, is_head: bool = False) -> None:
         """`is_head`: only the head that the response would have. Raises ValueError (http1.response_head), OSError."""
         self._body = response.body  # closed by close() from here on
         self.is_active = True
@@ -60,7 +56,7 @@ class ResponseWriter:
         self.keep_alive = keep_alive and (self._is_chunked or not is_open)
         heads = response.heads
         if heads is None and self._is_chunked and response.status == 200 and not response.headers:
-            heads = self._blocks.document_heads
+            heads = self._buffers.document_heads
         head = None if heads is None else heads.get(self.keep_alive)
         if head is None:
             length = None if is_open else _length(response.body)
@@ -76,33 +72,33 @@ class ResponseWriter:
             self.is_active = True
         self._head = head
 
-    def fill(self):
+    def fill(self) -> int:
         """The length of the next block; 0 when there is nothing left. Raises what a document or a file raises."""
-        blocks = self._blocks
+        buffers = self._buffers
         body = self._body
         n = len(self._head)
         if self._is_file and not n:
-            if not blocks.file_block:
-                blocks.file_block = bytearray(_FILE_BLOCK)
-            self.block = blocks.file_block
+            if not buffers.file_block:
+                buffers.file_block = bytearray(_FILE_BLOCK)
+            self.block = buffers.file_block
             n = body.readinto(self.block)
             if not n:
                 self.close()
             return n
-        self.block = blocks.block
+        self.block = buffers.block
         if n:  # our own heads are shorter than 600 bytes
-            blocks.block[:n] = self._head
+            buffers.block[:n] = self._head
             self._head = b""
         if self._is_file:
-            return n + body.readinto(blocks.view[n:])
+            return n + body.readinto(buffers.view[n:])
         if isinstance(body, bytes):
             return self._fill_bytes(n)
         return self._fill_chunk(n) if self._is_chunked else self._fill_plain(n)
 
-    def give_back(self, count):
+    def give_back(self, count: int) -> bool:
         """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file, or
         bytes); False when the caller must keep them."""
-        if self.block is self._blocks.block or not self.is_active:
+        if self.block is self._buffers.block or not self.is_active:
             return False
         if self._is_file:
             self._body.seek(-count, 1)
@@ -110,7 +106,7 @@ class ResponseWriter:
             self._sent -= count
         return True
 
-    def close(self):
+    def close(self) -> None:
         """Gives up what is left. Safe to call twice."""
         body = self._body
         self._body = None
@@ -126,7 +122,7 @@ class ResponseWriter:
         size = len(body)
         if n:
             sent = min(size, BLOCK - n)
-            self._blocks.block[n : n + sent] = memoryview(body)[:sent]
+            self._buffers.block[n : n + sent] = memoryview(body)[:sent]
             self._sent = sent
             if sent == size:
                 self.close()
@@ -145,7 +141,7 @@ class ResponseWriter:
         return n
 
     def _fill_chunk(self, start):
-        block = self._blocks.block
+        block = self._buffers.block
         begin = start + _CHUNK_HEAD
         n = self._write_pieces(begin, BLOCK - _CHUNK_TAIL)
         is_last = n < BLOCK - _CHUNK_TAIL
@@ -164,7 +160,7 @@ class ResponseWriter:
     def _write_pieces(self, begin, end):
         """The next pieces of the document into the block from `begin` to `end`; where they end: before `end` only with
         the document."""
-        out = self._blocks.out
+        out = self._buffers.out
         size = end - begin
         out.seek(0)
         if self._rest:
@@ -177,10 +173,10 @@ class ResponseWriter:
         made = out.tell()
         out.seek(0)
         if made <= size:
-            out.readinto(self._blocks.view[begin : begin + made])
+            out.readinto(self._buffers.view[begin : begin + made])
             # Full by chance: whether the document has ended shows the next time.
             return begin + made
-        out.readinto(self._blocks.view[begin:end])
+        out.readinto(self._buffers.view[begin:end])
         self._rest = out.read(made - size)
         return end
 

@@ -1,69 +1,158 @@
-"""Who is logged in. A session is a random cookie, of which only the hash is kept: so its comparison tells nothing."""
+"""Sessions: who is logged in, and /api/session, /api/login, /api/logout and /api/password (docs/reference/http.md,
+Logging in). A session is a random cookie, of which only the hash is kept: the time that a comparison takes tells
+nothing of it.
+"""
 
 import hashlib
 import os
 
 from micropython import const
 
+from firmware import VERSION
+from firmware.net import seam
+from firmware.services.http.json_body import is_whole, object_of, unhex
+from firmware.services.http.logins import ITERATIONS
+from firmware.services.http.response import Refused, Response, to_json
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from firmware.services.http.service import HttpService
+    from http1 import Request
+
 _IDLE_S = const(3600)
 SESSIONS_MAX = const(4)
 _HEADER = "session=%s; HttpOnly; SameSite=Strict; Path=/"
 _END_HEADER = "session=; Max-Age=0; HttpOnly; SameSite=Strict; Path=/"
-
-
-class _Session:
-    def __init__(self, hashed, used_s):
-        self.hashed = hashed
-        self.used_s = used_s
+_ITERATIONS_MAX = const(1000000)
+# Texts of a password record, with the least and most bytes that they stand for.
+_KEYS = (("salt", 8, 32), ("stored_key", 32, 32), ("server_key", 32, 32))
 
 
 class Sessions:
-    """The table of them, the least recently used one first. `uptime_s`: function, seconds since boot."""
+    """The table of sessions [hash of the cookie, last use in s], the least recently used one first. `uptime_s`:
+    function, seconds since boot."""
 
-    def __init__(self, uptime_s):
+    def __init__(self, uptime_s: "Callable[[], int]") -> None:
         self._uptime_s = uptime_s
-        self._sessions = []
+        self._sessions: "list[list]" = []
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._sessions)
 
-    def find(self, cookies):
-        """The session that the header Cookie (bytes) names, which is used by that, or None."""
+    def find(self, cookies: bytes) -> "list | None":
+        """The session that the header Cookie names, or None. That is a use of it."""
         if not self._sessions:
             return None
         now_s = self._uptime_s()
-        self._sessions = [one for one in self._sessions if now_s - one.used_s < _IDLE_S]
+        self._sessions = [session for session in self._sessions if now_s - session[1] < _IDLE_S]
         for pair in cookies.split(b";"):
             name, _, value = pair.strip().partition(b"=")
             if name != b"session":
                 continue
-            hashed = _digest(value)
+            hashed = hashlib.sha256(value).digest()
             for session in self._sessions:
-                if session.hashed == hashed:
-                    session.used_s = now_s
+                if session[0] == hashed:
+                    session[1] = now_s
                     self._sessions.remove(session)
                     self._sessions.append(session)
                     return session
         return None
 
-    def open(self):
-        """A new session; the least recently used one goes when there are too many. Gives its header, as a pair."""
+    def open(self) -> "tuple[str, str]":
+        """The header, as a pair, of a new session; the least recently used one ends when there are too many."""
         if len(self._sessions) >= SESSIONS_MAX:
             self._sessions.pop(0)
         value = os.urandom(16).hex()
-        self._sessions.append(_Session(_digest(value.encode()), self._uptime_s()))
+        self._sessions.append([hashlib.sha256(value.encode()).digest(), self._uptime_s()])
         return "Set-Cookie", _HEADER % value
 
-    def end(self, session):
-        """Ends it; None does nothing. Gives the header that takes the cookie back, as a pair."""
+    def end(self, session: "list | None") -> "tuple[str, str]":
+        """Ends a session; None does nothing. The header, as a pair, that takes the cookie back."""
         if session in self._sessions:
             self._sessions.remove(session)
         return "Set-Cookie", _END_HEADER
 
-    def end_others(self, session):
-        """Ends all but this one; all of them with None."""
-        self._sessions = [one for one in self._sessions if one is session]
+    def end_others(self, session: "list | None") -> None:
+        """Ends all sessions but this one; all of them with None."""
+        self._sessions = [kept for kept in self._sessions if kept is session]
 
 
-def _digest(value):
-    return hashlib.sha256(value).digest()
+def get_session(service: "HttpService", request: "Request") -> Response:
+    password = service.password
+    ip = _ip(request)
+    has_session = request.session is not None
+    return Response(to_json({
+        "name": service.config_store.name,
+        "version": "%d.%d.%d" % VERSION,
+        "setup": not password.is_set,
+        "logged_in": has_session,
+        "salt": password.salt.hex(),
+        "iterations": password.iterations,
+        "nonce": service.logins.new_nonce(ip),  # within a session for a change of the password
+        "wait_s": service.logins.wait_s(ip, has_session),
+        "public_status": service.config["public_status"],
+    }))  # fmt: skip
+
+
+def log_in(service: "HttpService", request: "Request") -> Response:
+    fields = object_of(request.body)
+    ip = _ip(request)
+    if not service.password.is_set:
+        raise Refused(403, "no password is set yet")
+    signature = service.logins.verify(ip, fields)
+    service.sessions.end(request.session)
+    service.events.add("http", "login from %s" % ip)
+    return Response(b'{"signature":"%s"}' % signature.encode(), headers=(service.sessions.open(),))
+
+
+def log_out(service: "HttpService", request: "Request") -> Response:
+    return Response(b"{}", headers=(service.sessions.end(request.session),))
+
+
+def set_password(service: "HttpService", request: "Request") -> Response:
+    """Keeps a password record: the first one from the local network, another one within a session and with the proof of
+    a login by the old one."""
+    ip = _ip(request)
+    password = service.password
+    fields = object_of(request.body)
+    if not password.is_set:
+        if not _is_local(service.link, ip):
+            raise Refused(403, "the first password is set from the local network only, not from %s" % ip)
+    elif request.session is None:
+        raise Refused(403, "not logged in")
+    wrong = []
+    for key, least, most in _KEYS:
+        if not least <= len(unhex(fields.get(key))) <= most:
+            wrong.append("%s: must be %d to %d bytes in hexadecimal digits" % (key, least, most))
+    if not is_whole(fields.get("iterations"), ITERATIONS, _ITERATIONS_MAX):
+        wrong.append("iterations: must be %d to %d" % (ITERATIONS, _ITERATIONS_MAX))
+    if wrong:
+        raise Refused(422, "this is no password record", wrong)
+    if password.is_set:
+        service.logins.verify(ip, fields, True)
+    password.save(fields["salt"], fields["iterations"], fields["stored_key"], fields["server_key"])
+    service.sessions.end_others(request.session)
+    service.events.add("http", "the password was set from %s" % ip)
+    return Response(b"{}")
+
+
+def _ip(request: "Request") -> str:
+    return seam.peer(request.peer)[0]
+
+
+def _is_local(link: "Any", ip: str) -> bool:
+    """Whether the address is on the device's own network; where the device does not know its network, whether it is an
+    address that no router forwards (RFC 1918, RFC 3927)."""
+    parts = [int(part) for part in ip.split(".")]
+    if parts[0] == 127:
+        return True
+    address, netmask = link.details()[:2]
+    if netmask and netmask != "255.255.255.255":
+        own = [int(part) for part in address.split(".")]
+        mask = [int(part) for part in netmask.split(".")]
+        return all([parts[k] & mask[k] == own[k] & mask[k] for k in range(4)])
+    first, second = parts[:2]
+    return first == 10 or (first == 172 and 16 <= second < 32) or (first, second) in ((192, 168), (169, 254))

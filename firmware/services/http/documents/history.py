@@ -1,8 +1,6 @@
 """GET /api/history: what is kept of the past, and ?point=ID: the values of a point during the last day."""
 
-from firmware.services.http.errors import Refused
-from firmware.services.http.json_out import write_json, write_open
-from firmware.services.http.response import Response
+from firmware.services.http.response import Refused, Response, write_json, write_open
 
 
 class HistoryDocument:

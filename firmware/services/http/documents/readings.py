@@ -6,8 +6,7 @@ since MicroPython looks through all names that it knows for each text that it ma
 
 from firmware.meters.meter import STATES
 from firmware.meters.readings import QUALITIES
-from firmware.services.http.json_out import write_json
-from firmware.services.http.response import Response
+from firmware.services.http.response import Response, write_json
 
 
 class ReadingsDocument:

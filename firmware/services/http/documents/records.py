@@ -10,9 +10,7 @@ from micropython import const
 
 import http1
 from firmware.history.segments import Range
-from firmware.services.http.errors import Refused
-from firmware.services.http.json_out import write_items, write_open
-from firmware.services.http.response import JSON, Response
+from firmware.services.http.response import JSON, Refused, Response, write_items, write_open
 
 _TYPING = const(0)
 if _TYPING:
