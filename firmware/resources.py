@@ -23,15 +23,17 @@ def content(name):
     return open(_HERE + name, "rb") if FILES is None else read(name)
 
 
-def read(name):
-    """The content of the file as bytes; in an image the constant itself. Raises OSError (ENOENT)."""
+def read(name: str, size: "int | None" = None) -> bytes:
+    """The content of the file as bytes, or its first `size` bytes; in an image the whole is the constant itself. Raises
+    OSError (ENOENT)."""
     if FILES is None:
-        size = os.stat(_HERE + name)[6]
+        if size is None:
+            size = os.stat(_HERE + name)[6]  # without one there would have to be room for twice as much
         with open(_HERE + name, "rb") as f:
-            return f.read(size)  # without a size there would have to be room for twice as much
+            return f.read(size)
     if name not in FILES:
         raise OSError(errno.ENOENT)
-    return FILES[name]
+    return FILES[name] if size is None else FILES[name][:size]
 
 
 def names(folder):

@@ -7,6 +7,7 @@ The one place that knows where profiles lie and what their names may be. What is
 import os
 
 import strict_json
+from micropython import const
 
 from firmware import resources
 
@@ -14,6 +15,8 @@ ADDED = "data/meters/"
 _BUILT_IN = "meters/profiles"  # of firmware.resources
 _ENDING = ".json"
 _TITLE = ("name", "confidence")
+_POINTS = b'"points"'
+_HEAD_BYTES = const(1024)
 
 
 def is_name(name):
@@ -32,17 +35,41 @@ def names():
     return added + [name for name in own if name not in added]
 
 
-def read(name, only=None):
+def read(name: str, only: "tuple[str, ...] | None" = None) -> object:
     """The JSON document of that profile, parsed and not checked; with `only`, these of its keys. Raises OSError when
     there is none or it cannot be read, ValueError when it is not JSON."""
+    if only is not None:
+        document = _read_head(name, only)
+        if document is not None:
+            return document
+    return strict_json.loads(_text(name), only)
+
+
+def _text(name: str, size: "int | None" = None) -> bytes:
+    """The text of that profile, or its first `size` bytes. Raises OSError."""
     try:
         path = ADDED + name + _ENDING
-        size = os.stat(path)[6]
+        whole = os.stat(path)[6]
         with open(path, "rb") as f:
-            text = f.read(size)
+            return f.read(whole if size is None else size)
     except OSError:
-        text = resources.read("%s/%s%s" % (_BUILT_IN, name, _ENDING))
-    return strict_json.loads(text, only)
+        return resources.read("%s/%s%s" % (_BUILT_IN, name, _ENDING), size)
+
+
+def _read_head(name: str, only: "tuple[str, ...]") -> "dict | None":
+    """Those keys of the profile when all of them stand before its points, as in the firmware's own: the points may be
+    ten kilobytes, and no board with its modules as files has so much in one piece. Else None. Raises OSError."""
+    text = _text(name, _HEAD_BYTES)
+    before = text[: max(text.find(_POINTS), 0)].rstrip()
+    if not before.endswith(b","):
+        return None
+    try:
+        document = strict_json.loads(before[:-1] + b"}", only)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or not all([key in document for key in only]):
+        return None
+    return document
 
 
 def title(name):

@@ -94,7 +94,7 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_is_saved(make_rig, vi
     before = stored(rig)
     changes = page.get_by_role("region", name="Unsaved changes")
     modbus = page.locator("section", has=page.get_by_role("heading", name="Modbus TCP"))
-    port = modbus.get_by_label("Port")
+    port = modbus.get_by_label("Port", exact=True)
 
     # What the page itself can tell by the device's schema is not even sent.
     port.fill("70000")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware.meters import profile, recognise
+from firmware import resources
+from firmware.meters import catalog, profile, recognise
 from tools import profiles
 from tools.virtual_meters import ModbusException, VirtualMeter
 
@@ -105,6 +106,19 @@ def test_a_users_profile_is_a_candidate_and_takes_the_place_of_one_of_the_firmwa
     assert found["abb-b23"] == [(4, 8, 2, 2, True, (1, 2))]
     assert "eastron-sdm120" not in found
     assert len(found) == len(profiles.available())
+
+
+@pytest.mark.parametrize("name", profiles.available())
+def test_a_title_is_told_without_the_points_of_a_profile(monkeypatch, name):
+    """A board whose modules are files has no ten kilobytes in one piece."""
+    read = resources.read
+
+    def read_head(path, size=None):
+        assert (size or 1025) <= 1024
+        return read(path, size)
+
+    monkeypatch.setattr(resources, "read", read_head)
+    assert catalog.title(name) == (profiles.load(name).name, profiles.load(name).confidence)
 
 
 @pytest.mark.parametrize("indent", [None, 1, 4])
