@@ -379,6 +379,18 @@ def test_the_environment_chooses_the_seed(monkeypatch):
         seeds.fresh[:] = known
 
 
+def fresh_seeds(run):
+    """The fresh seeds of a process of the run of that name."""
+    code = "from tools.simulator import seeds; print(seeds.chosen((), 4))"
+    env = {**os.environ, "METERPORT_FRESH": "1", "PYTEST_XDIST_TESTRUNUID": run}
+    env.pop(seeds.VARIABLE, None)
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_processes_of_one_run_have_the_same_fresh_seeds():
+    assert fresh_seeds("one") == fresh_seeds("one") != fresh_seeds("another")
+
+
 # -- the serial line
 
 

@@ -8,7 +8,9 @@ import random
 
 VARIABLE = "METERPORT_SEED"
 _FRESH = "METERPORT_FRESH"
-_fresh_source = random.SystemRandom()
+# Processes of pytest-xdist that share a run must collect the same tests, so the same seeds.
+_RUN = "PYTEST_XDIST_TESTRUNUID"
+_fresh_source = random.Random(os.environ[_RUN]) if _RUN in os.environ else random.SystemRandom()
 fresh = []  # that were given out in this process
 
 
