@@ -35,16 +35,25 @@ _HEADERS = (
 def get_page(service: "HttpService", request: "Request") -> Response:
     """A browser that has the page already gets 304. Raises Refused, OSError."""
     is_packed = prefers_gzip(request.headers.get(b"accept-encoding"))
-    # RFC 9110 8.8.3.3: each content coding has a tag of its own.
-    tag = (b'"%s"' if is_packed else b'"%s-plain"') % resources.read(_TAG).strip()
-    headers: tuple = (("ETag", tag.decode()),) + _HEADERS
-    if is_packed:
-        headers += (("Content-Encoding", "gzip"),)
+    found = service.page_headers.get(is_packed)
+    if found is None:
+        found = service.page_headers[is_packed] = _tag_and_headers(is_packed)
+    tag, headers = found
     known = request.headers.get(b"if-none-match")
     if known is not None and tag in known:
         return Response(b"", 304, None, headers)
     page = resources.content(_PACKED if is_packed else _PLAIN)
     return Response(page, 200, "text/html; charset=utf-8", headers, service.page_heads if is_packed else None)
+
+
+def _tag_and_headers(is_packed: bool) -> "tuple[bytes, tuple]":
+    """Always the same, so kept. Raises OSError."""
+    # RFC 9110 8.8.3.3: each content coding has a tag of its own.
+    tag = (b'"%s"' if is_packed else b'"%s-plain"') % resources.read(_TAG).strip()
+    headers: tuple = (("ETag", tag.decode()),) + _HEADERS
+    if is_packed:
+        headers += (("Content-Encoding", "gzip"),)
+    return tag, headers
 
 
 def prefers_gzip(accepted: "bytes | None") -> bool:

@@ -49,6 +49,7 @@ class HttpService(Service):
         self.view = memoryview(self.block)
         self.file_block: "bytes | bytearray" = b""  # made for the first file: bytes that lie in flash need none
         self.out = out = seam.Sink(BLOCK + PIECE)
+        self.page_headers: dict = {}  # of page_file
         self.page_heads: dict = {}
         self.document_heads: dict = {}
         self.password = PasswordFile()
