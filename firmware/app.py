@@ -59,7 +59,7 @@ def _ntp(app):
 
 
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
-BUILT = (("modbus", _modbus, 16384), ("http", _http, 67584), ("ntp", _ntp, 10240))
+BUILT = (("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240))
 _RESERVE = 8192  # bytes that stay free for connections and requests on a board whose modules are files
 
 
