@@ -222,10 +222,15 @@ class Encoder(_Predictor):
 
     def end(self) -> memoryview:
         """The whole frame, which is there until begin(); no record is left to be made into one then."""
+        frame = self.frame()
+        self.count = 0
+        return frame
+
+    def frame(self) -> memoryview:
+        """The whole frame with the records so far, which is there until put() or begin()."""
         end = self._end
         pack_into("<H", self._buf, 1, end - _FRAME_HEAD)
         pack_into("<HH", self._buf, HEAD_BYTES - 4, self.slot - self._first_slot, self.count)
-        self.count = 0
         frame = memoryview(self._buf)
         pack_into("<I", self._buf, end, crc32(frame[:end]))
         return frame[: end + CRC_BYTES]

@@ -13,7 +13,7 @@ from array import array
 import segment
 from micropython import const
 
-from firmware.history.segments import SEGMENT_BYTES
+from firmware.history.segments import SEGMENT_BYTES, Range
 from firmware.meters.readings import GOOD
 
 _TYPING = const(0)
@@ -124,6 +124,20 @@ class Recorder:
         first = segments.first_record(segments.first) if segments.first <= segments.last else None
         records = 0 if first is None else segments.next_record - first
         return max(segments.bytes // records if records else 8 + 2 * len(self.series), 1)
+
+    @property
+    def next_record(self) -> int:
+        """The number of the record that is taken next."""
+        return self.segments.next_record + self.pending
+
+    @property
+    def is_dated(self) -> bool:
+        """True when the time is known and the records made before are dated: one without a time never gets one."""
+        return self._is_dated and not self._undated
+
+    def read(self, begin_s: "int | None" = None, end_s: "int | None" = None, first_record: int = 0) -> Range:
+        """Reads records on flash and those that wait for the next commit: by time, or from a number on."""
+        return Range(self.segments, begin_s, end_s, first_record, self._encoder)
 
     # -- once a second
 

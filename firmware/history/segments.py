@@ -98,7 +98,7 @@ class Segments:
         self.next_record += records
         self._room = 0  # until it is written
         if room < 0:
-            head = segment.header(self._interval_s, first_record, self._ids, self._options)
+            head = self.make_header(first_record)
             room = SEGMENT_BYTES - len(head) - len(frame)
             if self.last < self.first:
                 self._make_folder()
@@ -111,6 +111,10 @@ class Segments:
         self._room = max(room, 0)
         while self.bytes > self.limit_bytes and self.first < self.last:
             self.remove_first()
+
+    def make_header(self, first_record: int) -> bytearray:
+        """The header of a segment of the present series whose first record has that number."""
+        return segment.header(self._interval_s, first_record, self._ids, self._options)
 
     def _make_folder(self) -> None:
         try:
@@ -151,7 +155,7 @@ class Segments:
 
 class Walk:
     """Goes through one segment frame by frame, and through the records of those that are opened. The file is open for
-    moments only; one frame is in memory.
+    moments only; one frame is in memory. With `waiting`, a frame that is not on flash yet, this is all there is.
 
     header; frame: the last frame that next_frame() has found, bytes; offset: its end, or that of the header; record:
     number of the record that comes next; is_damaged: what is behind offset is not whole; decoder: segment.Decoder with
@@ -160,11 +164,16 @@ class Walk:
 
     Raises OSError, MemoryError, and segment.SegmentError of the header."""
 
-    def __init__(self, segments: Segments, number: int) -> None:
+    def __init__(self, segments: Segments, number: int, waiting: bytes = b"") -> None:
         self._segments = segments
         self.number = number
         self._path = segments.path(number)
-        self.header = header = _read_header(self._path)
+        self._waiting = waiting
+        if waiting:
+            header = segment.Header(bytes(segments.make_header(segments.next_record)))
+        else:
+            header = _read_header(self._path)
+        self.header = header
         self.offset = header.size
         self.frame = b""
         self.record = header.first_record
@@ -179,9 +188,12 @@ class Walk:
         """True and the next frame is in `frame`; its records are passed over, but by next()."""
         self.record += self._left
         self._left = 0
-        frame = _read_frame(self._path, self.offset)
+        if self._waiting:
+            frame = None if self.frame else self._waiting
+        else:
+            frame = _read_frame(self._path, self.offset)
         if frame is None:
-            self.is_damaged = os.stat(self._path)[6] > self.offset
+            self.is_damaged = not self._waiting and os.stat(self._path)[6] > self.offset
             return False
         self.frame = frame
         self.offset += len(frame)
@@ -194,7 +206,7 @@ class Walk:
         if not self._left:
             return False
         self._boot_s = None
-        if kind != segment.RECORDS:
+        if kind != segment.RECORDS and not self._waiting:
             self._boot_s = self._find_boot_s()
         self.decoder.open(self.frame)
         return True
@@ -265,40 +277,61 @@ class Range:
     without a known time are read only when begin_s is None. Ends at the first frame that begins at end_s or later: of a
     clock that was set back, records behind it are not read.
 
+    Or reads from record `first_record` on, the oldest first: for a consumer that wants each record once.
+    It keeps the number behind the last one that it is done with, and begins there the next time. What was removed
+    before, or cannot be read, is a gap in the numbers.
+
+    `encoder`: the records in it, which wait to be committed, are read last; None: only those on flash. They get the
+    same numbers on flash, but for a power cut: so a number that a consumer keeps over restarts must not be above
+    Segments.next_record, or it takes other records for those that it has had.
+
     walk: the Walk that stands at the record that next() has found. What is removed meanwhile is passed over."""
 
-    def __init__(self, segments: Segments, begin_s: "int | None" = None, end_s: "int | None" = None) -> None:
+    def __init__(
+        self,
+        segments: Segments,
+        begin_s: "int | None" = None,
+        end_s: "int | None" = None,
+        first_record: int = 0,
+        encoder: "segment.Encoder | None" = None,
+    ) -> None:
         self.walk: Walk | None = None
         self._segments = segments
         self._begin_s = begin_s
         self._end_s = end_s
+        self._first_record = first_record
+        self._encoder = encoder
+        self._is_at_end = False
         self._number = segments.first
-        if begin_s is not None:
-            highest = segments.last  # the last segment that begins before: by halves
-            while self._number < highest:
-                middle = (self._number + highest + 1) // 2
-                first_s = segments.begin_s(middle)
-                if first_s is None or first_s > begin_s:
-                    highest = middle - 1
-                else:
-                    self._number = middle
+        highest = segments.last if first_record or begin_s is not None else self._number
+        while self._number < highest:  # the last segment that begins before: by halves
+            middle = (self._number + highest + 1) // 2
+            first = segments.first_record(middle) if begin_s is None else segments.begin_s(middle)
+            if first is None or first > (first_record if begin_s is None else begin_s):
+                highest = middle - 1
+            else:
+                self._number = middle
+
+    @property
+    def record(self) -> int:
+        """The number of the record that next() has found."""
+        return self.walk.record - 1 if self.walk is not None else -1
 
     def next(self) -> bool:
         """True when there is another record. Raises MemoryError."""
         while True:
             try:
-                if self.walk is None:
-                    self._number = max(self._number, self._segments.first)
-                    if self._number > self._segments.last:
-                        return False
-                    self.walk = Walk(self._segments, self._number)
-                walk = self.walk
+                walk = self.walk = self.walk or self._next_walk()
+                if walk is None:
+                    return False
                 while True:
                     while walk.next():
-                        if self._is_wanted(walk.unix_s):
+                        if walk.record > self._first_record and self._is_wanted(walk.unix_s):
                             return True
                     if walk.is_damaged or not walk.next_frame():
                         break
+                    if walk.record + segment.record_count(walk.frame) <= self._first_record:
+                        continue
                     if walk.frame[0] == segment.RECORDS:
                         interval_s = walk.header.interval_s
                         if self._end_s is not None and segment.first_slot(walk.frame) * interval_s >= self._end_s:
@@ -310,6 +343,17 @@ class Range:
                 pass  # removed, or damaged: the next one
             self.walk = None
             self._number += 1
+
+    def _next_walk(self) -> "Walk | None":
+        """Of the next segment, and then of the records that wait. Raises what Walk does."""
+        number = self._number = max(self._number, self._segments.first)
+        if number <= self._segments.last and not self._is_at_end:
+            return Walk(self._segments, number)
+        encoder = None if self._is_at_end else self._encoder
+        self._is_at_end = True
+        if encoder is None or not encoder.count:
+            return None
+        return Walk(self._segments, number, bytes(encoder.frame()))
 
     def _is_wanted(self, unix_s: "int | None") -> bool:
         if unix_s is None:

@@ -186,3 +186,15 @@ def test_no_bytes_with_a_right_crc_do_more_than_raise():
 
 def test_a_frame_without_its_head_is_refused():
     raises(SegmentError, Decoder(OPTIONS).open, b"\x01\x03\x00abc")
+
+
+def test_a_frame_can_be_read_before_it_is_ended_and_goes_on():
+    encoder = Encoder(OPTIONS, 256)
+    encoder.begin(RECORDS, 5)
+    records = []
+    for n in range(5, 9):
+        records.append((n, [1000 * n, n, None]))
+        encoder.put(*records[-1])
+        assert _decode(bytes(encoder.frame()), OPTIONS) == records
+    assert encoder.count == 4
+    assert _decode(bytes(encoder.end()), OPTIONS) == records

@@ -483,3 +483,97 @@ def test_files_of_others_are_left_alone(make):
     rig.restart(NOON + 300)
     assert (rig.segments.first, rig.segments.last) == (0, 0)
     assert rig.number() == 1
+
+
+# From a number on
+
+
+def numbers(rig, first_record=0):
+    """(number, time) of the records that a consumer gets from that one on."""
+    reader = rig.recorder.read(first_record=first_record)
+    found = []
+    while reader.next():
+        found.append((reader.record, reader.walk.unix_s))
+    return found
+
+
+@pytest.mark.parametrize("segment_bytes", [1024, 16384])
+def test_a_consumer_gets_every_record_once_from_any_number_on(make, monkeypatch, segment_bytes):
+    monkeypatch.setattr(segments_module, "SEGMENT_BYTES", segment_bytes)
+    rig = make()
+    rig.run(60 * INTERVAL_S)
+    assert rig.recorder.pending > 0
+    everything = [(k, NOON + INTERVAL_S * (k + 1)) for k in range(rig.recorder.next_record)]
+    assert len(everything) == 60
+    for first in range(62):
+        assert numbers(rig, first) == everything[first:]
+
+
+def test_what_waits_is_read_too_and_has_the_same_number_on_flash(make):
+    rig = make()
+    rig.run(2 * INTERVAL_S)
+    assert (rig.number(), rig.recorder.next_record) == (0, 2)
+    waiting = numbers(rig)
+    assert waiting == [(0, NOON + INTERVAL_S), (1, NOON + 2 * INTERVAL_S)]
+    reader = rig.recorder.read(first_record=1)
+    assert reader.next()
+    assert list(reader.walk.decoder.values) == [1_000_000, 2_000_000, 100, 200]
+    assert list(reader.walk.header.ids) == [32, 256 + 32, 16, 256 + 16]
+    rig.recorder.commit()
+    assert numbers(rig) == waiting
+    assert not reader.next()
+
+
+def test_a_commit_and_a_new_segment_while_a_consumer_reads_give_no_record_twice(make, monkeypatch):
+    monkeypatch.setattr(segments_module, "SEGMENT_BYTES", 512)
+    rig = make(commit_s=1200)
+    rig.run(10 * INTERVAL_S)
+    for change_at in range(10):
+        reader = rig.recorder.read()
+        found = []
+        while reader.next():
+            found.append(reader.record)
+            if len(found) == change_at:
+                for _ in range(3):
+                    rig.recorder.commit()
+                    rig.run(5 * INTERVAL_S)
+        assert found == list(range(len(found)))
+        assert len(found) >= 10
+
+
+def test_what_a_consumer_has_missed_is_a_gap_in_the_numbers(make, monkeypatch):
+    monkeypatch.setattr(segments_module, "SEGMENT_BYTES", 512)
+    rig = make(commit_s=300)
+    rig.run(200 * INTERVAL_S)
+    removed_first = rig.segments.first_record(rig.segments.first + 2)
+    for _ in range(2):
+        rig.segments.remove_first()
+    assert numbers(rig, 3)[0][0] == removed_first == rig.segments.removed
+    first = rig.segments.first
+    damaged = range(rig.segments.first_record(first + 1), rig.segments.first_record(first + 2))
+    with open(rig.segments.path(first + 1), "r+b") as f:
+        f.write(b"XXXX")
+    wanted = [number for number in range(removed_first, rig.recorder.next_record) if number not in damaged]
+    assert [number for number, _ in numbers(rig, removed_first)] == wanted
+
+
+def test_numbers_go_on_after_a_restart(make):
+    rig = make(commit_s=300)
+    rig.run(10 * INTERVAL_S)
+    before = rig.number()
+    rig.restart(NOON + 10 * INTERVAL_S)
+    rig.run(2 * INTERVAL_S)
+    assert [number for number, _ in numbers(rig, before)] == list(range(before, rig.recorder.next_record))
+
+
+def test_records_without_a_time_are_dated_before_is_dated_says_so(make):
+    rig = make(unix_s=None)
+    rig.run(3 * INTERVAL_S)
+    rig.buses.may_pause = False
+    rig.clock.offset_s = NOON
+    rig.run(5)
+    assert not rig.recorder.is_dated
+    rig.buses.may_pause = True
+    rig.run(2 * INTERVAL_S)
+    assert rig.recorder.is_dated
+    assert [unix_s for _, unix_s in numbers(rig)][:3] == [NOON + INTERVAL_S * k for k in (1, 2, 3)]

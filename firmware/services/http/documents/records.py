@@ -9,7 +9,6 @@ import segment
 from micropython import const
 
 import http1
-from firmware.history.segments import Range
 from firmware.services.http.response import JSON, Refused, Response, write_items, write_open
 
 _TYPING = const(0)
@@ -118,7 +117,7 @@ class RecordsDocument:
         """(unix_s, uptime_s, values as numbers in text or b"", whether one of them is unknown) of each record. Segments
         of other series, from before a change of meters, are read by the ids of their points."""
         ids = [recorder.series[k][0].point_id(recorder.series[k][1]) for k in columns]
-        reader = Range(recorder.segments, begin_s, end_s)
+        reader = recorder.read(begin_s, end_s)
         walk = None
         places: list = []
         while reader.next():
