@@ -23,7 +23,21 @@ from typing import NamedTuple, TypeGuard
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Each may import those before it: "downward".
-CODECS = ("ntp", "dns", "http1", "scram", "strict_json", "segment", "iso8601", "modbus", "bacnet")
+CODECS = (
+    "ntp",
+    "dns",
+    "http1",
+    "scram",
+    "strict_json",
+    "segment",
+    "iso8601",
+    "modbus",
+    "bacnet",
+    "http_client",
+    "line_protocol",
+    "acquisuite",
+    "template",
+)
 CORE = ("resources", "events", "meters", "config", "history")
 
 ANYWHERE = ("gc", "micropython")
