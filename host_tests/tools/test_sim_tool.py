@@ -349,6 +349,7 @@ class Sim:
     def __init__(self, stand_in, tmp_path, *arguments):
         code = (
             "import faulthandler, signal, sys; from tools import sim; faulthandler.register(signal.SIGUSR1);"
+            "signal.signal(signal.SIGHUP, signal.SIG_DFL);"  # also where the tests run under nohup
             "sys.exit(sim.main(sys.argv[2:], argv=sys.argv[1].split('|')))"
         )
         self.temporary = tmp_path / "tmp"
