@@ -1,0 +1,24 @@
+"""What peers send stays no name of MicroPython's for good: DNS and NTP answers and addresses, on 32 bits, frozen."""
+
+import re
+import subprocess
+
+from tools import build, gateway
+
+ANSWERS = 100_000
+CLIENTS = 2_000
+SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "names_of_answers.py"
+_SLACK = 512  # bytes: the log's lines are of different lengths
+
+
+def test_a_hundred_thousand_different_answers_leave_no_name_and_no_byte():
+    done = subprocess.run(
+        [str(gateway.find_frozen(print)), "-X", "heapsize=128K", str(SCRIPT), str(ANSWERS), str(CLIENTS)],
+        env={"MICROPYPATH": ".frozen"}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = re.findall(r"qstr pool: (.*)", done.stdout)
+    heap = [int(value) for value in re.findall(r"^heap (\d+)$", done.stdout, re.MULTILINE)]
+    assert len(names) == len(heap) == 2, done.stdout
+    assert names[1] == names[0]
+    assert heap[1] - heap[0] <= _SLACK
