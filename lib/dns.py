@@ -32,13 +32,13 @@ class DnsError(Exception):
     the server's answer.
     """
 
-    def __init__(self, reason, foreign=False):
+    def __init__(self, reason: str, foreign: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.foreign = foreign
 
 
-def query(buf, id, name):
+def query(buf: bytearray, id: int, name: str) -> int:
     """Writes a query for the A records of host name `name` into buf and returns its length.
 
     id: 0..65535, random for each query. Raises ValueError, with a text for the user, on a name that is none.
@@ -55,7 +55,7 @@ def query(buf, id, name):
     return end + 4
 
 
-def parse(buf, n, id, name):
+def parse(buf: bytes, n: int, id: int, name: str) -> tuple[str, int]:
     """("a.b.c.d", seconds it may be kept) from the reply in buf[:n] to query(.., id, name). Raises DnsError.
 
     The time is the shortest of the CNAMEs and the address followed.
@@ -98,8 +98,8 @@ def parse(buf, n, id, name):
     raise DnsError("more than 8 CNAMEs")
 
 
-def is_ipv4(text):
-    """Whether str `text` is an IPv4 address: four decimal numbers 0..255 without leading zeros."""
+def is_ipv4(text: str) -> bool:
+    """Whether `text` is an IPv4 address: four decimal numbers 0..255 without leading zeros."""
     parts = text.split(".")
     if len(parts) != 4:
         return False
@@ -114,7 +114,7 @@ def is_ipv4(text):
     return True
 
 
-def _wire(name):
+def _wire(name: str) -> bytes:
     """Host name as labels with their lengths and the root at the end (RFC 1035 3.1)."""
     if name.endswith("."):
         name = name[:-1]
@@ -135,18 +135,18 @@ def _wire(name):
     return bytes(wire)
 
 
-def _rcode(rcode):
+def _rcode(rcode: int) -> str:
     return _RCODES[rcode] if rcode < len(_RCODES) else "rcode %d" % rcode
 
 
-def _fields(form, size, buf, n, pos):
+def _fields(form: str, size: int, buf: bytes, n: int, pos: int) -> tuple[int, ...]:
     """struct fields at buf[pos:pos + size], all of it below n."""
     if pos + size > n:
         raise DnsError("runs past the end")
     return struct.unpack_from(form, buf, pos)
 
 
-def _name(buf, n, pos):
+def _name(buf: bytes, n: int, pos: int) -> tuple[bytes, int]:
     """(name at pos in lower case as labels without compression, index behind it) (RFC 1035 4.1.4)."""
     wire = bytearray()
     after = 0
@@ -173,7 +173,9 @@ def _name(buf, n, pos):
             return bytes(wire).lower(), after or pos
 
 
-def _find(buf, n, pos, answers, wanted):
+def _find(
+    buf: bytes, n: int, pos: int, answers: int, wanted: bytes
+) -> "tuple[str | None, bytes | None, int]":
     """(address or None, CNAME target or None, TTL) of `wanted` among the answer records, which start at pos."""
     address = target = None
     ttl_s = 0

@@ -34,7 +34,7 @@ class NtpError(ValueError):
     b"RSTR", ...; RFC 5905 7.4), else None.
     """
 
-    def __init__(self, reason, kiss=None, foreign=False):
+    def __init__(self, reason: str, kiss: "bytes | None" = None, foreign: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.kiss = kiss
@@ -55,13 +55,13 @@ class Reply:
     refid               4 bytes: the reference clock at stratum 1, the address of its server above
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.leap = self.stratum = self.root_delay_ms = self.root_dispersion_ms = 0
         self.receive_ms = self.transmit_ms = self.seconds_unix = self.fraction_ms = 0
         self.refid = b""
 
 
-def request(buf, nonce):
+def request(buf: bytearray, nonce: bytes) -> None:
     """Writes a client request into buf[:48]. nonce: 8 random bytes, not all zero; keep them for parse()."""
     if len(buf) < PACKET_SIZE or len(nonce) != 8 or max(nonce) == 0:
         raise ValueError("buffer of 48 bytes and a nonce of 8 that is not zero")
@@ -71,7 +71,7 @@ def request(buf, nonce):
     buf[40:48] = nonce
 
 
-def parse(buf, n, nonce):
+def parse(buf: bytes, n: int, nonce: bytes) -> Reply:
     """Reply in buf[:n] to the request that carried `nonce`. Raises NtpError."""
     if n < PACKET_SIZE:
         raise NtpError("short packet", None, True)
@@ -108,7 +108,7 @@ def parse(buf, n, nonce):
     return reply
 
 
-def offset_ms(t1_ms, t2_ms, t3_ms, t4_ms):
+def offset_ms(t1_ms: int, t2_ms: int, t3_ms: int, t4_ms: int) -> int:
     """What to add to the caller's clock: RFC 5905 8, ((T2 - T1) + (T3 - T4)) / 2, rounded down.
 
     T1 and T4 are the caller's clock when the request left and the reply came, T2 and T3 receive_ms and
@@ -118,7 +118,7 @@ def offset_ms(t1_ms, t2_ms, t3_ms, t4_ms):
     return (t2_ms - t1_ms + t3_ms - t4_ms) // 2
 
 
-def round_trip_ms(t1_ms, t2_ms, t3_ms, t4_ms):
+def round_trip_ms(t1_ms: int, t2_ms: int, t3_ms: int, t4_ms: int) -> int:
     """Time on the network both ways, without the server's: RFC 5905 8, (T4 - T1) - (T3 - T2).
 
     The offset is off by at most half of it. Negative when one of the clocks was set in between: ask again.
@@ -126,11 +126,13 @@ def round_trip_ms(t1_ms, t2_ms, t3_ms, t4_ms):
     return t4_ms - t1_ms - (t3_ms - t2_ms)
 
 
-def _unix_ms(buf, at):
+def _unix_ms(buf: bytes, at: int) -> int:
     """NTP timestamp at buf[at:at + 8] as ms since 1970.
 
     The top bit tells the era: set 1968..2036, clear 2036..2104 (RFC 4330 3).
     """
+    seconds: int
+    fraction: int
     seconds, fraction = struct.unpack_from(">II", buf, at)
     if seconds == 0 and fraction == 0:
         raise NtpError("timestamp missing")

@@ -122,7 +122,7 @@ class NoLink:
     An interface that failed is not opened again before the next restart: the ESP32's drivers (network_lan.c,
     network_wlan.c) would register a second time what the first attempt has left behind, which ends in an abort."""
 
-    def __init__(self, error: "str | None" = None):
+    def __init__(self, error: "str | None" = None) -> None:
         self._error = error
 
     def up(self) -> bool:

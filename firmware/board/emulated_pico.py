@@ -7,8 +7,13 @@ import errno
 
 import network
 from machine import UART, Pin
+from micropython import const
 
 from firmware.board import NoLink, rp2
+
+_TYPING = const(0)
+if _TYPING:
+    from firmware.board import Link
 
 _BAUD = 460800
 # What lwIP sends has to fit: when it does not, the rest waits within lwIP, which is entered again from its own output,
@@ -26,13 +31,13 @@ class Ppp:
     """The link; one for as long as the chip runs. Its buffers are large and lwIP does not give back a PPP's room, so a
     firmware that is started again at the REPL takes over the one that is there."""
 
-    def up(self):
+    def up(self) -> bool:
         return bool(_made) and _made[0].isconnected()
 
-    def address(self):
+    def address(self) -> str:
         return _made[0].ifconfig()[0] if self.up() else "0.0.0.0"
 
-    def connect(self):
+    def connect(self) -> None:
         """lwIP asks for a while by itself, and then has to be told to begin again."""
         if not _made:
             _made.append(network.PPP(_uart))
@@ -42,22 +47,24 @@ class Ppp:
             if error.errno != errno.EALREADY:
                 raise
 
-    def details(self):
+    def details(self) -> tuple:
         # The netmask of a point-to-point line says nothing of the network behind it.
         return (self.address(),) + (None,) * 5
 
-    def dns_servers(self):
-        """None: whoever needs a name resolved is given an address in the configuration."""
+    def dns_servers(self) -> list[str]:
+        """None: the configuration has addresses where others have names."""
         return []
 
 
 class Board(rp2.Board):
+    """The Board (firmware.board) of the emulator."""
+
     name = "emulated_pico"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         if self.larger:
             self.larger = "tools/emulator with 24 TCP connections"
 
-    def open_link(self, config):
+    def open_link(self, config: dict) -> "Link":
         return NoLink() if config["link"] == "none" else Ppp()

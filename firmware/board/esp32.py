@@ -36,7 +36,9 @@ _AFRESH = const(3)  # calls of WiFi.connect(): 70 s after the first
 
 
 class WiFi(machine_common.WiFi):
-    def __init__(self, config: dict):
+    """A station on the driver of this port."""
+
+    def __init__(self, config: dict) -> None:
         super().__init__(config)
         self._calls = 0
 
@@ -65,11 +67,13 @@ def _lan():
 
 
 class Board:
+    """The Board (firmware.board) of an ESP32."""
+
     name = "esp32"
     # Of Ethernet, once it has been opened: a technician at the REPL has a Board of his own and must respect them too.
     _ethernet_pins: "tuple[int, ...]" = ()
 
-    def __init__(self):
+    def __init__(self) -> None:
         machine_name = os.uname().machine
         built_for_16 = "meterport" in machine_name
         self.sockets = 16 if built_for_16 else _STOCK_SOCKETS
@@ -83,7 +87,7 @@ class Board:
         self._module_pins: "tuple[int, ...]" = ()
         if machine_name.endswith(" ESP32"):  # the classic one; others end with ESP32S3, ESP32C3 ...
             self._module_pins = _FLASH_PINS + (_PSRAM_PINS if "SPIRAM" in machine_name else ())
-        self._watchdog = None
+        self._watchdog: "machine.WDT | None" = None
 
     def heap(self) -> tuple:
         # MicroPython counts the largest free block of ESP-IDF as its own; who takes it starves lwIP and Wi-Fi.

@@ -60,7 +60,7 @@ class Line:
     `tick_ms`: how much later than asked for the event loop may wake on this port. Raises OSError: EINVAL, with the
     port's own text, when this chip does not have such a UART or pin."""
 
-    def __init__(self, config: dict, pins: tuple, jitter_ms: int, tick_ms: int):
+    def __init__(self, config: dict, pins: tuple, jitter_ms: int, tick_ms: int) -> None:
         framing = config["framing"]
         baud = config["baud"]
         self.jitter_ms = jitter_ms
@@ -145,7 +145,7 @@ def open_link(config: dict, wifi: "Callable", ethernet: "Callable") -> "Link":
 class _Interface:
     """What Wi-Fi and Ethernet share: a Link on MicroPython's network interface `nic`."""
 
-    def __init__(self, config: dict, nic: "Any"):
+    def __init__(self, config: dict, nic: "Any") -> None:
         self._config = config
         self._nic = nic
 
@@ -177,7 +177,7 @@ class _Interface:
 class Ethernet(_Interface):
     """A wired interface, which `make()` gives (network.LAN, network.WIZNET5K)."""
 
-    def __init__(self, config: dict, make: "Callable"):
+    def __init__(self, config: dict, make: "Callable") -> None:
         network.hostname(config["hostname"])
         super().__init__(config, make())
 
@@ -189,7 +189,7 @@ class Ethernet(_Interface):
 class WiFi(_Interface):
     """A station."""
 
-    def __init__(self, config: dict):
+    def __init__(self, config: dict) -> None:
         network.hostname(config["hostname"])
         if config["country"]:
             network.country(config["country"])

@@ -43,14 +43,18 @@ def _image(machine_name):
 
 
 class WiFi(machine_common.WiFi):
+    """A station on the driver of this port."""
+
     def _disable_power_saving(self) -> None:
         self._nic.config(pm=_PM_NONE)
 
 
 class Board:
+    """The Board (firmware.board) of a Pico W, Pico 2 W or W5500-EVB-Pico."""
+
     name = "rp2"
 
-    def __init__(self):
+    def __init__(self) -> None:
         machine_name = os.uname().machine
         built_for_16 = "meterport" in machine_name
         self.sockets = 16  # no limit but those of the two pools
@@ -60,7 +64,7 @@ class Board:
         self.image = _image(machine_name)
         self.larger = "" if built_for_16 else self.image
         self._registers = _WATCHDOG_RP2350 if "RP2350" in machine_name else _WATCHDOG_RP2040
-        self._watchdog = None
+        self._watchdog: "machine.WDT | None" = None
 
     def heap(self) -> tuple:
         return machine_common.heap()

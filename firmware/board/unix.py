@@ -1,8 +1,8 @@
 """A development machine as a board: the serial line is a device or a pty, the network is the machine's own.
 
 Runs on the unix port of MicroPython and on CPython. `uart` in the configuration is a path (relative to the folder that
-stands for the device's file system), or a number n for /dev/ttyUSBn. reset() leaves with exit code 42: whoever started
-the firmware starts it again. The machine's own clock is never touched.
+stands for the device's file system), or a number n for /dev/ttyUSBn. reset() leaves with exit code 42, and the process
+that started the firmware starts it again. The machine's own clock is never touched.
 """
 
 import errno
@@ -10,6 +10,14 @@ import gc
 import os
 import sys
 import termios
+
+from micropython import const
+
+from firmware.board import NoLink
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
 
 _MICROPYTHON = sys.implementation.name == "micropython"
 _REBOOT = 42
@@ -63,25 +71,25 @@ else:
     class _HostStream:
         """A serial device with the stream methods of MicroPython's."""
 
-        def __init__(self, fd):
+        def __init__(self, fd: int) -> None:
             self._fd = fd
 
-        def fileno(self):
+        def fileno(self) -> int:
             return self._fd
 
-        def readinto(self, buf):
+        def readinto(self, buf: memoryview) -> "int | None":
             try:
                 return os.readv(self._fd, [buf])
             except BlockingIOError:
                 return None
 
-        def write(self, buf, n):
+        def write(self, buf: bytearray, n: int) -> "int | None":
             try:
                 return os.write(self._fd, memoryview(buf)[:n])
             except BlockingIOError:
                 return None
 
-        def close(self):
+        def close(self) -> None:
             os.close(self._fd)
 
     def _open(path, baud, framing):
@@ -95,23 +103,25 @@ else:
 
 
 class Line:
+    """A Line (firmware.board) on a serial device; its adapter turns the direction by itself."""
+
     turn_ms = 0
     # A USB adapter hands bytes over up to 16 ms late, which is the latency timer of the common chips.
     jitter_ms = 20
 
-    def __init__(self, config):
+    def __init__(self, config: dict) -> None:
         uart = config["uart"]
         path = uart if isinstance(uart, str) else "/dev/ttyUSB%d" % uart
         self.stream = _open(path, config["baud"], config["framing"])
         self._scratch = bytearray(64)
 
-    def receive(self, view, at):
+    def receive(self, view: memoryview, at: int) -> int:
         n = self.stream.readinto(view[at:])
         if n == 0:
             raise OSError(errno.EIO)  # hung up: the device was unplugged, or the pty has no other end
         return n or 0
 
-    def discard(self):
+    def discard(self) -> int:
         total = 0
         while total < 4096:
             n = self.stream.readinto(self._scratch)
@@ -120,33 +130,27 @@ class Line:
             total += n
         return total
 
-    def send(self, buf, n):
+    def send(self, buf: bytearray, n: int) -> None:
         if self.stream.write(buf, n) != n:
             raise OSError(errno.EIO)
 
-    def finish(self):
-        """The kernel has the frame; the adapter turns the direction by itself."""
+    def finish(self) -> None:
+        """Does nothing: the kernel has the frame."""
 
-    def close(self):
+    def close(self) -> None:
         self.stream.close()
 
 
-class Link:
-    """The machine is connected or it is not: nothing of ours."""
+class Link(NoLink):
+    """The network of the machine, which the firmware leaves alone."""
 
-    def up(self):
-        return True
-
-    def address(self):
+    def address(self) -> str:
         return "127.0.0.1"
 
-    def connect(self):
-        """Nothing to start."""
-
-    def details(self):
+    def details(self) -> tuple:
         return (self.address(),) + (None,) * 5
 
-    def dns_servers(self):
+    def dns_servers(self) -> list[str]:
         servers = []
         try:
             with open("/etc/resolv.conf") as f:
@@ -160,6 +164,8 @@ class Link:
 
 
 class Board:
+    """The Board (firmware.board) of a development machine."""
+
     name = "unix"
     sockets = 16
     tcp = 16
@@ -167,36 +173,36 @@ class Board:
     larger = ""
     image = ""
 
-    def heap(self):
+    def heap(self) -> tuple:
         return (gc.mem_free(), gc.mem_alloc()) if _MICROPYTHON else (0, 0)
 
-    def open_line(self, config):
+    def open_line(self, config: dict) -> Line:
         return Line(config)
 
-    def umodbus_master(self, config):
+    def umodbus_master(self, config: dict) -> "Any":
         raise OSError(errno.ENODEV)  # umodbus knows no serial devices of a host
 
-    def open_link(self, config):
+    def open_link(self, config: dict) -> Link:
         return Link()
 
-    def set_clock(self, unix_s):
-        """The machine keeps its own time."""
+    def set_clock(self, unix_s: int) -> None:
+        """Does nothing: the machine keeps its own time."""
 
-    def watchdog(self, timeout_s):
-        """None: whoever debugs wants to stop at a breakpoint."""
+    def watchdog(self, timeout_s: int) -> None:
+        """Does nothing: a debugger may stop at a breakpoint."""
 
-    def feed(self):
-        """No watchdog."""
+    def feed(self) -> None:
+        """Does nothing: there is no watchdog."""
 
-    def release(self):
-        """No watchdog."""
+    def release(self) -> None:
+        """Does nothing: there is no watchdog."""
 
-    def reset_cause(self):
+    def reset_cause(self) -> str:
         return ""
 
-    def reset(self):
+    def reset(self) -> None:
         sys.exit(_REBOOT)
 
-    def crashed(self, error):
-        """Whoever started it sees the traceback and the exit code."""
+    def crashed(self, error: Exception) -> None:
+        """Ends the process with the traceback."""
         raise error

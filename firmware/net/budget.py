@@ -8,23 +8,31 @@ Order of victims (Elkor's note on the ETport's sockets: "automatically close the
   1. connections that have had the time to ask and were never served a request, oldest first;
   2. connections with nothing in flight, least recently used first;
   3. only when every one has a request in flight: the least recently used of those.
-Who has just come is spared for `_GRACE_MS`, for its first request is on the way: a newcomer for whom only such a one
-could go waits in the backlog, and soon finds it served and idle. So in a burst of clients each is served. But when a
-fifth of all are such, the newcomer waits as well and takes the place of none that is idle: who only connects, however
-often, costs those that are served nothing. Among browsers half of theirs is enough: where eight pollers leave them two
-places, one whose page is open keeps it, however many come and never ask.
+A connection younger than `_GRACE_MS` without a request is no victim, for its first request is on the way: when there
+are only such, the newcomer waits in the backlog, and soon finds one served and idle. So in a burst of clients each is
+served. When a fifth of all connections are that young, a newcomer waits as well instead of closing an idle one: a peer
+that only connects, however often, costs the served connections nothing. Among browsers half of theirs is enough: where
+eight pollers leave them two places, an open page keeps its own, however many peers connect and never ask.
 What a kind of connection may do is data (KINDS and the quotas of the configuration):
   quota     a newcomer of a kind that has one takes the place of a connection of its own kind, and there are never more
             of them; only when none of its kind is open may it take the place of another kind's (so that the page can
             always be reached). Others have none.
   minimum   a kind that has one makes room first: a newcomer of another kind takes the place of an idle one of it, while
             more than `minimum` are open. (An open page asks all the time and would never be the least recently used.)
-  patient   a newcomer of such a kind closes nobody who has a request in flight (half a page is no page). It waits.
+  patient   a newcomer of such a kind closes no connection with a request in flight (half a page is no page). It waits.
 """
 
 from micropython import const
 
 from firmware.net.seam import ticks_diff, ticks_ms
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from firmware.events import Events
+    from firmware.net.listener import Connection
 
 LIMIT = const(16)
 LISTENER = const(0)  # what a service holds itself: a TCP listener,
@@ -38,7 +46,7 @@ _USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32
 class Kind:
     """A service as the budget sees it: the socket that it holds, and the policy for the connections that it accepts."""
 
-    def __init__(self, name, transport, minimum=None, patient=False):
+    def __init__(self, name: str, transport: int, minimum: "int | None" = None, patient: bool = False) -> None:
         self.name = name
         self.transport = transport
         self.minimum = minimum
@@ -61,7 +69,7 @@ class Slot:
     """One row of the ledger. `kind` is the service that the socket belongs to; `role` is "service" for what a service
     holds itself (listener or client) and "connection" for what it accepted."""
 
-    def __init__(self, kind, role, peer, opened_s, use):
+    def __init__(self, kind: str, role: str, peer: "Any", opened_s: int, use: int) -> None:
         self.kind = kind
         self.role = role
         self.peer = peer  # as accept gave it; seam.peer reads it
@@ -73,9 +81,10 @@ class Slot:
         self.sent = 0
         self.busy = False  # a request is in flight
         self.open = role != "service"  # a service's slot may be reserved without a socket
-        self.connection = None
+        self.connection: "Connection | None" = None
 
-    def idle_ms(self):
+    def idle_ms(self) -> int:
+        """Milliseconds since it was last used."""
         return ticks_diff(ticks_ms(), self.used_ms)
 
 
@@ -85,7 +94,10 @@ class Budget:
     connections}; `uptime_s`: function, seconds since boot; `events`: the log. Services that do not fit are named in the
     log and in refused_services."""
 
-    def __init__(self, limit, tcp, udp, enabled, quotas, uptime_s, events):
+    def __init__(
+        self, limit: int, tcp: int, udp: int, enabled: "list[str]", quotas: "dict[str, int]",
+        uptime_s: "Callable[[], int]", events: "Events",
+    ) -> None:  # fmt: skip
         self.limit = min(limit, LIMIT)
         self.quotas = quotas
         self._uptime_s = uptime_s
@@ -120,10 +132,11 @@ class Budget:
         self.evictions = [0] * len(REASONS)
         self.waiting = []  # listeners whose newcomers had to wait
 
-    def in_use(self):
+    def in_use(self) -> int:
+        """Slots that are held, by services and connections."""
         return len(self.services) + len(self.connections)
 
-    def service_slot(self, kind, number=0):
+    def service_slot(self, kind: str, number: int = 0) -> "Slot | None":
         """The slot that the service `kind` holds (`number` 1: its second), or None when it has none."""
         for slot in self.services:
             if slot.kind == kind:
@@ -132,7 +145,7 @@ class Budget:
                 number -= 1
         return None
 
-    def admit(self, name):
+    def admit(self, name: str) -> bool:
         """Makes room for a newcomer of the kind `name`, closing one connection where needed.
 
         True when there is room now. False when the newcomer has to wait in the backlog: while those whose place it
@@ -156,8 +169,8 @@ class Budget:
         self.evict(victim, "quota" if over_quota else self.rank_name(victim))
         return True
 
-    def count(self, name):
-        """How many connections of a kind there are."""
+    def count(self, name: str) -> int:
+        """Number of open connections of a kind."""
         n = 0
         for slot in self.connections:
             if slot.kind == name:
@@ -199,21 +212,22 @@ class Budget:
         return (self._use - slot.use) & _USE_MASK > (self._use - other.use) & _USE_MASK
 
     @staticmethod
-    def _rank(slot):
+    def _rank(slot: Slot) -> int:
         return 2 if slot.busy else 1 if slot.requests else 0
 
-    def rank_name(self, slot):
+    def rank_name(self, slot: Slot) -> str:
+        """Why a connection would be closed for a newcomer: "unserved", "idle" or "busy"."""
         return REASONS[self._rank(slot)]
 
-    def evict(self, slot, reason, log=True):
+    def evict(self, slot: Slot, reason: str, log: bool = True) -> None:
         """Closes a connection before its time; `reason` is one of REASONS."""
         slot.connection.close()
         self.evictions[REASONS.index(reason)] += 1
         if log:
             self._events.add("sockets", "%s connection closed: %s" % (slot.kind, reason))
 
-    def open(self, kind, peer):
-        """The ledger's row for a connection that was accepted after admit(kind) had said yes."""
+    def open(self, kind: str, peer: "Any") -> Slot:
+        """Enters a connection in the ledger, which was accepted after admit(kind) had returned True."""
         self._use = (self._use + 1) & _USE_MASK
         slot = Slot(kind, "connection", peer, self._uptime_s(), self._use)
         self.connections.append(slot)
@@ -222,14 +236,14 @@ class Budget:
             self.high_water = self.in_use()
         return slot
 
-    def release(self, slot):
-        """The connection's socket is closed; its room is free."""
+    def release(self, slot: Slot) -> None:
+        """Takes a connection out of the ledger, whose socket has been closed."""
         self.connections.remove(slot)
         if self.waiting:
             self._look_again()
 
-    def served(self, slot):
-        """A whole request of this connection was answered: it is now the most recently used. Allocates nothing."""
+    def served(self, slot: Slot) -> None:
+        """Makes a connection the most recently used one: a whole request of it was answered. Allocates nothing."""
         self._use = use = (self._use + 1) & _USE_MASK
         slot.use = use
         slot.used_ms = ticks_ms()
@@ -241,11 +255,12 @@ class Budget:
         while self.waiting:
             self.waiting.pop().resume()
 
-    def evicted(self):
+    def evicted(self) -> int:
+        """Number of connections that were closed before their time."""
         return sum(self.evictions)
 
-    def ledger(self):
-        """Every slot that is held, services first, then connections in the order of their opening."""
+    def ledger(self) -> "Iterator[Slot]":
+        """Yields every slot that is held, services first, then connections in the order of their opening."""
         for slot in self.services:
             yield slot
         for slot in self.connections:

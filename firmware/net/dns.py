@@ -9,6 +9,12 @@ from micropython import const
 import dns
 from firmware.net.udp import Exchange
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+
+    from firmware.net.budget import Slot
+
 _PORT = const(53)
 _TIMEOUT_MS = const(2000)
 _TRIES = const(2)  # of each server
@@ -18,18 +24,21 @@ _TTL_MAX_S = const(86400)
 
 class Resolver:
     """`servers()` gives the addresses of the name servers, as the link knows them; `uptime_s()` the seconds since boot;
-    `random_bytes(n)` what nobody can guess (RFC 5452: ids of queries)."""
+    `random_bytes(n)` unpredictable bytes (RFC 5452: ids of queries)."""
 
-    def __init__(self, slot, servers, uptime_s, random_bytes):
+    def __init__(
+        self, slot: "Slot", servers: "Callable[[], list[str]]", uptime_s: "Callable[[], int]",
+        random_bytes: "Callable[[int], bytes]",
+    ) -> None:  # fmt: skip
         self._servers = servers
         self._uptime_s = uptime_s
         self._random_bytes = random_bytes
         self._exchange = Exchange(slot)
-        self._name = None
-        self._address = None
+        self._name: "str | None" = None
+        self._address: "str | None" = None
         self.until_s = 0
 
-    async def resolve(self, name):
+    async def resolve(self, name: str) -> str:
         """The IPv4 address of `name` as text. Raises OSError with the reason when no server gives one, ValueError for
         what cannot be a name."""
         if dns.is_ipv4(name):

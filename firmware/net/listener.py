@@ -15,6 +15,14 @@ from micropython import const
 
 from firmware.net import seam
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from firmware.events import Events
+    from firmware.net.budget import Budget, Slot
+
 _OUTPUT_TIMEOUT_MS = const(10000)
 # All general slots at once: after a power cut every master connects, and a Pico W resets those who find it full.
 _BACKLOG = const(10)
@@ -26,7 +34,10 @@ class Listener:
     `unserved_ms` and `idle_ms` bound how long a connection may be idle that was never served a request, or was.
     """
 
-    def __init__(self, budget, events, kind, bind, port, factory, unserved_ms, idle_ms, number=0):
+    def __init__(
+        self, budget: "Budget", events: "Events", kind: str, bind: str, port: int,
+        factory: "Callable[[Any, Slot], Connection]", unserved_ms: int, idle_ms: int, number: int = 0,
+    ) -> None:  # fmt: skip
         """`number` 1: the second listener of that service. Raises OSError when the port cannot be had."""
         self.kind = kind
         self.port = port
@@ -41,7 +52,8 @@ class Listener:
         self._slot.open = True
         seam.watch(self._stream, self, True)
 
-    def on_ready(self, events):
+    def on_ready(self, events: int) -> None:
+        """Called by the loop: a newcomer is in the backlog. Accepts it when the budget has room, else leaves it."""
         kind = self.kind
         if not self._budget.admit(kind):
             self._pause()
@@ -62,31 +74,32 @@ class Listener:
             raise
         self._slot.requests += 1
 
-    def fail(self, error):
-        """accept failed: this port is out of sockets or memory. Newcomers wait in the backlog until the next sweep,
-        for the listener stays ready and would be called again at once."""
+    def fail(self, error: Exception) -> None:
+        """Called by the loop: accept failed, since the port is out of sockets or memory. Newcomers wait in the backlog
+        until the next sweep, for the listener stays ready and would be called again at once."""
         self._budget.failed_accepts += 1
         self._pause()
         self._events.add(self.kind, "accept failed: %r" % error)
 
     def _pause(self):
-        """Whoever wants to connect keeps its place in the backlog until something has changed."""
+        """Leaves newcomers in the backlog until resume()."""
         if not self._paused:
             self._paused = True
             self._budget.waiting.append(self)
             seam.interest(self._stream, 0)
 
-    def resume(self):
-        """A connection was served or closed, or some time has passed: there may be room now."""
+    def resume(self) -> None:
+        """Looks at newcomers again: a connection was served or closed, or some time has passed."""
         if self._paused:
             self._paused = False
             if self in self._budget.waiting:
                 self._budget.waiting.remove(self)
             seam.interest(self._stream, seam.READ)
 
-    def sweep(self):
-        """Once a second: looks again at newcomers that had to wait, and closes connections that have been idle or
-        have not taken our output for too long. Those with a request in flight stay: the bus's time-outs bound them."""
+    def sweep(self) -> None:
+        """Looks again at newcomers that had to wait, and closes connections that have been idle or have not taken our
+        output for too long; to be called once a second. Those with a request in flight stay: the bus's time-outs
+        bound them."""
         self.resume()
         budget = self._budget
         for slot in budget.connections[:]:
@@ -95,10 +108,11 @@ class Listener:
             if slot.connection.stalled():
                 budget.evict(slot, "timeout")
             elif not slot.busy and slot.idle_ms() >= (self._idle_ms if slot.requests else self._unserved_ms):
-                # A browser that has gone quiet is no event; one that never asked may be.
+                # A quiet browser is no event; a connection that never asked may be one.
                 budget.evict(slot, "timeout", not slot.requests)
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the listening socket; connections stay."""
         self._paused = False
         seam.unwatch(self._stream)
         seam.close(self._stream)
@@ -108,36 +122,39 @@ class Listener:
 class Connection:
     """Base of a service's connections. `budget` and `events` are attributes of the subclass's service."""
 
-    def __init__(self, stream, slot, budget, events):
+    def __init__(self, stream: "Any", slot: "Slot", budget: "Budget", events: "Events") -> None:
         self.stream = stream
         self.slot = slot
         self.budget = budget
         self.events = events
-        self._kept = None  # output that the socket has not taken yet
+        self._unsent: "bytes | None" = None  # output that the socket has not taken yet
         self._taken_ms = 0  # when it last took some
         self._closing = False
 
     @property
-    def closed(self):
+    def closed(self) -> bool:
+        """True once close() has been called."""
         return self.stream is None
 
-    def on_ready(self, events):
-        if self._kept is not None:
+    def on_ready(self, events: int) -> None:
+        """Called by the loop: the socket can be read, or written while output is unsent."""
+        if self._unsent is not None:
             self._flush()
         elif self.slot.busy:
             self.close()  # nothing is being read just now: only an error or a hang-up can have called
         else:
             self.on_input()
 
-    def on_input(self):
+    def on_input(self) -> None:
+        """There may be bytes to read; for the service to define."""
         raise NotImplementedError
 
-    def on_sent(self):
-        """Everything that send() had kept is gone. Only called after a send() that returned False."""
+    def on_sent(self) -> None:
+        """Called when the socket has taken all output, after a send() that returned False."""
 
-    def send(self, buf, n):
-        """Sends buf[:n]; the buffer is the caller's again at return. True when the socket took everything; else
-        the rest is kept and on_sent() follows, or the connection is closed."""
+    def send(self, buf: "bytes | bytearray", n: int) -> bool:
+        """Sends buf[:n]; the buffer is the caller's again at return. True when the socket took everything; else the
+        rest is copied and on_sent() follows, or the connection is closed."""
         sent = self._write(buf, n)
         if sent == n:
             return True
@@ -145,13 +162,13 @@ class Connection:
         return False
 
     def _keep_output(self, buf, sent, n):
-        """What _write() has left of buf[:n], if the connection is not gone."""
+        """Keeps what _write() has left of buf[:n]; sent < 0: the connection is gone."""
         if sent >= 0:
             self._wait(bytes(memoryview(buf)[sent:n]))
 
-    def _wait(self, kept):
-        """Until the socket takes output again: first of all `kept`."""
-        self._kept = kept
+    def _wait(self, unsent):
+        """Waits until the socket takes output again, which begins with `unsent`."""
+        self._unsent = unsent
         self._taken_ms = seam.ticks_ms()
         seam.interest(self.stream, seam.WRITE)
 
@@ -175,36 +192,36 @@ class Connection:
         self.events.add(self.slot.kind, "the port is short of memory for output")
 
     def _flush(self):
-        kept = self._kept
-        sent = self._write(kept, len(kept)) if kept else 0
+        unsent = self._unsent
+        sent = self._write(unsent, len(unsent)) if unsent else 0
         if sent < 0:
             return
-        if sent < len(kept):
+        if sent < len(unsent):
             if sent:
-                self._kept = kept[sent:]
+                self._unsent = unsent[sent:]
                 self._taken_ms = seam.ticks_ms()
             seam.interest(self.stream, seam.WRITE)
             return
-        self._kept = None
+        self._unsent = None
         if self._closing:
             self.close()
             return
         seam.interest(self.stream, seam.READ)
         self.on_sent()
 
-    def finish(self):
+    def finish(self) -> None:
         """Closes once everything has been sent."""
-        if self._kept is None:
+        if self._unsent is None:
             self.close()
         else:
             self._closing = True
 
-    def stalled(self):
+    def stalled(self) -> bool:
         """True when the peer has not taken our output for too long."""
-        return self._kept is not None and seam.ticks_diff(seam.ticks_ms(), self._taken_ms) >= _OUTPUT_TIMEOUT_MS
+        return self._unsent is not None and seam.ticks_diff(seam.ticks_ms(), self._taken_ms) >= _OUTPUT_TIMEOUT_MS
 
-    def fail(self, error):
-        """on_ready raised. A reset by the peer is its right; anything else is worth a line."""
+    def fail(self, error: Exception) -> None:
+        """Called by the loop: on_ready() has raised. Closes the connection; logs all but a reset by the peer."""
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             self._short_of_memory()
             return
@@ -212,13 +229,13 @@ class Connection:
         if not isinstance(error, OSError):
             self.events.add(self.slot.kind, "connection closed: %r" % error)
 
-    def close(self):
+    def close(self) -> None:
         """Closes the socket and gives the slot back. Safe to call twice."""
         stream = self.stream
         if stream is None:
             return
         seam.unwatch(stream)
         self.stream = None
-        self._kept = None
+        self._unsent = None
         seam.close(stream)
         self.budget.release(self.slot)

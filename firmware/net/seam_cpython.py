@@ -10,6 +10,7 @@ import io
 import socket
 import time
 from traceback import print_exception
+from typing import Any
 
 READ = 1
 WRITE = 4
@@ -22,62 +23,62 @@ __all__ = (
 )  # fmt: skip
 
 
-def ticks_ms():
+def ticks_ms() -> int:
     return time.monotonic_ns() // 1_000_000 % _PERIOD
 
 
-def ticks_us():
+def ticks_us() -> int:
     return time.monotonic_ns() // 1000 % _PERIOD
 
 
-def ticks_add(ticks, delta):
+def ticks_add(ticks: int, delta: int) -> int:
     return (ticks + delta) % _PERIOD
 
 
-def ticks_diff(end, start):
+def ticks_diff(end: int, start: int) -> int:
     return ((end - start + _PERIOD // 2) % _PERIOD) - _PERIOD // 2
 
 
-def spin_us(us):
+def spin_us(us: int) -> None:
     end = time.monotonic_ns() + 1000 * us
     while time.monotonic_ns() < end:
         pass
 
 
-async def sleep_ms(ms):
+async def sleep_ms(ms: int) -> None:
     await asyncio.sleep(max(0, ms) / 1000)
 
 
 class Sink(io.BytesIO):
-    def __init__(self, room):
+    def __init__(self, room: int) -> None:
         super().__init__()
 
-    def write(self, data):
+    def write(self, data: "bytes | str") -> int:  # type: ignore[override]
         return super().write(data.encode() if isinstance(data, str) else data)
 
 
 class Waker:
-    def __init__(self):
-        self._event = None
-        self._timeout = None
+    def __init__(self) -> None:
+        self._event: Any = None
+        self._timeout: Any = None
         self._woken = False
 
-    def wake(self):
+    def wake(self) -> None:
         self._woken = True
         if self._event is not None:
             self._event.set()
 
-    def wake_in(self, ms):
+    def wake_in(self, ms: int) -> bool:
         if self._event is None or self._timeout is None:
             return False
         self._woken = True
         self._timeout.reschedule(asyncio.get_running_loop().time() + ms / 1000)
         return True
 
-    def clear(self):
+    def clear(self) -> None:
         self._woken = False
 
-    async def wait_ms(self, timeout_ms):
+    async def wait_ms(self, timeout_ms: int) -> bool:
         if not self._woken:
             self._event = asyncio.Event()
             try:
@@ -94,7 +95,7 @@ class Waker:
 class HostSocket:
     """A socket with the stream methods of MicroPython's."""
 
-    def __init__(self, sock):
+    def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         sock.setblocking(False)
         self.fileno = sock.fileno
@@ -102,13 +103,13 @@ class HostSocket:
         self.sendto = sock.sendto
         self.close = sock.close
 
-    def readinto(self, buf):
+    def readinto(self, buf: "bytearray | memoryview") -> "int | None":
         try:
             return self.sock.recv_into(buf)
         except BlockingIOError:
             return None
 
-    def write(self, buf, n=None):
+    def write(self, buf: "bytes | bytearray | memoryview", n: "int | None" = None) -> "int | None":
         try:
             return self.sock.send(memoryview(buf)[: len(buf) if n is None else n])
         except BlockingIOError:
@@ -119,11 +120,11 @@ _owners = {}  # stream -> [owner, listener, events]
 _loop = None
 
 
-def install():
+def install() -> None:
     _owners.clear()
 
 
-def run(coroutine):
+def run(coroutine: "Any") -> "Any":
     return asyncio.run(coroutine)
 
 
@@ -154,14 +155,14 @@ def _readable(stream):
         _call(stream, READ)
 
 
-def watch(stream, owner, listener=False):
+def watch(stream: "Any", owner: "Any", listener: bool = False) -> None:
     global _loop
     _loop = asyncio.get_running_loop()
     _owners[stream] = [owner, listener, 0]
     interest(stream, READ)
 
 
-def interest(stream, events):
+def interest(stream: "Any", events: int) -> None:
     loop = _loop
     entry = _owners[stream]
     if loop.is_closed():  # the firmware has ended and is cleaning up
@@ -177,20 +178,20 @@ def interest(stream, events):
     entry[2] = events
 
 
-def unwatch(stream):
+def unwatch(stream: "Any") -> None:
     interest(stream, 0)
     del _owners[stream]
 
 
-def address(ip, port):
+def address(ip: str, port: int) -> "Any":
     return (ip, port)
 
 
-def peer(where):
+def peer(where: "Any") -> "tuple[str, int]":
     return where[0], where[1]
 
 
-def tcp_listen(bind, port, backlog):
+def tcp_listen(bind: str, port: int, backlog: int) -> "Any":
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,7 +203,7 @@ def tcp_listen(bind, port, backlog):
     return HostSocket(listener)
 
 
-def accept(listener):
+def accept(listener: "Any") -> "tuple[Any, Any] | None":
     try:
         sock, where = listener.sock.accept()
     except BlockingIOError:
@@ -211,12 +212,12 @@ def accept(listener):
     return HostSocket(sock), where
 
 
-def close(stream):
+def close(stream: "Any") -> None:
     with contextlib.suppress(OSError):
         stream.close()
 
 
-def udp(bind, port):
+def udp(bind: str, port: int) -> "Any":
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.bind((bind, port))

@@ -17,13 +17,20 @@ from time import ticks_add, ticks_diff, ticks_ms, ticks_us
 
 from micropython import const
 
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
 sleep_ms = asyncio.sleep_ms
 print_exception = sys.print_exception
 Sink = io.BytesIO
 READ = const(1)
 WRITE = const(4)
 _IPPROTO_TCP = const(6)
-_TCP_NODELAY = getattr(socket, "TCP_NODELAY", 1)  # 0x40 on rp2 (modlwip.c: TF_NODELAY); the unix port does not say
+_TCP_NODELAY = const(1)  # of Linux and ESP-IDF
+# Not on rp2. There write() waits for ten seconds, whatever the socket's mode, when lwIP has taken some thirty small
+# segments that a peer does not acknowledge (modlwip.c: lwip_tcp_send); Nagle's algorithm makes few large ones of them.
+_HAS_NAGLE = sys.platform == "rp2"
 _ACCEPT_BYTES = const(256)  # more than the socket, its address and the tuples that accept() makes
 _POLL_AGAIN_MS = const(10)
 _POLL_FAILURES_MAX = const(1000)  # one after the other: 10 s
@@ -41,7 +48,7 @@ class _Reactor(core.IOQueue):
     `streams` and `owners` run in parallel; the first `listeners` entries are the listeners.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.streams = []
         self.owners = []
@@ -140,13 +147,13 @@ class Waker:
     """Lets one task wait with a time-out until something calls wake(). Allocates nothing per wait: it is itself what
     the task awaits, as asyncio's own sleep_ms() does it; a coroutine would be an object in the heap each time."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._task = None
         self._woken = False
-        self._until_ms = None
+        self._until_ms: "int | None" = None
         self._ended = StopIteration(True), StopIteration(False)
 
-    def wake(self):
+    def wake(self) -> None:
         """Ends the wait that is under way, or else the next one before it begins."""
         self._woken = True
         task = self._task
@@ -156,7 +163,7 @@ class Waker:
             core._task_queue.remove(task)
             core._task_queue.push(task)
 
-    def wake_in(self, ms):
+    def wake_in(self, ms: int) -> bool:
         """Has the wait that is under way end in `ms`, as woken and whatever its time-out. False without one."""
         task = self._task
         if task is None:
@@ -166,18 +173,18 @@ class Waker:
         core._task_queue.push(task, ticks_add(ticks_ms(), ms))
         return True
 
-    def clear(self):
+    def clear(self) -> None:
         self._woken = False
 
-    def wait_ms(self, timeout_ms):
+    def wait_ms(self, timeout_ms: int) -> "Any":
         """To be awaited: True when woken, False when `timeout_ms` went by first."""
         self._until_ms = None if self._woken else ticks_add(ticks_ms(), max(0, timeout_ms))
         return self
 
-    def __iter__(self):
+    def __iter__(self) -> "Waker":
         return self
 
-    def __next__(self):
+    def __next__(self) -> None:
         if self._until_ms is not None:
             self._task = core.cur_task
             core._task_queue.push(core.cur_task, self._until_ms)
@@ -189,7 +196,7 @@ class Waker:
         end.__traceback__ = None
         raise end
 
-    def throw(self, error):
+    def throw(self, error: BaseException) -> None:
         """The task is cancelled."""
         self._task = None
         raise error
@@ -198,19 +205,19 @@ class Waker:
 _reactor = None
 
 
-def install():
+def install() -> None:
     """Starts with a fresh loop: tasks and streams of an earlier run (Ctrl-C at the REPL) are forgotten."""
     global _reactor
     asyncio.new_event_loop()
     _reactor = core._io_queue = _Reactor()
 
 
-def run(coroutine):
+def run(coroutine: "Any") -> "Any":
     """Runs until the coroutine ends; its result or exception is the caller's."""
     return asyncio.run(coroutine)
 
 
-def watch(stream, owner, listener=False):
+def watch(stream: "Any", owner: "Any", listener: bool = False) -> None:
     reactor = _reactor
     reactor.changed = True
     at = 0 if listener else len(reactor.streams)
@@ -227,11 +234,11 @@ def watch(stream, owner, listener=False):
         reactor.listeners += 1
 
 
-def interest(stream, events):
+def interest(stream: "Any", events: int) -> None:
     _reactor.poller.modify(stream, events)
 
 
-def unwatch(stream):
+def unwatch(stream: "Any") -> None:
     reactor = _reactor
     reactor.changed = True
     i = reactor.streams.index(stream)
@@ -243,12 +250,12 @@ def unwatch(stream):
         reactor.listeners -= 1
 
 
-def address(ip, port):
+def address(ip: str, port: int) -> "Any":
     """What connect, bind and sendto want for a numeric address: looks nothing up, so it does not block."""
     return socket.getaddrinfo(ip, port)[0][-1]
 
 
-def peer(where):
+def peer(where: "Any") -> "tuple[str, int]":
     """(ip, port) of an address that accept or recvfrom gave: a tuple on the chips, bytes on the unix port."""
     if isinstance(where, tuple):
         return where[0], where[1]
@@ -256,7 +263,7 @@ def peer(where):
     return socket.inet_ntop(parts[0], parts[1]), parts[2]
 
 
-def tcp_listen(bind, port, backlog):
+def tcp_listen(bind: str, port: int, backlog: int) -> "Any":
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -269,11 +276,11 @@ def tcp_listen(bind, port, backlog):
     return listener
 
 
-def accept(listener):
+def accept(listener: "Any") -> "tuple[Any, Any] | None":
     """The next connection as (stream, address), or None when there is none after all. Raises OSError when the port
     has no room for it (ESP32: ENFILE, ECONNABORTED), and MemoryError before the connection leaves the backlog: the
     ports make its socket object when lwIP has given it away, and lose it for good when there is no memory for that.
-    Small replies must not wait for an acknowledgement of the one before, hence TCP_NODELAY."""
+    Small replies must not wait for an acknowledgement of the one before, hence TCP_NODELAY where it does no harm."""
     bytearray(_ACCEPT_BYTES)
     try:
         stream, where = listener.accept()
@@ -283,7 +290,7 @@ def accept(listener):
         raise
     try:
         stream.setblocking(False)
-        if sys.platform != "rp2":  # write() blocks for ten seconds there once lwIP holds some thirty small segments
+        if not _HAS_NAGLE:
             stream.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
     except OSError:
         close(stream)
@@ -291,7 +298,7 @@ def accept(listener):
     return stream, where
 
 
-def close(stream):
+def close(stream: "Any") -> None:
     """Closes a socket. On the ESP32 that can fail, for want of memory for the last packet; the port tries again when it
     collects the object (modsocket.c: __del__)."""
     try:
@@ -300,7 +307,7 @@ def close(stream):
         pass
 
 
-def udp(bind, port):
+def udp(bind: str, port: int) -> "Any":
     stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         stream.bind(address(bind, port))

@@ -2,28 +2,39 @@
 
 import errno
 
+from micropython import const
+
 from firmware.net import seam
 
-_DATAGRAM_MAX = 512  # RFC 1035, 2.3.4; an SNTP answer has 48
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from firmware.net.budget import Slot
+
+_DATAGRAM_MAX = const(512)  # RFC 1035, 2.3.4; an SNTP answer has 48
 
 
 class Exchange:
     """Waits on a socket of its own that is open only while a question is under way."""
 
-    def __init__(self, slot, any_address="0.0.0.0"):
+    def __init__(self, slot: "Slot", any_address: str = "0.0.0.0") -> None:
         self._slot = slot
         self._any = any_address
         self._waker = seam.Waker()
-        self._error = None
 
-    def on_ready(self, events):
+    def on_ready(self, events: int) -> None:
+        """Called by the loop: a datagram has come."""
         self._waker.wake()
 
-    def fail(self, error):
-        self._error = error
+    def fail(self, error: Exception) -> None:
+        """Called by the loop: on_ready() has raised."""
         self._waker.wake()
 
-    async def ask(self, ip, port, question, check, timeout_ms):
+    async def ask(
+        self, ip: str, port: int, question: "bytes | bytearray", check: "Callable[[bytes], Any]", timeout_ms: int
+    ) -> "Any":
         """Sends `question` (bytes) to ip:port and gives each datagram that comes from there to check(data), until
         that returns something other than None. Returns that, or None after timeout_ms. OSError when sending fails."""
         server = seam.address(ip, port)
@@ -50,7 +61,7 @@ class Exchange:
                         raise
                     slot.received += len(data)
                     if seam.peer(sender) != (ip, port):
-                        continue  # not from whom was asked
+                        continue  # of another sender
                     answer = check(data)
                     if answer is not None:
                         slot.requests += 1

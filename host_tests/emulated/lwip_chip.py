@@ -49,10 +49,8 @@ def wait(s, ms):
     poll.register(s, select.POLLIN)
     return bool(poll.poll(ms))
 
-def keep(s, stream=True):
+def keep(s):
     s.setblocking(False)
-    if stream:
-        s.setsockopt(6, 1, 1)  # TCP_NODELAY, as the firmware does
     S.append(s)
     return len(S) - 1
 
@@ -109,7 +107,7 @@ def new(kind):
 def bind(port):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.bind(("0.0.0.0", port))
-    return keep(s, False)
+    return keep(s)
 
 def read_at_once(k, n):
     # What the next read gives right after accept, and the number of the socket.

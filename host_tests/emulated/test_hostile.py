@@ -137,9 +137,12 @@ def send_until_full(sock, data, limit=1_000_000):
         sent += sock.send(data)
 
 
-def test_a_modbus_client_that_never_reads_is_closed_and_nobody_waits_for_it(chip, pollers, others):
+@pytest.mark.parametrize("count", [125, 1])
+def test_a_modbus_client_that_never_reads_is_closed_and_nobody_waits_for_it(chip, pollers, others, count):
+    """Of small replies lwIP takes few when each is a segment of its own, and write() waits ten seconds for the next:
+    longer than the watchdog (docs/decisions/0014-nagle-on-the-pico.md)."""
     greedy = others.unreading("modbus")
-    request = adu(1, 255, read_pdu(3, 200, 125))
+    request = adu(1, 255, read_pdu(3, 200, count))
     greedy.settimeout(0)
     with pytest.raises(BlockingIOError):  # the chip reads no further
         send_until_full(greedy, request * 50)

@@ -9,8 +9,9 @@ import socket
 import struct
 import sys
 
-import dns
 import micropython
+
+import dns
 import ntp
 from firmware.events import Events
 from firmware.net import seam, seam_micropython

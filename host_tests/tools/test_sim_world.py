@@ -216,10 +216,10 @@ def test_a_connection_that_holds_too_much_is_found():
         clients = await crowd(world, 1, period_s=1.0)
         await world.sleep(5)
         for slot in world.budget.connections:
-            slot.connection._kept = bytes(5000)
+            slot.connection._unsent = bytes(5000)
         world.invariants.slow()
         for slot in world.budget.connections:
-            slot.connection._kept = None
+            slot.connection._unsent = None
         return clients
 
     must_find("a modbus connection holds 5000 bytes", scenario)

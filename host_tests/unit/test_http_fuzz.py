@@ -43,7 +43,7 @@ def mutated(data, mutations):
 
 def held(connection):
     """Bytes that a connection keeps of what it was sent and of what it sends, but for a body that was admitted."""
-    return len(connection.reader.left) + len(connection._kept or b"")
+    return len(connection.reader.left) + len(connection._unsent or b"")
 
 
 def escaped(gateway):

@@ -178,7 +178,7 @@ def test_two_slow_clients_get_the_whole_page(bench, steps):
         for peer, step in zip(peers, steps, strict=True):
             peer.room += step
             peer.turn()
-            assert len(peer.connection._kept or b"") <= 1024
+            assert len(peer.connection._unsent or b"") <= 1024
     for peer in peers:
         assert responses(peer.take(), "GET") == [whole]
         peer.room = None
@@ -204,7 +204,7 @@ def test_a_document_is_not_made_faster_than_the_client_takes_it(bench):
     peer = bench.connect(room=3000)
     peer.feed(get("/api/long"))
     assert len(made) < 60
-    assert len(peer.connection._kept) <= 1024
+    assert len(peer.connection._unsent) <= 1024
 
 
 def test_a_document_that_fails_midway_is_cut_off_not_ended(bench, events):

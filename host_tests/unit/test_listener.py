@@ -265,7 +265,7 @@ def test_while_output_is_kept_no_input_is_read(events):
         async with Bench(events) as bench:
             client = await bench.connect()
             await client.send(b"Labcd")
-            await until(lambda: bench.made and bench.made[0]._kept)
+            await until(lambda: bench.made and bench.made[0]._unsent)
             await client.send(b"later")
             await turns(50)
             assert bench.made[0].got == b"Labcd"
@@ -297,7 +297,7 @@ def test_a_peer_that_never_reads_is_closed_by_the_sweep(events, monkeypatch):
         async with Bench(events) as bench:
             client = await bench.connect()
             await client.send(b"Labcd")
-            await until(lambda: bench.made and bench.made[0]._kept)
+            await until(lambda: bench.made and bench.made[0]._unsent)
             clock.advance_ms(9_999)
             bench.listener.sweep()
             assert bench.budget.in_use() == 7
@@ -316,7 +316,7 @@ def test_a_peer_that_reads_slowly_is_not_stalled(events, monkeypatch):
         async with Bench(events) as bench:
             client = await bench.connect()
             await client.send(b"Labcd")
-            await until(lambda: bench.made and bench.made[0]._kept)
+            await until(lambda: bench.made and bench.made[0]._unsent)
             (connection,) = bench.made
             pauses = 0
             got = 0
@@ -340,7 +340,7 @@ def test_idleness_before_a_long_reply_is_not_a_stall(events, monkeypatch):
             client = await bench.served()
             clock.advance_ms(IDLE_MS - 1)
             await client.send(b"Labcd")
-            await until(lambda: bench.made[0]._kept)
+            await until(lambda: bench.made[0]._unsent)
             bench.listener.sweep()
             assert not bench.made[0].closed, "it has had no time to read yet"
 
@@ -353,7 +353,7 @@ def test_a_peer_that_goes_away_in_the_midst_of_output_frees_its_slot(events, way
         async with Bench(events) as bench:
             client = await bench.connect()
             await client.send(b"Labcd")
-            await until(lambda: bench.made and bench.made[0]._kept)
+            await until(lambda: bench.made and bench.made[0]._unsent)
             getattr(client, way)()
             await until(lambda: not bench.budget.connections)
             assert bench.made[0].closed

@@ -533,7 +533,7 @@ def test_a_peer_that_does_not_read_cannot_make_us_buffer_or_ask_the_meters(make)
     peer.inbox += b"".join(read(tid, 255, 3, 0, 1) for tid in range(1, 1000))
     peer.settle()
     assert len(bench.gateway.asked) == 1
-    assert len(peer.connection._kept) < 260
+    assert len(peer.connection._unsent) < 260
 
 
 def test_books_are_kept_of_requests_and_bytes(make):

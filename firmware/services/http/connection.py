@@ -46,7 +46,7 @@ class HttpConnection(Connection):
 
     def on_ready(self, events: int) -> None:
         # While the body of a request comes the connection is busy, and is read from all the same.
-        if self.reader.request is not None and self._kept is None:
+        if self.reader.request is not None and self._unsent is None:
             self.on_input()
         else:
             Connection.on_ready(self, events)
@@ -183,7 +183,7 @@ class HttpConnection(Connection):
     def expire(self) -> None:
         """Once a second: a request that has been coming for too long is given up."""
         begun_ms = self._begun_ms
-        if begun_ms is None or self._kept is not None or seam.ticks_diff(seam.ticks_ms(), begun_ms) < _REQUEST_MS:
+        if begun_ms is None or self._unsent is not None or seam.ticks_diff(seam.ticks_ms(), begun_ms) < _REQUEST_MS:
             return
         self.budget.evictions[_TIMEOUT] += 1
         self._refuse(http1.HttpError(408, "the request has not come whole within %d s" % (_REQUEST_MS // 1000)))

@@ -115,7 +115,7 @@ class ModbusConnection(Connection):
     # the heap, and in a full heap looking for its room takes longer than all the rest.
 
     def on_ready(self, events):
-        if self._kept is not None or self.slot.busy or self._left_size:
+        if self._unsent is not None or self.slot.busy or self._left_size:
             super().on_ready(events)
             return
         # Not more than a read has: MicroPython's readinto asks the socket again for what is missing.

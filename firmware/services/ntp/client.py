@@ -14,6 +14,13 @@ from firmware.net.dns import Resolver
 from firmware.net.udp import Exchange
 from firmware.services import Service
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.board import Link
+    from firmware.events import Events
+    from firmware.net.budget import Budget
+    from firmware.net.clock import Clock
+
 _TIMEOUT_MS = const(2000)
 _LOOK_MS = const(1000)
 _RETRY_FIRST_S = const(15)
@@ -28,7 +35,7 @@ class NtpClient(Service):
     name = "ntp"
     has_task = True
 
-    def __init__(self, config, budget, events, clock, link):
+    def __init__(self, config: dict, budget: "Budget", events: "Events", clock: "Clock", link: "Link") -> None:
         slot = budget.service_slot("ntp")
         self._interval_s = config["interval_s"]
         self._server = config["server"]
@@ -38,14 +45,15 @@ class NtpClient(Service):
         self._link = link
         self._exchange = Exchange(slot)
         self._resolver = Resolver(slot, link.dns_servers, clock.uptime_s, os.urandom)
-        self.synchronised_s = None  # uptime of the last success
+        self.synchronised_s: "int | None" = None  # uptime of the last success
         self.offset_ms = 0  # what the last answer corrected
         self.round_trip_ms = 0
         self.stratum = 0
         self.failures = 0
-        self.error = None  # the text of the last failure, None after a success
+        self.error: "str | None" = None  # the text of the last failure, None after a success
 
-    def status(self):
+    def status(self) -> dict:
+        """The section "ntp" of GET /api/status (docs/reference/http.md)."""
         since_s = self.synchronised_s
         return {
             "age_s": None if since_s is None else self._clock.uptime_s() - since_s,
@@ -56,7 +64,7 @@ class NtpClient(Service):
             "error": self.error,
         }
 
-    async def run(self):
+    async def run(self) -> None:
         """Asks for ever: as soon as the link is up, then every interval_s, or sooner after a failure."""
         retry_s = _RETRY_FIRST_S
         while True:
@@ -76,8 +84,8 @@ class NtpClient(Service):
                 retry_s = min(2 * retry_s, _RETRY_LAST_S)
             await seam.sleep_ms(1000 * wait_s)
 
-    async def synchronise(self):
-        """One question, and the clock set by its answer. Raises OSError or ValueError (of which NtpError is one)."""
+    async def synchronise(self) -> None:
+        """Asks once and sets the clock by the answer. Raises OSError or ValueError (of which NtpError is one)."""
         ip = await self._resolver.resolve(self._server)
         clock = self._clock
         nonce = os.urandom(_NONCE)
@@ -92,7 +100,7 @@ class NtpClient(Service):
             try:
                 return ntp.parse(data, len(data), nonce)
             except ntp.NtpError as error:
-                return None if error.foreign else error  # somebody else's packet must not end the wait
+                return None if error.foreign else error  # a packet of another sender must not end the wait
 
         reply = await self._exchange.ask(ip, self._port, request, check, _TIMEOUT_MS)
         if reply is None:
