@@ -125,7 +125,7 @@ instructions: venv  ## instructions of the interpreter for each request, by Call
 
 .PHONY: numbers
 numbers: venv  ## the numbers of docs/benchmarks.md that change with each build
-	@exec $(PY) -m tools.numbers $(ARGS)
+	@exec $(PY) -m tools.bench.figures $(ARGS)
 
 .PHONY: docs
 docs:  ## build/docs, the documents as a site; any warning or broken link is an error

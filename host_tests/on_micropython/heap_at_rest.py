@@ -1,7 +1,7 @@
 """Runs on MicroPython, in a state directory: the firmware as main.py starts it, and its heap after some seconds.
 
 Prints one JSON line: bytes of heap in all, and in use (after a collection) before the first import and when everything
-runs. tools/numbers.py calls it.
+runs. tools/bench/figures.py calls it.
 """
 
 import asyncio

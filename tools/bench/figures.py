@@ -18,14 +18,14 @@ import time
 from pathlib import Path
 
 if not __package__:  # run as a program: "tools" must be found, and tools/micropython.py must hide nothing
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from tools import build, frozen, micropython, sim
 from tools.gateway import Gateway, free_ports, write_config
 from tools.virtual_line import VirtualLine
 from tools.virtual_meters import Behaviour, VirtualMeter, default_meters
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = build.ROOT
 _HEAP_SCRIPT = _ROOT / "host_tests" / "on_micropython" / "heap_at_rest.py"
 _BAUD = 115200
 _ROUNDS = 5
