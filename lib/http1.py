@@ -3,17 +3,17 @@
 In:  the caller's buffer (bytes or bytearray) with n bytes received in it, the next request at index 0.
      head_end() finds the end of that request's head, parse() makes a Request of the head. The body is
      buf[end : end + request.content_length]; what follows it is the next (pipelined) request.
-     A head that does not fit into the buffer: without_fields() gives it without the fields nobody needs.
+     If a head does not fit into the buffer, without_fields() drops the fields that the caller does not use.
 Out: response_head(), CONTINUE, and chunk_head() / CHUNK_END / LAST_CHUNK around the pieces of a chunked body.
 No function writes to the buffer or keeps a reference to it.
 
-What a client sends is bytes and stays bytes. MicroPython keeps for ever each text that it interns, and interns
-each letter that is taken out of a str.
+What a client sends stays bytes: MicroPython keeps each interned text for ever, and interns each letter that is taken
+out of a str.
 
 RFC 9110 (semantics), RFC 9112 (syntax and framing), RFC 3986 (targets). Where they leave a choice, the strict
 one is taken: request smuggling (RFC 9112 11.2) lives on parsers that disagree about where a request ends.
 - A line ends with CR LF. RFC 9112 2.2 would allow a bare LF too; it is 400, as a bare CR must be.
-- Content-Length stands there once, in digits; repeated, even with the same value, it is 400 (RFC 9110 8.6).
+- Content-Length may be given once, in digits; repeated, even with the same value, it is 400 (RFC 9110 8.6).
 - Bodies come with Content-Length only; Transfer-Encoding is 411 or 501, or 400 where it contradicts the rest.
 - Folded lines, whitespace around a field name (RFC 9112 5.1, 5.2) and control characters except TAB are 400.
 - HTTP/1.0 and HTTP/1.1 only; anything else that looks like a version is 505.
@@ -121,11 +121,10 @@ def head_end(buf: "bytes | bytearray", n: int, start: int = 0, limit: "int | Non
 
 
 def without_fields(buf: "bytes | bytearray", n: int, keep: "tuple[bytes, ...]") -> "tuple[bytes, int]":
-    """(buf[:n] without the fields nobody needs, index in it where the rest of a cut field will come, or -1).
+    """(buf[:n] without the fields that are not needed, index in it where the rest of a cut field will come, or -1).
 
-    For a head that has not ended. Leaves out each field whose name is neither in `keep` nor one that parse() reads
-    itself; lines that are not well-formed stay, for parse() to refuse them. The last field may have come in part
-    only: what follows of it is passed over with field_rest().
+    For an incomplete head. Drops each field whose name is neither in `keep` nor read by parse() itself; malformed lines
+    stay, for parse() to refuse them. If the last field has come in part only, field_rest() drops its rest.
     """
     pos = buf.find(b"\r\n", _skip_empty_lines(buf, n), n) + 2
     if pos < 2:
@@ -148,8 +147,8 @@ def without_fields(buf: "bytes | bytearray", n: int, keep: "tuple[bytes, ...]") 
 
 
 def field_rest(buf: "bytes | bytearray", begin: int, n: int) -> "tuple[int, bool]":
-    """(index behind what buf[begin:n] has of a cut field, whether the field has ended there). Raises HttpError 400
-    for a control character in it."""
+    """(index behind the part of a cut field in buf[begin:n], True when the field ends there). Raises HttpError 400 for
+    a control character in it."""
     eol = buf.find(b"\r\n", begin, n)
     end = eol
     if eol < 0:
@@ -159,9 +158,7 @@ def field_rest(buf: "bytes | bytearray", begin: int, n: int) -> "tuple[int, bool
     return (end, False) if eol < 0 else (eol + 2, True)
 
 
-def parse(
-    buf: "bytes | bytearray", end: int, keep: "tuple[bytes, ...]" = (), body_max: int = 0
-) -> Request:
+def parse(buf: "bytes | bytearray", end: int, keep: "tuple[bytes, ...]" = (), body_max: int = 0) -> Request:
     """The Request whose head is buf[:end], end as head_end() gave it.
 
     keep: tuple of the lower-case names (bytes) of the fields wanted in request.headers; a field sent more than

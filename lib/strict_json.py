@@ -5,17 +5,22 @@ Out: OrderedDict, list, str, int, float, bool and None; the outermost is an obje
 of the document, and in the heap of a chip it is smaller than a dict. ValueError says what is wrong and at which byte,
 counted from 1: "byte 17: } where ] was expected".
 
-MicroPython's own json takes a document that was cut off for a complete one, brackets that do not match, and keys that
-stand there twice. This one refuses these, and what is beyond the bounds below.
+MicroPython's own json accepts a document that was cut off, brackets that do not match, and repeated keys. This one
+refuses these, and documents beyond the bounds below.
 
-Texts are looked through with find(), min() and max(), which are quick on a chip, and never letter by letter as str:
-MicroPython keeps each text of one letter for good. Methods that run for each value have at most 11 words of state, so
-that MicroPython keeps their frames off the heap, and copy nothing: what stays would lie amid more garbage than it is.
+Texts are searched with find(), min() and max(), which are quick on a chip, and never letter by letter as str, since
+MicroPython keeps each str of one letter for good. Methods that run for each value have at most 11 words of state, so
+that MicroPython keeps their frames off the heap, and copy nothing, so that the result does not lie scattered between
+garbage.
 """
 
 from collections import OrderedDict
 
 from micropython import const
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
 
 _DEPTH_MAX = const(8)  # objects and lists within each other
 _NUMBER_MAX = const(64)  # letters of a number: converting a long one takes time by its square
@@ -31,31 +36,32 @@ _UTF8 = (
 )  # fmt: skip
 
 
-def loads(buf, only=None):
-    """The object or list that `buf` holds. Raises ValueError with what is wrong and where. `only`: keys of the
-    outermost object; what stands under others is left out, without being made and with nothing but its form checked."""
+def loads(buf: "bytes | bytearray | memoryview", only: "tuple[str, ...] | None" = None) -> "Any":
+    """Parses the object or list in `buf`. Raises ValueError with what is wrong and where. `only`: keys of the outermost
+    object; values of other keys are checked, but neither made nor kept."""
     return _Reader(bytes(buf) if isinstance(buf, memoryview) else buf, only).document()
 
 
 class _Reader:
-    """`at` is the index of the byte to be looked at next. Methods that read something begin at its first byte and end
-    behind its last."""
+    """`at`: index of the next byte. A method that reads an element begins at its first byte and ends behind its
+    last."""
 
-    def __init__(self, buf, only):
+    def __init__(self, buf: "bytes | bytearray", only: "tuple[str, ...] | None") -> None:
         self.buf = buf
         self.only = only
-        self.makes = True  # otherwise what is read is only checked
-        self.view = memoryview(buf)  # pieces of it are no copies
+        self.makes = True  # False: elements are only checked
+        self.view = memoryview(buf)  # slices of it are no copies
         self.end = len(buf)
         self.at = 3 if buf[:3] == b"\xef\xbb\xbf" else 0
 
-    def document(self):
-        """Without recursion, since the stack of a chip is short: `open` are the objects and lists that have begun and
-        not ended, each of which lies already in the one before it."""
+    def document(self) -> "Any":
+        """Reads the whole document. No recursion, since the stack of a chip is short: `open` has the objects and lists
+        that have begun and not ended, each of them already an element of the one before."""
         if self.skip() not in b"{[":
             raise self.error("must be an object, and nothing else")
-        open: list = []
-        key = None  # where the next value goes, of an object
+        open: "list[Any]" = []
+        key = None  # of the next value in an object
+        value: "Any" = None
         while True:
             byte = self.buf[self.at]
             if byte in b"{[":
@@ -87,8 +93,8 @@ class _Reader:
         self.must_end()
         return value
 
-    def ends(self, container):
-        """Behind a value of `container`: whether that ends there; otherwise the next value is behind a comma."""
+    def ends(self, container: "Any") -> bool:
+        """Behind a value of `container`: True when its bracket closes; False behind the comma of the next value."""
         byte = self.skip()
         closer, other = (0x5D, 0x7D) if isinstance(container, list) else (0x7D, 0x5D)
         if byte != closer and byte != 0x2C:
@@ -99,8 +105,8 @@ class _Reader:
         self.skip()
         return False
 
-    def key(self, open):
-        """Reads a key of the object open[-1], and what is before its value."""
+    def key(self, open: "list[Any]") -> str:
+        """Reads a key of the object open[-1], and the colon."""
         if self.buf[self.at] != _QUOTE:
             raise self.expected('a key in "quotes"')
         at = self.at
@@ -108,7 +114,7 @@ class _Reader:
             self.makes = True
         key = self.text()
         if self.makes and key in open[-1]:
-            raise self.error("%s stands there twice" % key[:_SHOWN_MAX], at)
+            raise self.error("%s is given twice" % key[:_SHOWN_MAX], at)
         if self.skip() != 0x3A:
             raise self.expected(":")
         self.at += 1
@@ -117,25 +123,29 @@ class _Reader:
             self.makes = key in self.only
         return key
 
-    def must_end(self):
+    def must_end(self) -> None:
+        """Raises ValueError unless only white space follows."""
         buf = self.buf
         while self.at < self.end:
             if buf[self.at] not in b" \t\r\n":
                 raise self.error("must be an object, and nothing else")
             self.at += 1
 
-    def error(self, text, at=None):
+    def error(self, text: str, at: "int | None" = None) -> ValueError:
+        """The error `text` at the byte with index `at`."""
         return ValueError("byte %d: %s" % ((self.at if at is None else at) + 1, text))
 
-    def cut_off(self):
+    def cut_off(self) -> ValueError:
+        """The error of an incomplete document."""
         return ValueError("cut off after %d bytes" % self.end)
 
-    def expected(self, what):
+    def expected(self, what: str) -> ValueError:
+        """The error of a next byte that is not `what`."""
         byte = self.buf[self.at]
         return self.error("%s where %s was expected" % ("%c" % byte if 0x20 < byte < 0x7F else "0x%02x" % byte, what))
 
-    def skip(self):
-        """The byte at the next place that is no white space."""
+    def skip(self) -> int:
+        """Skips white space; returns the next byte, which is not consumed."""
         buf = self.buf
         at = self.at
         while at < self.end:
@@ -146,8 +156,8 @@ class _Reader:
             at += 1
         raise self.cut_off()
 
-    def scalar(self, byte):
-        """A value that is neither object nor list; `byte` is its first."""
+    def scalar(self, byte: int) -> "Any":
+        """Reads a value that is neither object nor list; `byte` is its first."""
         if byte == _QUOTE:
             return self.text()
         if byte in b"-0123456789":
@@ -157,7 +167,8 @@ class _Reader:
                 return self.word(word)
         raise self.expected("a value")
 
-    def word(self, word):
+    def word(self, word: bytes) -> "bool | None":
+        """Reads true, false or null."""
         for k in range(1, len(word)):
             if self.at + k == self.end:
                 raise self.cut_off()
@@ -166,8 +177,8 @@ class _Reader:
         self.at += len(word)
         return _WORDS[word]
 
-    def number(self):
-        """RFC 8259, 6."""
+    def number(self) -> "int | float":
+        """Reads a number (RFC 8259, 6)."""
         begin = self.at
         is_whole = True
         if self.buf[begin] == 0x2D:
@@ -189,15 +200,15 @@ class _Reader:
             return float(self.buf[begin : self.at])
         return value if begin == first else -value
 
-    def takes(self, letters):
-        """Whether the next byte is one of these; then it is behind."""
+    def takes(self, letters: bytes) -> bool:
+        """Consumes the next byte if it is one of `letters`; returns whether it was."""
         if self.at < self.end and self.buf[self.at] in letters:
             self.at += 1
             return True
         return False
 
-    def digits(self):
-        """The number that at least one digit makes."""
+    def digits(self) -> int:
+        """Reads at least one digit; returns their value."""
         buf = self.buf
         at = self.at
         value = 0
@@ -212,18 +223,19 @@ class _Reader:
         self.at = at
         return value
 
-    def text(self):
+    def text(self) -> str:
+        """Reads a string."""
         end = self.quote(self.at + 1)
         if self.buf.find(b"\\", self.at + 1, end) < 0:
-            piece = self.view[self.at + 1 : end]
+            piece: "memoryview | bytearray" = self.view[self.at + 1 : end]
             self.check_letters(piece, self.at + 1)
         else:
             piece = self.unescaped(self.at + 1, end)
         self.at = end + 1
         return str(piece, "utf-8") if self.makes else ""
 
-    def unescaped(self, begin, end):
-        """What the text between those indices, with escapes, stands for: a bytearray."""
+    def unescaped(self, begin: int, end: int) -> bytearray:
+        """The string in buf[begin:end] with its escapes replaced."""
         buf = self.buf
         out = bytearray()
         while begin < end:
@@ -234,8 +246,8 @@ class _Reader:
             begin = end if stop < 0 else self.escape(stop, out)
         return out
 
-    def quote(self, at):
-        """Index of the quote that ends the text which begins at `at`."""
+    def quote(self, at: int) -> int:
+        """Index of the quote that ends the string which begins at `at`."""
         buf = self.buf
         while True:
             end = buf.find(b'"', at)
@@ -249,8 +261,9 @@ class _Reader:
                 return end
             at = end + 1
 
-    def check_letters(self, piece, at, is_end_cut=False):
-        """`piece` begins at `at` and has no escapes; with `is_end_cut` its last character may be incomplete."""
+    def check_letters(self, piece: "bytes | bytearray | memoryview", at: int, is_end_cut: bool = False) -> None:
+        """Refuses control characters and malformed UTF-8 in `piece`, which begins at `at` and has no escapes. With
+        `is_end_cut` its last character may be incomplete."""
         if not piece:
             return
         if min(piece) < 0x20:
@@ -262,7 +275,8 @@ class _Reader:
         if max(piece) > 0x7F and not is_end_cut:
             self.check_utf8(piece, at)
 
-    def check_utf8(self, piece, at):
+    def check_utf8(self, piece: "bytes | bytearray | memoryview", at: int) -> None:
+        """Refuses malformed UTF-8 in `piece`, which begins at `at`."""
         k = 0
         while k < len(piece):
             first = piece[k]
@@ -273,8 +287,8 @@ class _Reader:
                 k += more
             k += 1
 
-    def escape(self, at, out):
-        """Appends what the escape at `at` stands for; returns the index behind it."""
+    def escape(self, at: int, out: bytearray) -> int:
+        """Appends the character of the escape at `at`; returns the index behind the escape."""
         letter = self.buf[at + 1]
         if letter != 0x75:
             k = _ESCAPES.find(bytes((letter,)))
@@ -291,7 +305,7 @@ class _Reader:
                 end += 6
         if 0xD800 <= code < 0xE000:
             raise self.error("half of a character: \\uD800 to \\uDFFF come in pairs", at)
-        # By hand: chr() would keep the letter for good.
+        # Encoded by hand: MicroPython would keep the str of chr() for good.
         if code < 0x80:
             out.append(code)
             return end
@@ -307,8 +321,8 @@ class _Reader:
         out.append(0x80 | code & 0x3F)
         return end
 
-    def hex(self, at):
-        """The four hexadecimal digits of the \\u at `at`."""
+    def hex(self, at: int) -> int:
+        """The value of the four hexadecimal digits of the \\u at `at`."""
         code = 0
         for k in range(at + 2, at + 6):
             byte = self.buf[k] if k < self.end else 0
@@ -322,8 +336,8 @@ class _Reader:
         return code
 
 
-def _more_bytes(piece, k):
-    """How many bytes of its character follow piece[k], which is not ASCII; 0 when it is not UTF-8."""
+def _more_bytes(piece: "bytes | bytearray | memoryview", k: int) -> int:
+    """Number of bytes that follow piece[k] in its character, which is not ASCII; 0 when it is not UTF-8."""
     for low, high, count, second_low, second_high in _UTF8:
         if low <= piece[k] <= high and len(piece) > k + count and second_low <= piece[k + 1] <= second_high:
             for one in piece[k + 2 : k + count + 1]:

@@ -20,6 +20,7 @@ The last good copy is what the file and the profiles of the user that it names w
 
 import errno
 import os
+from collections import OrderedDict
 
 import strict_json
 
@@ -180,7 +181,7 @@ class _Checked:
         self.errors = []
         # First of all, for a profile that is parsed takes more than everything else.
         self.profile_errors = {name: profile_error(name) for name in _profile_names(document)}
-        self.config = strict_json.OrderedDict()
+        self.config = OrderedDict()
         self.meters = None
         self.slots = []
         self.kept = set()

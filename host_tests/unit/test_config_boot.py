@@ -146,7 +146,7 @@ USELESS = {
     "nested too deep": ('{"name": ' + "[" * 6000 + "]" * 6000 + "}", "nested too deep"),
     "NaN": ('{"http": {"port": NaN}}', "configuration: not JSON: byte 19: N where a value was expected"),
     "a key twice": (
-        '{"network": {}, "network": {"ssid": "a"}}', "configuration: not JSON: byte 17: network stands there twice",
+        '{"network": {}, "network": {"ssid": "a"}}', "configuration: not JSON: byte 17: network is given twice",
     ),
     "a comma too many": ('{"name": "x",}', "not JSON: byte 14"),
     "not UTF-8": (b'{"name": "\xff\xfe"}', "not JSON: byte 11: not UTF-8"),

@@ -26,7 +26,7 @@ _READ_FIELDS = (
 
 
 def read(service: "HttpService", request: "http1.Request") -> "BusRead":
-    """Reads registers or bits of a meter, as any client: it waits for the bus."""
+    """Reads up to 16 registers or bits of a meter through the bus's queue, as a Modbus client does. Raises Refused."""
     document = object_of(request.body)
     numbers = []
     wrong = []
@@ -46,6 +46,7 @@ def read(service: "HttpService", request: "http1.Request") -> "BusRead":
 
 
 def set_time(service: "HttpService", request: "http1.Request") -> Response:
+    """Sets the clock to the body's unix_s. Raises Refused: 422 outside 2024 to 2100, 409 if a time server sets it."""
     unix_s = object_of(request.body).get("unix_s")
     if not is_whole(unix_s, _EARLIEST_S, _LATEST_S):
         raise Refused(422, "this is no time", ("unix_s: must be %d to %d" % (_EARLIEST_S, _LATEST_S),))
@@ -58,12 +59,15 @@ def set_time(service: "HttpService", request: "http1.Request") -> Response:
 
 
 def reboot(service: "HttpService", request: "http1.Request") -> Response:
+    """Restarts the device once the response has been sent. Raises Refused."""
     object_of(request.body)
     service.device.reboot()
     return Response(b"{}")
 
 
 def factory_reset(service: "HttpService", request: "http1.Request") -> Response:
+    """Removes configuration and password, ends all sessions and restarts the device. Raises Refused: 422 unless the
+    body's `confirm` is the name of the device, 409 during a save."""
     if object_of(request.body).get("confirm") != service.config_store.name:
         raise Refused(422, "nothing was removed", ("confirm: must be the name of the device",))
     if service.buses.paused:
@@ -76,7 +80,7 @@ def factory_reset(service: "HttpService", request: "http1.Request") -> Response:
 
 
 class BusRead(Later):
-    """One read that waits for its bus like any client's."""
+    """The answer to one read: given when the bus has ended the request."""
 
     def __init__(self, bus: "Bus") -> None:
         self._bus = bus
@@ -85,7 +89,7 @@ class BusRead(Later):
         self._begun_ms = seam.ticks_ms()
 
     def begin(self, unit: int, function: int, first: int, count: int) -> None:
-        """Raises Refused."""
+        """Queues the read: function 1 to 4, `count` registers or bits from `first`. Raises Refused."""
         self._bits = count if function < 3 else 0
         data = bytes((function, first >> 8, first & 0xFF, count >> 8, count & 0xFF))
         self._request.fill(unit, data, 0, len(data))
@@ -94,10 +98,12 @@ class BusRead(Later):
             raise _error(code)
 
     def cancel(self) -> None:
+        """Takes the request out of the bus's queue: the client has gone."""
         self._bus.withdraw(self._request)
 
     def on_answer(self, code: int, frame: bytearray, at: int, n: int) -> None:
-        """The end of the request (firmware.bus.Request)."""
+        """Makes the response; called by the bus (firmware.bus.Request) with an exception code of the gateway, or with
+        0 and a reply of n bytes in frame[at:]."""
         if code:
             self.answer(response_to(_error(code)))
             return

@@ -37,7 +37,8 @@ _IN_FILE_NAMES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def get_config(service: "HttpService", request: "Request") -> Response:
-    """With ?download=1 it comes as a file with the device's name. Raises OSError."""
+    """Gives the configuration, without its secrets; with ?download=1 as a file named after the device. Raises
+    OSError."""
     headers: tuple = ()
     if request.query == b"download=1":
         name = bytes([byte if byte in _IN_FILE_NAMES else 95 for byte in service.config_store.name.encode()]).decode()
@@ -63,7 +64,8 @@ def _write_config(out: "Sink", document: dict) -> "Iterator[None]":
 
 
 def put_config(service: "HttpService", request: "Request") -> "Save":
-    """Raises Refused, MemoryError."""
+    """Checks the configuration in the body and begins to save it. Raises Refused (409 during a scan or another save,
+    422 with every error), MemoryError."""
     buses = service.buses
     if buses.scan is not None and buses.scan.running:
         raise Refused(409, "a scan is running")
@@ -80,7 +82,7 @@ def put_config(service: "HttpService", request: "Request") -> "Save":
 
 
 class Save(Later):
-    """A configuration that was checked, on its way into the file. The buses go on at its end in any case."""
+    """The save of a configuration that was checked. The buses go on at its end in any case."""
 
     def __init__(self, config_store: "ConfigStore", buses: "Buses", checked: dict) -> None:
         self._store = config_store
@@ -92,7 +94,7 @@ class Save(Later):
         self._begun_ms = seam.ticks_ms()
 
     def write(self) -> None:
-        """All buses rest."""
+        """Writes the file and answers; called when all buses rest."""
         answer = SHORT_RESPONSE
         try:
             self._store.write(self._checked, self._due)
@@ -106,11 +108,11 @@ class Save(Later):
             self._end(answer)
 
     def cancel(self) -> None:
-        """The browser has gone before the buses rested: nothing is written."""
+        """Ends the save without writing: the client has gone before the buses rested."""
         self._end(None)
 
     def expire(self) -> bool:
-        """Once a second. True at its end: after _REST_MS at the latest, and nothing is written then."""
+        """Call once a second. True when the save has ended; after _REST_MS it ends without writing."""
         if self._checked is not None and seam.ticks_diff(seam.ticks_ms(), self._begun_ms) >= _REST_MS:
             self._end(response_to(Refused(503, "nothing was saved: the buses do not come to rest")))
         return self._checked is None
@@ -125,6 +127,7 @@ class Save(Later):
 
 
 def write_profiles(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """Writes name, title and confidence of every profile."""
     out = service.out
     out.write(b'{"profiles":[')
     before = b""
@@ -139,6 +142,7 @@ def write_profiles(service: "HttpService", request: "Request") -> "Iterator[None
 
 
 def write_schema(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """Writes the keys of the configuration (docs/reference/http.md, GET /api/schema)."""
     yield from _write_keys(service.out, schema.KEYS)
 
 

@@ -29,22 +29,24 @@ _TIMEOUT = REASONS.index("timeout")
 
 
 class HttpConnection(Connection):
-    """One browser, or one of its several connections. `service` is the HttpService that it belongs to."""
+    """One connection of a client to `service`."""
 
     def __init__(self, service: "HttpService", stream: "Any", slot: "Slot") -> None:
         super().__init__(stream, slot, service.budget, service.events)
         self._service = service
         self.reader = RequestReader(self)
         self._writer = ResponseWriter(service)
-        self._begun_ms: "int | None" = None  # when the request whose end has not come began
-        self._request: "http1.Request | None" = None  # whose body is on its way, or whose answer is made
-        self._later: "Later | None" = None  # the answer that it waits for
+        self._begun_ms: "int | None" = None  # when the first byte of the incomplete request came
+        self._request: "http1.Request | None" = None  # its body is coming, or its answer is being made
+        self._later: "Later | None" = None  # the pending answer
         self._draining = 0  # bytes that are still read and thrown away before the connection is closed
 
     def admit(self, request: http1.Request) -> int:
+        """The longest body of the request, in bytes (gate.admit). Raises Refused."""
         return gate.admit(self._service, request)
 
     def on_ready(self, events: int) -> None:
+        """Reads or writes; called by the loop."""
         # While the body of a request comes the connection is busy, and is read from all the same.
         if self.reader.request is not None and self._unsent is None:
             self.on_input()
@@ -52,6 +54,7 @@ class HttpConnection(Connection):
             Connection.on_ready(self, events)
 
     def on_input(self) -> None:
+        """Reads what has come and answers the requests in it."""
         service = self._service
         have = self.reader.restore(service.block)
         got = self.stream.readinto(service.view[have:] if have else service.block)
@@ -117,7 +120,7 @@ class HttpConnection(Connection):
         self._respond(found)
 
     def _on_later(self):
-        """The answer that this connection has waited for is there. Raises nothing: the caller is another part."""
+        """Sends the pending answer. Raises nothing: it is called from the bus."""
         response = self._later.response
         self._later = None
         try:
@@ -128,7 +131,7 @@ class HttpConnection(Connection):
             self.fail(error)
 
     def _refuse(self, error: http1.HttpError) -> None:
-        """The answer to a request that was given up before it was whole."""
+        """Answers a request that was given up before all of it had come."""
         reader = self.reader
         self._begun_ms = None
         self._request = reader.request
@@ -148,20 +151,22 @@ class HttpConnection(Connection):
         self.slot.busy = True
         request = self._request
         self._request = None
-        if request is None:  # its head was none
+        if request is None:  # its head could not be parsed
             self._writer.begin(response, False)
             return
         keep_alive = request.keep_alive and not self._draining
         self._writer.begin(response, keep_alive, request.version, request.method == b"HEAD")
 
     def on_sent(self) -> None:
+        """Goes on when the socket has taken all that was kept."""
         if self.reader.request is not None:
             return  # all that was sent was that its body may come
         if self._send_response() and not self._draining:
             self._serve(self.reader.restore(self._service.block))
 
     def _send_response(self) -> bool:
-        """Sends the response as far as the client takes it. True when all of it has left and the next may come."""
+        """Sends the response as far as the socket takes it. True when all of it was sent and the next request may be
+        answered."""
         writer = self._writer
         if self._later is not None:
             return False
@@ -181,7 +186,7 @@ class HttpConnection(Connection):
         return True
 
     def expire(self) -> None:
-        """Once a second: a request that has been coming for too long is given up."""
+        """Call once a second: answers 408 when a request has been incomplete for _REQUEST_MS."""
         begun_ms = self._begun_ms
         if begun_ms is None or self._unsent is not None or seam.ticks_diff(seam.ticks_ms(), begun_ms) < _REQUEST_MS:
             return
@@ -191,6 +196,7 @@ class HttpConnection(Connection):
         self._send_response()
 
     def close(self) -> None:
+        """Frees socket and slot; gives up a response under way and cancels a pending answer."""
         later = self._later
         self._later = None
         Connection.close(self)  # first: whatever fails below, socket and slot are free

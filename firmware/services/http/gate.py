@@ -1,5 +1,5 @@
-"""What of a request is settled before the first byte of its body is taken: whether there is such a path and method,
-whether it was meant for this device and sent by a page of it or by a program, who sent it, and whether he may.
+"""Admits or refuses a request by its head, before any of its body is read: path and method, Host, Origin, session and
+rights.
 """
 
 from micropython import const
@@ -19,7 +19,7 @@ if _TYPING:
     from firmware.services.http.service import HttpService
     from http1 import Request
 
-# Who may
+# Who may use a path
 _ALL = const(0)
 _READERS = const(1)  # a session; GET: with http.public_status all; else: with http.commissioning all
 _SESSION = const(2)
@@ -27,14 +27,13 @@ _SESSION = const(2)
 _BODY_MAX = const(512)  # bytes
 _PASSWORD_MAX = const(768)
 _READS = (b"GET", b"HEAD")
-# Nobody can have such a name in the public DNS (RFC 6762, RFC 8375; the others are not delegated).
+# Endings that do not exist in the public DNS (RFC 6762, RFC 8375; the others are not delegated).
 _LOCAL = (b".local", b".lan", b".home", b".home.arpa", b".internal", b".localdomain")
 
 
 def find_route(path: bytes) -> "tuple | None":
-    """(who may, longest body, GET, POST, PUT, DELETE) of a path: handlers of (service, request), or None where there is
-    no such method. None when there is no such path. A chain of comparisons, since a table of them would take 2 KB of
-    heap."""
+    """(who may, longest body in bytes, GET, POST, PUT, DELETE) of a path: handlers of (service, request), None for a
+    method that the path does not have. None for an unknown path. Comparisons, since a table would take 2 KB of heap."""
     if path == b"/":
         return _ALL, 0, get_page, None, None, None
     if path == b"/api/readings":
@@ -91,13 +90,13 @@ def _get_records(service: "HttpService", request: "Request") -> Response:
 
 
 def admit(service: "HttpService", request: "Request") -> int:
-    """The longest body that this request may have, in bytes. Adds to it `session` (None without) and `handler`. Raises
+    """The longest body of this request, in bytes. Sets its `session` (None without one) and `handler`. Raises
     Refused."""
     request.session = None
     path = request.path
     route = find_route(path)
     if route is None:
-        # Browsers ask for icons by themselves: once a day will do.
+        # Browsers ask for an icon by themselves: let them ask once a day.
         headers = (("Cache-Control", "max-age=86400"),) if path == b"/favicon.ico" else ()
         raise Refused(404, b"no such page: " + path, (), headers)
     who, body_max, get, post, put, delete = route
@@ -130,9 +129,10 @@ def admit(service: "HttpService", request: "Request") -> int:
 
 
 def _check_host(service: "HttpService", request: "Request", is_read: bool) -> None:
-    """421 when the request was meant for another: a page of another site whose name has become our address (DNS
-    rebinding). A name that begins with the host name is taken for what the router of the network calls this device; but
-    its rest may be anybody's, so nothing is changed under it without a session."""
+    """Refuses with 421 a Host that is not this device's: by DNS rebinding a page of another site could reach it.
+
+    A name that begins with the host name is accepted, since routers add a domain of their own. A stranger can own such
+    a domain too, so under it only a session may change state."""
     name = _name(request.host)
     if b"." not in name or not name.strip(b"0123456789.") or name in service.names:
         return
@@ -146,9 +146,9 @@ def _check_host(service: "HttpService", request: "Request", is_read: bool) -> No
 
 
 def _check_origin(service: "HttpService", request: "Request") -> None:
-    """403 unless our own page or a program sent this. A page of another site cannot send X-Meterport without asking
-    first (Fetch, CORS preflight), which is never allowed here; browsers tell the truth in Origin. Behind a proxy that
-    changes Host, Origin has one of http.names."""
+    """Refuses with 403 what a page of another site has sent. Such a page cannot send X-Meterport without a preflight
+    (Fetch, CORS), which is never allowed here, and browsers send a true Origin. Behind a proxy that changes Host,
+    Origin is one of http.names."""
     if b"x-meterport" not in request.headers:
         raise Refused(403, "the header X-Meterport is missing")
     origin = request.headers.get(b"origin")

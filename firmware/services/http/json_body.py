@@ -1,4 +1,4 @@
-"""Reads the small JSON object that a request's body is, and the values in it."""
+"""Reads a request's body as a small JSON object, and checks its values."""
 
 import strict_json
 from micropython import const
@@ -13,7 +13,7 @@ _HEX = b"0123456789abcdefABCDEF"
 
 
 def object_of(body: "bytes | bytearray") -> dict:
-    """The JSON object in `body`; an empty one when the request has no body. Raises Refused."""
+    """The JSON object in `body`; {} without a body. Raises Refused 400."""
     try:
         document = strict_json.loads(body) if body else {}
     except ValueError as error:
@@ -24,12 +24,12 @@ def object_of(body: "bytes | bytearray") -> dict:
 
 
 def is_whole(value: "Any", least: int, most: int) -> bool:
-    """Whether `value` is an integer within these bounds."""
+    """True for an integer (no bool) from `least` to `most`."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def unhex(text: "Any") -> bytes:
-    """The bytes that a text of hexadecimal digits stands for; none when `text` is anything else."""
+    """The bytes of a text of hexadecimal digits; b"" for anything else."""
     if not isinstance(text, str) or len(text) % 2:
         return b""
     for byte in text.encode():

@@ -1,17 +1,17 @@
-"""Passwords and attempts to log in. The cryptography is in lib/scram.
+"""The password record and attempts to log in. The cryptography is in lib/scram.
 
-The password itself never comes here: the device has what SCRAM's server keeps of it (PasswordFile), and each login
-proves knowledge of it for one nonce.
+The device never sees the password: it stores SCRAM's server keys (PasswordFile), and each login proves the password
+for one nonce.
 
-A nonce is not remembered but signed: its time, its number and the address that it was issued to have an HMAC by a
-secret. So a flood of requests cannot push the nonce of another client out of a table. The numbers of those that were
-used are kept while they are valid, so that an exchange that was overheard opens nothing; when there are too many, all
-nonces up to the lowest of them become invalid, and a client asks for another.
+A nonce is signed instead of stored: time, number and the client's address carry an HMAC by a secret. So a flood of
+requests cannot push another client's nonce out of a table. The numbers of used nonces are kept while they are valid,
+so that a recorded login cannot be replayed; beyond SPENT_MAX all nonces up to the lowest kept one become invalid, and
+a client asks for another.
 
-After a failure the same address waits, longer each time. Its row in the table stays until it is forgiven, whatever
-others do; when the table is full, other addresses have only the delay for all, which grows with the failures of all.
-That delay is not for sessions, nor for addresses that have logged in lately: an attack from many addresses does not
-lock out a user at his usual place.
+After a failed login its address must wait, longer each time. The address's row stays until _FORGIVEN_S have passed;
+when the table is full, further addresses have only the common delay, which grows with the failures of all. The common
+delay does not apply to sessions or to addresses that have logged in lately: an attack from many addresses does not
+lock out a known user.
 """
 
 import os
@@ -48,8 +48,7 @@ _FORGIVE_ALL_S = const(60)
 
 
 class PasswordFile:
-    """What is kept of the password: salt, iterations, stored_key, server_key, in data/password. `is_set`: there is
-    one."""
+    """The password record in data/password: salt, iterations, stored_key, server_key. `is_set`: False without one."""
 
     def __init__(self) -> None:
         """Raises OSError."""
@@ -60,13 +59,13 @@ class PasswordFile:
             self._take(salt, int(iterations), stored_key, server_key)
 
     def save(self, salt: str, iterations: int, stored_key: str, server_key: str) -> None:
-        """Keeps these, texts of hexadecimal digits. Raises OSError; the one before is kept then."""
+        """Stores a record of hexadecimal texts. Raises OSError and keeps the old record."""
         text = "%s %d %s %s" % (salt, iterations, stored_key, server_key)
         store.save(PASSWORD, text.lower().encode())
         self._take(salt, iterations, stored_key, server_key)
 
     def removed(self) -> None:
-        """Forgets what is kept: the file has been removed."""
+        """Clears the record: its file has been removed."""
         self.is_set = False
         self.salt = self.stored_key = self.server_key = b""
         self.iterations = ITERATIONS
@@ -81,7 +80,7 @@ class PasswordFile:
 
 class Logins:
     """`uptime_s`: function, seconds since boot. `failures`: [address, failures in a row, not before (s)]; `spent`:
-    (number, time in s) of nonces that were used; `known`: addresses that have logged in, the last one at the end."""
+    (number, time in s) of used nonces; `known`: addresses that have logged in, the latest at the end."""
 
     def __init__(self, password: PasswordFile, uptime_s: "Callable[[], int]", events: "Events") -> None:
         self._password = password
@@ -98,13 +97,13 @@ class Logins:
         self._all_not_before_s = 0
 
     def new_nonce(self, ip: str) -> str:
-        """A nonce for one login from that address, in hexadecimal digits."""
+        """Makes a nonce for one login from that address, in hexadecimal digits."""
         self._number += 1
         body = self._uptime_s().to_bytes(_TIME, "big") + self._number.to_bytes(_NUMBER, "big")
         return (body + self._mark(body, ip)).hex()
 
     def wait_s(self, ip: str, has_session: bool = False) -> int:
-        """Seconds until the next attempt from this address is looked at."""
+        """Seconds until an attempt from this address is accepted."""
         now_s = self._uptime_s()
         not_before_s = 0 if has_session or ip in self.known else self._all_not_before_s
         for failure in self.failures:
@@ -113,8 +112,8 @@ class Logins:
         return max(not_before_s - now_s, 0)
 
     def verify(self, ip: str, fields: dict, has_session: bool = False) -> str:
-        """The device's own signature (hexadecimal) when `fields` (client_nonce, nonce, proof) prove that the client
-        knows the password. Raises Refused."""
+        """Checks the proof of the password in `fields` (client_nonce, nonce, proof); returns ServerSignature in
+        hexadecimal digits. Raises Refused."""
         now_s = self._uptime_s()
         wait_s = self.wait_s(ip, has_session)
         if wait_s:
@@ -139,7 +138,7 @@ class Logins:
         return scram.hmac(self._secret, body + ip.encode())[:_MARK]
 
     def _number_of(self, nonce, now_s, ip):
-        """The number of a nonce that was issued to this address not too long ago; else 0."""
+        """The number of a nonce that this address got within _NONCE_S; 0 for any other."""
         body = nonce[: _TIME + _NUMBER]
         age_s = now_s - int.from_bytes(nonce[:_TIME], "big")
         if not scram.equal(self._mark(body, ip), nonce[_TIME + _NUMBER :]) or not 0 <= age_s <= _NONCE_S:

@@ -1,10 +1,9 @@
-"""The page: one document, made when the firmware was built, and sent from its file: packed with gzip, or as it is to a
-client that does not take that. The head of the packed one is always the same and made once: that takes half of what the
-whole response takes.
+"""The page: one document, made by the build, sent from flash: packed with gzip, or plain to a client without gzip.
+The head of the packed page is made once, since making it takes as long as the rest of the response.
 
 The page lies in flash twice, packed and plain. Inflating it instead would take a window in the heap for each client
-(4 KB, with a packed page that is 11 % larger; 32 KB with the one that is sent now), and a part that a socket does not
-take could not be read again.
+(4 KB with a packed page that is 11 % larger; 32 KB with the present one), and bytes that the socket did not take could
+not be read again.
 """
 
 from micropython import const
@@ -21,7 +20,7 @@ _PACKED = "services/http/page.html.gz"  # of firmware.resources
 _PLAIN = "services/http/page.html"
 _TAG = "services/http/page.etag"
 _VARY = (("Vary", "Accept-Encoding"),)
-# Nothing but what is in the page itself, and in no other site's frame: a click in it is a click of the user.
+# The page loads nothing from elsewhere and is shown in no other site's frame, where clicks could be faked.
 _HEADERS = (
     ("Vary", "Accept-Encoding"), ("Cache-Control", "no-cache"), ("Referrer-Policy", "no-referrer"),
     (
@@ -33,7 +32,7 @@ _HEADERS = (
 
 
 def get_page(service: "HttpService", request: "Request") -> Response:
-    """A browser that has the page already gets 304. Raises Refused, OSError."""
+    """The page, or 304 when the client has it already. Raises Refused, OSError."""
     is_packed = prefers_gzip(request.headers.get(b"accept-encoding"))
     found = service.page_headers.get(is_packed)
     if found is None:
@@ -47,7 +46,7 @@ def get_page(service: "HttpService", request: "Request") -> Response:
 
 
 def _tag_and_headers(is_packed: bool) -> "tuple[bytes, tuple]":
-    """Always the same, so kept. Raises OSError."""
+    """(entity tag, headers) of the packed or the plain page. Raises OSError."""
     # RFC 9110 8.8.3.3: each content coding has a tag of its own.
     tag = (b'"%s"' if is_packed else b'"%s-plain"') % resources.read(_TAG).strip()
     headers: tuple = (("ETag", tag.decode()),) + _HEADERS
@@ -57,10 +56,10 @@ def _tag_and_headers(is_packed: bool) -> "tuple[bytes, tuple]":
 
 
 def prefers_gzip(accepted: "bytes | None") -> bool:
-    """Whether the response to a request with this header Accept-Encoding is packed with gzip: when the client takes it,
-    and likes it no less than the plain page. Raises Refused 406 when it takes neither (RFC 9110 12.5.3).
+    """True when a client with this header Accept-Encoding takes gzip and does not prefer the plain page. Raises Refused
+    406 when it takes neither (RFC 9110 12.5.3).
 
-    A client that sends no such header would have to take any coding; but most of them cannot unpack."""
+    Without the header any coding may be sent; most such clients cannot unpack, so they get the plain page."""
     if accepted and accepted[:5] == b"gzip," and b";" not in accepted:
         return True  # as all browsers ask
     gzip = plain = others = None  # quality in thousandths; None: not named
@@ -77,14 +76,14 @@ def prefers_gzip(accepted: "bytes | None") -> bool:
     if gzip is None:
         gzip = others or 0
     if plain is None:
-        plain = 1 if others is None else others  # taken, but liked least
+        plain = 1 if others is None else others  # accepted, with the lowest preference
     if not gzip and not plain:
         raise Refused(406, "the page is to be had packed with gzip, or plain", (), _VARY)
     return gzip > 0 and gzip >= plain
 
 
 def _quality(parameters):
-    """The weight "q=0.5" in thousandths (RFC 9110 12.4.2): 1000 without one, 0 when it is not right."""
+    """The weight "q=0.5" in thousandths (RFC 9110 12.4.2): 1000 without one, 0 when it is malformed."""
     name, _, value = parameters.strip().partition(b"=")
     if name.strip() != b"q":
         return 1000

@@ -1,14 +1,13 @@
-"""Requests out of what one client sends. No I/O, no clock.
+"""Makes requests of the bytes that one client sends. No I/O, no clock.
 
-In:  a buffer that all connections share, with what has come. Out: one http1.Request after the other, each with
-     `body` (bytes or bytearray) and what admit() has added; or http1.HttpError.
-A reader keeps of its own only what is no whole request yet, or whose turn has not come. Of a head that does not fit
-into the buffer, the fields nobody needs are left out as they come, so that one of up to 8 KiB is taken. The bytearray
-of a body is allocated at its full length when its head was admitted: a lack of memory is met, and answered, before the
-body comes.
+In:  a buffer that all connections share, with the input. Out: one http1.Request after the other, each with `body`
+     (bytes or bytearray) and what admit() has added; or http1.HttpError.
+A reader keeps copies of incomplete requests and of input behind the current request only. If a head does not fit into
+the buffer, fields without a use are dropped as they come, so that a head may have up to 8 KiB. A body's bytearray is
+allocated at its full length once its head is admitted: a lack of memory is answered before the body comes.
 
-    n = reader.restore(buf)            how much of buf is taken: input goes behind it, as far as there is room
-    request = reader.take(buf, n)      None while more must come; what is behind the request is kept
+    n = reader.restore(buf)            buf[:n] is kept input; new input goes behind it, as far as there is room
+    request = reader.take(buf, n)      None while more must come; input behind the request is kept
     ... and again, until restore() gives 0 or take() gives None.
 """
 
@@ -21,44 +20,43 @@ _TYPING = const(0)
 if _TYPING:
     from firmware.services.http.connection import HttpConnection
 
-BODY_MAX = const(16384)  # whatever the path: longer ones are refused by their head
+BODY_MAX = const(16384)  # of any path: a longer body is refused by its head
 _HEAD_MAX = const(8192)  # bytes; a browser sends up to 2 KB, a proxy adds as much
-# Of a buffer that is full, a quarter at least must become free, or a head sent in crumbs would cost much time.
+# At least a quarter of a full buffer must become free, or a head sent in crumbs would cost much time.
 _NEEDED_MAX = const(768)
 _KEPT = (b"x-meterport", b"cookie", b"origin", b"accept-encoding", b"if-none-match")
 
 
 class RequestReader:
-    """`owner.admit(request)` gives the longest body that this request may have, in bytes, or raises http1.HttpError.
+    """`owner.admit(request)` gives the longest body of a request, in bytes, or raises http1.HttpError.
 
-    `request` is the one whose head has come and which take() has not given yet: its body is on the way, or it was
-    refused by the HttpError that take() has raised. None without such a one. `left`: input that is no whole head yet,
-    or whose turn has not come."""
+    `request`: its head is complete and take() has not returned it: its body is coming, or take() has raised. None
+    otherwise. `left`: input of an incomplete head, or behind the current request."""
 
     def __init__(self, owner: "HttpConnection") -> None:
         self.request: "http1.Request | None" = None
         self._owner = owner
         self.left = b""
-        self._searched = 0  # bytes of it in which no head ends
+        self._searched = 0  # bytes of `left` in which no head ends
         self._dropped = 0  # bytes of the head that were left out
-        self._cut_at = -1  # index in `left` where the rest of a field comes that is left out
+        self._cut_at = -1  # index in `left` where the rest of a dropped field comes
         self._filled = 0  # bytes of the body that have come
 
     @property
     def owes_continue(self) -> bool:
-        """Whether the client waits for http1.CONTINUE before it sends the body."""
+        """True when the client waits for http1.CONTINUE before it sends the body."""
         return self.request is not None and self.request.expect_continue and not self._filled
 
     def restore(self, buf: bytearray) -> int:
-        """Puts what was kept into buf; how much it is."""
+        """Copies kept input to the beginning of buf; returns its length in bytes."""
         n = len(self.left)
         if n:
             buf[:n] = self.left
         return n
 
     def take(self, buf: bytearray, n: int) -> "http1.Request | None":
-        """The next request in buf[:n], which begins with what restore() has put there. Raises HttpError; when that
-        closes, what follows is not read as a request."""
+        """The next request in buf[:n], which begins with what restore() has copied; None while it is incomplete. Raises
+        HttpError; if its `close` is set, further input must not be read as a request."""
         at = 0
         if self.request is None:
             if self._cut_at >= 0:
@@ -81,7 +79,7 @@ class RequestReader:
         return self._take_body(buf, at, n)
 
     def drop(self) -> None:
-        """Gives up what has come."""
+        """Drops all input."""
         self.request = None
         self.left = b""
         self._searched = self._dropped = self._filled = 0
@@ -91,7 +89,7 @@ class RequestReader:
         self.left = bytes(memoryview(buf)[begin:end]) if begin < end else b""
 
     def _make_room(self, buf, n):
-        """Leaves out of the head in buf[:n] what nobody needs. Raises HttpError when it is too long."""
+        """Keeps of the head in buf[:n] only fields with a use. Raises HttpError when they are too long."""
         self.left, self._cut_at = http1.without_fields(buf, n, _KEPT)
         left = len(self.left)
         self._searched = 0
@@ -101,7 +99,7 @@ class RequestReader:
             raise http1.HttpError(431, "request head too long")
 
     def _pass_over(self, buf, n):
-        """Takes what has come of a field that is left out from buf[:n]; the new n. Raises HttpError."""
+        """Removes the rest of a dropped field from buf[:n]; returns the new n. Raises HttpError."""
         begin = self._cut_at
         end, has_ended = http1.field_rest(buf, begin, n)
         rest = bytes(memoryview(buf)[end:n])
@@ -113,7 +111,7 @@ class RequestReader:
         return n
 
     def _begin_body(self, request):
-        """Raises HttpError, closing when a body is on its way, which nobody will read."""
+        """Allocates the body. Raises HttpError, with `close` if a body is coming, which will not be read."""
         request.body = b""
         self._filled = 0
         length = request.content_length

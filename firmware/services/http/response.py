@@ -1,5 +1,5 @@
-"""What handlers answer with: a Response, or a Later when the answer has to wait for something; errors, of which this
-file makes responses; and JSON, into the service's sink without an object for the text, or as bytes.
+"""Results of handlers: a Response, or a Later for an answer that must wait; errors and the responses made of them; and
+JSON, written into the service's sink without a str for the text, or as bytes.
 
 An error is {"error": text, "status": number}; where fields are wrong, "errors" lists them:
 {"field": "meters[2].unit", "text": "300 is not 1 to 247"}.
@@ -27,12 +27,11 @@ _UNSAFE = b'"\\<>'
 
 
 class Response:
-    """`body` is bytes; or a file (readinto, seek, close), which is sent from its beginning; or a generator, which
-    writes a part of the document to the service's sink and yields nothing, again and again: some hundred bytes a time,
-    so that nothing is ever held as a whole. File and generator are closed in any case.
+    """`body`: bytes; or a file (readinto, seek, close), sent from its beginning; or a generator, which writes some
+    hundred bytes of the document to the service's sink before each yield of None, so that the document is never held as
+    a whole. File and generator are closed in any case.
 
-    `headers`: pairs (name, value). `heads`: where the head is the same each time, a dict in which the writer keeps it;
-    its owner must use it for nothing else."""
+    `headers`: pairs (name, value). `heads`: for a head that is always the same, a dict in which the writer keeps it."""
 
     def __init__(
         self,
@@ -50,17 +49,17 @@ class Response:
 
 
 class Later:
-    """The answer to one request that has to wait. Nothing else is read from its connection meanwhile."""
+    """An answer that must wait. Nothing is read from its connection meanwhile."""
 
     response: "Response | None" = None  # once there is one
     _on_response: "Callable[[], None] | None" = None
 
     def call_on_response(self, on_response: "Callable[[], None] | None") -> None:
-        """Has on_response() called when there is a response; with None nothing is called any more."""
+        """Calls on_response() once there is a response; None cancels the call."""
         self._on_response = on_response
 
     def answer(self, response: Response) -> None:
-        """Gives the response, once; it may be before the handler returns. Does nothing when the client has gone."""
+        """Gives the response, once, perhaps before the handler returns. Does nothing when the client has gone."""
         self.response = response
         on_response = self._on_response
         if on_response is not None:
@@ -68,12 +67,12 @@ class Later:
             on_response()
 
     def cancel(self) -> None:
-        """The client has gone: answer() need not be called."""
+        """Called when the client has gone: answer() need not be called."""
 
 
 class Refused(http1.HttpError):
-    """An HttpError with more to say: `fields` are texts as "http.port: ...", `headers` pairs (name, value). The
-    connection stays open."""
+    """An HttpError after which the connection stays open. `fields`: texts such as "http.port: ..."; `headers`: pairs
+    (name, value)."""
 
     def __init__(
         self,
@@ -88,8 +87,8 @@ class Refused(http1.HttpError):
 
 
 def call(handler: "Callable", service: "Any", request: http1.Request, events: "Events") -> "Response | Later":
-    """The Response or Later of a handler; a handler that is a generator writes a document. When the handler raises, the
-    response that says why."""
+    """Calls a handler; returns its Response or Later, a Response of its document if it is a generator, or the Response
+    for the exception that it raised."""
     try:
         found = handler(service, request)
         return found if isinstance(found, (Response, Later)) else Response(found)
@@ -107,7 +106,7 @@ def call(handler: "Callable", service: "Any", request: http1.Request, events: "E
 
 
 def response_to(error: http1.HttpError) -> Response:
-    """The Response to an HttpError."""
+    """Makes the Response to an HttpError."""
     document: dict = {"error": plain(error.reason), "status": error.status}
     fields = getattr(error, "fields", ())
     if fields:
@@ -119,31 +118,31 @@ def response_to(error: http1.HttpError) -> Response:
 
 
 def plain(text: "str | bytes") -> str:
-    """`text` cut to 80 characters, with a question mark for each byte that is not ASCII or may not stand in JSON, a log
-    or a page as it is."""
+    """The first 80 bytes of `text`, with "?" for each byte that is not printable ASCII or needs an escape in JSON or
+    HTML."""
     raw = text if isinstance(text, bytes) else text.encode()
     return bytes([byte if 32 <= byte <= 126 and byte not in _UNSAFE else 63 for byte in raw[:_SHOWN_MAX]]).decode()
 
 
 def write_json(out: "Sink", value: "Any") -> None:
-    """Writes `value` (dict, list, text, number, bool or None). Keep it small: what is written stays in the sink until
-    it fits into a block."""
+    """Writes `value` (dict, list, str, number, bool or None). Keep it small: the sink holds it until a block has
+    room."""
     json.dump(value, out, separators=_COMPACT)  # type: ignore[call-overload]  # the stubs have it by its place only
 
 
 def to_json(value: "Any") -> bytes:
-    """`value` as bytes."""
+    """`value` as bytes of JSON."""
     return json.dumps(value, separators=_COMPACT).encode()
 
 
 def write_open(out: "Sink", value: dict) -> None:
-    """Writes a dict whose object goes on: without the closing brace."""
+    """Writes a dict without the closing brace, so that members can be added."""
     write_json(out, value)
     out.seek(-1, 1)
 
 
 def write_items(out: "Sink", items: "Iterable") -> "Iterator[None]":
-    """A generator: writes the list of `items`, with a piece for each."""
+    """Writes the list of `items`, a piece for each."""
     before = "["
     for item in items:
         out.write(before)

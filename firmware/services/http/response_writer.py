@@ -1,12 +1,12 @@
-"""One response at a time into blocks of bytes. No I/O, no clock.
+"""Makes blocks of bytes of one response at a time. No I/O, no clock.
 
-In: a Response. Out: blocks, each in a buffer that all connections share: head and first part of the body are one block.
-A body whose length is known is counted, a document is chunked (HTTP/1.1) or ends with the connection (HTTP/1.0).
+In: a Response. Out: blocks in a buffer that all connections share; head and first part of the body are one block.
+Bytes and files have a Content-Length; a document is chunked (HTTP/1.1) or ends with the connection (HTTP/1.0).
 
     writer.begin(response, ...)
     while writer.is_active:
-        n = writer.fill()              the next block is writer.block[:n]; it must be sent, or copied, before the next
-        writer.give_back(k)            when its last k bytes could not be sent and are wanted again: see there
+        n = writer.fill()              makes writer.block[:n]; send or copy it before the next call
+        writer.give_back(k)            returns its last k bytes, which the socket did not take
 """
 
 from micropython import const
@@ -21,37 +21,36 @@ if _TYPING:
     from firmware.services.http.service import HttpService
 
 BLOCK = const(1024)
-_FILE_BLOCK = const(3072)  # of a file in one write: each takes a call of the port, and a turn of the network
+_FILE_BLOCK = const(3072)  # bytes of a file in one write: each write takes a call of the port and of the network
 _CHUNK_HEAD = const(6)  # bytes
 _CHUNK_TAIL = const(7)  # CR LF, and the last chunk: 0 CR LF CR LF
-PIECE = const(256)  # that a document writes at a time, or somewhat more
+PIECE = const(256)  # about the bytes that a document writes at a time
 
 
 class ResponseWriter:
-    """`buffers` are those of the service, that all connections share: `block`, `view`, `file_block`, `out`, and heads
-    that were made already, `document_heads`.
-    `block` is what fill() has filled last. `keep_alive`: whether the connection may stay open behind the response;
-    begin() may have taken it back. `is_active`: whether there is more of a response."""
+    """`buffers`: the service's `block`, `view`, `file_block`, `out` and `document_heads`, which all connections share.
+    `block`: what fill() has filled last. `keep_alive`: the connection may stay open behind the response; begin() may
+    clear it. `is_active`: a part of the response is left."""
 
     def __init__(self, buffers: "HttpService") -> None:
         self.block: "Any" = buffers.block
         self.keep_alive = False
         self.is_active = False
         self._buffers = buffers
-        self._body: "Any" = None  # of the response under way
+        self._body: "Any" = None  # of the present response
         self._head = b""
-        self._rest = b""  # that a document has written and that did not fit into the block
-        self._sent = 0  # of a body of bytes
+        self._rest = b""  # written by a document, and more than fits into the block
+        self._sent = 0  # bytes, if the body is bytes
         self._is_file = self._is_chunked = False
 
     def begin(self, response: "Response", keep_alive: bool, version: int = 11, is_head: bool = False) -> None:
-        """`is_head`: only the head that the response would have. Raises ValueError (http1.response_head), OSError."""
-        self._body = response.body  # closed by close() from here on
+        """Begins a response; with `is_head` only its head is sent. Raises ValueError (http1.response_head), OSError."""
+        self._body = response.body  # close() closes it from now on
         self.is_active = True
         self._rest = b""
         self._sent = 0
         self._is_file = hasattr(response.body, "readinto")
-        is_open = not self._is_file and not isinstance(response.body, bytes)  # its length shows at its end
+        is_open = not self._is_file and not isinstance(response.body, bytes)  # the length is not known before its end
         self._is_chunked = is_open and version == 11
         self.keep_alive = keep_alive and (self._is_chunked or not is_open)
         heads = response.heads
@@ -73,7 +72,7 @@ class ResponseWriter:
         self._head = head
 
     def fill(self) -> int:
-        """The length of the next block; 0 when there is nothing left. Raises what a document or a file raises."""
+        """Makes the next block; returns its length, 0 when nothing is left. Raises what a document or a file raises."""
         buffers = self._buffers
         body = self._body
         n = len(self._head)
@@ -96,8 +95,8 @@ class ResponseWriter:
         return self._fill_chunk(n) if self._is_chunked else self._fill_plain(n)
 
     def give_back(self, count: int) -> bool:
-        """The last `count` bytes of the block were not sent. True when fill() will give them again (of a file, or
-        bytes); False when the caller must keep them."""
+        """Returns the last `count` bytes of the block. True when fill() will make them again (of a file, or bytes);
+        False when the caller must keep them."""
         if self.block is self._buffers.block or not self.is_active:
             return False
         if self._is_file:
@@ -107,7 +106,7 @@ class ResponseWriter:
         return True
 
     def close(self) -> None:
-        """Gives up what is left. Safe to call twice."""
+        """Gives up the rest of the response. May be called twice."""
         body = self._body
         self._body = None
         self.is_active = False
@@ -116,7 +115,7 @@ class ResponseWriter:
             body.close()
 
     def _fill_bytes(self, n):
-        """With the head of n bytes as much as fits behind it; then all the rest, where it lies."""
+        """Copies the first part of the body behind the head of n bytes; the rest is a block without a copy."""
         body = self._body
         sent = self._sent
         size = len(body)
@@ -158,8 +157,7 @@ class ResponseWriter:
         return n
 
     def _write_pieces(self, begin, end):
-        """The next pieces of the document into the block from `begin` to `end`; where they end: before `end` only with
-        the document."""
+        """Writes pieces of the document into block[begin:end]; returns their end, `end` until the document ends."""
         out = self._buffers.out
         size = end - begin
         out.seek(0)
@@ -174,7 +172,7 @@ class ResponseWriter:
         out.seek(0)
         if made <= size:
             out.readinto(self._buffers.view[begin : begin + made])
-            # Full by chance: whether the document has ended shows the next time.
+            # If they just fill it, the next call finds the end of the document.
             return begin + made
         out.readinto(self._buffers.view[begin:end])
         self._rest = out.read(made - size)
@@ -182,7 +180,7 @@ class ResponseWriter:
 
 
 def _length(body):
-    """Bytes of a body of bytes, or of a file, which is at its beginning then."""
+    """Length of a body in bytes; a file is set to its beginning."""
     if isinstance(body, bytes):
         return len(body)
     size = body.seek(0, 2)

@@ -12,23 +12,47 @@ from firmware.services.http.logins import Logins, PasswordFile
 from firmware.services.http.response_writer import BLOCK, PIECE
 from firmware.services.http.sessions import Sessions
 
-_UNSERVED_MS = const(10000)  # to send the first request in
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.bus import Buses
+    from firmware.config.config_store import ConfigStore
+    from firmware.device import Device
+    from firmware.events import Events
+    from firmware.history.history import History
+    from firmware.meters.meters import Meters
+    from firmware.meters.readings import Readings
+    from firmware.net.budget import Budget, Slot
+    from firmware.net.clock import Clock
+    from firmware.services.http.config_api import Save
+
+_UNSERVED_MS = const(10000)  # a connection without a first request is idle for so long at most
 
 
 class HttpService(Service):
-    """`config`: its section of the configuration; `config_store`: firmware.config.config_store.ConfigStore; `link`: the
-    board's; the others are the gateway's parts of those names. Handlers get it as their first argument.
+    """Handlers get it as their first argument. `config`: the section `http` of the configuration; `link`: the board's.
 
-    `block` is the one buffer that all connections share: what has come with a request is put aside before it is
-    answered, and what was made is sent, or copied, before anything is read. `out` is the sink that documents write to.
-    `requests` counts those that were answered since boot, `refused` those of them with a status of 400 or above.
-    `save`: the config_api.Save that waits for the buses, or None."""
+    `block`: buffer for input and output of all connections. A connection copies what it keeps before another one runs.
+    `out`: the sink that documents write to. `requests`: answered since boot; `refused`: those with a status of 400 or
+    above. `save`: the save that waits for the buses, or None."""
 
     name = "http"
 
     def __init__(
-        self, config, budget, events, clock, link, device, config_store, meters, readings, buses, history
-    ):  # fmt: skip
+        self,
+        config: dict,
+        budget: "Budget",
+        events: "Events",
+        clock: "Clock",
+        link: "Any",
+        device: "Device",
+        config_store: "ConfigStore",
+        meters: "Meters",
+        readings: "Readings",
+        buses: "Buses",
+        history: "History",
+    ) -> None:
         """Raises OSError when the password cannot be read."""
         self.config = config
         self.budget = budget
@@ -43,8 +67,8 @@ class HttpService(Service):
         self.names = [name.lower().encode() for name in config["names"]]
         self.requests = 0
         self.refused = 0
-        self.listener = None
-        self.save = None
+        self.listener: "Listener | None" = None
+        self.save: "Save | None" = None
         self.block = bytearray(BLOCK)
         self.view = memoryview(self.block)
         self.file_block: "bytes | bytearray" = b""  # made for the first file: bytes that lie in flash need none
@@ -57,26 +81,27 @@ class HttpService(Service):
         self.logins = Logins(self.password, clock.uptime_s, events)
         self.readings_document = ReadingsDocument(out, clock, meters, readings, buses)
         self.history_document = HistoryDocument(out, history, clock)
-        self.records_document = None
+        self.records_document: "Any" = None
         if history.records is not None:
-            # Here and not at the head: it takes heap where nothing is recorded, too.
+            # Imported here: it takes heap only where records are kept.
             from firmware.services.http.documents.records import RecordsDocument
 
             self.records_document = RecordsDocument(out, history, clock)
 
-    def start(self):
-        """Raises OSError when the port cannot be had."""
+    def start(self) -> None:
+        """Opens the listener. Raises OSError when the port is taken."""
         config = self.config
         self.listener = Listener(
             self.budget, self.events, self.name, config["bind"], config["port"], self.connection,
             _UNSERVED_MS, 1000 * config["idle_timeout_s"],
         )  # fmt: skip
 
-    def connection(self, stream, slot):
-        """Makes the connection of a stream that was accepted. Raises MemoryError."""
+    def connection(self, stream: "Any", slot: "Slot") -> HttpConnection:
+        """Makes the connection for an accepted stream. Raises MemoryError."""
         return HttpConnection(self, stream, slot)
 
-    def tick(self):
+    def tick(self) -> None:
+        """Call once a second: ends incomplete requests and a save that waits too long, and sweeps idle connections."""
         for slot in self.budget.connections[:]:
             if slot.kind == self.name:
                 try:
@@ -87,9 +112,11 @@ class HttpService(Service):
             self.save = None
         self.listener.sweep()
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the listener."""
         if self.listener is not None:
             self.listener.close()
 
-    def status(self):
+    def status(self) -> dict:
+        """Counters of requests."""
         return {"requests": self.requests, "refused": self.refused}

@@ -1,6 +1,6 @@
-"""Sessions: who is logged in, and /api/session, /api/login, /api/logout and /api/password (docs/reference/http.md,
-Logging in). A session is a random cookie, of which only the hash is kept: the time that a comparison takes tells
-nothing of it.
+"""Sessions, and /api/session, /api/login, /api/logout and /api/password (docs/reference/http.md, Logging in).
+
+A session is a random cookie. Only its hash is kept, so the time of a comparison reveals nothing about the cookie.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ SESSIONS_MAX = const(4)
 _HEADER = "session=%s; HttpOnly; SameSite=Strict; Path=/"
 _END_HEADER = "session=; Max-Age=0; HttpOnly; SameSite=Strict; Path=/"
 _ITERATIONS_MAX = const(1000000)
-# Texts of a password record, with the least and most bytes that they stand for.
+# Keys of a password record with the least and most bytes of their values.
 _KEYS = (("salt", 8, 32), ("stored_key", 32, 32), ("server_key", 32, 32))
 
 
@@ -43,7 +43,7 @@ class Sessions:
         return len(self._sessions)
 
     def find(self, cookies: bytes) -> "list | None":
-        """The session that the header Cookie names, or None. That is a use of it."""
+        """The session that the header Cookie names, marked as used now; None without one."""
         if not self._sessions:
             return None
         now_s = self._uptime_s()
@@ -62,7 +62,7 @@ class Sessions:
         return None
 
     def open(self) -> "tuple[str, str]":
-        """The header, as a pair, of a new session; the least recently used one ends when there are too many."""
+        """Opens a session; returns its header Set-Cookie as a pair. The least recently used one makes room."""
         if len(self._sessions) >= SESSIONS_MAX:
             self._sessions.pop(0)
         value = os.urandom(16).hex()
@@ -70,17 +70,18 @@ class Sessions:
         return "Set-Cookie", _HEADER % value
 
     def end(self, session: "list | None") -> "tuple[str, str]":
-        """Ends a session; None does nothing. The header, as a pair, that takes the cookie back."""
+        """Ends a session (None: does nothing); returns the header that removes its cookie, as a pair."""
         if session in self._sessions:
             self._sessions.remove(session)
         return "Set-Cookie", _END_HEADER
 
     def end_others(self, session: "list | None") -> None:
-        """Ends all sessions but this one; all of them with None."""
+        """Ends all sessions but this one; with None all."""
         self._sessions = [kept for kept in self._sessions if kept is session]
 
 
 def get_session(service: "HttpService", request: "Request") -> Response:
+    """Gives what a client needs to log in: salt, iterations, a new nonce, the delay; and whether it has a session."""
     password = service.password
     ip = _ip(request)
     has_session = request.session is not None
@@ -98,6 +99,7 @@ def get_session(service: "HttpService", request: "Request") -> Response:
 
 
 def log_in(service: "HttpService", request: "Request") -> Response:
+    """Opens a session when the body proves the password. Raises Refused."""
     fields = object_of(request.body)
     ip = _ip(request)
     if not service.password.is_set:
@@ -109,12 +111,13 @@ def log_in(service: "HttpService", request: "Request") -> Response:
 
 
 def log_out(service: "HttpService", request: "Request") -> Response:
+    """Ends the request's session."""
     return Response(b"{}", headers=(service.sessions.end(request.session),))
 
 
 def set_password(service: "HttpService", request: "Request") -> Response:
-    """Keeps a password record: the first one from the local network, another one within a session and with the proof of
-    a login by the old one."""
+    """Stores a password record. The first one must come from the local network; a later one needs a session and a proof
+    of the old password. Raises Refused."""
     ip = _ip(request)
     password = service.password
     fields = object_of(request.body)
@@ -144,8 +147,8 @@ def _ip(request: "Request") -> str:
 
 
 def _is_local(link: "Any", ip: str) -> bool:
-    """Whether the address is on the device's own network; where the device does not know its network, whether it is an
-    address that no router forwards (RFC 1918, RFC 3927)."""
+    """True for an address on the device's own network; where that is unknown, for one that no router forwards
+    (RFC 1918, RFC 3927)."""
     parts = [int(part) for part in ip.split(".")]
     if parts[0] == 127:
         return True

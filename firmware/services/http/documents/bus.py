@@ -21,6 +21,7 @@ if _TYPING:
 
 
 def write_bus(service: "HttpService", request: http1.Request) -> "Iterator[None]":
+    """Writes a row for each bus and each meter."""
     out = service.out
     out.write(b'{"buses":')
     yield from write_items(out, (_bus(bus) for bus in service.buses))
@@ -50,7 +51,7 @@ def _bus(bus: "Bus") -> dict:
 
 
 def _write_meter(out: "Sink", bus: "Bus", meter: "Meter") -> "Iterator[None]":
-    """In two pieces and the rows of the plan, which may be many."""
+    """Writes a meter in pieces: its plan may have many rows."""
     write_open(out, {
         "slot": meter.slot, "name": meter.name, "unit": meter.unit, "bus": meter.bus, "state": STATES[meter.state],
         "reason": bus.fault_text(meter),
@@ -80,7 +81,7 @@ def _by_code(exceptions: "Iterable[tuple]") -> dict:
 
 
 def write_scan(service: "HttpService", request: http1.Request) -> "Iterator[None]":
-    """Writes the search that runs, or the last one."""
+    """Writes state and results of the search that runs, or of the last one."""
     out = service.out
     scan = service.buses.scan
     if scan is None:
@@ -120,6 +121,7 @@ def start_scan(service: "HttpService", request: http1.Request) -> Response:
 
 
 def stop_scan(service: "HttpService", request: http1.Request) -> Response:
+    """Stops the search that runs, if any, and gives its state."""
     if service.buses.scan is not None:
         service.buses.scan.stop()
     return Response(write_scan(service, request))

@@ -1,17 +1,32 @@
-"""GET /api/history: what is kept of the past, and ?point=ID: the values of a point during the last day."""
+"""GET /api/history: the points with a history and the state of the records; ?point=ID: a point's values of the last
+day."""
+
+from micropython import const
 
 from firmware.services.http.response import Refused, Response, write_json, write_open
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Iterator
+
+    from firmware.history.history import History
+    from firmware.history.recent import Recent
+    from firmware.history.recorder import Recorder
+    from firmware.net.clock import Clock
+    from firmware.net.seam import Sink
+    from http1 import Request
+
 
 class HistoryDocument:
-    """`history`: firmware.history.history.History."""
+    """The history as JSON."""
 
-    def __init__(self, out, history, clock):
+    def __init__(self, out: "Sink", history: "History", clock: "Clock") -> None:
         self._out = out
         self._history = history
         self._clock = clock
 
-    def get(self, request):
+    def get(self, request: "Request") -> Response:
+        """The list, or with ?point=ID the values of that point. Raises Refused."""
         history = self._history.recent
         if not request.query:
             return Response(self._write_list())
@@ -52,8 +67,8 @@ class HistoryDocument:
         yield
 
 
-def _kept(recorder):
-    """What is said of records on flash, or None without any."""
+def _kept(recorder: "Recorder | None") -> "dict | None":
+    """Counters and limits of the records on flash; None without a recorder."""
     if recorder is None:
         return None
     segments = recorder.segments
@@ -66,8 +81,8 @@ def _kept(recorder):
     }  # fmt: skip
 
 
-def points(history):
-    """Ids of the points that are kept."""
+def points(history: "Recent") -> "list[int]":
+    """Ids of the points with a history."""
     ids = []
     for k in range(len(history)):
         meter, i = history.row(k)
@@ -75,16 +90,16 @@ def points(history):
     return ids
 
 
-def values(history, point_id):
-    """Yields the values of a point, the oldest first: numbers, and None where there is none."""
+def values(history: "Recent", point_id: int) -> "Iterator[float | None]":
+    """Yields the values of a point, the oldest first; None where there is none."""
     k = points(history).index(point_id)
     for step in range(1, history.steps + 1):
         at = 2 * ((history.newest + step) % history.steps * len(history) + k)
         yield unpack(history.ring[at] << 8 | history.ring[at + 1])
 
 
-def unpack(packed):
-    """The number that firmware.history.recent.pack() has packed."""
+def unpack(packed: int) -> "float | None":
+    """Undoes firmware.history.recent.pack()."""
     whole = (packed & 0x1FFF) - 4096
     exponent = (packed >> 13) - 3
     if not packed:

@@ -1,23 +1,37 @@
 """GET /api/readings: value, unit, age and quality of every point of every meter.
 
-Long, and asked for often. So all of a point is done in the frame of the generator, which is made once; texts are bytes,
-since MicroPython looks through all names that it knows for each text that it makes; and little is allocated.
+Pages ask for it every few seconds, and it is long. So one generator's frame, made once, does all work for a point;
+texts are bytes, since MicroPython searches all interned names for each str it makes; and little is allocated.
 """
+
+from micropython import const
 
 from firmware.meters.meter import STATES
 from firmware.meters.readings import QUALITIES
 from firmware.services.http.response import Response, write_json
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.bus import Buses
+    from firmware.meters.meters import Meters
+    from firmware.meters.readings import Readings
+    from firmware.net.clock import Clock
+    from firmware.net.seam import Sink
+    from http1 import Request
+
 
 class ReadingsDocument:
-    def __init__(self, out, clock, meters, readings, buses):
+    """All readings as JSON."""
+
+    def __init__(self, out: "Sink", clock: "Clock", meters: "Meters", readings: "Readings", buses: "Buses") -> None:
         self._out = out
         self._clock = clock
         self._meters = meters
         self._readings = readings
         self._buses = buses
 
-    def get(self, request):
+    def get(self, request: "Request") -> Response:
+        """The document, decoded from the blocks while it is sent."""
         return Response(self._write())
 
     def _write(self):
@@ -54,7 +68,7 @@ class ReadingsDocument:
                 write(unit(i))
                 write(ending)
                 i += 1
-                if not i & 1:  # two are a piece
+                if not i & 1:  # two points make a piece
                     yield
             write(b"]}")
             yield

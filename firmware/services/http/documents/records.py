@@ -1,7 +1,7 @@
-"""GET /api/records: what was recorded on flash, as JSON or CSV, of any time, of all meters or one
+"""GET /api/records: records on flash as JSON or CSV, of a span of time, of all meters or one
 (docs/reference/http.md).
 
-A record is written as soon as it is read: nothing is held but one frame of a segment.
+Each record is written as it is read; only one frame of a segment is held.
 """
 
 import iso8601
@@ -26,7 +26,7 @@ _KNOWN = "known are from, to, meter, every, format"
 
 
 class RecordsDocument:
-    """`history` has the records; `clock` tells the last day, which is given when no time is asked for."""
+    """Records as a document. Without a span in the request `clock` gives the last day."""
 
     def __init__(self, out: "Sink", history: "History", clock: "Clock") -> None:
         self._out = out
@@ -34,8 +34,8 @@ class RecordsDocument:
         self._clock = clock
 
     def get(self, request: http1.Request) -> Response:
-        """from, to: unix seconds or ISO 8601; meter: a slot; every: interval or day; format: json or csv. Raises
-        Refused, ValueError, http1.HttpError."""
+        """The records that the query names: from, to (unix seconds or ISO 8601), meter (slot), every (interval or day),
+        format (json or csv). Raises Refused, ValueError, http1.HttpError."""
         begin_s = end_s = slot = None
         is_daily = is_csv = False
         for parameter in request.query.split(b"&"):
@@ -152,7 +152,7 @@ def _index(ids: "Sequence[int]", point_id: int) -> int:
 
 
 def number(value: int, decimals: int) -> bytes:
-    """value / 10**decimals as text, exact: the 24 bits of a float would not hold it."""
+    """value / 10**decimals as text, exactly: a float has only 24 bits."""
     if not decimals:
         return b"%d" % value
     scale = 10**decimals

@@ -1,4 +1,4 @@
-"""GET /api/sockets: the ledger of the 16 slots, and what became of the connections that wanted one."""
+"""GET /api/sockets: the ledger of the 16 slots, counters of connections and evictions, and advice."""
 
 from micropython import const
 
@@ -17,6 +17,7 @@ _COMFORTABLE = const(8)  # Modbus clients
 
 
 def write_sockets(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """Writes counters, advice and a row for each slot."""
     out = service.out
     budget = service.budget
     write_open(out, {
@@ -43,7 +44,7 @@ def write_sockets(service: "HttpService", request: "Request") -> "Iterator[None]
 
 
 def _advice(service: "HttpService") -> "list[str]":
-    """Texts for the page: what would get more out of this device's sockets."""
+    """Texts for the page: what would free connections."""
     budget = service.budget
     texts = []
     if budget.refused_services:

@@ -1,4 +1,4 @@
-"""GET /api/status: health of the whole device."""
+"""GET /api/status: state and counters of the whole device."""
 
 from micropython import const
 
@@ -17,6 +17,7 @@ if _TYPING:
 
 
 def write_status(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """Writes the device, its services, buses, meters and log."""
     out = service.out
     store = service.config_store
     device = service.device
