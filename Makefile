@@ -55,12 +55,12 @@ endif
 
 .PHONY: check check-style check-imports check-compile check-types
 check: check-style check-imports check-compile check-types  ## what needs no running; `make -k check` goes through all
-check-style: venv  ## ruff, and its format of the tools
+check-style: venv  ## ruff, and its format
 	@$(PY) -m ruff check --quiet .
-	@$(PY) -m ruff format --check --quiet tools || { echo "make format"; exit 1; }
+	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
 .PHONY: format
-format: venv  ## ruff's layout for the tools
-	@exec $(PY) -m ruff format --quiet tools
+format: venv  ## ruff's layout for every file
+	@exec $(PY) -m ruff format --quiet .
 check-imports: venv  ## who may import whom (tools/check_imports.py)
 	@$(PY) -m tools.check_imports
 check-compile: venv  ## MicroPython's compiler over every device file

@@ -173,9 +173,7 @@ def _name(buf: bytes, n: int, pos: int) -> tuple[bytes, int]:
             return bytes(wire).lower(), after or pos
 
 
-def _find(
-    buf: bytes, n: int, pos: int, answers: int, wanted: bytes
-) -> "tuple[str | None, bytes | None, int]":
+def _find(buf: bytes, n: int, pos: int, answers: int, wanted: bytes) -> "tuple[str | None, bytes | None, int]":
     """(address or None, CNAME target or None, TTL) of `wanted` among the answer records, which start at pos."""
     address = target = None
     ttl_s = 0

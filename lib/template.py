@@ -1,9 +1,9 @@
 """Texts that a user writes, with symbols in them that stand for values. Codec only: no values, no files.
 
-    $name, ${name}  the value of that symbol; a name has letters, digits and _
-    $$              a dollar sign
-    $[ ... $]       is repeated for each meter; symbols in it are that meter's. Not nested.
-    $,              in a repeated part: a comma, but none behind the last meter
+$name, ${name}  the value of that symbol; a name has letters, digits and _
+$$              a dollar sign
+$[ ... $]       is repeated for each meter; symbols in it are that meter's. Not nested.
+$,              in a repeated part: a comma, but none behind the last meter
 """
 
 from micropython import const

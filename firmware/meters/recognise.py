@@ -1,9 +1,9 @@
 """Which profile fits a meter that answers: the tests by which a meter is known, from the profiles' signatures.
 
-    for name, tests in candidates():
-        for test in tests:
-            read test[:3] = (function, address, count) from the meter, once however many candidates ask for it
-            matches(test, registers) tells whether the candidate is still one
+for name, tests in candidates():
+    for test in tests:
+        read test[:3] = (function, address, count) from the meter, once however many candidates ask for it
+        matches(test, registers) tells whether the candidate is still one
 """
 
 import struct

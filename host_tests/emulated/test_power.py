@@ -231,9 +231,7 @@ def test_killed_at_random_moments_of_saving_the_chip_finds_the_old_or_the_new(tm
     with contextlib.ExitStack() as stack:
         stack.callback(chip.stop)
         chip.start()
-        chip.exec(
-            "from firmware.config import load, store; store.save(load.LAST_GOOD, open('data/one', 'rb').read())"
-        )
+        chip.exec("from firmware.config import load, store; store.save(load.LAST_GOOD, open('data/one', 'rb').read())")
         chip.upload(b'{"name":')  # from here on only the copy counts
         for _ in range(KILLS):
             enough = len(chip.journal()) + rng.randrange(1, SEVERAL_SAVES)

@@ -90,7 +90,7 @@ def one_round(k):
     origin = b"Origin: http://n%d\r\n" % k
     cookies = b"Cookie: session=%032x; a%d=%s\r\nCookie: b%d=%s\r\n" % (k, k, x, k, x)
     field = b"X-%d: %s\r\n" % (k, x)
-    accepted = b"Accept-Encoding: c%d;q=0.%d\r\nIf-None-Match: \"%s%d\"\r\n" % (k, k, x, k)
+    accepted = b'Accept-Encoding: c%d;q=0.%d\r\nIf-None-Match: "%s%d"\r\n' % (k, k, x, k)
     login = b'{"client_nonce":"%032x","nonce":"%048x","proof":"%064x","%s":"%s","%d":[%d,"%s%d"]}' % (
         k, k, k, x, x, k, k, x, k,
     )  # fmt: skip

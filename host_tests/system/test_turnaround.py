@@ -37,8 +37,7 @@ def gaps(folder, baud, transactions=TRANSACTIONS):
         tty.setraw(theirs)
         os.symlink(os.ttyname(theirs), folder / "bus0")
         meters = [
-            {"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": PROFILE, "interval_s": 1}
-            for k in range(8)
+            {"slot": k, "name": f"meter {k}", "unit": 1 + k, "profile": PROFILE, "interval_s": 1} for k in range(8)
         ]
         write_config(folder, config(folder, baud=baud, meters=meters))
 

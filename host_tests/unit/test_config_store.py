@@ -1,5 +1,4 @@
-"""The configuration of the running device: what is saved, what is refused, what is never told, what waits for a reboot.
-"""
+"""ConfigStore: what is saved, what is refused, secrets that are never shown, changes that wait for a reboot."""
 
 import json
 import os
@@ -434,11 +433,13 @@ _DOCUMENTS = st.fixed_dictionaries(
     },
 )
 _BODIES = _DOCUMENTS.map(lambda document: json.dumps(document, ensure_ascii=False)).flatmap(
-    lambda text: st.just(text.encode())
-    | st.just(b"\xef\xbb\xbf" + text.encode())
-    | st.integers(0, len(text)).map(lambda n: text.encode()[:n])
-    | st.just(text.replace("}", ",}").encode())
-    | st.just(text.encode("latin-1"))
+    lambda text: (
+        st.just(text.encode())
+        | st.just(b"\xef\xbb\xbf" + text.encode())
+        | st.integers(0, len(text)).map(lambda n: text.encode()[:n])
+        | st.just(text.replace("}", ",}").encode())
+        | st.just(text.encode("latin-1"))
+    )
 )
 
 

@@ -39,9 +39,7 @@ def run_s(bench, seconds):
 
 def make_points(*addresses, kind="float32", gap=0):
     """A meter with a point at each of these addresses, and up to `gap` registers between two of them read over."""
-    rows = [
-        [k + 1, f"p{k}", 3, address, kind, 1, "", "instantaneous"] for k, address in enumerate(addresses)
-    ]
+    rows = [[k + 1, f"p{k}", 3, address, kind, 1, "", "instantaneous"] for k, address in enumerate(addresses)]
     document = {"columns": profile_loader.COLUMNS, "points": rows, "gap": gap}
     section = {"slot": 0, "name": "m1", "unit": 1, "profile": "test", "timeout_ms": 100, "retries": 0}
     return points.Meter(fakes.defaults(schema.METER, **section), profile_loader.parse("test", document))

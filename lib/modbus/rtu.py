@@ -110,8 +110,6 @@ def _identification_length(buf, at, end):
     return here - at + 2
 
 
-
-
 def why_not(buf, at, n, request, request_length):
     """MATCH when buf[at:at+n] is a whole frame that answers `request`, else the reason why it is not taken."""
     if n < 4:
