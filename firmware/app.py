@@ -4,6 +4,7 @@ Every part gets what it uses; only this file knows them all.
 """
 
 import gc
+import os
 
 # First, since asyncio lies deep below it: an import within an import takes C stack, 4 KB of 40 on the unix port.
 from firmware.net import link, seam
@@ -55,7 +56,8 @@ def _http(app):
 def _ntp(app):
     from firmware.services.ntp.client import NtpClient
 
-    return NtpClient(app.config["ntp"], app.budget, app.events, app.clock, app.link)
+    resolver = app.resolver()
+    return NtpClient(app.config["ntp"], app.budget, app.events, app.clock, app.link, resolver)
 
 
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
@@ -86,6 +88,7 @@ class App:
         self.history = History(config["history"], self.meters.meters, self.readings, self.clock, self.buses, events)
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
         self.device = Device(board, self.supervisor, self.budget, events, entries, self.history.commit)
+        self._resolver = None
         self._seconds = 0
         cause = board.reset_cause()
         if cause:
@@ -112,6 +115,14 @@ class App:
         if not self.config[name]["enabled"]:
             return "off"
         return "no_room" if name in self.budget.refused_services else "reserved"
+
+    def resolver(self):
+        """The one resolver of names, made for the first service that has to find an address."""
+        from firmware.net.dns import Resolver
+
+        if self._resolver is None:
+            self._resolver = Resolver(self.link.dns_servers, self.clock.uptime_s, os.urandom)
+        return self._resolver
 
     def service(self, name):
         """The service of that name that runs, or None."""

@@ -17,6 +17,8 @@ Names that the seam gives:
     unwatch(stream)
     install(), run(coroutine)            the loop itself.   print_exception(error): where it came from, on the console
     tcp_listen(bind, port, backlog), accept(listener) -> (stream, address) or None, udp(bind, port),
+    connect(ip, port) -> (stream, address) of a connection that is being made; once it is ready to be written, or has
+    failed, finish_connect(stream, events) raises the OSError with which it failed
     close(stream)                        never raises
     address(ip, port), peer(address) -> (ip, port)
     Sink(n)                              a file in memory, with room for n bytes and growing, that print() and

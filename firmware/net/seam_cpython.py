@@ -18,8 +18,8 @@ _PERIOD = 1 << 30
 
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
-    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "close", "udp",
-    "address", "peer", "Sink",
+    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept",
+    "connect", "finish_connect", "close", "udp", "address", "peer", "Sink",
 )  # fmt: skip
 
 
@@ -210,6 +210,25 @@ def accept(listener: "Any") -> "tuple[Any, Any] | None":
         return None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return HostSocket(sock), where
+
+
+def connect(ip: str, port: int) -> "tuple[Any, Any]":
+    sock = socket.socket()
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect((ip, port))
+    except OSError:
+        sock.close()
+        raise
+    return HostSocket(sock), (ip, port)
+
+
+def finish_connect(stream: "Any", events: int) -> None:
+    error = stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, "not connected")
 
 
 def close(stream: "Any") -> None:

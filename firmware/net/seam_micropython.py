@@ -31,14 +31,15 @@ _TCP_NODELAY = const(1)  # of Linux and ESP-IDF
 # Not on rp2. There write() waits for ten seconds, whatever the socket's mode, when lwIP has taken some thirty small
 # segments that a peer does not acknowledge (modlwip.c: lwip_tcp_send); Nagle's algorithm makes few large ones of them.
 _HAS_NAGLE = sys.platform == "rp2"
+_FAILED = const(0x38)  # POLLERR, POLLHUP, POLLNVAL
 _ACCEPT_BYTES = const(256)  # more than the socket, its address and the tuples that accept() makes
 _POLL_AGAIN_MS = const(10)
 _POLL_FAILURES_MAX = const(1000)  # one after the other: 10 s
 
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
-    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept", "close", "udp",
-    "address", "peer", "Sink",
+    "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept",
+    "connect", "finish_connect", "close", "udp", "address", "peer", "Sink",
 )  # fmt: skip
 
 
@@ -296,6 +297,31 @@ def accept(listener: "Any") -> "tuple[Any, Any] | None":
         close(stream)
         raise
     return stream, where
+
+
+def connect(ip: str, port: int) -> "tuple[Any, Any]":
+    """Begins a connection: (stream, address). Nagle's algorithm stays on where it has to; requests are written in large
+    pieces. Raises OSError, also when there is no route."""
+    where = address(ip, port)
+    stream = socket.socket()
+    try:
+        stream.setblocking(False)
+        if not _HAS_NAGLE:
+            stream.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+        stream.connect(where)
+    except OSError as error:
+        if error.errno != errno.EINPROGRESS:
+            close(stream)
+            raise
+    return stream, where
+
+
+def finish_connect(stream: "Any", events: int) -> None:
+    """Raises the OSError with which the connection failed. The ports have no SO_ERROR, but their poll() says that a
+    socket has failed, and reading from it says with what (modlwip.c: STREAM_ERROR_CHECK)."""
+    if events & _FAILED:
+        stream.readinto(bytearray(1))
+        raise OSError(errno.ECONNABORTED)
 
 
 def close(stream: "Any") -> None:

@@ -17,6 +17,8 @@ def used():
 class Nothing:
     """In place of the application: a service's maker imports, and fails on what it then asks for."""
 
+    resolver = app.App.resolver  # which imports
+
 
 found = {}
 for name, make, heap in app.BUILT:

@@ -16,6 +16,7 @@ from firmware.net import udp as udp_module
 from firmware.net.budget import SERVICES, Budget
 from firmware.net.clock import Clock
 from firmware.net.dns import Resolver
+from firmware.net.udp import Exchange
 from firmware.services.ntp import client as client_module
 from firmware.services.ntp.client import NtpClient
 from host_tests.unit.fakes import Uptime
@@ -121,7 +122,8 @@ class Bench:
         self.clock = Clock(self.told.append)
         config = {"server": server, "port": port, "interval_s": interval_s}
         self.link = FakeLink(dns_servers)
-        self.client = NtpClient(config, self.budget, events, self.clock, self.link)
+        resolver = Resolver(self.link.dns_servers, self.clock.uptime_s, os.urandom)
+        self.client = NtpClient(config, self.budget, events, self.clock, self.link, resolver)
 
     def error_s(self):
         """How far the clock is off, seconds."""
@@ -476,10 +478,11 @@ class DnsBench:
         self.uptime = Uptime(1000)
         self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, self.uptime, events)
         self.slot = self.budget.service_slot("ntp")
-        self.resolver = Resolver(self.slot, lambda: list(servers), self.uptime, os.urandom)
+        self.resolver = Resolver(lambda: list(servers), self.uptime, os.urandom)
+        self.exchange = Exchange(self.slot)
 
     async def resolve(self, name="pool.ntp.org"):
-        return await self.resolver.resolve(name)
+        return await self.resolver.resolve(name, self.exchange)
 
 
 async def dns_server(monkeypatch, answer, address="127.0.0.1"):
@@ -523,6 +526,22 @@ def test_an_answer_is_kept_for_its_time_to_live_within_bounds(events, monkeypatc
         bench.uptime.now += 1
         await bench.resolve()
         assert len(server.asked) == 2
+        server.transport.close()
+
+    run(test)
+
+
+def test_the_last_eight_names_are_kept(events, monkeypatch):
+    async def test():
+        server = await dns_server(monkeypatch, lambda data: [dns_answer(data)])
+        bench = DnsBench(events, "127.0.0.1")
+        for number in range(9):
+            await bench.resolve(f"host{number}.example")
+        for number in range(1, 9):
+            await bench.resolve(f"host{number}.example")
+        assert len(server.asked) == 9
+        await bench.resolve("host0.example")
+        assert len(server.asked) == 10
         server.transport.close()
 
     run(test)

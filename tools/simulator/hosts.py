@@ -37,6 +37,35 @@ class Host(Stack):
         return stream
 
 
+class Server(Stack):
+    """A machine that serves `port`: runs `await handler(Stream)` for each connection, as a task that start(coroutine)
+    makes, and closes the connection when that ends. `streams` holds all that came."""
+
+    def __init__(self, network, ip, port, handler, start, profile=HOST):
+        super().__init__(network, ip, profile)
+        self.streams = []
+        self._handler = handler
+        self._start = start
+        self._listener = self.listen(port, backlog=16)
+        self._listener.app = self
+
+    def changed(self):
+        while self._listener.queue:
+            pcb = self._listener.queue.popleft()
+            pcb.accepted()
+            stream = Stream(pcb)
+            self.streams.append(stream)
+            self._start(self._serve(stream))
+
+    async def _serve(self, stream):
+        try:
+            await self._handler(stream)
+        except (EOFError, ConnectionError, TimeoutError):
+            pass  # the client's doing, which the test looks at from there
+        finally:
+            stream.close()
+
+
 class Stream:
     def __init__(self, pcb):
         self.pcb = pcb

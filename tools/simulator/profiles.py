@@ -56,6 +56,7 @@ class Profile:
     time_wait_s: float = 60
     retransmit_s: float = 900  # an answer that never comes: then the connection is given up
     syn_received_s: float = 20  # lwIP TCP_SYN_RCVD_TIMEOUT
+    syn_sent_s: float = 127  # a SYN that nobody answers: Linux tcp_syn_retries 6
     given_up: int = errno.ETIMEDOUT
     # The processor
     watchdog_max_s: float = 1e6

@@ -7,6 +7,8 @@ of sockets that were closed while the loop still watched them.
 import errno
 import socket as real
 
+from tools.simulator.tcp import SYN_SENT
+
 _NO_ROOM_STEP_US = 50_000  # modlwip.c, lwip_tcp_send
 
 
@@ -18,6 +20,7 @@ class SocketModule:
     SOCK_DGRAM = real.SOCK_DGRAM
     SOL_SOCKET = real.SOL_SOCKET
     SO_REUSEADDR = real.SO_REUSEADDR
+    SO_ERROR = real.SO_ERROR
     SO_BROADCAST = real.SO_BROADCAST
     IPPROTO_TCP = real.IPPROTO_TCP
     TCP_NODELAY = real.TCP_NODELAY
@@ -111,6 +114,30 @@ class FakeSocket:
 
     def setsockopt(self, level, option, value):
         self._module.spend()
+
+    def getsockopt(self, level, option):
+        """SO_ERROR only: why the connection was lost, once, and 0 when it stands."""
+        if option != self._module.SO_ERROR:
+            raise NotImplementedError("no other option is read")
+        error = self._pcb.error
+        self._pcb.error = 0
+        return error
+
+    def connect(self, address):
+        """Sends the first SYN. Raises BlockingIOError (EINPROGRESS), or OSError when the port has no PCB for it."""
+        self._module.spend()
+        stack = self._stack
+        if self._reserved:
+            self._reserved = False
+            stack.free(self)
+        pcb = stack.new_pcb(stack.ephemeral_port(), address, SYN_SENT)
+        if pcb is None:
+            raise OSError(stack.profile.no_pcb, "no TCP PCB")
+        self._pcb = pcb
+        pcb.app = self
+        deadline_us = stack.timeline.now_us + int(1e6 * stack.profile.syn_sent_s)
+        pcb.connect(stack.network.stacks.get(address[0]), deadline_us)
+        raise BlockingIOError(errno.EINPROGRESS, "connecting")
 
     def bind(self, address):
         self._module.spend()
@@ -218,5 +245,5 @@ class FakeSocket:
 
     def __repr__(self):
         if self._pcb is not None:
-            return f"connection from {self._pcb.remote} ({self._pcb.state})"
+            return f"connection with {self._pcb.remote} ({self._pcb.state})"
         return f"socket on port {self.getsockname()[1]}"

@@ -188,7 +188,8 @@ class Pcb:
     # -- connecting
 
     def connect(self, stack, deadline_us):
-        """Sends SYN to the Stack again and again, as Linux does, until something comes or the deadline is over."""
+        """Sends SYN to the Stack again and again, as Linux does, until something comes or the deadline is over. None:
+        nobody has the address."""
         self._syn(stack, _SYN_RETRY_US, deadline_us)
 
     def _syn(self, stack, wait_us, deadline_us):
@@ -198,7 +199,8 @@ class Pcb:
         if timeline.now_us >= deadline_us:
             self._lose(errno.ETIMEDOUT)
             return
-        self.stack.network.segment(self, stack.on_syn, self)
+        if stack is not None:
+            self.stack.network.segment(self, stack.on_syn, self)
         timeline.at(min(timeline.now_us + wait_us, deadline_us), self._syn, stack, 2 * wait_us, deadline_us)
 
     def on_syn_ack(self, other):

@@ -1,4 +1,4 @@
-"""Servers that answer datagrams: a time server (RFC 5905) in the seed's own time."""
+"""Servers that answer datagrams: a time server (RFC 5905) in the seed's own time, and a name server."""
 
 import struct
 
@@ -6,6 +6,7 @@ from tools.simulator.profiles import HOST
 from tools.simulator.stack import Stack
 
 NTP = 123
+DNS = 53
 _UNIX_AT_START = 1_760_000_000  # what the time is when the simulation starts
 _NTP_TO_UNIX = 2_208_988_800  # seconds from 1900 to 1970
 
@@ -38,3 +39,36 @@ class TimeServer(Stack):
         stamp = struct.pack(">II", (seconds + _NTP_TO_UNIX) & 0xFFFFFFFF, (ms << 32) // 1000)
         head = struct.pack(">BBbbII4s", 4 << 3 | 4, 2, 6, -20, 0, 0, b"\xc0\x00\x02\x03")
         return head + stamp + request[40:48] + stamp + stamp
+
+
+class NameServer(Stack):
+    """Answers questions for addresses (RFC 1035, 4.1) from `addresses`, {name: IPv4 address}; what is not there with
+    "no such name". `answers`: False lets it fall silent; `asked` lists the names."""
+
+    def __init__(self, network, ip, addresses):
+        super().__init__(network, ip, HOST)
+        self.addresses = addresses
+        self.answers = True
+        self.asked = []
+        self._port = self.bind_udp(DNS)
+        self._port.app = self
+
+    def changed(self):
+        while self._port.queue:
+            data, (ip, port) = self._port.queue.popleft()
+            labels = []
+            at = 12
+            while data[at]:
+                labels.append(data[at + 1 : at + 1 + data[at]].decode())
+                at += 1 + data[at]
+            name = ".".join(labels)
+            self.asked.append(name)
+            if self.answers:
+                self.network.datagram(self, DNS, ip, port, self._reply(data[:2], data[12 : at + 5], name))
+
+    def _reply(self, query_id, question, name):
+        address = self.addresses.get(name)
+        if address is None:
+            return query_id + struct.pack(">HHHHH", 0x8183, 1, 0, 0, 0) + question
+        record = struct.pack(">HHHIH", 0xC00C, 1, 1, 300, 4) + bytes(map(int, address.split(".")))
+        return query_id + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0) + question + record

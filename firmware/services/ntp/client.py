@@ -10,7 +10,6 @@ from micropython import const
 
 import ntp
 from firmware.net import seam
-from firmware.net.dns import Resolver
 from firmware.net.udp import Exchange
 from firmware.services import Service
 
@@ -20,6 +19,7 @@ if _TYPING:
     from firmware.events import Events
     from firmware.net.budget import Budget
     from firmware.net.clock import Clock
+    from firmware.net.dns import Resolver
 
 _TIMEOUT_MS = const(2000)
 _LOOK_MS = const(1000)
@@ -30,21 +30,22 @@ _NONCE = const(8)
 
 
 class NtpClient(Service):
-    """`config` is the section "ntp"; `link` is the board's (firmware.board): up(), dns_servers()."""
+    """`config` is the section "ntp"; `link` is the board's (firmware.board): up()."""
 
     name = "ntp"
     has_task = True
 
-    def __init__(self, config: dict, budget: "Budget", events: "Events", clock: "Clock", link: "Link") -> None:
-        slot = budget.service_slot("ntp")
+    def __init__(
+        self, config: dict, budget: "Budget", events: "Events", clock: "Clock", link: "Link", resolver: "Resolver"
+    ) -> None:
         self._interval_s = config["interval_s"]
         self._server = config["server"]
         self._port = config["port"]
         self._events = events
         self._clock = clock
         self._link = link
-        self._exchange = Exchange(slot)
-        self._resolver = Resolver(slot, link.dns_servers, clock.uptime_s, os.urandom)
+        self._exchange = Exchange(budget.service_slot("ntp"))
+        self._resolver = resolver
         self.synchronised_s: "int | None" = None  # uptime of the last success
         self.offset_ms = 0  # what the last answer corrected
         self.round_trip_ms = 0
@@ -86,7 +87,7 @@ class NtpClient(Service):
 
     async def synchronise(self) -> None:
         """Asks once and sets the clock by the answer. Raises OSError or ValueError (of which NtpError is one)."""
-        ip = await self._resolver.resolve(self._server)
+        ip = await self._resolver.resolve(self._server, self._exchange)
         clock = self._clock
         nonce = os.urandom(_NONCE)
         request = bytearray(_REQUEST)

@@ -1,0 +1,29 @@
+"""The firmware's TCP client on real MicroPython, 32-bit, frozen, against sockets of this machine."""
+
+import subprocess
+
+from host_tests.tcp_servers import TcpServers
+from tools import build, gateway
+
+SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "use_tcp_client.py"
+EXPECTED = [
+    "echo True",
+    "closed refused",
+    "reset closed by the server",
+    "silent time-out",
+    "waited True",
+    "name no address: cannot resolve meters.example: no name server",
+    "open False False",
+    "heap 0",
+]
+
+
+def test_the_client_connects_sends_receives_and_says_why_it_cannot():
+    with TcpServers() as servers:
+        ports = [str(servers.ports[name]) for name in ("echo", "reset", "silent", "closed")]
+        done = subprocess.run(
+            [str(gateway.find_frozen(print)), "-X", "heapsize=128K", str(SCRIPT), *ports],
+            env={"MICROPYPATH": ".frozen"}, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == EXPECTED
