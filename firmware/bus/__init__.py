@@ -11,7 +11,7 @@ it is withdrawn.
     poller.py       which meter is due
     scan.py         finds meters, while polling pauses
     bus_stats.py    counters, answer times, exceptions by code
-    late.py         answers that may still come
+    late_replies.py answers that may still come
     transaction.py  one request and its answer on the wire
 """
 
@@ -59,7 +59,7 @@ class Buses:
         self._awaited = len(self._buses)
         try:
             for bus in self._buses:
-                bus.pause(self._on_rest)
+                bus.pause(self._on_idle)
             if not self._buses:
                 on_paused()
         except MemoryError:
@@ -67,7 +67,7 @@ class Buses:
             raise
         return True
 
-    def _on_rest(self):
+    def _on_idle(self):
         self._awaited -= 1
         if not self._awaited:
             self._on_paused()
@@ -97,7 +97,7 @@ class Buses:
     def tick(self):
         """Once a second."""
         for bus in self._buses:
-            bus.expire()
+            bus.tick()
 
     def close(self):
         """Gives the serial lines back."""

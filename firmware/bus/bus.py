@@ -16,7 +16,7 @@ and when the meter comes back from quarantine.
 from micropython import const
 
 from firmware.bus.bus_stats import AnswerTimes, BusStats
-from firmware.bus.late import Late
+from firmware.bus.late_replies import LateReplies
 from firmware.bus.poller import PROBE_FIRST_MS, Poller
 from firmware.bus.request import OK, Request
 from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
@@ -30,7 +30,7 @@ _QUEUE_MAX = const(16)
 _QUARANTINE_AFTER = const(3)  # failed requests in a row
 _REOPEN_MS = const(1000)
 _TIMEOUT_MS = const(1000)  # for units that are not configured: Serial Line V1.02, 2.4.1, "1 s to several s at 9600"
-_IN_A_ROW = const(8)  # clients before a poll that is due
+_CLIENTS_IN_A_ROW_MAX = const(8)  # clients before a poll that is due
 _CALIBRATED_AFTER = const(20)  # answers
 _CALIBRATED_MIN_MS = const(100)
 _LOAD_S = const(60)
@@ -54,22 +54,22 @@ class Bus:
         self.wire = None
         self.line_error = None
         self.load_percent = 0  # of the last minute
-        self.guest = None  # who has the line to himself (lease_line)
+        self.lessee = None  # who has the line to himself (lease_line)
         self._open_line = open_line
         self._events = events
         self._uptime_s = uptime_s
-        self._late = Late()
+        self._late = LateReplies()
         self._queue = []
         self._held_ms = 0  # for how long all in the queue are held up
-        self._current = None  # the client's request on the wire
-        self._poll = Request(None)
+        self._current_request = None  # the client's request on the wire
+        self._poll_request = Request(None)
         self._waker = seam.Waker()
-        self._in_a_row = 0
+        self._clients_in_a_row = 0
         self._seconds = 0
         self._day_s = 0
         self._busy_mark_ms = 0
         self._paused = False
-        self._on_rest = None
+        self._on_idle = None
         self._under_way = False  # a transaction, or a guest's visit
         for meter in meters:
             meter.answer_times = AnswerTimes()
@@ -83,12 +83,12 @@ class Bus:
         meter = self.by_unit.get(request.unit)
         if meter is not None and meter.state == QUARANTINED:
             return pdu.GATEWAY_TARGET_FAILED
-        if len(self._queue) >= _QUEUE_MAX or self.guest is not None:
+        if len(self._queue) >= _QUEUE_MAX or self.lessee is not None:
             return pdu.SERVER_DEVICE_BUSY
         at = len(self._queue)
-        if request.first:
+        if request.has_priority:
             at = 0
-            while at < len(self._queue) and self._queue[at].first:
+            while at < len(self._queue) and self._queue[at].has_priority:
                 at += 1
         self._queue.insert(at, request)
         self._waker.wake()
@@ -102,8 +102,8 @@ class Bus:
 
     def withdraw(self, request):
         """The owner is gone: a waiting request is dropped, one on the wire ends without telling anybody."""
-        if self._current is request:
-            self._current = None
+        if self._current_request is request:
+            self._current_request = None
         elif request in self._queue:
             self._queue.remove(request)
 
@@ -148,34 +148,34 @@ class Bus:
     # -- for Buses
 
     @property
-    def resting(self):
+    def is_idle(self):
         """Whether it is paused and no transaction is under way."""
         return self._paused and not self._under_way
 
-    def pause(self, on_rest):
-        """Begins no other transaction. on_rest() is called once, when none is under way: perhaps at once."""
+    def pause(self, on_idle):
+        """Begins no other transaction. on_idle() is called once, when none is under way: perhaps at once."""
         self._paused = True
         if self._under_way:
-            self._on_rest = on_rest
+            self._on_idle = on_idle
         else:
-            on_rest()
+            on_idle()
 
     def resume(self):
-        """Goes on; on_rest() is not called any more."""
+        """Goes on; on_idle() is not called any more."""
         self._paused = False
-        self._on_rest = None
+        self._on_idle = None
         self._waker.wake()
 
     def lease_line(self, user):
         """Gives the line to `user` once the transaction under way has ended: polling pauses, clients get 06, until
         `await user.run(open_line)` ends. False when somebody has it already."""
-        if self.guest is not None:
+        if self.lessee is not None:
             return False
-        self.guest = user
+        self.lessee = user
         self._waker.wake()
         return True
 
-    def expire(self):
+    def tick(self):
         """Once a second: what is too old may not answer any more."""
         self._seconds += 1
         if self._seconds >= _LOAD_S:
@@ -205,85 +205,85 @@ class Bus:
             if self._paused:
                 await self._waker.wait_ms(_PAUSED_MS)
                 continue
-            if self.wire is None and not self._open():
+            if self.wire is None and not self._open_wire():
                 self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
-                if self.guest is not None:
-                    self.guest.abort(self.line_error)
-                    self.guest = None
+                if self.lessee is not None:
+                    self.lessee.abort(self.line_error)
+                    self.lessee = None
                 await seam.sleep_ms(_REOPEN_MS)
                 continue
             poll = self.poller.first_due()
             wait_ms = _IDLE_MS if poll is None else seam.ticks_diff(poll.due_ms, seam.ticks_ms())
             self._under_way = True
             try:
-                if self.guest is not None:
-                    await self._host(self.guest)
+                if self.lessee is not None:
+                    await self._lend_line(self.lessee)
                     continue
                 # A poll that was held up goes first, or the next request that fails would hold it up again.
-                is_pressing = wait_ms <= 0 and (self._in_a_row >= _IN_A_ROW or poll.held_ms > 0)
-                request = None if is_pressing else self._next()
+                is_pressing = wait_ms <= 0 and (self._clients_in_a_row >= _CLIENTS_IN_A_ROW_MAX or poll.held_ms > 0)
+                request = None if is_pressing else self._next_request()
                 if request is not None:
-                    self._in_a_row += 1
-                    if self._begin(request):
+                    self._clients_in_a_row += 1
+                    if self._may_go(request):
                         meter = self.by_unit.get(request.unit)
                         # Only reads are repeated: a write may have been carried out although its answer was lost.
-                        retries = meter.retries if meter is not None and request.reads else 0
+                        retries = meter.retries if meter is not None and request.only_reads else 0
                         self._end(request, await self._exchange(request, meter, retries))
                     continue
-                self._in_a_row = 0
+                self._clients_in_a_row = 0
                 if wait_ms <= 0:
                     meter = poll.meter
                     position = poll.position
                     block = poll.block
-                    request = self._poll
+                    request = self._poll_request
                     request.fill_read(meter.unit, block.function, block.first, block.count)
-                    held_ms = self._late.left_ms(request.frame, request.length)
+                    held_ms = self._late.hold_ms(request.frame, request.length)
                     if held_ms:
-                        poll.hold(held_ms)
+                        poll.postpone(held_ms)
                         continue
                     # A probe is not repeated: the meter is most likely still silent, and others wait.
                     retries = 0 if meter.state == QUARANTINED else meter.retries
                     self._end_poll(poll, position, await self._exchange(request, meter, retries))
                     continue
             finally:
-                self._rest()
+                self._end_transaction()
             await self._waker.wait_ms(min(wait_ms, self._held_ms))
 
-    def _rest(self):
+    def _end_transaction(self):
         """No transaction is under way."""
         self._under_way = False
-        on_rest = self._on_rest
-        if on_rest is not None:
-            self._on_rest = None
-            on_rest()
+        on_idle = self._on_idle
+        if on_idle is not None:
+            self._on_idle = None
+            on_idle()
 
-    async def _host(self, guest):
+    async def _lend_line(self, lessee):
         self._fail_all(pdu.SERVER_DEVICE_BUSY)
         self.close()
-        self._events.add("bus", "bus %d: polling pauses for %s" % (self.number, guest.name))
+        self._events.add("bus", "bus %d: polling pauses for %s" % (self.number, lessee.name))
         try:
             try:
-                await guest.run(self._open_line)
+                await lessee.run(self._open_line)
             except Exception as error:
-                self._events.add("bus", "bus %d: %s: %r" % (self.number, guest.name, error))
+                self._events.add("bus", "bus %d: %s: %r" % (self.number, lessee.name, error))
             await seam.sleep_ms(_TIMEOUT_MS)  # what the guest asked may still be answered
         finally:
-            self.guest = None
+            self.lessee = None
             self._events.add("bus", "bus %d: polling goes on" % self.number)
 
-    def _next(self):
+    def _next_request(self):
         """The client's request that goes next, or None. A request is held up while a late answer could be taken for
         its own; others overtake it. `_held_ms`: until when that is so for all."""
         self._held_ms = _IDLE_MS
         for request in self._queue:
-            left_ms = self._late.left_ms(request.frame, request.length)
+            left_ms = self._late.hold_ms(request.frame, request.length)
             if not left_ms:
                 self._queue.remove(request)
                 return request
             self._held_ms = min(self._held_ms, left_ms)
         return None
 
-    def _open(self):
+    def _open_wire(self):
         line = None
         try:
             line = self._open_line(self.config)
@@ -293,20 +293,20 @@ class Bus:
                 line.close()
             if self.line_error is None:
                 self._events.add("bus", "bus %d: cannot open %s: %r" % (self.number, self.config["uart"], error))
-                self._line_gone()
+                self._mark_line_gone()
             self.line_error = error
             return False
         self.line_error = None
         return True
 
-    def _lost(self):
+    def _lose_line(self):
         """The line went away in the middle."""
         self.line_error = self.wire.line_error
         self._events.add("bus", "bus %d: line lost: %r" % (self.number, self.line_error))
         self.wire = None
-        self._line_gone()
+        self._mark_line_gone()
 
-    def _line_gone(self):
+    def _mark_line_gone(self):
         """No meter can be asked. Quarantined ones are asked as soon as the line is back."""
         for meter in self.meters:
             meter.purge()
@@ -318,15 +318,15 @@ class Bus:
 
     def _fail_all(self, code):
         while self._queue:
-            self._queue.pop(0).tell(code)
+            self._queue.pop(0).finish(code)
 
-    def _begin(self, request):
+    def _may_go(self, request):
         """A client's request is about to go out. False when it is not: since it came, its meter has been given up."""
         meter = self.by_unit.get(request.unit)
         if meter is not None and meter.state == QUARANTINED:
-            request.tell(pdu.GATEWAY_TARGET_FAILED)
+            request.finish(pdu.GATEWAY_TARGET_FAILED)
             return False
-        if not request.reads:
+        if not request.only_reads:
             for one in self.meters:
                 if one is meter or not request.unit:
                     _drop_written(one, request.frame)
@@ -336,48 +336,48 @@ class Bus:
         """Request and answer on the wire, and what they say of the meter's state, if it is one of ours. Returns what
         Transaction.exchange() does."""
         slowest_ms = _TIMEOUT_MS if meter is None else meter.timeout_ms
-        self._current = request
+        self._current_request = request
         try:
             while True:
                 timeout_ms = _TIMEOUT_MS if meter is None else self.timeout_ms(meter)
                 result = await self.wire.exchange(request.frame, request.length, timeout_ms, slowest_ms)
                 if result == LINE_DOWN:
-                    self._lost()
+                    self._lose_line()
                     return result
                 if result == ANSWERED or not retries:
                     break
                 retries -= 1
                 self.counters.retries += 1
         except Exception:  # a fault of ours: its owner must not wait for ever; the supervisor tells the rest
-            if self._current is request:
-                self._current = None
-                request.tell(pdu.SERVER_DEVICE_FAILURE)
+            if self._current_request is request:
+                self._current_request = None
+                request.finish(pdu.SERVER_DEVICE_FAILURE)
             raise
         if meter is not None:
-            self._note(meter, result)
+            self._update_state(meter, result)
         return result
 
     def _end(self, request, result):
         """The end of a client's request, to it and to those who asked the same while it was on the wire."""
-        is_wanted = self._current is request
-        self._current = None
-        if request.reads and self._queue:
-            self._tell_equals(request, result)
+        is_wanted = self._current_request is request
+        self._current_request = None
+        if request.only_reads and self._queue:
+            self._finish_equal_requests(request, result)
         if is_wanted:
-            self._tell(request, result)
+            self._finish(request, result)
 
-    def _tell_equals(self, request, result):
+    def _finish_equal_requests(self, request, result):
         for other in self._queue[:]:
-            if other.reads and other.equals(request):
+            if other.only_reads and other.equals(request):
                 self._queue.remove(other)
-                self._tell(other, result)
+                self._finish(other, result)
 
-    def _tell(self, request, result):
+    def _finish(self, request, result):
         if result == ANSWERED:
             wire = self.wire
-            request.tell(OK, wire.view, wire.at, wire.n)
+            request.finish(OK, wire.view, wire.at, wire.n)
         else:
-            request.tell(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
+            request.finish(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
 
     def _end_poll(self, poll, position, result):
         """The end of the poller's request for the block at that index: its answer into the block."""
@@ -395,7 +395,7 @@ class Bus:
                     refusals.ask_again(poll.meter)  # it has changed its mind
                 until_ms = seam.ticks_add(seam.ticks_ms(), poll.meter.max_age_ms)
                 self._store(poll.meter, block, until_ms)
-        if poll.done(is_answered, following):
+        if poll.finish_block(is_answered, following):
             self._log_refusals(poll)
 
     def _log_refusals(self, poll):
@@ -423,12 +423,12 @@ class Bus:
             )  # fmt: skip
         return refusals.refuse(meter, position, code)
 
-    def _note(self, meter, result):
+    def _update_state(self, meter, result):
         """What an exchange says of the meter's state."""
         meter.requests += 1
         meter.last_result = result
         if result == ANSWERED:
-            self._note_answer(meter)
+            self._mark_online(meter)
             return
         if result == TIMED_OUT:
             meter.timeouts += 1
@@ -448,7 +448,7 @@ class Bus:
         meter.state = QUARANTINED
         self.poller.reschedule(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
 
-    def _note_answer(self, meter):
+    def _mark_online(self, meter):
         wire = self.wire
         if wire.rx[wire.at + 1] & 0x80:
             meter.exceptions += 1

@@ -43,13 +43,13 @@ class Round:
         first = self.meter.next_block(0)
         self.position = first if first < len(self.meter.blocks) else 0
 
-    def hold(self, held_ms):
+    def postpone(self, held_ms):
         """This round cannot go on for so long; others are not kept from theirs."""
         now_ms = ticks_ms()
         self.held_ms += ticks_diff(now_ms, self.due_ms) + held_ms
         self.due_ms = ticks_add(now_ms, held_ms)
 
-    def done(self, is_answered, following):
+    def finish_block(self, is_answered, following):
         """The block was asked for; `is_answered`: the meter said something right. `following`: index of the first block
         that has not been asked for in this round. True when that was the end of a round."""
         meter = self.meter
@@ -93,7 +93,7 @@ class Poller:
                 first = one
         return first
 
-    def _of(self, meter):
+    def _round_of(self, meter):
         for one in self._rounds:
             if one.meter is meter:
                 return one
@@ -101,12 +101,12 @@ class Poller:
 
     def missed(self, meter):
         """Rounds for which there was no time."""
-        return self._of(meter).missed
+        return self._round_of(meter).missed
 
     def actual_interval_ms(self, meter):
         """The interval that is kept; 0 before the second round."""
-        return self._of(meter).actual_interval_ms
+        return self._round_of(meter).actual_interval_ms
 
     def reschedule(self, meter, in_ms):
         """The meter's state has changed: it is asked next in `in_ms`, from its first block."""
-        self._of(meter).begin(ticks_add(ticks_ms(), in_ms))
+        self._round_of(meter).begin(ticks_add(ticks_ms(), in_ms))

@@ -8,7 +8,7 @@ or nothing. A Scan has a bus's line to itself (Bus.lease_line), or runs alone (f
 from micropython import const
 
 from firmware.bus.bus_stats import BusStats
-from firmware.bus.late import Late
+from firmware.bus.late_replies import LateReplies
 from firmware.bus.request import Request
 from firmware.bus.transaction import ANSWERED, LINE_DOWN, Transaction
 from firmware.meters import recognise
@@ -31,8 +31,8 @@ class Scan:
         """`config` is that of the bus, whose baud rate and framing are the default. Raises ValueError."""
         self.bauds = bauds or [config["baud"]]
         self.framings = framings or [config["framing"]]
-        _check("baud", self.bauds, BAUDS)
-        _check("framing", self.framings, FRAMINGS)
+        _check_choices("baud", self.bauds, BAUDS)
+        _check_choices("framing", self.framings, FRAMINGS)
         if not 1 <= first <= last <= 247:
             raise ValueError("units: %s to %s is no range within 1 to 247" % (first, last))
         if timeout_ms is None:
@@ -52,7 +52,7 @@ class Scan:
         self._config = config
         self._events = events
         self._counters = BusStats()
-        self._late = Late()
+        self._late = LateReplies()
         self._request = Request(None)
 
     def stop(self):
@@ -69,35 +69,35 @@ class Scan:
         try:
             for baud in self.bauds:
                 for framing in self.framings:
-                    await self._settings(open_line, baud, framing)
+                    await self._scan_with(open_line, baud, framing)
         except (OSError, MemoryError) as error:
             self.error = str(error)
             raise
         finally:
             self.running = False
 
-    async def _settings(self, open_line, baud, framing):
+    async def _scan_with(self, open_line, baud, framing):
         config = dict(self._config)
         config["baud"] = baud
         config["framing"] = framing
-        wire = Transaction(open_line(config), config, self._counters, self._late, _Silent())
+        wire = Transaction(open_line(config), config, self._counters, self._late, _NoLog())
         try:
             for unit in range(self.first, self.last + 1):
                 if self.stopped:
                     return
-                if not self._known(unit, baud) and await self._read(wire, unit, 3, 0, 1) is not None:
-                    await self._note(wire, unit, baud, framing)
+                if not self._is_found(unit, baud) and await self._read(wire, unit, 3, 0, 1) is not None:
+                    await self._add_found(wire, unit, baud, framing)
                 self.done += 1
                 if self.on_progress is not None:
                     self.on_progress(self)
         finally:
             wire.close()
 
-    def _known(self, unit, baud):
+    def _is_found(self, unit, baud):
         """8N1 and 8N2 understand each other: who answered at one is not asked again at the other."""
         return any([row[0] == unit and row[1] == baud for row in self.found])
 
-    async def _note(self, wire, unit, baud, framing):
+    async def _add_found(self, wire, unit, baud, framing):
         profiles = await self._identify(wire, unit)
         if len(self.found) < _FOUND_MAX:
             self.found.append((unit, baud, framing, profiles))
@@ -134,14 +134,14 @@ class Scan:
         return bytes(memoryview(wire.rx)[wire.at + 3 : wire.at + wire.n - 2])
 
 
-class _Silent:
+class _NoLog:
     """A log for a line on which most is silent or wrong."""
 
     def add(self, source, text):
         pass
 
 
-def _check(name, values, allowed):
+def _check_choices(name, values, allowed):
     for value in values:
         if value not in allowed:
             raise ValueError("%s: %s is not one of %s" % (name, value, ", ".join([str(one) for one in allowed])))

@@ -4,14 +4,15 @@ The line is silent for t3.5 before a request; what lies in the receiver is throw
 out; the answer is cut by its expected length and matched with the request (modbus.rtu). What does not match is never
 taken for the answer. t3.5 is kept as a minimum only: these ports cannot see t1.5 (they poll, or deliver in chunks).
 
-A request to which the late answer of another could be taken for its own waits for the end of that (firmware.bus.late).
+A request to which the late answer to another could be taken for its own waits until that can no longer come
+(firmware.bus.late_replies).
 
 The line (firmware/board) offers: stream, receive(buf, at), discard(), send(buf, n), finish(), close(), jitter_ms.
 """
 
 from micropython import const
 
-from firmware.bus.late import begins
+from firmware.bus.late_replies import starts_with
 from firmware.net import seam
 from modbus import rtu
 from modbus.rtu import find_answer
@@ -26,7 +27,7 @@ _CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: silence is counted in t
 _GAP_FAST_US = const(1750)  # 2.5.1.1: fixed above 19200 baud
 _ANSWER_MIN = const(4)  # unit, function, CRC
 _LAST = const(4)  # bytes of an answer that are watched coming: the silence after them is counted from the last one
-_REST_MIN_MS = const(3)  # for less it is not worth it to look away
+_PAUSE_MIN_MS = const(3)  # for less it is not worth it to look away
 
 
 def gap_us(baud):
@@ -39,9 +40,9 @@ class Transaction:
     is a memoryview of rx, for slices without a copy."""
 
     def __init__(self, line, config, counters, late, events):
-        """`counters` are the bus's BusStats, `late` its Late. `config` is that of the bus: "baud"; "gap_ms", the least
-        silence before a request where some meter needs more than t3.5; "echo", whether the line repeats what is sent;
-        "turnaround_ms" after a broadcast."""
+        """`counters`: the bus's BusStats; `late`: its LateReplies; `events`: the log. `config`: the bus's section:
+        "baud"; "gap_ms", the least silence before a request where some meter needs more than t3.5; "echo", whether the
+        line repeats what is sent; "turnaround_ms" after a broadcast."""
         baud = config["baud"]
         self.counters = counters
         self.rx = bytearray(_BUFFER)
@@ -68,10 +69,10 @@ class Transaction:
         self._request = None  # of the exchange that is under way
         self._request_length = 0
         self._sent_ms = 0
-        self._still = False  # nothing comes: the next byte is worth a look
-        self._may_look_away = False  # once in an exchange
-        self._is_away = False  # the line is not looked at, since the answer cannot be whole yet
-        self._rest_ms = 0  # for how long, where nobody is there to be woken at the end
+        self._awaits_silence_or_byte = False  # nothing comes: the next byte is worth a look
+        self._may_pause_reading = False  # once in an exchange
+        self._is_reading_paused = False  # the line is not looked at, since the answer cannot be whole yet
+        self._pause_ms = 0  # for how long, where nobody is there to be woken at the end
         seam.watch(line.stream, self)
 
     def on_ready(self, events):
@@ -81,7 +82,7 @@ class Transaction:
         self._quiet_since_us = seam.ticks_us()
         if self._request is None:
             self.counters.stale_bytes += got
-            if got > 1 and self._late.came(self.rx):
+            if got > 1 and self._late.take_arrived(self.rx):
                 self._waker.wake()
             return
         self._end = end = end + got
@@ -90,24 +91,24 @@ class Transaction:
             self._end = 0
             return
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
-        if length > end and self._may_look_away:
-            self._look_away(length - end)
-        if self._still or length < 0 or 0 < length <= end:
-            self._still = False
+        if length > end and self._may_pause_reading:
+            self._pause_reading(length - end)
+        if self._awaits_silence_or_byte or length < 0 or 0 < length <= end:
+            self._awaits_silence_or_byte = False
             self._waker.wake()
 
-    def _look_away(self, rest):
+    def _pause_reading(self, rest):
         """`rest` bytes are missing from what looks like the answer: they come one to four at a time, and each time
         would cost the loop as much as a client's request. Noise that looks like that puts the answer off by as much,
         once."""
         rest_ms = (rest - _LAST) * self._character_us // 1000
         rx = self.rx
-        if rest_ms >= _REST_MIN_MS and rx[0] == self._request[0] and rx[1] & 0x7F == self._request[1]:
-            self._may_look_away = False
-            self._is_away = True
+        if rest_ms >= _PAUSE_MIN_MS and rx[0] == self._request[0] and rx[1] & 0x7F == self._request[1]:
+            self._may_pause_reading = False
+            self._is_reading_paused = True
             seam.interest(self._line.stream, 0)
-            self._rest_ms = 0 if self._waker.wake_in(rest_ms) else rest_ms
-            self._still = False
+            self._pause_ms = 0 if self._waker.wake_in(rest_ms) else rest_ms
+            self._awaits_silence_or_byte = False
 
     def fail(self, error):
         """The serial device is gone or broken; the bus opens it again."""
@@ -121,10 +122,10 @@ class Transaction:
             self._line.close()
             self._line = None
 
-    def _look_again(self):
-        """Ends what _look_away() has begun."""
-        if self._is_away:
-            self._is_away = False
+    def _resume_reading(self):
+        """Ends what _pause_reading() has begun."""
+        if self._is_reading_paused:
+            self._is_reading_paused = False
             if self._line is not None:
                 seam.interest(self._line.stream, seam.READ)
 
@@ -142,10 +143,10 @@ class Transaction:
         begin_ms = self._sent_ms = seam.ticks_ms()
         result = LINE_DOWN
         try:
-            left = self._late.left_ms(request, length)
+            left = self._late.hold_ms(request, length)
             while left:
                 await self._waker.wait_ms(left)
-                left = self._late.left_ms(request, length)
+                left = self._late.hold_ms(request, length)
             since_ms = seam.ticks_ms()
             left = self._gap_left_us()
             while left:
@@ -161,7 +162,7 @@ class Transaction:
                 return LINE_DOWN
             self._send(request, length)
             await seam.sleep_ms(max(0, length * self._character_us // 1000 - self._line.turn_ms))
-            self._sent()
+            self._finish_sending()
             if not request[0]:
                 await seam.sleep_ms(self._turnaround_ms)
                 result = LINE_DOWN if self._line is None else ANSWERED
@@ -170,31 +171,31 @@ class Transaction:
             since_ms = seam.ticks_ms()
             is_flowing = False
             while self._line is not None:
-                if self._is_away:
-                    if self._rest_ms:
-                        await seam.sleep_ms(self._rest_ms)
-                    self._look_again()
+                if self._is_reading_paused:
+                    if self._pause_ms:
+                        await seam.sleep_ms(self._pause_ms)
+                    self._resume_reading()
                 left = timeout_ms - seam.ticks_diff(seam.ticks_ms(), since_ms)
                 if left <= (-self._frame_ms if is_flowing else 0):
                     break
                 end = self._end
                 # Once something came, the line falling silent means: look at it, it may end without telling its length.
-                self._still = not is_flowing
+                self._awaits_silence_or_byte = not is_flowing
                 has_come = await self._waker.wait_ms(self._silence_ms if is_flowing else left)
                 has_come = has_come or self._end != end
-                if self._is_away:
+                if self._is_reading_paused:
                     is_flowing = True
                     continue
-                if (has_come or is_flowing) and self._found(not has_come):
+                if (has_come or is_flowing) and self._find_answer(not has_come):
                     result = ANSWERED
                     break
                 is_flowing = has_come
             if result != ANSWERED and self._line is not None:
-                result = self._no_answer()
+                result = self._count_failure()
         except OSError as error:
             self.fail(error)
         finally:
-            self._ended(request, length, max(timeout_ms, slowest_ms), result)
+            self._end_exchange(request, length, max(timeout_ms, slowest_ms), result)
             self.counters.add_busy(seam.ticks_diff(seam.ticks_ms(), begin_ms))
         return result
 
@@ -211,23 +212,23 @@ class Transaction:
         if request[0]:
             self._request = request
             self._request_length = length
-            self._may_look_away = not self._echo
+            self._may_pause_reading = not self._echo
             self._waker.clear()
         self._line.send(request, length)
         counters.sent += 1
 
-    def _sent(self):
+    def _finish_sending(self):
         if self._line is not None:
             self._line.finish()
         self._sent_ms = seam.ticks_ms()
         self._quiet_since_us = seam.ticks_us()
 
-    def _ended(self, request, length, timeout_ms, result):
+    def _end_exchange(self, request, length, timeout_ms, result):
         """The exchange has ended in that way: counts it, and notes an answer that may still come."""
         if self._request is None:  # nothing was sent that could be answered
             return
         self._request = None
-        self._look_again()
+        self._resume_reading()
         if result == ANSWERED:
             self.counters.answered += 1
             self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
@@ -239,19 +240,19 @@ class Transaction:
     def _expect_late(self, request, length, timeout_ms, result):
         if result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]:
             # A damaged answer is an answer: nothing more will come. The request's own echo is none.
-            if not begins(self.rx, request, length):
+            if not starts_with(self.rx, request, length):
                 return
         self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
 
     # The way of an answer that comes as it should: in functions whose frames have at most 11 words, which MicroPython
     # keeps off the heap.
 
-    def _found(self, silent):
+    def _find_answer(self, silent):
         """Whether an answer is in what has come; sets at and n."""
         if self._end < (self._request_length if self._echo else _ANSWER_MIN):
             return False
         begin = self._echo_end() if self._echo else 0
-        place = self._find(silent, begin)
+        place = self._find_frame(silent, begin)
         if not place:
             return False
         self.at = place >> 16
@@ -259,7 +260,7 @@ class Transaction:
         self._count_answer(begin)
         return True
 
-    def _find(self, silent, begin):
+    def _find_frame(self, silent, begin):
         return find_answer(self.rx, self._end, self._request, self._request_length, silent, begin)
 
     def _count_answer(self, begin):
@@ -277,11 +278,11 @@ class Transaction:
         took it for the answer, which looks the same for functions 5 and 6, would confirm what nobody has done."""
         length = self._request_length
         for at in range(self._end - length + 1):
-            if begins(self.rx, self._request, length, at):
+            if starts_with(self.rx, self._request, length, at):
                 return at + length
         return 0
 
-    def _no_answer(self):
+    def _count_failure(self):
         """Counts what came instead of the answer, by kind."""
         end = self._end
         counters = self.counters
@@ -293,10 +294,10 @@ class Transaction:
         if not end:
             counters.timeouts += 1
             return TIMED_OUT
-        reason = rtu.why_not(self.rx, 0, end, self._request, self._request_length)
+        reason = rtu.mismatch(self.rx, 0, end, self._request, self._request_length)
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
         if reason == rtu.BAD_CRC and 0 < length < end:
-            reason = rtu.why_not(self.rx, 0, length, self._request, self._request_length)
+            reason = rtu.mismatch(self.rx, 0, length, self._request, self._request_length)
         if reason == rtu.BAD_CRC or end < 4:
             counters.crc += 1
         else:

@@ -12,7 +12,7 @@ PZEM_RESET = bytes((0x01, 0x42, 0x80, 0x11))
 def frame(*body):
     """A serial frame with its CRC."""
     buf = bytearray(bytes(body) + b"\0\0")
-    rtu.close(buf, len(body))
+    rtu.append_crc(buf, len(body))
     return bytes(buf)
 
 
@@ -76,7 +76,7 @@ def test_every_answer_is_found_whole():
     for request, answer in EXCHANGES:
         n = len(answer)
         assert rtu.answer_length(answer, 0, n, len(request)) == n, request
-        assert rtu.why_not(answer, 0, n, request, len(request)) == rtu.MATCH, request
+        assert rtu.mismatch(answer, 0, n, request, len(request)) == rtu.MATCH, request
         assert rtu.find_answer(answer, n, request, len(request), False) == place(0, n), request
 
 
@@ -128,7 +128,7 @@ def test_each_reason_not_to_match_has_its_name():
         (frame(1, 0x83, 2, 2), rtu.OTHER_LENGTH),
     )
     for answer, reason in cases:
-        assert rtu.why_not(answer, 0, len(answer), request, len(request)) == reason, rtu.REASONS[reason]
+        assert rtu.mismatch(answer, 0, len(answer), request, len(request)) == reason, rtu.REASONS[reason]
 
 
 def test_writes_must_be_echoed():
@@ -138,7 +138,7 @@ def test_writes_must_be_echoed():
         (frame(1, 16, 0, 1, 0, 1, 2, 0, 10), frame(1, 16, 0, 1, 0, 2)),
         (frame(1, 22, 0, 4, 0, 0xF2, 0, 0x25), frame(1, 22, 0, 4, 0, 0xF2, 0, 0x26)),
     ):
-        assert rtu.why_not(other, 0, len(other), request, len(request)) == rtu.OTHER_CONTENT
+        assert rtu.mismatch(other, 0, len(other), request, len(request)) == rtu.OTHER_CONTENT
 
 
 def test_a_vendor_function_ends_with_silence():
@@ -255,6 +255,6 @@ def test_protocol_id_is_read_whole():
 def test_the_reply_has_the_requests_transaction_and_unit():
     out = bytearray(b"\xee" * 260)
     request = b"??" + adu(17, 3, 0, 0, 0, 125, tid=0xFFFE)
-    assert tcp.head(out, request, 2, 252) == 259
+    assert tcp.put_header(out, request, 2, 252) == 259
     assert bytes(out[:7]) == bytes((0xFF, 0xFE, 0, 0, 0, 253, 17))
     assert out[7] == 0xEE

@@ -7,7 +7,7 @@ import pytest
 
 from firmware.bus import transaction
 from firmware.bus.bus_stats import BusStats
-from firmware.bus.late import Late
+from firmware.bus.late_replies import LateReplies
 from host_tests.unit import fake_ports, fakes
 from host_tests.unit.fake_ports import C3, CLASSIC, OURS, PICO_2_W, PICO_W, S3, WROVER, errno_of
 from host_tests.unit.fakes import frame, read_frame
@@ -136,7 +136,7 @@ class CoarseWire:
         fakes.fake_seam(monkeypatch, port.clock)
         self._sleep_until_tick(monkeypatch, tick_ms)
         line = port.board.Board().open_line(config)
-        self.transaction = transaction.Transaction(line, config, BusStats(), Late(), events)
+        self.transaction = transaction.Transaction(line, config, BusStats(), LateReplies(), events)
 
     def _sleep_until_tick(self, monkeypatch, tick_ms):
         from firmware.net import seam

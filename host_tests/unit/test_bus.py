@@ -375,11 +375,11 @@ def test_the_cache_answers_up_to_its_age_and_not_beyond_across_a_wrap_of_ticks(m
         left = (meter.blocks[0].fresh_until_ms - bench.clock.ticks_ms()) % fakes.TICKS_PERIOD
         assert 0 < left <= 1000 * max_age_s
         bench.clock.advance_ms(left)
-        bench.bus.expire()
+        bench.bus.tick()
         assert bench.bus.cached(1, 3, 0, 4) is meter.blocks[0]
         bench.clock.advance_ms(1)
         assert bench.bus.cached(1, 3, 0, 4) is None
-        bench.bus.expire()
+        bench.bus.tick()
         assert bench.bus.cached(1, 3, 0, 4) is None
 
     bench.run(test)
@@ -393,7 +393,7 @@ def test_what_has_expired_does_not_come_back_when_the_ticks_come_round(make):
         await asyncio.sleep(0.2)
         bench.hold_polls()
         bench.clock.advance_ms(60_000)
-        bench.bus.expire()
+        bench.bus.tick()
         bench.clock.us += (fakes.TICKS_PERIOD - 60_000) * 1000  # 12.4 days later the ticks are the same
         assert bench.bus.cached(1, 3, 0, 4) is None
 
@@ -655,7 +655,7 @@ def test_requests_with_priority_go_before_those_that_wait_and_keep_their_own_ord
     async def test():
         clients = [Client(bench, 1, struct.pack(">BHH", 3, k, 1)) for k in range(6)]
         for k in (3, 5):
-            clients[k].request.first = True
+            clients[k].request.has_priority = True
         await asyncio.gather(*[client.ask() for client in clients])
 
     bench.run(test)
@@ -717,8 +717,8 @@ def test_a_guest_has_the_line_to_himself_and_polling_goes_on_after_him(make, eve
 
     async def test():
         await asyncio.sleep(2.5)
-        guest = Guest()
-        assert bench.bus.lease_line(guest)
+        lessee = Guest()
+        assert bench.bus.lease_line(lessee)
         assert not bench.bus.lease_line(Guest())
         await asyncio.sleep(0.1)
         assert bench.opened_with["baud"] == 1200
@@ -726,7 +726,7 @@ def test_a_guest_has_the_line_to_himself_and_polling_goes_on_after_him(make, eve
         sent = len(bench.sent())
         await asyncio.sleep(5)
         assert len(bench.sent()) == sent
-        guest.leave.set()
+        lessee.leave.set()
         await asyncio.sleep(0.9)  # what he asked may still be answered
         assert Client(bench).submit() == BUSY
         await asyncio.sleep(0.2)
@@ -773,7 +773,7 @@ def test_the_load_of_the_last_minute_is_what_the_transactions_took(make):
     async def seconds(n):
         for _ in range(n):
             await asyncio.sleep(1)
-            bench.bus.expire()
+            bench.bus.tick()
 
     async def test():
         bench.meters[0].timeout_ms = 1000
@@ -1105,7 +1105,7 @@ def test_paused_at_once_when_no_transaction_is_under_way(make):
         assert buses.pause(lambda: paused.append(bench.clock.ms))
         assert paused == [bench.clock.ms]
         assert buses.paused
-        assert bench.bus.resting
+        assert bench.bus.is_idle
         assert not buses.pause(lambda: paused.append("again")), "it is paused already"
         with pytest.raises(OSError, match="paused"):
             buses.start_scan(0, [], [], 1, 247, 150)
@@ -1138,10 +1138,10 @@ def test_a_pause_waits_for_the_transaction_under_way_and_its_end_is_told(make):
         waiting.submit()
         await asyncio.sleep(0.05)
         assert buses.pause(lambda: order.append("paused"))
-        assert not bench.bus.resting
+        assert not bench.bus.is_idle
         await asyncio.sleep(2)
         assert order == ["answered", "paused"]
-        assert bench.bus.resting
+        assert bench.bus.is_idle
         assert waiting.ends == []
         buses.resume()
         assert (await waiting.end())[0] == OK
@@ -1201,8 +1201,8 @@ def test_a_bus_without_a_line_is_no_obstacle_and_the_last_of_several_decides(mak
     async def test():
         await asyncio.sleep(0.1)
         assert buses.pause(lambda: paused.append(1))
-        assert (bench.bus.resting, other.bus.resting, paused) == (True, False, [])
-        other.bus._rest()
+        assert (bench.bus.is_idle, other.bus.is_idle, paused) == (True, False, [])
+        other.bus._end_transaction()
         assert paused == [1]
 
     bench.run(test)

@@ -175,7 +175,7 @@ class Asker(Client):
         self.gone = False
 
     def ask_it(self, first=False):
-        self.request.first = first
+        self.request.has_priority = first
         self.at_us = self.bench.clock.us
         code = self.submit()
         if code != OK:

@@ -19,7 +19,7 @@ class Bus:
 
     def __init__(self, code=0):
         self.code = code
-        self.guest = None
+        self.lessee = None
         self.requests = []
         self.withdrawn = []
 

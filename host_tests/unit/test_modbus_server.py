@@ -223,7 +223,7 @@ def test_writes_are_for_the_clients_that_may(make, writers, allow, taken):
 def test_the_requests_of_a_client_with_priority_say_so(make, priority):
     bench = make(config={"priority": priority})
     bench.connect().feed(READ_1)
-    assert bench.bus.requests[0].first == bool(priority)
+    assert bench.bus.requests[0].has_priority == bool(priority)
 
 
 # -- broadcasts
@@ -397,7 +397,7 @@ def test_every_function_that_only_reads_is_passed_on(make, pdu):
     peer = bench.connect()
     peer.feed(adu(1, 1, pdu))
     assert bench.bus.sent() == frame(1, pdu)
-    assert bench.bus.requests[0].reads
+    assert bench.bus.requests[0].only_reads
 
 
 # -- reads from memory

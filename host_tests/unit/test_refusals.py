@@ -198,7 +198,7 @@ def test_what_is_refused_is_asked_again_once_a_day(make):
         assert (asked, qualities(bench, meter).count("good")) == (1, 39)
         bench.field.missing.clear()
         for _ in range(_DAY_S):
-            bench.bus.expire()
+            bench.bus.tick()
         await asyncio.sleep(3600)
         assert qualities(bench, meter) == ["good"] * 40
         assert bench.bus.fault_text(meter) == ""
@@ -215,7 +215,7 @@ def test_a_register_that_is_still_missing_costs_one_request_a_day(make):
         await asyncio.sleep(2 * 3600)
         good = qualities(bench, meter)
         for _ in range(_DAY_S):
-            bench.bus.expire()
+            bench.bus.tick()
         await asyncio.sleep(3600)
         assert len([one for one in bench.sent() if one[2:6] == b"\x00\x11\x00\x01"]) == 2
         assert qualities(bench, meter) == good, "nothing else is read anew"

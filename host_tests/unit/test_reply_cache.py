@@ -225,6 +225,6 @@ def test_number_and_bytes_of_replies_are_bounded_and_all_make_room_after_a_minut
 
 
 def test_no_request_equals_the_reply_of_a_connection_without_one():
-    replies = reply_cache.Replies(bytearray(260))
-    assert replies.find() is reply_cache.NONE
-    assert replies.key != reply_cache.NONE.key
+    replies = reply_cache.ReplyCache(bytearray(260))
+    assert replies.find() is reply_cache.NO_REPLY
+    assert replies.key != reply_cache.NO_REPLY.key

@@ -175,7 +175,7 @@ def test_the_bus_lets_it_have_the_line(clock, events):
             await asyncio.sleep(0.1)
         assert [row[0] for row in search.found] == [3]
         await asyncio.sleep(1.1)
-        assert bus.guest is None
+        assert bus.lessee is None
         assert buses.scan is search, "its results stay"
         assert bus.wire is not None
         task.cancel()
@@ -198,7 +198,7 @@ def test_a_line_that_cannot_be_opened_ends_a_scan_and_every_request(clock, event
         task = asyncio.ensure_future(bus.run())
         buses.start_scan(0, [], [], 1, 4, 150)
         await asyncio.sleep(0.1)
-        assert (buses.scan.running, buses.scan.error, bus.guest) == (False, str(error), None)
+        assert (buses.scan.running, buses.scan.error, bus.lessee) == (False, str(error), None)
         paused = []
         assert buses.pause(lambda: paused.append(1)), "a save has not to wait for it"
         assert paused

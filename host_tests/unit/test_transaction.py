@@ -7,7 +7,7 @@ import pytest
 
 from firmware.bus import transaction
 from firmware.bus.bus_stats import BusStats
-from firmware.bus.late import Late
+from firmware.bus.late_replies import LateReplies
 from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
 from host_tests.unit import fakes
 from host_tests.unit.fakes import FakeLine, frame, read_frame, registers
@@ -32,7 +32,7 @@ class Wire:
         self.counters = BusStats()
         self.answers = list(answers)
         config = fakes.defaults(BUS, baud=baud, **(config or {}))
-        self.transaction = Transaction(self.line, config, self.counters, Late(), events)
+        self.transaction = Transaction(self.line, config, self.counters, LateReplies(), events)
 
     def _on_send(self, request):
         if self.answers:

@@ -6,6 +6,12 @@ In: a buffer that holds a PDU at buf[at:at + n]. Out: integers. Nothing is kept 
 
 from micropython import const
 
+_TYPING = const(0)
+if _TYPING:
+    from typing import Union
+
+    Buffer = Union[bytes, bytearray, memoryview]
+
 PDU_MAX = const(253)  # 4.1: 256 bytes of serial ADU less address and CRC
 
 # 7: exception codes that a gateway gives
@@ -28,17 +34,17 @@ _MEI_DEVICE_IDENTIFICATION = const(0x0E)  # 6.21
 _READS = b"\x01\x02\x03\x04\x07\x0b\x0c\x11\x14\x18"
 
 
-def is_read(buf, at, n):
-    """True when the request can only read. Every function that is not known to read counts as a write:
-    vendors put resets behind codes of their own (0x42 erases the energy of a PZEM-004T)."""
+def is_read(buf: "Buffer", at: int, n: int) -> bool:
+    """Returns whether the request can only read. A function that is not known to read counts as a write: vendors put
+    resets behind codes of their own (0x42 erases the energy of a PZEM-004T)."""
     function = buf[at]
     if function == 43:
         return n >= 2 and buf[at + 1] == _MEI_DEVICE_IDENTIFICATION
     return function in _READS
 
 
-def check_request(buf, at, n):
-    """0 when the request is well formed as far as its function is known, else the exception code that it calls for.
+def check_request(buf: "Buffer", at: int, n: int) -> int:
+    """Returns 0 when the request is well formed as far as its function is known, else the exception code for it.
 
     Order of checks as in the state diagrams of chapter 6: function, then quantity and value, then the sum of
     address and quantity. A function that is not listed here passes: the device behind the gateway judges it.
@@ -96,13 +102,13 @@ def check_request(buf, at, n):
     return 0
 
 
-def _range(buf, at, quantity):
-    """0 when address + quantity stays within 65536, else exception 02."""
+def _range(buf: "Buffer", at: int, quantity: int) -> int:
+    """Returns 0 when address + quantity stays within 65536, else exception 02."""
     if (buf[at] << 8 | buf[at + 1]) + quantity > 0x10000:
         return ILLEGAL_DATA_ADDRESS
     return 0
 
 
-def exception(function, code):
-    """The exception response to `function` as a PDU of two bytes (chapter 7)."""
+def exception(function: int, code: int) -> bytes:
+    """Returns the exception response to `function` as a PDU of two bytes (chapter 7)."""
     return bytes((function | 0x80, code))

@@ -3,18 +3,25 @@
 Source: MODBUS over Serial Line V1.02 (2.5.1 RTU framing), Application Protocol V1.1b3 chapter 6 (lengths).
 A frame is unit id, PDU, CRC low byte, CRC high byte. Requests and answers are whole frames in buffers of the caller.
 An answer is taken only when CRC, unit, function, length and what must be echoed all agree with the request;
-`why_not` names the first that does not, so that each kind can be counted.
+mismatch() names the first that does not, so that each kind can be counted.
 """
 
 from micropython import const
 
 from modbus.crc import crc16
 
-ADU_MAX = const(256)  # 2.5.1.1
-MORE = const(0)  # answer_length: not known yet, more bytes are needed
-SILENCE = const(-1)  # answer_length: no rule for this function, the frame ends when the line falls silent
+_TYPING = const(0)
+if _TYPING:
+    from typing import Union
 
-# why_not
+    Buffer = Union[bytes, bytearray, memoryview]
+
+ADU_MAX = const(256)  # 2.5.1.1
+# What request_length() and answer_length() return beside a length
+MORE = const(0)  # not known yet: more bytes are needed
+SILENCE = const(-1)  # no rule for this function: the frame ends when the line falls silent
+
+# What mismatch() returns
 MATCH = const(0)
 BAD_CRC = const(1)
 OTHER_UNIT = const(2)
@@ -26,15 +33,15 @@ REASONS = ("match", "crc", "unit", "function", "length", "content")
 _COUNTED = b"\x01\x02\x03\x04\x0c\x11\x14\x15\x17"  # the third byte says how many follow
 
 
-def build(out, unit, pdu, at, n):
+def build(out: bytearray, unit: int, pdu: "Buffer", at: int, n: int) -> int:
     """Writes the frame of unit + pdu[at:at+n] into `out` (at least n + 3 bytes) and returns its length."""
     out[0] = unit
     for i in range(n):
         out[1 + i] = pdu[at + i]
-    return close(out, 1 + n)
+    return append_crc(out, 1 + n)
 
 
-def close(out, n):
+def append_crc(out: bytearray, n: int) -> int:
     """Appends the CRC of out[0:n] and returns the length of the finished frame."""
     crc = crc16(out, n)
     out[n] = crc & 0xFF
@@ -42,9 +49,9 @@ def close(out, n):
     return n + 2
 
 
-def request_length(buf, at, end):
-    """Length of the request frame that begins at buf[at], as far as buf[at:end] tells: MORE, SILENCE (no rule for this
-    function) or a number, which may be larger than ADU_MAX. Application Protocol, chapter 6."""
+def request_length(buf: "Buffer", at: int, end: int) -> int:
+    """Returns the length of the request frame that begins at buf[at], as far as buf[at:end] tells: MORE, SILENCE or a
+    number, which may be larger than ADU_MAX. Application Protocol, chapter 6."""
     n = end - at
     if n < 2:
         return MORE
@@ -66,10 +73,10 @@ def request_length(buf, at, end):
     return 7 if function == 43 else SILENCE
 
 
-def answer_length(buf, at, end, request_length):
-    """Length of the answer that begins at buf[at], as far as buf[at:end] tells: MORE, SILENCE or a number.
+def answer_length(buf: "Buffer", at: int, end: int, request_length: int) -> int:
+    """Returns the length of the answer that begins at buf[at], as far as buf[at:end] tells: MORE, SILENCE or a number.
 
-    The function is read from the answer itself: whether it is the one that was asked is for why_not to say.
+    The function code is taken from the answer itself; mismatch() compares it with the request's.
     """
     n = end - at
     if n < 2:
@@ -94,8 +101,8 @@ def answer_length(buf, at, end, request_length):
     return SILENCE
 
 
-def _identification_length(buf, at, end):
-    """Of an answer to Read Device Identification (6.21): its objects are counted and measured one by one."""
+def _identification_length(buf: "Buffer", at: int, end: int) -> int:
+    """Length of an answer to Read Device Identification (6.21): its objects are counted and measured one by one."""
     if end - at < 3:
         return MORE
     if buf[at + 2] != 0x0E:
@@ -110,8 +117,8 @@ def _identification_length(buf, at, end):
     return here - at + 2
 
 
-def why_not(buf, at, n, request, request_length):
-    """MATCH when buf[at:at+n] is a whole frame that answers `request`, else the reason why it is not taken."""
+def mismatch(buf: "Buffer", at: int, n: int, request: "Buffer", request_length: int) -> int:
+    """Returns MATCH when buf[at:at+n] is a whole frame that answers `request`, else what does not agree first."""
     if n < 4:
         return OTHER_LENGTH
     if crc16(buf, at + n, at):
@@ -141,19 +148,20 @@ def why_not(buf, at, n, request, request_length):
     return MATCH
 
 
-def find_answer(buf, end, request, request_length, silent, start=0):
-    """Looks for the answer to `request` anywhere in buf[start:end]: noise, an echo or a foreign frame may stand before
-    it.
+def find_answer(
+    buf: "Buffer", end: int, request: "Buffer", request_length: int, is_silent: bool, start: int = 0
+) -> int:
+    """Looks for the answer to `request` anywhere in buf[start:end]; noise, an echo or a foreign frame may precede it.
 
-    Returns start << 16 | length of the answer, or 0 when it is not there (yet). `silent` says that the line has been
-    quiet for t3.5, which ends a frame of unknown length.
+    Returns (index of its first byte) << 16 | its length, or 0 when it is not there (yet). `is_silent`: the line has
+    been quiet for t3.5, which ends a frame of unknown length.
     """
     for at in range(start, end - 3):
         if buf[at] != request[0] or buf[at + 1] & 0x7F != request[1]:
             continue
         n = answer_length(buf, at, end, request_length)
-        if n == SILENCE and silent:
+        if n == SILENCE and is_silent:
             n = end - at
-        if n > 0 and at + n <= end and why_not(buf, at, n, request, request_length) == MATCH:
+        if n > 0 and at + n <= end and mismatch(buf, at, n, request, request_length) == MATCH:
             return at << 16 | n
     return 0

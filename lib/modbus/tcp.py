@@ -6,15 +6,21 @@ Header: transaction id (2), protocol id (2, zero), length (2, of what follows), 
 
 from micropython import const
 
+_TYPING = const(0)
+if _TYPING:
+    from typing import Union
+
+    Buffer = Union[bytes, bytearray, memoryview]
+
 ADU_MAX = const(260)  # 4.1: MBAP header of 7 bytes and a PDU of 253
 HEADER = const(7)
 _LENGTH_MIN = const(2)  # unit id and function code
 _LENGTH_MAX = const(254)  # unit id and a PDU of 253 bytes
 
 
-def adu_length(buf, at, end):
-    """Bytes of the ADU that starts at buf[at]: 0 while buf[at:end] does not hold all of it, -1 when its length
-    field is impossible. After an impossible length the stream has lost its framing: close it."""
+def adu_length(buf: "Buffer", at: int, end: int) -> int:
+    """Returns the bytes of the ADU that starts at buf[at]; 0 while buf[at:end] does not hold all of it; -1 when its
+    length field is impossible: then the stream has lost its framing and is to be closed."""
     if end - at < 6:
         return 0
     length = buf[at + 4] << 8 | buf[at + 5]
@@ -23,12 +29,12 @@ def adu_length(buf, at, end):
     return 6 + length if end - at >= 6 + length else 0
 
 
-def protocol_id(buf, at):
-    """The protocol id; anything but 0 is not Modbus, and such an ADU is discarded (guide, 4.4.2.2)."""
+def protocol_id(buf: "Buffer", at: int) -> int:
+    """Returns the protocol id; anything but 0 is not Modbus, and such an ADU is discarded (guide, 4.4.2.2)."""
     return buf[at + 2] << 8 | buf[at + 3]
 
 
-def head(out, source, at, pdu_length):
+def put_header(out: bytearray, source: "Buffer", at: int, pdu_length: int) -> int:
     """Writes the header of the reply to the request at source[at:] into out[0:7]: same transaction id and unit.
     `pdu_length` is that of the reply's PDU, which belongs at out[7:]. Returns the length of the ADU."""
     out[0] = source[at]

@@ -46,21 +46,21 @@ class Reply:
 
 
 # Of a connection that has not repeated anything: equals no request.
-NONE = Reply(b"", 0, Block((0, 0, 0)), 0, 0)
+NO_REPLY = Reply(b"", 0, Block((0, 0, 0)), 0, 0)
 
 
-class Replies:
+class ReplyCache:
     """Of one server. `rx` is its buffer for input."""
 
     def __init__(self, rx):
-        self.front = memoryview(rx)[:_END]
-        self.key = self.front[_KEY:]  # of the request at the front of the buffer
+        self.first_bytes = memoryview(rx)[:_END]
+        self.key = self.first_bytes[_KEY:]  # of the request at the front of the buffer
         self._keys = []
         self._replies = []
         self._bytes = 0
         self._seen = [0] * _SEEN
-        self._at = 0
-        self._refused = False  # somebody found no room
+        self._seen_next = 0
+        self._was_full = False  # somebody found no room
         self._seconds = 0
 
     def tick(self):
@@ -68,29 +68,29 @@ class Replies:
         self._seconds += 1
         if self._seconds >= _KEEP_S:
             self._seconds = 0
-            if self._refused:
-                self._refused = False
+            if self._was_full:
+                self._was_full = False
                 self._keys.clear()
                 self._replies.clear()
                 self._bytes = 0
 
     def find(self):
-        """The reply to the request at the front of rx, or NONE."""
+        """The reply to the request at the front of rx, or NO_REPLY."""
         key = self.key
-        return self._replies[self._keys.index(key)] if key in self._keys else NONE
+        return self._replies[self._keys.index(key)] if key in self._keys else NO_REPLY
 
     def keep(self, out, length, block, first, count):
         """The request at the front of rx was answered by the ADU out[:length], with registers of that block. Keeps the
         reply if it may well be wanted again."""
         key = self.key
         # Function, unit, first register and quantity, as a small integer.
-        mark = (key[6] << 22 | key[7] << 14 | key[9] << 7) ^ key[4] << 2 ^ key[5]
-        if mark not in self._seen:
-            self._seen[self._at] = mark
-            self._at = (self._at + 1) % _SEEN
+        fingerprint = (key[6] << 22 | key[7] << 14 | key[9] << 7) ^ key[4] << 2 ^ key[5]
+        if fingerprint not in self._seen:
+            self._seen[self._seen_next] = fingerprint
+            self._seen_next = (self._seen_next + 1) % _SEEN
             return
         if len(self._replies) >= _REPLIES_MAX or self._bytes + length > _BYTES_MAX:
-            self._refused = True
+            self._was_full = True
             return
         reply = Reply(bytes(key), length, block, first, count)
         reply.adu[:] = memoryview(out)[:length]

@@ -17,7 +17,7 @@ class RtuConnection(ModbusConnection):
     def on_ready(self, events):
         Connection.on_ready(self, events)
 
-    def _serve(self, at, have):
+    def _serve_requests(self, at, have):
         """Answers the whole frames in rx[0:have] until one has to wait, and keeps what is left. `at` is 0."""
         server = self.server
         rx = server.rx
@@ -30,14 +30,14 @@ class RtuConnection(ModbusConnection):
                 return
             if length == rtu.MORE or length > have:
                 break
-            self._keep(length, have)
+            self._keep_input(length, have)
             # Unit and PDU behind a header of Modbus TCP, without transaction id
             rx[tcp.HEADER - 1 : tcp.HEADER + length - 3] = bytes(server.rx_view[: length - 2])
             rx[:6] = bytes((0, 0, 0, 0, 0, length - 2))
-            if not self._answer(0, tcp.HEADER + length - 3):
+            if not self._handle_request(0, tcp.HEADER + length - 3):
                 return
-            have = self._fetch()
-        self._keep(0, have)
+            have = self._restore_input()
+        self._keep_input(0, have)
 
     def _reply(self, source, at, length):
         """Sends the PDU of that length in out[7:] as the answer to the request at source[at:], which has a header of

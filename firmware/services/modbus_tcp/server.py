@@ -24,7 +24,7 @@ from firmware.services import Service
 from firmware.services.modbus_tcp import reply_cache
 from modbus import pdu, rtu, tcp
 from modbus.crc import crc16
-from modbus.tcp import head
+from modbus.tcp import put_header
 
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
@@ -51,7 +51,7 @@ class ModbusServer(Service):
         self.rx = bytearray(tcp.ADU_MAX)
         self.rx_view = memoryview(self.rx)
         self.out = bytearray(tcp.ADU_MAX)
-        self.replies = reply_cache.Replies(self.rx)
+        self.replies = reply_cache.ReplyCache(self.rx)
         self.listener = None
         self.rtu_listener = None
 
@@ -95,11 +95,11 @@ class ModbusConnection(Connection):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
         self._pending = b""  # the first bytes of the request on the bus: its reply needs its header
-        self._left = _NOTHING  # in [:_left_size] what is left of the input
-        self._left_size = 0
-        self._reply_ready = reply_cache.NONE  # to the last request
+        self._kept_input = _NOTHING  # in [:_kept_input_size] what is left of the input
+        self._kept_input_size = 0
+        self._reply_ready = reply_cache.NO_REPLY  # to the last request
         # The server's, for the hot path: a look into another object costs as much as a line of it.
-        self._front = server.replies.front
+        self._first_bytes = server.replies.first_bytes
         self._key = server.replies.key
         self._counters = server.counters
         config = server.config
@@ -110,20 +110,20 @@ class ModbusConnection(Connection):
     def _ip(self):
         return seam.peer(self.slot.peer)[0]
 
-    # The hot path is on_ready, _repeated and Budget.served. It allocates nothing, and its functions are cut so that
-    # each has few locals and no try: MicroPython puts a frame of more than 11 words (locals, stack, four for a try) on
-    # the heap, and in a full heap looking for its room takes longer than all the rest.
+    # The hot path is on_ready, _answer_repeated and Budget.served. It allocates nothing, and its functions have few
+    # locals and no try: MicroPython puts a frame of more than 11 words (locals, stack, four for a try) on the heap, and
+    # in a full heap looking for its room takes longer than all the rest.
 
     def on_ready(self, events):
-        if self._unsent is not None or self.slot.busy or self._left_size:
+        if self._unsent is not None or self.slot.busy or self._kept_input_size:
             super().on_ready(events)
             return
         # Not more than a read has: MicroPython's readinto asks the socket again for what is missing.
-        got = self.stream.readinto(self._front)
-        if got != _REQUEST or not self._repeated():
-            self._other(got)
+        got = self.stream.readinto(self._first_bytes)
+        if got != _REQUEST or not self._answer_repeated():
+            self._read_other(got)
 
-    def _repeated(self):
+    def _answer_repeated(self):
         """Answers the request at the front of the shared buffer if the reply to it stands ready."""
         reply = self._reply_ready
         if self._key != reply.key:
@@ -134,8 +134,8 @@ class ModbusConnection(Connection):
         if reply.until_ms != until_ms:
             reply.fill()
         adu = reply.adu
-        adu[0] = self._front[0]
-        adu[1] = self._front[1]
+        adu[0] = self._first_bytes[0]
+        adu[1] = self._first_bytes[1]
         slot = self.slot
         slot.received += _REQUEST
         slot.sent += reply.size
@@ -149,18 +149,18 @@ class ModbusConnection(Connection):
             self._keep_output(adu, sent, reply.size)
         return True
 
-    def _other(self, got):
+    def _read_other(self, got):
         """Any other input; `got` is what readinto said of the front of the shared buffer."""
-        if got == _REQUEST and tcp.adu_length(self._front, 0, got) != got:
+        if got == _REQUEST and tcp.adu_length(self._first_bytes, 0, got) != got:
             got += self.stream.readinto(self.server.rx_view[got:]) or 0
-        self._take(0, got)
+        self._serve_input(0, got)
 
     def on_input(self):
         server = self.server
-        have = self._fetch() if self._left_size else 0
-        self._take(have, self.stream.readinto(server.rx_view[have:] if have else server.rx))
+        have = self._restore_input() if self._kept_input_size else 0
+        self._serve_input(have, self.stream.readinto(server.rx_view[have:] if have else server.rx))
 
-    def _take(self, have, got):
+    def _serve_input(self, have, got):
         """`got` is what readinto said of rx[have:]."""
         if got is None:
             return
@@ -168,35 +168,35 @@ class ModbusConnection(Connection):
             self.close()
             return
         self.slot.received += got
-        self._serve(0, have + got)
+        self._serve_requests(0, have + got)
 
     def on_sent(self):
-        self._serve(0, self._fetch())
+        self._serve_requests(0, self._restore_input())
 
-    def _keep(self, at, have):
+    def _keep_input(self, at, have):
         """Keeps rx[at:have] until it can go on: in a buffer that stays when it holds no more than a read, as it does
         for most clients."""
-        self._left_size = size = have - at
-        if size > len(self._left):
-            self._left = bytearray(max(size, _REQUEST))
-        elif not size and len(self._left) > _REQUEST:
-            self._left = _NOTHING
+        self._kept_input_size = size = have - at
+        if size > len(self._kept_input):
+            self._kept_input = bytearray(max(size, _REQUEST))
+        elif not size and len(self._kept_input) > _REQUEST:
+            self._kept_input = _NOTHING
         if size:
-            self._left[:size] = self.server.rx_view[at:have]
+            self._kept_input[:size] = self.server.rx_view[at:have]
 
-    def _fetch(self):
+    def _restore_input(self):
         """What is left of the input to the front of the shared buffer; how much it is."""
-        have = self._left_size
-        left = self._left
+        have = self._kept_input_size
+        left = self._kept_input
         self.server.rx[:have] = left if have == len(left) else memoryview(left)[:have]
         return have
 
-    def _serve(self, at, have):
+    def _serve_requests(self, at, have):
         """Answers the whole ADUs in rx[at:have] until one has to wait, and keeps what is left."""
         rx = self.server.rx
         if not self.slot.requests:
             if have - at < _HEAD:  # no request yet, and it may become an RTU frame
-                self._keep(at, have)
+                self._keep_input(at, have)
                 return
             length = rtu.request_length(rx, at, have)
             if rx[at] and 0 < length <= have - at and not crc16(rx, at + length, at):
@@ -213,15 +213,15 @@ class ModbusConnection(Connection):
                 self._discard(at)
                 at += n
                 continue
-            if not self._answer(at, n):
+            if not self._handle_request(at, n):
                 if self.closed:
                     return
                 at += n
                 break
             at += n
-        self._keep(at, have)
+        self._keep_input(at, have)
 
-    def _answer(self, at, n):
+    def _handle_request(self, at, n):
         """Answers the request in rx[at:at+n], or gives it to a bus. True when the next may be looked at: the reply
         has left; False when it waits for the bus (slot.busy) or for the client to take the reply."""
         server = self.server
@@ -254,19 +254,19 @@ class ModbusConnection(Connection):
                 out[8] = 2 * count
                 block.copy_to(out, 9, first, count)
                 if not at:
-                    server.replies.keep(out, head(out, rx, at, 2 + 2 * count), block, first, count)
+                    server.replies.keep(out, put_header(out, rx, at, 2 + 2 * count), block, first, count)
                 return self._reply(rx, at, 2 + 2 * count)
         elif not self.may_write and not pdu.is_read(rx, start, length):
             return self._exception(rx, at, function, pdu.ILLEGAL_FUNCTION)
         if self.request is None:
             self.request = Request(self)
-            self.request.first = self._ip() in server.config["priority"]
+            self.request.has_priority = self._ip() in server.config["priority"]
         self.request.fill(unit, rx, start, length)
         code = bus.submit(self.request)
         if code != OK:
             return self._exception(rx, at, function, code)
         counters.passed += 1
-        self._pending = bytes(server.rx_view[at : at + _HEAD] if at else self._front)
+        self._pending = bytes(server.rx_view[at : at + _HEAD] if at else self._first_bytes)
         self.bus = bus
         self.slot.busy = True
         seam.interest(self.stream, 0)
@@ -307,7 +307,7 @@ class ModbusConnection(Connection):
         if out[7] & 0x80:
             self._counters.exceptions += 1
         self.budget.served(self.slot)
-        size = head(out, source, at, length)
+        size = put_header(out, source, at, length)
         return self.send(out, size)
 
     def on_answer(self, code, frame, at, n):
@@ -315,11 +315,11 @@ class ModbusConnection(Connection):
         self.bus = None
         self.slot.busy = False
         seam.interest(self.stream, seam.READ)
-        size = self._put_exception(self._pending[7], code) if code else self._put_answer(frame, at, n)
-        if self._reply(self._pending, 0, size) and self._left_size:
-            self._serve(0, self._fetch())
+        size = self._put_exception(self._pending[7], code) if code else self._put_pdu(frame, at, n)
+        if self._reply(self._pending, 0, size) and self._kept_input_size:
+            self._serve_requests(0, self._restore_input())
 
-    def _put_answer(self, frame, at, n):
+    def _put_pdu(self, frame, at, n):
         """The PDU of a frame: all but unit and CRC."""
         self.server.out[7 : 4 + n] = frame[at + 1 : at + n - 2]
         return n - 3

@@ -55,9 +55,9 @@ class Unit255:
         first = buf[at + 1] << 8 | buf[at + 2]
         count = buf[at + 3] << 8 | buf[at + 4]
         if function == 4:
-            good = self._input(first, count, out, start + 2)
+            good = self._read_input(first, count, out, start + 2)
         else:
-            good = self._holding(first, count, out, start + 2)
+            good = self._read_holding(first, count, out, start + 2)
         if not good:
             return _exception(out, start, function, pdu.ILLEGAL_DATA_ADDRESS)
         out[start] = function
@@ -66,11 +66,11 @@ class Unit255:
 
     # -- input registers: the points
 
-    def _input(self, first, count, out, at):
+    def _read_input(self, first, count, out, at):
         row = bytearray(8)
         address = first & ~3
         while address < first + count:
-            if not self._point(address >> 2, row):
+            if not self._put_point(address >> 2, row):
                 return False
             for i in range(4):
                 if first <= address + i < first + count:
@@ -80,7 +80,7 @@ class Unit255:
             address += 4
         return True
 
-    def _point(self, point_id, row):
+    def _put_point(self, point_id, row):
         """The four registers of a point into `row`. False when no meter is configured in that slot."""
         found = self._meters.find(point_id)
         if found is None:
@@ -103,7 +103,7 @@ class Unit255:
 
     # -- holding registers: identity, ledger, counters
 
-    def _holding(self, first, count, out, at):
+    def _read_holding(self, first, count, out, at):
         end = first + count
         if end <= 100:
             rows = iter((self._identity(),))
@@ -133,8 +133,8 @@ class Unit255:
         store = self._config_store
         meters = self._meters
         words = [0x4D50, MAP_VERSION, VERSION[0] << 8 | VERSION[1], VERSION[2]]
-        _long(words, self._clock.uptime_s())
-        _long(words, self._clock.unix_s())
+        _append_long(words, self._clock.uptime_s())
+        _append_long(words, self._clock.unix_s())
         words.append(1 if store.reboot_due() else 0)
         words.append(len(store.errors))
         words.append(len(meters.meters))
@@ -156,11 +156,11 @@ class Unit255:
         words = [budget.limit, len(budget.services), budget.general, len(budget.connections), budget.high_water]
         words.append(len(budget.refused_services))
         for count in (budget.accepted, budget.postponed, budget.failed_accepts):
-            _long(words, count)
+            _append_long(words, count)
         for count in budget.evictions:
-            _long(words, count)
+            _append_long(words, count)
         for name in Counters.NAMES:
-            _long(words, getattr(self.counters, name))
+            _append_long(words, getattr(self.counters, name))
         return words
 
     def _ledger(self):
@@ -176,10 +176,10 @@ class Unit255:
             words.append(quad[2] << 8 | quad[3])
             words.append(port)
             words.append(min(slot.idle_ms() // 1000, 0xFFFF) if slot.role == "connection" else _NO_AGE)
-            _long(words, now - slot.opened_s)
-            _long(words, slot.requests)
-            _long(words, slot.received)
-            _long(words, slot.sent)
+            _append_long(words, now - slot.opened_s)
+            _append_long(words, slot.requests)
+            _append_long(words, slot.received)
+            _append_long(words, slot.sent)
             words.extend((0, 0))
             rows += 1
             yield words
@@ -194,7 +194,7 @@ class Unit255:
             words.append(0 if bus.line_error else 1)
             words.append(bus.waiting())
             for name in BusStats.NAMES:
-                _long(words, getattr(counters, name))
+                _append_long(words, getattr(counters, name))
             words.extend([0] * (BUS_ROW - len(words)))
             yield words
 
@@ -237,7 +237,7 @@ def _exception(out, start, function, code):
     return 2
 
 
-def _long(words, number):
+def _append_long(words, number):
     """Appends an unsigned 32-bit number, high word first; counters wrap as registers do."""
     words.append(number >> 16 & 0xFFFF)
     words.append(number & 0xFFFF)

@@ -40,7 +40,7 @@ def _bus(bus: "Bus") -> dict:
     counters = bus.counters
     return {
         "number": bus.number, "load_percent": bus.load_percent, "waiting": bus.waiting(),
-        "paused": bus.guest is not None,
+        "paused": bus.lessee is not None,
         "sent": counters.sent, "answered": counters.answered, "timeouts": counters.timeouts,
         "retries": counters.retries,
         "wrong": {name: counters.wrong[1 + k] for k, name in enumerate(rtu.REASONS[1:])},
@@ -89,7 +89,7 @@ def write_scan(service: "HttpService", request: http1.Request) -> "Iterator[None
         yield
         return
     # Until the line is given back.
-    is_running = scan.running or any([bus.guest is scan for bus in service.buses])
+    is_running = scan.running or any([bus.lessee is scan for bus in service.buses])
     write_open(out, {"running": is_running, "done": scan.done, "total": scan.total, "error": scan.error})
     out.write(b',"found":')
     yield from write_items(out, (

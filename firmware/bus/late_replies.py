@@ -10,22 +10,22 @@ from micropython import const
 
 from firmware.net import seam
 
-_MAX = const(8)  # answers that may still come
+_REPLIES_MAX = const(8)  # answers that may still come
 _TIMEOUTS = const(4)  # after its request: the time-out, and three more
 _MIN_MS = const(1000)
-_EVER_MS = const(40000)  # four times the longest time-out of the configuration
+_LONGEST_MS = const(40000)  # four times the longest time-out of the configuration
 
 
-class _Expected:
+class _LateReply:
     """The answer to `frame` may come until `until_ms` (ticks)."""
 
     def __init__(self, frame, until_ms):
         self.frame = frame
         self.until_ms = until_ms
-        self.is_awaited = False  # somebody waits for its end
+        self.holds_others_up = False  # somebody waits for its end
 
 
-class Late:
+class LateReplies:
     def __init__(self):
         self._expected = []
 
@@ -39,15 +39,15 @@ class Late:
         until_ms = seam.ticks_add(sent_ms, max(_TIMEOUTS * timeout_ms, _MIN_MS))
         if answered:
             for one in self._expected:
-                if same(one.frame, request, length):
+                if is_same(one.frame, request, length):
                     one.until_ms = until_ms
                     return
             return
-        if len(self._expected) == _MAX:
+        if len(self._expected) == _REPLIES_MAX:
             self._expected.pop(0)
-        self._expected.append(_Expected(bytes(request[:length]), until_ms))
+        self._expected.append(_LateReply(bytes(request[:length]), until_ms))
 
-    def came(self, buf):
+    def take_arrived(self, buf):
         """Bytes have come that nobody asked for: if they begin like an answer that was late, it is late no more, and
         this is True."""
         for one in self._expected:
@@ -56,32 +56,32 @@ class Late:
                 return True
         return False
 
-    def left_ms(self, request, length):
+    def hold_ms(self, request, length):
         """For how long a late answer to another request could still pass for one to request[:length]: it has the
         same unit and function. 0 when none can. Once somebody has been held up, the request itself that he waits for
         is held up too: each answer to it would put the end off."""
-        return self._left_ms(request, length) if self._expected else 0
+        return self._hold_ms(request, length) if self._expected else 0
 
-    def _left_ms(self, request, length):
+    def _hold_ms(self, request, length):
         most_ms = 0
         for one in self._expected[:]:
             frame = one.frame
             left_ms = seam.ticks_diff(one.until_ms, seam.ticks_ms())
-            if left_ms <= 0 or left_ms > _EVER_MS:  # over; beyond ever when the ticks have wrapped since
+            if left_ms <= 0 or left_ms > _LONGEST_MS:  # over; beyond ever when the ticks have wrapped since
                 self._expected.remove(one)
             elif frame[0] == request[0] and frame[1] == request[1]:
-                one.is_awaited = one.is_awaited or not same(frame, request, length)
-                if one.is_awaited:
+                one.holds_others_up = one.holds_others_up or not is_same(frame, request, length)
+                if one.holds_others_up:
                     most_ms = max(most_ms, left_ms)
         return most_ms
 
 
-def same(frame, request, length):
+def is_same(frame, request, length):
     """Whether request[:length] is the very request in `frame`."""
-    return len(frame) == length and begins(frame, request, length)
+    return len(frame) == length and starts_with(frame, request, length)
 
 
-def begins(buf, request, length, at=0):
+def starts_with(buf, request, length, at=0):
     """Whether buf[at:] begins with request[:length]."""
     for i in range(length):
         if buf[at + i] != request[i]:
