@@ -70,7 +70,7 @@ class Bus:
         self._busy_mark_ms = 0
         self._paused = False
         self._on_idle = None
-        self._under_way = False  # a transaction, or a guest's visit
+        self._under_way = False  # a transaction or a lease of the line
         for meter in meters:
             meter.answer_times = AnswerTimes()
 
@@ -266,7 +266,7 @@ class Bus:
                 await lessee.run(self._open_line)
             except Exception as error:
                 self._events.add("bus", "bus %d: %s: %r" % (self.number, lessee.name, error))
-            await seam.sleep_ms(_TIMEOUT_MS)  # what the guest asked may still be answered
+            await seam.sleep_ms(_TIMEOUT_MS)  # an answer to the last request of the lease may still come
         finally:
             self.lessee = None
             self._events.add("bus", "bus %d: polling goes on" % self.number)
