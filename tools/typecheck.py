@@ -4,7 +4,7 @@ The stubs (micropython-esp32-stubs, micropython-rp2-stubs) describe the same mod
 has a directory of its own in build/stubs, installed from its lock. They replace CPython's standard library
 altogether: what MicroPython does not have is an error. MicroPython parses annotations and drops them; what only they
 name is imported below `if _TYPING:` (_TYPING = const(0)), which is true here alone. A function that has annotations has
-all of them, lib/ is strict (but for NOT_STRICT_YET), and what has none is inferred.
+all of them, lib/ is strict, and what has none is inferred.
 
 Everything that is left out is in the tables below.
 """
@@ -52,9 +52,6 @@ CPYTHON_ONLY = ("firmware/net/seam_cpython.py",)
 HOST = ("tools", "host_tests/shim/micropython.py", *CPYTHON_ONLY)
 # Manifests of MicroPython's own build; the simulated network, which mypy does not see through, and what imports it.
 NOT_HOST = (*ON_THE_BOARD, "tools/boards/", "tools/emulator/board/", "tools/soak.py", "tools/simulator/")
-
-# Files of lib/ that are not strict yet, as modules. Nothing is added; delete a name when its file is strict.
-NOT_STRICT_YET = ("modbus",)
 
 # mypy's --strict, as far as it can be said for single modules.
 STRICT = """
@@ -230,7 +227,7 @@ def _codecs(root: pathlib.Path) -> dict[str, str]:
 
 
 def _strict(root: pathlib.Path) -> str:
-    modules = [pattern for name, pattern in _codecs(root).items() if name not in NOT_STRICT_YET]
+    modules = list(_codecs(root).values())
     return STRICT.format(modules=",".join(modules)) if modules else ""
 
 

@@ -1,8 +1,8 @@
 """The serial side: one transaction at a time on each bus, for clients first and for the poller when they are quiet.
 
 This file is what services see of it: all buses, which can be paused and searched for meters. A service fills in a
-Request of its own and submits it to the bus that Buses.router names for a unit; its `owner` is told the end by
-on_answer(). Everything happens in one thread: between submit() and on_answer() the request belongs to the bus, unless
+Request of its own and submits it to the bus that Buses.router names for a unit; on_answer() tells its `owner` the end.
+Everything happens in one thread: between submit() and on_answer() the request belongs to the bus, unless
 it is withdrawn.
 
     router.py       which bus a unit is on
@@ -15,11 +15,19 @@ it is withdrawn.
     transaction.py  one request and its answer on the wire
 """
 
+from micropython import const
+
 from firmware.bus.bus import Bus
 from firmware.bus.bus_stats import BusStats
 from firmware.bus.request import OK, Request
 from firmware.bus.router import Router
 from firmware.bus.scan import Scan
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable, Iterator
+
+    from firmware.events import Events
 
 __all__ = ("OK", "Bus", "BusStats", "Buses", "Request", "Router")
 
@@ -30,28 +38,28 @@ class Buses:
     `scan` is the search for meters that runs, or the last one that ran with its results, or None. `paused`: between
     pause() and resume()."""
 
-    def __init__(self, buses, router, events):
+    def __init__(self, buses: "list[Bus]", router: Router, events: "Events"):
         self.router = router
-        self.scan = None
+        self.scan: "Scan | None" = None
         self.paused = False
         self._buses = buses
         self._events = events
-        self._on_paused = None
+        self._on_paused: "Callable[[], object] | None" = None
         self._awaited = 0  # buses with a transaction under way
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._buses)
 
-    def __iter__(self):
+    def __iter__(self) -> "Iterator[Bus]":
         return iter(self._buses)
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> Bus:
         return self._buses[number]
 
-    def pause(self, on_paused):
-        """Lets all buses rest: none begins another transaction, requests wait. on_paused() is called once, when none is
-        under way any more: at once, or later from the task of a bus. False when they are paused already or a scan
-        runs. resume() ends it, also before on_paused() was called, which then never is."""
+    def pause(self, on_paused: "Callable[[], object]") -> bool:
+        """Pauses all buses: none begins another transaction, requests wait. Calls on_paused() once, when no transaction
+        is under way: at once, or later from the task of a bus. Returns False when they are paused already or a scan
+        runs. resume() ends the pause; when it comes first, on_paused() is not called."""
         if self.paused or (self.scan is not None and self.scan.running):
             return False
         self.paused = True
@@ -72,8 +80,8 @@ class Buses:
         if not self._awaited:
             self._on_paused()
 
-    def resume(self):
-        """Everything goes on."""
+    def resume(self) -> None:
+        """Ends the pause."""
         if not self.paused:
             return
         self.paused = False
@@ -81,7 +89,9 @@ class Buses:
         for bus in self._buses:
             bus.resume()
 
-    def start_scan(self, number, bauds, framings, first, last, timeout_ms):
+    def start_scan(
+        self, number: int, bauds: "list[int]", framings: "list[str]", first: int, last: int, timeout_ms: int
+    ) -> None:
         """Begins a search for meters on a bus, whose polling pauses meanwhile. Raises ValueError, or OSError when a
         scan runs or the buses are paused."""
         if not 0 <= number < len(self._buses):
@@ -94,12 +104,12 @@ class Buses:
             raise OSError("a scan is running")
         self.scan = scan
 
-    def tick(self):
-        """Once a second."""
+    def tick(self) -> None:
+        """Is called once a second."""
         for bus in self._buses:
             bus.tick()
 
-    def close(self):
-        """Gives the serial lines back."""
+    def close(self) -> None:
+        """Closes the serial lines."""
         for bus in self._buses:
             bus.close()

@@ -1,15 +1,15 @@
 """One bus: the queue of requests, the meters' states, and the cache that reads are answered from.
 
-Order: clients that have priority, the others in the order of their coming (each connection has one request under way,
-so this is round robin among them), then the poller; but a poll that is due follows eight clients at the latest, or
-constant traffic would let the cache grow old and so make more traffic. A read that is answered answers all equal reads
-that wait. Queue and retries are bounded; a full queue is exception 06 for the newcomer, a meter that does not answer
-0B, a line that is gone 0A.
+Order: clients with priority, then the others first come, first served (each connection has one request under way, so
+this is round robin), then the poller; but a poll that is due follows eight clients at the latest, or constant traffic
+would let the cache grow old and so make more traffic. The answer to a read ends all equal reads that wait. Queue and
+retries are bounded; a newcomer to a full queue gets exception 06, a meter that does not answer gives 0B, a line that is
+gone 0A.
 
 A meter that stays silent is quarantined: clients get 0B at once, and the poller probes it at growing intervals, so
 that it costs the others nothing. While the line is gone no meter is online.
 
-What a meter refuses to be read is left out (firmware.meters.refusals), and asked for again once a day, after a restart,
+Registers that a meter refuses are left out (firmware.meters.refusals), and asked for again once a day, after a restart,
 and when the meter comes back from quarantine.
 """
 
@@ -26,6 +26,17 @@ from firmware.meters.meter import FAILING, ONLINE, QUARANTINED
 from firmware.net import seam
 from modbus import pdu, rtu
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from firmware.board import Line
+    from firmware.events import Events
+    from firmware.meters.block import Block
+    from firmware.meters.meter import Meter
+    from modbus.pdu import Buffer
+
 _QUEUE_MAX = const(16)
 _QUARANTINE_AFTER = const(3)  # failed requests in a row
 _REOPEN_MS = const(1000)
@@ -40,10 +51,13 @@ _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minut
 
 
 class Bus:
-    """`open_line(config)` opens the serial line or raises OSError; `meters` are those on this bus. `config`: its
-    section of the configuration; its gap_ms becomes the largest that one of the meters needs."""
+    """`config`: the section of this bus; `self.config` is a copy whose gap_ms is the largest that one of the meters
+    needs. `open_line(config)` opens the serial line or raises OSError. `meters`: those on this bus."""
 
-    def __init__(self, number, config, open_line, meters, events, uptime_s):
+    def __init__(
+        self, number: int, config: dict, open_line: "Callable[[dict], Line]", meters: "list[Meter]", events: "Events",
+        uptime_s: "Callable[[], int]",
+    ):  # fmt: skip
         self.number = number
         gaps_ms = [meter.profile.gap_ms for meter in meters]
         self.config = dict(config, gap_ms=max([config["gap_ms"]] + gaps_ms))
@@ -51,17 +65,17 @@ class Bus:
         self.by_unit = {meter.unit: meter for meter in meters}
         self.counters = BusStats()
         self.poller = Poller(meters)
-        self.wire = None
-        self.line_error = None
+        self.wire: "Transaction | None" = None
+        self.line_error: "Exception | None" = None
         self.load_percent = 0  # of the last minute
-        self.lessee = None  # who has the line to himself (lease_line)
+        self.lessee: "Any" = None  # has the line for itself (lease_line)
         self._open_line = open_line
         self._events = events
         self._uptime_s = uptime_s
         self._late = LateReplies()
-        self._queue = []
+        self._queue: "list[Request]" = []
         self._held_ms = 0  # for how long all in the queue are held up
-        self._current_request = None  # the client's request on the wire
+        self._current_request: "Request | None" = None  # the client's, on the wire
         self._poll_request = Request(None)
         self._waker = seam.Waker()
         self._clients_in_a_row = 0
@@ -69,15 +83,16 @@ class Bus:
         self._day_s = 0
         self._busy_mark_ms = 0
         self._paused = False
-        self._on_idle = None
+        self._on_idle: "Callable[[], object] | None" = None
         self._under_way = False  # a transaction or a lease of the line
         for meter in meters:
             meter.answer_times = AnswerTimes()
 
     # -- for services
 
-    def submit(self, request):
-        """Takes a filled Request. OK when its owner will be told the end, else the exception code that is the end."""
+    def submit(self, request: Request) -> int:
+        """Takes a filled Request. Returns OK when its owner will be told the end, else the exception code to answer
+        with."""
         if self.wire is None and self.line_error is not None:
             return pdu.GATEWAY_PATH_UNAVAILABLE
         meter = self.by_unit.get(request.unit)
@@ -94,42 +109,44 @@ class Bus:
         self._waker.wake()
         return OK
 
-    def broadcast(self, buf, at, n):
-        """Takes the PDU of a write for all meters of this bus, which nobody answers. OK or an exception code."""
+    def broadcast(self, buf: "Buffer", at: int, n: int) -> int:
+        """Takes the PDU of a write to all meters of this bus, which has no answer. Returns OK or an exception code."""
         request = Request(None)
         request.fill(0, buf, at, n)
         return self.submit(request)
 
-    def withdraw(self, request):
-        """The owner is gone: a waiting request is dropped, one on the wire ends without telling anybody."""
+    def withdraw(self, request: Request) -> None:
+        """Drops a waiting request, or the end of one on the wire: its owner is gone."""
         if self._current_request is request:
             self._current_request = None
         elif request in self._queue:
             self._queue.remove(request)
 
-    def cached(self, unit, function, first, count):
-        """The Block of the meter with that unit from which a read may be answered, or None. Allocates nothing."""
+    def cached(self, unit: int, function: int, first: int, count: int) -> "Block | None":
+        """Returns the fresh Block of the meter with that unit that holds the registers of a read, or None. Allocates
+        nothing."""
         meter = self.by_unit.get(unit)
         block = None if meter is None else meter.find(function, first, count)
         if block is None or seam.ticks_diff(seam.ticks_ms(), block.fresh_until_ms) > 0:
             return None
         return block
 
-    def waiting(self):
-        """How many requests wait."""
+    def waiting(self) -> int:
+        """Returns how many requests wait."""
         return len(self._queue)
 
-    def answer_times_ms(self, meter=None):
-        """(shortest, mean, longest) answer time of a meter of this bus, or of the whole bus; None without answers."""
+    def answer_times_ms(self, meter: "Meter | None" = None) -> "tuple[int, int, int] | None":
+        """Returns (shortest, mean, longest) answer time of a meter of this bus, or of the whole bus; None without
+        answers."""
         return (self.counters if meter is None else meter).answer_times.summary_ms()
 
-    def exceptions(self, meter=None):
-        """[(code, times)] of the exceptions that a meter of this bus has given, or all on it."""
+    def exceptions(self, meter: "Meter | None" = None) -> "list[tuple[int, int]]":
+        """Returns [(code, times)] of the exceptions of a meter of this bus, or of all on it."""
         return self.counters.exceptions_of(0 if meter is None else meter.unit)
 
     @staticmethod
-    def fault_text(meter):
-        """What is wrong with the meter, as a text; "" when nothing is."""
+    def fault_text(meter: "Meter") -> str:
+        """Returns what is wrong with the meter as a text, "" when nothing is."""
         if meter.last_result == LINE_DOWN:
             return "serial line gone"
         if meter.last_result == WRONG:
@@ -137,9 +154,9 @@ class Bus:
         return "silent" if meter.last_result == TIMED_OUT else meter.refused_text
 
     @staticmethod
-    def timeout_ms(meter):
-        """With auto_timeout three times the longest answer, once there were enough; at first, and after a failure, what
-        is configured."""
+    def timeout_ms(meter: "Meter") -> int:
+        """Returns the time-out of the meter: the configured one; with auto_timeout, after 20 answers and while there is
+        no failure, three times the longest answer time."""
         times = meter.answer_times
         if meter.auto_timeout and not meter.failures and times.count >= _CALIBRATED_AFTER:
             return min(max(3 * times.max_ms, _CALIBRATED_MIN_MS), meter.timeout_ms)
@@ -148,35 +165,35 @@ class Bus:
     # -- for Buses
 
     @property
-    def is_idle(self):
-        """Whether it is paused and no transaction is under way."""
+    def is_idle(self) -> bool:
+        """Whether the bus is paused and no transaction is under way."""
         return self._paused and not self._under_way
 
-    def pause(self, on_idle):
-        """Begins no other transaction. on_idle() is called once, when none is under way: perhaps at once."""
+    def pause(self, on_idle: "Callable[[], object]") -> None:
+        """Begins no other transaction. Calls on_idle() once, when none is under way: perhaps at once."""
         self._paused = True
         if self._under_way:
             self._on_idle = on_idle
         else:
             on_idle()
 
-    def resume(self):
-        """Goes on; on_idle() is not called any more."""
+    def resume(self) -> None:
+        """Ends the pause; on_idle() is no longer called."""
         self._paused = False
         self._on_idle = None
         self._waker.wake()
 
-    def lease_line(self, user):
+    def lease_line(self, user: "Any") -> bool:
         """Gives the line to `user` once the transaction under way has ended: polling pauses, clients get 06, until
-        `await user.run(open_line)` ends. False when somebody has it already."""
+        `await user.run(open_line)` ends. Returns False when the line is leased already."""
         if self.lessee is not None:
             return False
         self.lessee = user
         self._waker.wake()
         return True
 
-    def tick(self):
-        """Once a second: what is too old may not answer any more."""
+    def tick(self) -> None:
+        """Is called once a second: measures the load, and expires blocks that are too old."""
         self._seconds += 1
         if self._seconds >= _LOAD_S:
             busy_ms = self.counters.busy_ms - self._busy_mark_ms
@@ -192,14 +209,15 @@ class Bus:
         for meter in self.meters:
             meter.expire(now_ms, seam.ticks_diff)
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the line; run() opens it again."""
         if self.wire is not None:
             self.wire.close()
             self.wire = None
 
     # -- the task
 
-    async def run(self):
+    async def run(self) -> None:
         """Serves the bus for ever."""
         while True:
             if self._paused:
@@ -250,7 +268,7 @@ class Bus:
             await self._waker.wait_ms(min(wait_ms, self._held_ms))
 
     def _end_transaction(self):
-        """No transaction is under way."""
+        """Marks the bus idle, and calls what waits for that."""
         self._under_way = False
         on_idle = self._on_idle
         if on_idle is not None:
@@ -272,8 +290,8 @@ class Bus:
             self._events.add("bus", "bus %d: polling goes on" % self.number)
 
     def _next_request(self):
-        """The client's request that goes next, or None. A request is held up while a late answer could be taken for
-        its own; others overtake it. `_held_ms`: until when that is so for all."""
+        """Takes the client's request that goes next out of the queue, or returns None. A request is held up while a
+        late answer could be taken for its own; others overtake it. `_held_ms`: for how long that is so for all."""
         self._held_ms = _IDLE_MS
         for request in self._queue:
             left_ms = self._late.hold_ms(request.frame, request.length)
@@ -300,14 +318,14 @@ class Bus:
         return True
 
     def _lose_line(self):
-        """The line went away in the middle."""
+        """Gives the line up: it failed during an exchange."""
         self.line_error = self.wire.line_error
         self._events.add("bus", "bus %d: line lost: %r" % (self.number, self.line_error))
         self.wire = None
         self._mark_line_gone()
 
     def _mark_line_gone(self):
-        """No meter can be asked. Quarantined ones are asked as soon as the line is back."""
+        """Marks all meters as failing. Quarantined ones are asked as soon as the line is back."""
         for meter in self.meters:
             meter.purge()
             if meter.state == QUARANTINED:
@@ -321,7 +339,8 @@ class Bus:
             self._queue.pop(0).finish(code)
 
     def _may_go(self, request):
-        """A client's request is about to go out. False when it is not: since it came, its meter has been given up."""
+        """Prepares a client's request to go out. Returns False when it must not: its meter has been quarantined since
+        it came."""
         meter = self.by_unit.get(request.unit)
         if meter is not None and meter.state == QUARANTINED:
             request.finish(pdu.GATEWAY_TARGET_FAILED)
@@ -333,8 +352,8 @@ class Bus:
         return True
 
     async def _exchange(self, request, meter, retries):
-        """Request and answer on the wire, and what they say of the meter's state, if it is one of ours. Returns what
-        Transaction.exchange() does."""
+        """Sends the request and waits for the answer, repeats it up to `retries` times, and updates the state of
+        `meter`, None for a unit that is not configured. Returns what Transaction.exchange() does."""
         slowest_ms = _TIMEOUT_MS if meter is None else meter.timeout_ms
         self._current_request = request
         try:
@@ -348,7 +367,7 @@ class Bus:
                     break
                 retries -= 1
                 self.counters.retries += 1
-        except Exception:  # a fault of ours: its owner must not wait for ever; the supervisor tells the rest
+        except Exception:  # a bug: the owner must not wait for ever; the supervisor logs it
             if self._current_request is request:
                 self._current_request = None
                 request.finish(pdu.SERVER_DEVICE_FAILURE)
@@ -358,7 +377,7 @@ class Bus:
         return result
 
     def _end(self, request, result):
-        """The end of a client's request, to it and to those who asked the same while it was on the wire."""
+        """Ends a client's request, and the equal reads that came while it was on the wire."""
         is_wanted = self._current_request is request
         self._current_request = None
         if request.only_reads and self._queue:
@@ -380,7 +399,7 @@ class Bus:
             request.finish(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
 
     def _end_poll(self, poll, position, result):
-        """The end of the poller's request for the block at that index: its answer into the block."""
+        """Ends the poll of the block at that index: stores its answer."""
         block = poll.meter.blocks[position]
         following = position + 1
         is_answered = result == ANSWERED
@@ -392,14 +411,14 @@ class Bus:
                 following = self._refused(poll.meter, position, wire.rx[wire.at + 2])
             else:
                 if block.fresh_until_ms == REFUSED:
-                    refusals.ask_again(poll.meter)  # it has changed its mind
+                    refusals.ask_again(poll.meter)  # it refuses this one no longer, and perhaps others
                 until_ms = seam.ticks_add(seam.ticks_ms(), poll.meter.max_age_ms)
                 self._store(poll.meter, block, until_ms)
         if poll.finish_block(is_answered, following):
             self._log_refusals(poll)
 
     def _log_refusals(self, poll):
-        """Once a round, when all that the meter refuses is known."""
+        """Logs what the meter refuses, at the end of a round, when all of it is known."""
         text = poll.meter.refused_text
         if text and text != poll.logged_refusals:
             poll.logged_refusals = text
@@ -414,7 +433,7 @@ class Bus:
             )  # fmt: skip
 
     def _refused(self, meter, position, code):
-        """The meter has refused the block at that index. Returns the index of the block that is read next."""
+        """Learns that the meter refuses the block at that index. Returns the index of the block that is read next."""
         block = meter.blocks[position]
         if code != block.exception and not refusals.teaches(code):
             self._events.add(
@@ -424,7 +443,7 @@ class Bus:
         return refusals.refuse(meter, position, code)
 
     def _update_state(self, meter, result):
-        """What an exchange says of the meter's state."""
+        """Updates counters and state of the meter after an exchange."""
         meter.requests += 1
         meter.last_result = result
         if result == ANSWERED:
@@ -446,7 +465,7 @@ class Bus:
         reason = self.fault_text(meter)
         self._events.add("bus", "meter %s (unit %d): %s, quarantined" % (meter.name, meter.unit, reason))
         meter.state = QUARANTINED
-        self.poller.reschedule(meter, PROBE_FIRST_MS)  # whoever found out: the poller may be due in an hour
+        self.poller.reschedule(meter, PROBE_FIRST_MS)  # its next poll may be due in an hour
 
     def _mark_online(self, meter):
         wire = self.wire
@@ -464,7 +483,7 @@ class Bus:
 
 
 def _drop_written(meter, frame):
-    """Takes what a write overlaps out of the cache; all of the meter's when it cannot be told what is written."""
+    """Drops the blocks that a write overlaps; all blocks of the meter when its registers are not known."""
     function = frame[1]
     first, count = 0, 0x10000
     if function in (6, 22):

@@ -1,4 +1,4 @@
-"""Answers that may still come, and the requests that have to wait for their end.
+"""Tracks requests whose answer may still come, and holds up those that such a late answer could satisfy wrongly.
 
 A late answer is the trap of every gateway: it may have unit, function and length of the next request. So each request
 that went out and got no answer is remembered, and another request to which its answer could pass for the right one
@@ -10,6 +10,10 @@ from micropython import const
 
 from firmware.net import seam
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.bus.request import Buffer
+
 _REPLIES_MAX = const(8)  # answers that may still come
 _TIMEOUTS = const(4)  # after its request: the time-out, and three more
 _MIN_MS = const(1000)
@@ -19,25 +23,27 @@ _LONGEST_MS = const(40000)  # four times the longest time-out of the configurati
 class _LateReply:
     """The answer to `frame` may come until `until_ms` (ticks)."""
 
-    def __init__(self, frame, until_ms):
+    def __init__(self, frame: bytes, until_ms: int):
         self.frame = frame
         self.until_ms = until_ms
-        self.holds_others_up = False  # somebody waits for its end
+        self.holds_others_up = False  # another request waits until it can no longer come
 
 
 class LateReplies:
-    def __init__(self):
+    """The late answers of one bus, at most eight: a ninth drops the oldest."""
+
+    def __init__(self) -> None:
         self._expected = []
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._expected)
 
-    def expect(self, request, length, sent_ms, timeout_ms, answered):
+    def expect(self, request: "Buffer", length: int, sent_ms: int, timeout_ms: int, is_answered: bool) -> None:
         """Notes that an answer to request[:length] may still come, until four time-outs after `sent_ms`, its last bit.
         Also after an answer, when the same request had failed before: then that may have been the late answer to the
         first, and the one to this is still under way."""
         until_ms = seam.ticks_add(sent_ms, max(_TIMEOUTS * timeout_ms, _MIN_MS))
-        if answered:
+        if is_answered:
             for one in self._expected:
                 if is_same(one.frame, request, length):
                     one.until_ms = until_ms
@@ -47,19 +53,19 @@ class LateReplies:
             self._expected.pop(0)
         self._expected.append(_LateReply(bytes(request[:length]), until_ms))
 
-    def take_arrived(self, buf):
-        """Bytes have come that nobody asked for: if they begin like an answer that was late, it is late no more, and
-        this is True."""
+    def take_arrived(self, buf: "Buffer") -> bool:
+        """Takes bytes that came between two exchanges: when they begin like a late answer, that one is no longer
+        expected. Returns whether they do."""
         for one in self._expected:
             if one.frame[0] == buf[0] and one.frame[1] == buf[1] & 0x7F:
                 self._expected.remove(one)
                 return True
         return False
 
-    def hold_ms(self, request, length):
-        """For how long a late answer to another request could still pass for one to request[:length]: it has the
-        same unit and function. 0 when none can. Once somebody has been held up, the request itself that he waits for
-        is held up too: each answer to it would put the end off."""
+    def hold_ms(self, request: "Buffer", length: int) -> int:
+        """Returns for how long a late answer to another request could still pass for one to request[:length]: it has
+        the same unit and function. 0 when none can. Once another request is held up, a repetition of the late one is
+        held up too: each answer to it would put the end off."""
         return self._hold_ms(request, length) if self._expected else 0
 
     def _hold_ms(self, request, length):
@@ -76,13 +82,13 @@ class LateReplies:
         return most_ms
 
 
-def is_same(frame, request, length):
-    """Whether request[:length] is the very request in `frame`."""
+def is_same(frame: "Buffer", request: "Buffer", length: int) -> bool:
+    """Returns whether request[:length] is the request in `frame`."""
     return len(frame) == length and starts_with(frame, request, length)
 
 
-def starts_with(buf, request, length, at=0):
-    """Whether buf[at:] begins with request[:length]."""
+def starts_with(buf: "Buffer", request: "Buffer", length: int, at: int = 0) -> bool:
+    """Returns whether buf[at:] begins with request[:length]."""
     for i in range(length):
         if buf[at + i] != request[i]:
             return False

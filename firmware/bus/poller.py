@@ -1,4 +1,4 @@
-"""Which meter is due: earliest due time first, one block at a time, so that clients can go in between.
+"""Plans the polls: the meter with the earliest due time first, one block at a time, so that clients go in between.
 
 Due times advance by the meter's interval, not by when it was served: no drift. A meter that has fallen behind by more
 than an interval is due at once, behind those that have waited longer: a bus that is too slow for what is asked of it
@@ -10,6 +10,11 @@ from micropython import const
 from firmware.meters.meter import QUARANTINED
 from firmware.net.seam import ticks_add, ticks_diff, ticks_ms
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.meters.block import Block
+    from firmware.meters.meter import Meter
+
 PROBE_FIRST_MS = const(2000)
 _PROBE_LAST_MS = const(60000)
 _MISSED_MAX = const(0x3FFFFFFF)
@@ -19,10 +24,10 @@ _NONE = const(-1)
 class Round:
     """The rounds of one meter: each block of it once."""
 
-    def __init__(self, meter):
+    def __init__(self, meter: "Meter"):
         self.meter = meter
-        self.due_ms = ticks_ms()
-        self.held_ms = 0  # by which the due time was put off while a late answer might have come
+        self.due_ms: int = ticks_ms()
+        self.held_ms = 0  # by which the due time was put off because of a late answer
         self.missed = 0  # rounds for which there was no time
         self.actual_interval_ms = 0  # from end to end, smoothed over eight rounds
         self.position = 0  # of the next block
@@ -32,26 +37,27 @@ class Round:
         self._ended_ms = _NONE  # ticks of the end of the last round
 
     @property
-    def block(self):
-        """The one that is to be read next."""
+    def block(self) -> "Block":
+        """The block that is read next."""
         return self.meter.blocks[self.position]
 
-    def begin(self, due_ms):
-        """The next round begins then, with the first block that the meter does not refuse, or with the first."""
+    def begin(self, due_ms: int) -> None:
+        """Plans the next round for `due_ms` (ticks): from the first block that the meter does not refuse, or from the
+        first."""
         self.due_ms = due_ms
         self.held_ms = 0
         first = self.meter.next_block(0)
         self.position = first if first < len(self.meter.blocks) else 0
 
-    def postpone(self, held_ms):
-        """This round cannot go on for so long; others are not kept from theirs."""
+    def postpone(self, held_ms: int) -> None:
+        """Puts the next read of this meter off by `held_ms`; other meters are unaffected."""
         now_ms = ticks_ms()
         self.held_ms += ticks_diff(now_ms, self.due_ms) + held_ms
         self.due_ms = ticks_add(now_ms, held_ms)
 
-    def finish_block(self, is_answered, following):
-        """The block was asked for; `is_answered`: the meter said something right. `following`: index of the first block
-        that has not been asked for in this round. True when that was the end of a round."""
+    def finish_block(self, is_answered: bool, following: int) -> bool:
+        """Ends the read of a block. `is_answered`: the meter has answered, with an exception perhaps. `following`:
+        index of the first block that has not been asked for in this round. Returns whether the round has ended."""
         meter = self.meter
         now_ms = ticks_ms()
         if meter.state == QUARANTINED:
@@ -82,11 +88,11 @@ class Round:
 class Poller:
     """Plans the reads of `meters`, which are those of one bus."""
 
-    def __init__(self, meters):
+    def __init__(self, meters: "list[Meter]"):
         self._rounds = [Round(meter) for meter in meters]
 
-    def first_due(self):
-        """The Round that is due first, or None without any."""
+    def first_due(self) -> "Round | None":
+        """Returns the Round that is due first, or None without meters."""
         first = None
         for one in self._rounds:
             if first is None or ticks_diff(one.due_ms, first.due_ms) < 0:
@@ -99,14 +105,14 @@ class Poller:
                 return one
         raise ValueError("meter %s is of another bus" % meter.name)
 
-    def missed(self, meter):
-        """Rounds for which there was no time."""
+    def missed(self, meter: "Meter") -> int:
+        """Returns for how many rounds there was no time."""
         return self._round_of(meter).missed
 
-    def actual_interval_ms(self, meter):
-        """The interval that is kept; 0 before the second round."""
+    def actual_interval_ms(self, meter: "Meter") -> int:
+        """Returns the measured interval between rounds; 0 before the second."""
         return self._round_of(meter).actual_interval_ms
 
-    def reschedule(self, meter, in_ms):
-        """The meter's state has changed: it is asked next in `in_ms`, from its first block."""
+    def reschedule(self, meter: "Meter", in_ms: int) -> None:
+        """Starts a new round of the meter in `in_ms`."""
         self._round_of(meter).begin(ticks_add(ticks_ms(), in_ms))

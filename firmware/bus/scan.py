@@ -1,8 +1,9 @@
 """Finds meters: asks each unit of a range at each baud rate and framing that is wanted, while polling pauses.
 
-A unit is there when it answers one read (function 3, register 0) with anything right, an exception included:
-Application Protocol 7 has a device say so when it does not know a function. What it is, its profile's signature tells,
-or nothing. A Scan has a bus's line to itself (Bus.lease_line), or runs alone (firmware.technician).
+A unit is found when it answers one read (function 3, register 0), also with an exception: that is how a device answers
+a function that it does not know (Application Protocol 7). The
+signatures of the profiles tell its kind. A Scan leases the line of a bus (Bus.lease_line), or runs alone
+(firmware.technician).
 """
 
 from micropython import const
@@ -13,6 +14,13 @@ from firmware.bus.request import Request
 from firmware.bus.transaction import ANSWERED, LINE_DOWN, Transaction
 from firmware.meters import recognise
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+
+    from firmware.board import Line
+    from firmware.events import Events
+
 BAUDS = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 FRAMINGS = ("8N1", "8E1", "8O1", "8N2")
 TIMEOUT_MS = const(150)
@@ -22,12 +30,15 @@ _PROFILES_MAX = const(3)
 
 
 class Scan:
-    """State that others may read: done of total questions, found, running, stopped. A row of `found` is (unit, baud,
-    framing, [names of profiles that fit])."""
+    """One search. To be read by others: `done` of `total` questions, `found`, `running`, `stopped`, `error`. A row of
+    `found` is (unit, baud, framing, [names of profiles that fit])."""
 
     name = "a scan"
 
-    def __init__(self, config, events, bauds=None, framings=None, first=1, last=247, timeout_ms=None):
+    def __init__(
+        self, config: dict, events: "Events", bauds: "list[int] | None" = None, framings: "list[str] | None" = None,
+        first: int = 1, last: int = 247, timeout_ms: "int | None" = None,
+    ):  # fmt: skip
         """`config` is that of the bus, whose baud rate and framing are the default. Raises ValueError."""
         self.bauds = bauds or [config["baud"]]
         self.framings = framings or [config["framing"]]
@@ -47,24 +58,24 @@ class Scan:
         self.found = []
         self.running = True
         self.stopped = False
-        self.error = None
-        self.on_progress = None  # called after each question
+        self.error: "str | None" = None
+        self.on_progress: "Callable[[Scan], object] | None" = None  # called after each question
         self._config = config
         self._events = events
         self._counters = BusStats()
         self._late = LateReplies()
         self._request = Request(None)
 
-    def stop(self):
+    def stop(self) -> None:
         """Ends after the question that is under way."""
         self.stopped = True
 
-    def abort(self, error):
-        """It does not even begin: the line cannot be opened."""
+    def abort(self, error: Exception) -> None:
+        """Ends before it has begun: the line cannot be opened."""
         self.error = str(error)
         self.running = False
 
-    async def run(self, open_line):
+    async def run(self, open_line: "Callable[[dict], Line]") -> None:
         """Asks until the end or stop(). Raises OSError when the line cannot be opened."""
         try:
             for baud in self.bauds:
@@ -94,7 +105,8 @@ class Scan:
             wire.close()
 
     def _is_found(self, unit, baud):
-        """8N1 and 8N2 understand each other: who answered at one is not asked again at the other."""
+        """Returns whether the unit has answered at this baud rate: 8N1 and 8N2 understand each other, so one that
+        answered at one is not asked again at the other."""
         return any([row[0] == unit and row[1] == baud for row in self.found])
 
     async def _add_found(self, wire, unit, baud, framing):
@@ -104,7 +116,7 @@ class Scan:
         self._events.add("bus", "found unit %d at %d %s: %s" % (unit, baud, framing, ", ".join(profiles) or "unknown"))
 
     async def _identify(self, wire, unit):
-        """The names of the profiles whose signature fits, those with the most tests first."""
+        """Returns the names of the profiles whose signature fits, those with the most tests first."""
         read = {}
         fits = []
         for name, tests in recognise.candidates():
@@ -121,7 +133,7 @@ class Scan:
         return [name for _, name in sorted(fits)[:_PROFILES_MAX]]
 
     async def _read(self, wire, unit, function, first, count):
-        """The bytes of the registers, b"" for an exception, None when there is no (right) answer. Raises OSError."""
+        """Returns the bytes of the registers, b"" for an exception, None without a right answer. Raises OSError."""
         request = self._request
         request.fill_read(unit, function, first, count)
         result = await wire.exchange(request.frame, request.length, self.timeout_ms)

@@ -17,6 +17,22 @@ from firmware.net import seam
 from modbus import rtu
 from modbus.rtu import find_answer
 
+_TYPING = const(0)
+if _TYPING:
+    from typing import Protocol
+
+    from firmware.board import Line
+    from firmware.bus.bus_stats import BusStats
+    from firmware.bus.late_replies import LateReplies
+    from modbus.pdu import Buffer
+
+    class Log(Protocol):
+        """Events, or what stands for them."""
+
+        def add(self, source: str, text: str) -> object:
+            """Adds a line."""
+
+
 ANSWERED = const(0)
 TIMED_OUT = const(1)
 WRONG = const(2)  # something came, and it was not the answer
@@ -30,8 +46,8 @@ _LAST = const(4)  # bytes of an answer that are watched coming: the silence afte
 _PAUSE_MIN_MS = const(3)  # for less it is not worth it to look away
 
 
-def gap_us(baud):
-    """t3.5 in microseconds: the silence that separates frames."""
+def gap_us(baud: int) -> int:
+    """Returns t3.5 in microseconds: the silence that separates frames."""
     return _GAP_FAST_US if baud > 19200 else 3500000 * _CHARACTER_BITS // baud
 
 
@@ -39,7 +55,7 @@ class Transaction:
     """The wire of one bus. After an exchange that ended ANSWERED the answer is rx[at:at+n] until the next one; `view`
     is a memoryview of rx, for slices without a copy."""
 
-    def __init__(self, line, config, counters, late, events):
+    def __init__(self, line: "Line", config: dict, counters: "BusStats", late: "LateReplies", events: "Log"):
         """`counters`: the bus's BusStats; `late`: its LateReplies; `events`: the log. `config`: the bus's section:
         "baud"; "gap_ms", the least silence before a request where some meter needs more than t3.5; "echo", whether the
         line repeats what is sent; "turnaround_ms" after a broadcast."""
@@ -49,8 +65,8 @@ class Transaction:
         self.view = memoryview(self.rx)
         self.at = 0
         self.n = 0
-        self.line_error = None
-        self._line = line
+        self.line_error: "Exception | None" = None
+        self._line: "Line | None" = line
         self._late = late
         self._events = events
         framing = config["framing"]
@@ -66,17 +82,17 @@ class Transaction:
         self._waker = seam.Waker()
         self._end = 0
         self._quiet_since_us = seam.ticks_us()
-        self._request = None  # of the exchange that is under way
+        self._request: "Buffer | None" = None  # of the exchange under way
         self._request_length = 0
         self._sent_ms = 0
         self._awaits_silence_or_byte = False  # nothing comes: the next byte is worth a look
         self._may_pause_reading = False  # once in an exchange
         self._is_reading_paused = False  # the line is not looked at, since the answer cannot be whole yet
-        self._pause_ms = 0  # for how long, where nobody is there to be woken at the end
+        self._pause_ms = 0  # for how long, where no task waits that could be woken at the end
         seam.watch(line.stream, self)
 
-    def on_ready(self, events):
-        """Bytes have come. The task is woken only when they may be a whole answer, or are the first."""
+    def on_ready(self, events: int) -> None:
+        """Takes the bytes that have come. Wakes the task only when they may be a whole answer, or are the first."""
         end = self._end if self._request is not None else 0
         got = self._line.receive(self.view, end)
         self._quiet_since_us = seam.ticks_us()
@@ -110,13 +126,14 @@ class Transaction:
             self._pause_ms = 0 if self._waker.wake_in(rest_ms) else rest_ms
             self._awaits_silence_or_byte = False
 
-    def fail(self, error):
-        """The serial device is gone or broken; the bus opens it again."""
+    def fail(self, error: Exception) -> None:
+        """Gives up the line: the serial device is gone or broken. The bus opens it again."""
         self.line_error = error
         self.close()
         self._waker.wake()
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the line."""
         if self._line is not None:
             seam.unwatch(self._line.stream)
             self._line.close()
@@ -131,14 +148,14 @@ class Transaction:
 
     # One coroutine for all of it: each that is awaited is an object of its own in the heap.
 
-    async def exchange(self, request, length, timeout_ms, slowest_ms=0):
+    async def exchange(self, request: "Buffer", length: int, timeout_ms: int, slowest_ms: int = 0) -> int:
         """Sends request[:length] and waits up to timeout_ms, counted from its last bit, for the answer. Returns
-        ANSWERED, TIMED_OUT, WRONG or LINE_DOWN. Never two at once. A late answer is reckoned with for as long as if
-        `slowest_ms` were the time-out, where that is more: one that was found by itself says when to give up, not how
+        ANSWERED, TIMED_OUT, WRONG or LINE_DOWN. Never two at once. A late answer is expected for as long as if
+        `slowest_ms` were the time-out, where that is more: a time-out by auto_timeout tells when to give up, not how
         slow the meter can be.
 
-        A request to unit 0 is a broadcast, which nobody answers (Serial Line V1.02, 2.1): it is ANSWERED once
-        everybody has had the turnaround time to carry it out."""
+        A request to unit 0 is a broadcast, which has no answer (Serial Line V1.02, 2.1): it is ANSWERED at the end of
+        the turnaround time, in which the meters carry it out."""
         assert self._request is None
         begin_ms = self._sent_ms = seam.ticks_ms()
         result = LINE_DOWN
@@ -200,7 +217,7 @@ class Transaction:
         return result
 
     def _gap_left_us(self):
-        """What is left of t3.5 since the last byte; 0: the line is silent."""
+        """Returns what is left of t3.5 since the last byte; 0: the line is silent."""
         passed_us = seam.ticks_diff(seam.ticks_us(), self._quiet_since_us)
         return self._gap_us - passed_us if 0 <= passed_us < self._gap_us else 0
 
@@ -224,7 +241,7 @@ class Transaction:
         self._quiet_since_us = seam.ticks_us()
 
     def _end_exchange(self, request, length, timeout_ms, result):
-        """The exchange has ended in that way: counts it, and notes an answer that may still come."""
+        """Ends the exchange: counts it, and notes an answer that may still come."""
         if self._request is None:  # nothing was sent that could be answered
             return
         self._request = None
@@ -248,7 +265,7 @@ class Transaction:
     # keeps off the heap.
 
     def _find_answer(self, silent):
-        """Whether an answer is in what has come; sets at and n."""
+        """Returns whether an answer is in what has come; sets at and n."""
         if self._end < (self._request_length if self._echo else _ANSWER_MIN):
             return False
         begin = self._echo_end() if self._echo else 0
@@ -274,8 +291,8 @@ class Transaction:
             counters.add_exception(0, self.rx[self.at + 2])
 
     def _echo_end(self):
-        """Where the request's own echo ends in what has come, 0 without one. A stray byte may be before it; and whoever
-        took it for the answer, which looks the same for functions 5 and 6, would confirm what nobody has done."""
+        """Returns where the echo of the request ends in what has come, 0 without one. A stray byte may be before it.
+        Taken for the answer, which looks the same for functions 5 and 6, it would confirm what no meter has done."""
         length = self._request_length
         for at in range(self._end - length + 1):
             if starts_with(self.rx, self._request, length, at):
@@ -283,7 +300,7 @@ class Transaction:
         return 0
 
     def _count_failure(self):
-        """Counts what came instead of the answer, by kind."""
+        """Counts what came instead of the answer, by kind. Returns TIMED_OUT or WRONG."""
         end = self._end
         counters = self.counters
         self.reason = 0

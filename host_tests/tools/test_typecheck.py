@@ -52,13 +52,10 @@ def test_a_function_with_half_of_its_annotations_is_an_error(tree, capfd):
     assert "missing a type annotation" in findings(tree, capfd)
 
 
-def test_a_codec_is_strict_unless_it_is_on_the_list(tree, capfd, monkeypatch):
+def test_a_codec_is_strict(tree, capfd):
     (tree / "lib" / "codec.py").write_text("def parse(data):\n    return data\n", encoding="utf-8")
 
     assert "missing a type annotation" in findings(tree, capfd)
-
-    monkeypatch.setattr(typecheck, "NOT_STRICT_YET", ("codec",))
-    assert "error:" not in findings(tree, capfd)
 
 
 def test_micropython_compiles_guard_and_annotations_away(tree):

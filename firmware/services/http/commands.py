@@ -14,6 +14,7 @@ if _TYPING:
     import http1
     from firmware.bus import Bus
     from firmware.services.http.service import HttpService
+    from modbus.pdu import Buffer
 
 _COUNT_MAX = const(16)
 _EARLIEST_S = const(1704067200)  # 2024
@@ -101,7 +102,7 @@ class BusRead(Later):
         """Takes the request out of the bus's queue: the client has gone."""
         self._bus.withdraw(self._request)
 
-    def on_answer(self, code: int, frame: bytearray, at: int, n: int) -> None:
+    def on_answer(self, code: int, frame: "Buffer", at: int, n: int) -> None:
         """Makes the response; called by the bus (firmware.bus.Request) with an exception code of the gateway, or with
         0 and a reply of n bytes in frame[at:]."""
         if code:

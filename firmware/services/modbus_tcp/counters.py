@@ -1,12 +1,12 @@
-"""What the Modbus TCP server has done since boot."""
+"""Counters of the Modbus TCP server since boot."""
 
 
 class Counters:
-    """NAMES: what the status and the registers of unit 255 show, in their order."""
+    """NAMES: those that the status and the registers of unit 255 show, in their order."""
 
     NAMES = ("requests", "cached", "passed", "exceptions", "discarded", "malformed", "rtu_frames")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requests = 0
         self.cached = 0  # answered from memory
         self.passed = 0  # given to a bus
@@ -15,6 +15,6 @@ class Counters:
         self.malformed = 0  # connections closed for an impossible length
         self.rtu_frames = 0  # connections closed for RTU frames at the port for Modbus TCP
 
-    def status(self):
-        """{name: number} of all."""
+    def status(self) -> "dict[str, int]":
+        """Returns {name: number} of all."""
         return {name: getattr(self, name) for name in self.NAMES}

@@ -1,18 +1,22 @@
-"""Reads that clients repeat, with their replies made: what polling costs a client's request most of the time.
+"""Keeps the replies to reads that clients repeat.
 
 A client polls: it asks for the same registers again and again, and only the transaction id differs. So the reply to a
 read that was answered from memory is kept, and filled again when its block has been read again; in between a request
 costs the comparison of ten bytes and the copying of two (server.py, ModbusConnection.on_ready). The replies belong to
 the server and not to a connection: clients that ask the same share them.
 
-Bounded by number and by bytes; who finds no room has all of them forgotten, once a minute, so that those that nobody
-asks for any more are gone. A read gets here when it comes
-for the second time in a short while, so that a client that goes through all registers once leaves nothing.
+A read is kept when it comes for the second time in a short while, so that a client that goes through all registers once
+leaves nothing. Bounded by number and by bytes; when a reply has found no room, all are dropped at the end of the
+minute, and those that are still asked for come back.
 """
 
 from micropython import const
 
 from firmware.meters.block import NOT_FRESH, Block
+
+_TYPING = const(0)
+if _TYPING:
+    from modbus.pdu import Buffer
 
 # A read has 12 bytes: MBAP header, function, first register, quantity. Its first two are the transaction id, the others
 # what makes two requests the same.
@@ -30,7 +34,7 @@ class Reply:
     address `first` on. block.fresh_until_ms is another with each read of the block; `until_ms` is that of what `adu`
     holds."""
 
-    def __init__(self, key, size, block, first, count):
+    def __init__(self, key: bytes, size: int, block: Block, first: int, count: int):
         self.key = key
         self.adu = bytearray(size)
         self.size = size
@@ -39,20 +43,20 @@ class Reply:
         self._first = first
         self._count = count
 
-    def fill(self):
-        """Takes what the registers are now."""
+    def fill(self) -> None:
+        """Copies the registers of the block into `adu`."""
         self.block.copy_to(self.adu, _REGISTERS, self._first, self._count)
         self.until_ms = self.block.fresh_until_ms
 
 
-# Of a connection that has not repeated anything: equals no request.
+# Of a connection that has repeated nothing: equals no request.
 NO_REPLY = Reply(b"", 0, Block((0, 0, 0)), 0, 0)
 
 
 class ReplyCache:
-    """Of one server. `rx` is its buffer for input."""
+    """The kept replies of one server. `rx` is its buffer for input."""
 
-    def __init__(self, rx):
+    def __init__(self, rx: bytearray):
         self.first_bytes = memoryview(rx)[:_END]
         self.key = self.first_bytes[_KEY:]  # of the request at the front of the buffer
         self._keys = []
@@ -60,10 +64,10 @@ class ReplyCache:
         self._bytes = 0
         self._seen = [0] * _SEEN
         self._seen_next = 0
-        self._was_full = False  # somebody found no room
+        self._was_full = False  # a reply found no room
         self._seconds = 0
 
-    def tick(self):
+    def tick(self) -> None:
         """Once a second."""
         self._seconds += 1
         if self._seconds >= _KEEP_S:
@@ -74,14 +78,14 @@ class ReplyCache:
                 self._replies.clear()
                 self._bytes = 0
 
-    def find(self):
-        """The reply to the request at the front of rx, or NO_REPLY."""
+    def find(self) -> Reply:
+        """Returns the reply to the request at the front of rx, or NO_REPLY. Allocates nothing."""
         key = self.key
         return self._replies[self._keys.index(key)] if key in self._keys else NO_REPLY
 
-    def keep(self, out, length, block, first, count):
-        """The request at the front of rx was answered by the ADU out[:length], with registers of that block. Keeps the
-        reply if it may well be wanted again."""
+    def keep(self, out: "Buffer", length: int, block: Block, first: int, count: int) -> None:
+        """Keeps out[:length], the reply to the request at the front of rx, if that has come before. The reply holds
+        `count` registers of `block` from address `first` on."""
         key = self.key
         # Function, unit, first register and quantity, as a small integer.
         fingerprint = (key[6] << 22 | key[7] << 14 | key[9] << 7) ^ key[4] << 2 ^ key[5]

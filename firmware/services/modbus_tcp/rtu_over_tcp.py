@@ -5,19 +5,26 @@ wrong CRC, or longer than a frame can be, closes the connection: there is no sil
 frame of a function whose length is not known ends with what has come.
 """
 
+from micropython import const
+
 from firmware.net.listener import Connection
 from firmware.services.modbus_tcp.server import ModbusConnection
 from modbus import rtu, tcp
 from modbus.crc import crc16
 
+_TYPING = const(0)
+if _TYPING:
+    from modbus.pdu import Buffer
+
 
 class RtuConnection(ModbusConnection):
     """One client of modbus.rtu_over_tcp."""
 
-    def on_ready(self, events):
+    def on_ready(self, events: int) -> None:
+        """Without the hot path of Modbus TCP: a frame has another form."""
         Connection.on_ready(self, events)
 
-    def _serve_requests(self, at, have):
+    def _serve_requests(self, at: int, have: int) -> None:
         """Answers the whole frames in rx[0:have] until one has to wait, and keeps what is left. `at` is 0."""
         server = self.server
         rx = server.rx
@@ -39,7 +46,7 @@ class RtuConnection(ModbusConnection):
             have = self._restore_input()
         self._keep_input(0, have)
 
-    def _reply(self, source, at, length):
+    def _reply(self, source: "Buffer", at: int, length: int) -> bool:
         """Sends the PDU of that length in out[7:] as the answer to the request at source[at:], which has a header of
         Modbus TCP."""
         out = self.server.out

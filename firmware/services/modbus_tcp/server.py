@@ -26,11 +26,21 @@ from modbus import pdu, rtu, tcp
 from modbus.crc import crc16
 from modbus.tcp import put_header
 
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.bus import Bus, Buses
+    from firmware.events import Events
+    from firmware.net.budget import Budget, Slot
+    from firmware.services.modbus_tcp.unit255 import Unit255
+    from modbus.pdu import Buffer
+
 _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
 _NOTHING = bytearray()
 _HEAD = const(8)  # MBAP header and function
-_UNSERVED_MS = const(60000)  # a client that has connected and asks nothing
+_UNSERVED_MS = const(60000)  # until a connection without a request is closed
 
 
 class ModbusServer(Service):
@@ -39,7 +49,7 @@ class ModbusServer(Service):
 
     name = "modbus"
 
-    def __init__(self, config, budget, events, buses, unit255):
+    def __init__(self, config: dict, budget: "Budget", events: "Events", buses: "Buses", unit255: "Unit255"):
         router = buses.router
         self.config = config
         self.budget = budget
@@ -55,8 +65,8 @@ class ModbusServer(Service):
         self.listener = None
         self.rtu_listener = None
 
-    def start(self):
-        """Raises OSError when a port cannot be had."""
+    def start(self) -> None:
+        """Opens the listener, and the one for RTU over TCP where it is on. Raises OSError when a port cannot be had."""
         self.listener = self._listen(self.config["port"], ModbusConnection, 0)
         if self.budget.service_slot(self.name, 1) is not None:
             from firmware.services.modbus_tcp.rtu_over_tcp import RtuConnection  # off by default: no heap for it then
@@ -70,7 +80,7 @@ class ModbusServer(Service):
             _UNSERVED_MS, 1000 * config["idle_timeout_s"], number,
         )  # fmt: skip
 
-    def tick(self):
+    def tick(self) -> None:
         """Once a second."""
         if self.listener is not None:
             self.listener.sweep()  # the connections of both
@@ -78,10 +88,12 @@ class ModbusServer(Service):
             self.rtu_listener.resume()
         self.replies.tick()
 
-    def status(self):
+    def status(self) -> "dict[str, int]":
+        """Returns the counters of the server."""
         return self.counters.status()
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the listeners; connections are closed by the budget."""
         for listener in (self.listener, self.rtu_listener):
             if listener is not None:
                 listener.close()
@@ -91,11 +103,11 @@ class ModbusServer(Service):
 class ModbusConnection(Connection):
     """One client."""
 
-    def __init__(self, server, stream, slot):
+    def __init__(self, server: ModbusServer, stream: "Any", slot: "Slot"):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
-        self._pending = b""  # the first bytes of the request on the bus: its reply needs its header
-        self._kept_input = _NOTHING  # in [:_kept_input_size] what is left of the input
+        self._pending = b""  # the first bytes of the request on the bus: its reply needs the header
+        self._kept_input = _NOTHING  # [:_kept_input_size]: the rest of the input
         self._kept_input_size = 0
         self._reply_ready = reply_cache.NO_REPLY  # to the last request
         # The server's, for the hot path: a look into another object costs as much as a line of it.
@@ -104,8 +116,8 @@ class ModbusConnection(Connection):
         self._counters = server.counters
         config = server.config
         self.may_write = config["allow_writes"] and (not config["writers"] or self._ip() in config["writers"])
-        self.request = None  # made with the first request that goes to a bus
-        self.bus = None  # where the request under way is
+        self.request: "Request | None" = None  # made with the first request that goes to a bus
+        self.bus: "Bus | None" = None  # where the request under way is
 
     def _ip(self):
         return seam.peer(self.slot.peer)[0]
@@ -114,7 +126,8 @@ class ModbusConnection(Connection):
     # locals and no try: MicroPython puts a frame of more than 11 words (locals, stack, four for a try) on the heap, and
     # in a full heap looking for its room takes longer than all the rest.
 
-    def on_ready(self, events):
+    def on_ready(self, events: int) -> None:
+        """Takes input, or goes on with output: the socket is ready."""
         if self._unsent is not None or self.slot.busy or self._kept_input_size:
             super().on_ready(events)
             return
@@ -124,7 +137,7 @@ class ModbusConnection(Connection):
             self._read_other(got)
 
     def _answer_repeated(self):
-        """Answers the request at the front of the shared buffer if the reply to it stands ready."""
+        """Answers the request at the front of the shared buffer if the reply to it is kept and fresh."""
         reply = self._reply_ready
         if self._key != reply.key:
             reply = self._reply_ready = self.server.replies.find()
@@ -150,18 +163,19 @@ class ModbusConnection(Connection):
         return True
 
     def _read_other(self, got):
-        """Any other input; `got` is what readinto said of the front of the shared buffer."""
+        """Takes any other input; `got` is what readinto returned for the front of the shared buffer."""
         if got == _REQUEST and tcp.adu_length(self._first_bytes, 0, got) != got:
             got += self.stream.readinto(self.server.rx_view[got:]) or 0
         self._serve_input(0, got)
 
-    def on_input(self):
+    def on_input(self) -> None:
+        """Reads behind the input that is kept."""
         server = self.server
         have = self._restore_input() if self._kept_input_size else 0
         self._serve_input(have, self.stream.readinto(server.rx_view[have:] if have else server.rx))
 
     def _serve_input(self, have, got):
-        """`got` is what readinto said of rx[have:]."""
+        """Serves what is in rx; `got` is what readinto returned for rx[have:]."""
         if got is None:
             return
         if not got:
@@ -170,7 +184,8 @@ class ModbusConnection(Connection):
         self.slot.received += got
         self._serve_requests(0, have + got)
 
-    def on_sent(self):
+    def on_sent(self) -> None:
+        """Goes on with the requests behind the one whose reply has now left."""
         self._serve_requests(0, self._restore_input())
 
     def _keep_input(self, at, have):
@@ -185,14 +200,14 @@ class ModbusConnection(Connection):
             self._kept_input[:size] = self.server.rx_view[at:have]
 
     def _restore_input(self):
-        """What is left of the input to the front of the shared buffer; how much it is."""
+        """Copies the kept input to the front of the shared buffer; returns its size."""
         have = self._kept_input_size
         left = self._kept_input
         self.server.rx[:have] = left if have == len(left) else memoryview(left)[:have]
         return have
 
-    def _serve_requests(self, at, have):
-        """Answers the whole ADUs in rx[at:have] until one has to wait, and keeps what is left."""
+    def _serve_requests(self, at: int, have: int) -> None:
+        """Answers the whole ADUs in rx[at:have] until one has to wait, and keeps the rest."""
         rx = self.server.rx
         if not self.slot.requests:
             if have - at < _HEAD:  # no request yet, and it may become an RTU frame
@@ -273,7 +288,7 @@ class ModbusConnection(Connection):
         return False
 
     def _broadcast(self, at, start, length):
-        """A write to all meters: nobody answers it, so the echo that the client expects is ours (Application Protocol
+        """Passes on a write to all meters. It has no answer, so the echo for the client is ours (Application Protocol
         6.5, 6.6, 6.11, 6.12, 6.16), at once. Other functions have no answer that could be known."""
         server = self.server
         rx = server.rx
@@ -301,7 +316,7 @@ class ModbusConnection(Connection):
         out[8] = code
         return 2
 
-    def _reply(self, source, at, length):
+    def _reply(self, source: "Buffer", at: int, length: int) -> bool:
         """Sends the PDU of that length in out[7:] as the reply to the request at source[at:]."""
         out = self.server.out
         if out[7] & 0x80:
@@ -310,8 +325,8 @@ class ModbusConnection(Connection):
         size = put_header(out, source, at, length)
         return self.send(out, size)
 
-    def on_answer(self, code, frame, at, n):
-        """The end of the request on the bus (firmware.bus.Request)."""
+    def on_answer(self, code: int, frame: "Buffer", at: int, n: int) -> None:
+        """Replies to the client: its request on the bus has ended (firmware.bus.Request)."""
         self.bus = None
         self.slot.busy = False
         seam.interest(self.stream, seam.READ)
@@ -320,7 +335,7 @@ class ModbusConnection(Connection):
             self._serve_requests(0, self._restore_input())
 
     def _put_pdu(self, frame, at, n):
-        """The PDU of a frame: all but unit and CRC."""
+        """Copies the PDU of a frame, all but unit and CRC, to the output; returns its length."""
         self.server.out[7 : 4 + n] = frame[at + 1 : at + n - 2]
         return n - 3
 
@@ -340,7 +355,8 @@ class ModbusConnection(Connection):
         self.events.add("modbus", "connection closed: impossible MBAP length %d" % (rx[at + 4] << 8 | rx[at + 5]))
         self.close()
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the connection, and withdraws its request from the bus."""
         if self.bus is not None:
             self.bus.withdraw(self.request)
             self.bus = None

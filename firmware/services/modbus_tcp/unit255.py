@@ -1,4 +1,4 @@
-"""Unit 255 (and 0): the gateway itself as a Modbus device. The register map is in docs/reference/modbus.md.
+"""Unit 255 (and 0): the gateway as a Modbus device. The register map is in docs/reference/modbus.md.
 
 Input registers (FC 04): point id x 4 is a point of a meter: float32 (2), age in seconds (1), quality (1).
 Holding registers (FC 03): identity, health, the socket ledger and counters.
@@ -17,6 +17,17 @@ from firmware.net.budget import SERVICES
 from firmware.services.modbus_tcp.counters import Counters
 from modbus import pdu
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.bus import Buses
+    from firmware.config.config_store import ConfigStore
+    from firmware.device import Device
+    from firmware.meters.meters import Meters
+    from firmware.meters.readings import Readings
+    from firmware.net.budget import Budget
+    from firmware.net.clock import Clock
+    from modbus.pdu import Buffer
+
 MAP_VERSION = const(1)
 LEDGER = const(200)
 LEDGER_ROWS = const(16)
@@ -32,7 +43,10 @@ class Unit255:
     """`device`: its `services` are (name, state, ...) of all kinds of services; `config_store`: name, errors and
     reboot_due(); the others are the parts of the gateway. `counters` are the Modbus server's."""
 
-    def __init__(self, device, config_store, clock, budget, meters, readings, buses):
+    def __init__(
+        self, device: "Device", config_store: "ConfigStore", clock: "Clock", budget: "Budget", meters: "Meters",
+        readings: "Readings", buses: "Buses",
+    ):  # fmt: skip
         self.counters = Counters()
         self._device = device
         self._config_store = config_store
@@ -42,8 +56,8 @@ class Unit255:
         self._readings = readings
         self._buses = buses
 
-    def answer(self, buf, at, n, out, start):
-        """Answers the PDU buf[at:at+n] in out[start:]; returns the length of the answer."""
+    def answer(self, buf: "Buffer", at: int, n: int, out: bytearray, start: int) -> int:
+        """Writes the answer to the PDU buf[at:at+n] into out[start:]; returns its length."""
         function = buf[at]
         if function not in (3, 4, 43):
             return _exception(out, start, function, pdu.ILLEGAL_FUNCTION)
@@ -81,7 +95,7 @@ class Unit255:
         return True
 
     def _put_point(self, point_id, row):
-        """The four registers of a point into `row`. False when no meter is configured in that slot."""
+        """Writes the four registers of a point into `row`. Returns False when no meter has that slot."""
         found = self._meters.find(point_id)
         if found is None:
             return False
