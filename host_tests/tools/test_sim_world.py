@@ -119,14 +119,14 @@ def test_a_ledger_that_differs_from_the_truth_is_found(server):
 def test_an_answer_with_another_transaction_id_is_found(server, monkeypatch):
     from firmware.services.modbus_tcp import server as module
 
-    real = module.head
+    real = module.put_header
 
-    def head(out, rx, at, length):
+    def put_header(out, rx, at, length):
         n = real(out, rx, at, length)
         out[1] = (out[1] + 1) & 0xFF
         return n
 
-    monkeypatch.setattr(module, "head", head)
+    monkeypatch.setattr(module, "put_header", put_header)
     must_find("answers transaction")
 
 

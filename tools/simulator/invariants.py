@@ -61,7 +61,7 @@ class Invariants:
             connection = slot.connection
             if connection is None:
                 continue
-            left = connection._left_size if slot.kind == "modbus" else len(connection.reader.left)
+            left = connection._kept_input_size if slot.kind == "modbus" else len(connection.reader.left)
             if left > _LEFT_MAX.get(slot.kind, 0):
                 self.violate(f"a {slot.kind} connection keeps {left} bytes of input")
             held = sum(len(part) for part in vars(connection).values() if isinstance(part, (bytes, bytearray)))
