@@ -17,8 +17,8 @@ from firmware.net.budget import REASONS, SERVICES, Budget
 from firmware.services.http.service import HttpService
 from firmware.services.modbus_tcp.unit255 import Unit255
 from host_tests.unit import the_schema as schema
+from host_tests.unit.fake_gateway import FakeBuses, FakeClock, FakeConfigStore, FakeDevice, FakeLink
 from host_tests.unit.fakes import defaults, store
-from host_tests.unit.http_rig import FakeBuses, FakeDevice, FakeLink
 
 _UPTIME_S = 100_000
 _UNIX_S = 1_800_000_123
@@ -77,12 +77,9 @@ def make():
     server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed", "rtu_frames")
     bus_names = ("sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes",
                  "stale_bytes", "busy_ms")  # fmt: skip
-    clock = SimpleNamespace(uptime_s=lambda: _UPTIME_S, unix_s=lambda: _UNIX_S)
-    errors = ["a: 1 is not 2", "b: missing"]
-    config_store = SimpleNamespace(
-        name="contract", hostname="meterport", source="last good", errors=errors, config={"network": {"link": "wifi"}},
-        reboot_due=lambda: ["bacnet"],
-    )  # fmt: skip
+    clock = FakeClock(lambda: _UPTIME_S)
+    clock.unix = _UNIX_S
+    config_store = FakeConfigStore("contract", ["a: 1 is not 2", "b: missing"], ["bacnet"])
     device = FakeDevice()
     for entry in device.services:
         entry.state, entry.port = "running", 80

@@ -1,6 +1,5 @@
-"""The web server with everything it has, on streams without a network: for tests of what it answers to whom.
-
-The parts of the gateway that it is given are fakes, but for the budget, the log and the store of the configuration."""
+"""Rig: the whole web server on streams without a network. Budget, log and configuration store are real, the other parts
+of the gateway are those of fake_gateway.py."""
 
 import http.client
 import io
@@ -14,6 +13,7 @@ from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.http import gate
 from firmware.services.http.service import HttpService
+from host_tests.unit.fake_gateway import FakeBuses, FakeClock, FakeDevice, FakeLink
 from host_tests.unit.fakes import FakeStream, Uptime, fake_seam
 from tools import device_api
 
@@ -76,108 +76,7 @@ def responses(data, *methods):
     return found
 
 
-# -- the parts that the service is given
-
-
-class FakeClock:
-    def __init__(self, uptime):
-        self.uptime_s = uptime
-        self.unix = 0
-        self.set_to = []
-
-    def unix_s(self):
-        return self.unix
-
-    def set_ms(self, unix_ms):
-        self.set_to.append(unix_ms)
-
-
-class FakeLink:
-    def __init__(self):
-        self.known = ("192.0.2.1", "255.255.255.0", "192.0.2.254", "192.0.2.254", "02:00:00:00:00:01", -60)
-
-    def details(self):
-        return self.known
-
-
-class FakeBoard:
-    name = "unix"
-    larger = ""
-
-    def heap(self):
-        return 70_001, 80_002
-
-
-class FakeService:
-    """A service that runs, with this in the status."""
-
-    def __init__(self, **status):
-        self.shown = status
-
-    def status(self):
-        return self.shown
-
-
-class FakeEntry:
-    def __init__(self, name, state="reserved", port=None, service=None):
-        self.name = name
-        self.state = state
-        self.port = port
-        self.service = service
-
-
-class FakeDevice:
-    def __init__(self):
-        self.board = FakeBoard()
-        self.restarts = 3
-        self.reboots = 0
-        self.services = [FakeEntry(name) for name in SERVICES]
-
-    def entry(self, name):
-        return self.services[SERVICES.index(name)]
-
-    def run(self, name, **status):
-        entry = self.entry(name)
-        entry.state, entry.service = "running", FakeService(**status)
-
-    def reboot(self):
-        self.reboots += 1
-
-
-class FakeBuses(list):
-    """firmware.bus.Buses: they rest at once, or when the test says so."""
-
-    def __init__(self, *buses):
-        super().__init__(buses)
-        self.scan = None
-        self.scans = []
-        self.paused = False
-        self.rests_at_once = True
-        self.pauses = 0
-        self._on_paused = None
-
-    def pause(self, on_paused):
-        if self.paused or (self.scan is not None and self.scan.running):
-            return False
-        self.paused = True
-        self.pauses += 1
-        self._on_paused = on_paused
-        if self.rests_at_once:
-            self.rest()
-        return True
-
-    def rest(self):
-        """No transaction is under way any more."""
-        on_paused, self._on_paused = self._on_paused, None
-        if on_paused is not None:
-            on_paused()
-
-    def resume(self):
-        self.paused = False
-        self._on_paused = None
-
-    def start_scan(self, *given):
-        self.scans.append(given)
+# -- the service
 
 
 class Rig:

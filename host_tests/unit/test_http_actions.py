@@ -1,4 +1,4 @@
-"""What somebody does through the API beside configuring: reads, the clock, restarts, and what nobody may."""
+"""Commands of the API beside the configuration: reads, the clock, restarts, the factory reset, and refusals."""
 
 import json
 import struct
@@ -10,39 +10,15 @@ from firmware.meters import profile_loader
 from firmware.meters.meter import Meter
 from firmware.meters.meters import Meters
 from host_tests.unit import the_schema
+from host_tests.unit.fake_gateway import FakeBus
 from host_tests.unit.fakes import defaults, frame
 from host_tests.unit.http_rig import Rig
-
-
-class Bus:
-    """Takes requests as firmware.bus.bus.Bus does; the test answers them."""
-
-    def __init__(self, code=0):
-        self.code = code
-        self.lessee = None
-        self.requests = []
-        self.withdrawn = []
-
-    @staticmethod
-    def fault_text(meter):
-        return ""
-
-    def submit(self, request):
-        if not self.code:
-            self.requests.append(request)
-        return self.code
-
-    def withdraw(self, request):
-        self.withdrawn.append(request)
-
-    def answer(self, data):
-        self.requests[-1].owner.on_answer(0, data, 0, len(data))
 
 
 @pytest.fixture
 def gateway(monkeypatch, events, clock, tmp_path):
     made = Rig(monkeypatch, events, clock, tmp_path).log_in()
-    made.bus = Bus()
+    made.bus = FakeBus()
     made.buses.append(made.bus)
     return made
 

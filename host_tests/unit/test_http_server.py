@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from firmware import VERSION, resources
-from firmware.bus import BusStats
 from firmware.meters import profile_loader
 from firmware.meters.meter import Meter
 from firmware.net.budget import REASONS, SERVICES
 from firmware.services.http.response import Response
 from host_tests.unit import the_schema
+from host_tests.unit.fake_gateway import FakeBus
 from host_tests.unit.fakes import defaults, store
 from host_tests.unit.http_rig import OURS, Rig, get, get_page, responses
 from tools import page
@@ -601,25 +601,6 @@ def test_a_client_that_goes_away_midway_frees_its_slot_and_the_document(bench, w
 # -- the real documents, against docs/reference/http.md
 
 
-class FakeBus:
-    """A bus whose line is gone."""
-
-    number = 0
-    config = {"uart": "/dev/tty'\"x", "baud": 9600, "framing": "8N1"}
-    line_error = OSError(5, 'no "line"')
-    wire = None
-
-    def __init__(self):
-        self.counters = BusStats()
-
-    def waiting(self):
-        return 2
-
-    @staticmethod
-    def fault_text(meter):
-        return "silent" if meter.unit == 7 else ""
-
-
 @pytest.fixture
 def gateway(make):
     """A server with two meters on a bus, and something to tell of everything."""
@@ -631,7 +612,11 @@ def gateway(make):
     given = defaults(the_schema.METER, slot=5, name='Haupt"z\u00e4hler\\', unit=7, profile="test")
     profile = profile_loader.parse("test", {"columns": profile_loader.COLUMNS, "points": rows})
     made = make(meters=[Meter(given, profile), Meter({**given, "slot": 6, "unit": 8}, profile)])
-    made.buses.append(FakeBus())
+    bus = FakeBus(queued=2)
+    bus.config["uart"] = "/dev/tty'\"x"
+    bus.line_error = OSError(5, 'no "line"')
+    bus.faults[7] = "silent"
+    made.buses.append(bus)
     made.link.known = ("192.0.2.7", None, None, None, None, -60)
     made.name = "gate \U0001f50c"
     made.restart()

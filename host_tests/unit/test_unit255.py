@@ -1,12 +1,10 @@
 """Unit 255: every register of docs/reference/modbus.md, and what is answered outside of them."""
 
 import struct
-from types import SimpleNamespace
 
 import pytest
 
 from firmware import VERSION
-from firmware.bus import BusStats
 from firmware.meters import profile_loader as profile_load
 from firmware.meters import readings as readings_module
 from firmware.meters.meter import ONLINE, Meter
@@ -15,39 +13,11 @@ from firmware.meters.readings import Readings
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.modbus_tcp.unit255 import Unit255
 from host_tests.unit import the_schema as schema
+from host_tests.unit.fake_gateway import FakeBus, FakeClock, FakeConfigStore, FakeDevice
 from host_tests.unit.fakes import TICKS_PERIOD, Uptime, defaults, store
 from host_tests.unit.profile_rows import transformers
 
 NAN = b"\x7f\xc0\x00\x00"
-
-
-class Clock:
-    def __init__(self, uptime_s):
-        self.uptime_s = uptime_s
-        self.time = 0
-
-    def unix_s(self):
-        return self.time
-
-
-class ConfigStore:
-    def __init__(self):
-        self.due = ()
-        self.errors = []
-        self.name = "meterport"
-
-    def reboot_due(self):
-        return self.due
-
-
-class BusFake:
-    def __init__(self):
-        self.counters = BusStats()
-        self.line_error = None
-        self.queued = 0
-
-    def waiting(self):
-        return self.queued
 
 
 def make_meter(slot, unit):
@@ -64,14 +34,14 @@ def make_meter(slot, unit):
 class Bench:
     def __init__(self, events, buses=2, enabled=SERVICES):
         self.uptime = Uptime(1000)
-        self.clock = Clock(self.uptime)
-        self.store = ConfigStore()
-        self.services = [SimpleNamespace(name=name, state="running") for name in SERVICES]
+        self.clock = FakeClock(self.uptime)
+        self.store = FakeConfigStore()
+        device = FakeDevice("running")
+        self.services = device.services
         self.budget = Budget(16, 16, 16, list(enabled), {"http": 4}, self.uptime, events)
         self.meters = [make_meter(0, 1), make_meter(63, 2)]
         self.points = Meters(self.meters)
-        self.buses = [BusFake() for _ in range(buses)]
-        device = SimpleNamespace(services=self.services)
+        self.buses = [FakeBus(k) for k in range(buses)]
         self.unit = Unit255(device, self.store, self.clock, self.budget, self.points, Readings(self.uptime), self.buses)
         self.counters = self.unit.counters
 
@@ -251,7 +221,7 @@ def test_without_meters_every_input_register_is_02(bench):
 
 def test_identity_and_health(bench):
     bench.uptime.now = 0x12345
-    bench.clock.time = 1_800_000_000
+    bench.clock.unix = 1_800_000_000
     bench.store.errors = ["a", "b"]
     bench.meters[0].state = ONLINE
     assert bench.holding(0, 14) == [
@@ -279,7 +249,7 @@ def test_a_clock_that_is_not_set_is_zero(bench):
 
 
 def test_a_time_after_2038_fits(bench):
-    bench.clock.time = 4_000_000_000
+    bench.clock.unix = 4_000_000_000
     assert bench.long(6) == 4_000_000_000
 
 
