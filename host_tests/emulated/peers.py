@@ -5,10 +5,9 @@ falls behind while it is busy, to a fifth on a busy machine."""
 import contextlib
 import socket
 import struct
-import threading
 import time
 
-from host_tests.system.rig import Client, wait_for, words
+from host_tests.system.rig import Background, Client, Poller, wait_for, words
 
 READS = ((3, 4, 0, 10), (1, 4, 0, 2), (2, 3, 512, 8))  # polled, so they are answered from memory
 SERVED_S = 240  # a newcomer tries again until then
@@ -20,36 +19,12 @@ _AGAIN_ANSWER_S = 60  # of a ReconnectingPoller
 _AGAIN_PAUSE_S = 0.3
 
 
-class Poller(threading.Thread):
-    """Polls on one connection, once and for all. `error` is what ended it: a wrong answer, or a lost connection."""
-
-    def __init__(self, chip, read):
-        super().__init__(name="poller", daemon=True)
-        self._chip, self._read = chip, read
-        self.expected = words(chip.meters[read[0]].registers(*read[1:]))
-        self.answers = 0
-        self.worst_s = 0.0
-        self.error = None
-        self.stopping = threading.Event()
-
-    def run(self):
-        try:
-            with self._chip.client(_ANSWER_S) as client:
-                while not self.stopping.wait(_PAUSE_S):
-                    begun = time.monotonic()
-                    got = client.read(*self._read)
-                    assert got == self.expected, f"{self._read}: {got.hex()}"
-                    self.worst_s = max(self.worst_s, time.monotonic() - begun)
-                    self.answers += 1
-        except Exception as error:  # for Pollers.check(), which raises it in the test's thread
-            self.error = error
-
-
 class Pollers:
     """`count` well-behaved Modbus clients; a context manager."""
 
     def __init__(self, chip, count=3):
-        self._all = [Poller(chip, read) for read in READS[:count]]
+        reads = [(*read, words(chip.meters[read[0]].registers(*read[1:]))) for read in READS[:count]]
+        self._all = [Poller(None, [read], _PAUSE_S, lambda: chip.client(_ANSWER_S)) for read in reads]
 
     def __enter__(self):
         for poller in self._all:
@@ -66,14 +41,8 @@ class Pollers:
     def check(self, more=3, timeout=_ANSWER_S):
         """Waits for so many further answers to each. AssertionError when one was wrong, or a connection was lost."""
         wanted = [poller.answers + more for poller in self._all]
-
-        def served():
-            for poller in self._all:
-                if poller.error:
-                    raise AssertionError(f"after {poller.answers} answers: {poller.error!r}") from poller.error
-            return all(poller.answers >= n for poller, n in zip(self._all, wanted, strict=True))
-
-        wait_for(served, timeout, f"{more} answers to every poller")
+        for poller, count in zip(self._all, wanted, strict=True):
+            poller.wait_answers(count, timeout)
 
     @property
     def worst_s(self):
@@ -146,20 +115,19 @@ def reset(connection):
     connection.close()
 
 
-class Flood(threading.Thread):
+class Flood(Background):
     """Connects and closes (or resets), one after the other, as fast as the chip answers; a context manager.
 
     made    connections that stood; dropped: SYNs without answer; refused: ended by the chip before we could
     """
 
     def __init__(self, chip, end=socket.socket.close):
-        super().__init__(name="flood", daemon=True)
+        super().__init__("flood")
         self._chip, self._end = chip, end
-        self._stopping = threading.Event()
         self.made = self.dropped = self.refused = 0
 
-    def run(self):
-        while not self._stopping.is_set():
+    def work(self):
+        while not self.stopping.is_set():
             try:
                 self._end(self._chip.connect("modbus", 1.0))
                 self.made += 1
@@ -169,41 +137,20 @@ class Flood(threading.Thread):
                 self.refused += 1
 
     def wait_made(self, count, timeout=_ANSWER_S * 2):
-        wait_for(lambda: self.made >= count, timeout, f"{count} connections of the flood")
+        self.wait(lambda: self.made >= count, timeout, f"{count} connections")
+
+
+class ReconnectingPoller(Poller):
+    """Polls and connects again whenever the chip has closed; does not wait for answers. `transaction`: its first id."""
+
+    def __init__(self, port, transaction, reads):
+        super().__init__(port, reads, _AGAIN_PAUSE_S, lambda: Client(port, _AGAIN_ANSWER_S, transaction))
 
     def __enter__(self):
         self.start()
         return self
 
-    def __exit__(self, *exc):
-        self._stopping.set()
-        self.join()
-
-
-class ReconnectingPoller(threading.Thread):
-    """Polls until stop(); connects again when the chip has closed. `error` is a reply that was not the request's."""
-
-    def __init__(self, port, transaction, reads):
-        super().__init__(name=f"poller {transaction}", daemon=True)
-        self.port, self.transaction, self.reads = port, transaction, reads
-        self.answers = 0
-        self.error = None
-        self._stopping = threading.Event()
-
-    def stop(self):
-        self._stopping.set()
-        self.join()
-
-    def run(self):
-        while not self._stopping.is_set() and not self.error:
-            with contextlib.suppress(OSError, EOFError), Client(self.port, _AGAIN_ANSWER_S, self.transaction) as client:
-                self._poll(client)
-
-    def _poll(self, client):
-        try:
-            while not self._stopping.wait(_AGAIN_PAUSE_S):
-                for *read, expected in self.reads:
-                    assert client.read(*read) == expected
-                    self.answers += 1
-        except AssertionError as error:
-            self.error = f"after {self.answers} answers: {error}"
+    def work(self):
+        while not self.stopping.is_set():
+            with contextlib.suppress(OSError, EOFError):
+                super().work()

@@ -42,8 +42,7 @@ def test_ten_meters_clients_pages_and_a_save_on_the_chip(make_chip):
     used = []
     with contextlib.ExitStack() as stack:
         for poller in pollers:
-            poller.start()
-            stack.callback(poller.stop)
+            stack.enter_context(poller)
         with Device(HOST, timeout=ANSWER_S, connect=lambda: chip.connect("http", ANSWER_S)) as device:
             device.set_password(PASSWORD)
             device.login(PASSWORD)

@@ -21,15 +21,12 @@ def test_no_reply_comes_twice_and_no_page_is_mixed_up(make_chip):
     wanted = page.document().encode()
     reads = [(*read, words(chip.meters[read[0]].registers(*read[1:]))) for read in READS]
     pollers = [ReconnectingPoller(chip.emulator.ports["modbus"], 1000 * k, reads) for k in range(CLIENTS)]
-    for poller in pollers:
-        poller.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        for poller in pollers:
+            stack.enter_context(poller)
         end = time.monotonic() + LOAD_S
         while time.monotonic() < end:
             with contextlib.suppress(OSError, http.client.HTTPException):  # it ended early
                 assert chip.fetch("/") == (200, wanted)
             assert [poller.error for poller in pollers] == [None] * CLIENTS
-    finally:
-        for poller in pollers:
-            poller.stop()
     assert all(poller.answers for poller in pollers)

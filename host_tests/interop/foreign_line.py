@@ -7,15 +7,14 @@ Two ptys back to back, as socat makes them: pymodbus opens one end as a serial d
 """
 
 import asyncio
-import os
-import select
 import struct
 import threading
-import tty
 
 from pymodbus import FramerType
 from pymodbus.server import ModbusSerialServer
 from pymodbus.simulator import DataType, SimData, SimDevice
+
+from host_tests.interop.pty_pair import PtyPair
 
 BAUD = 115200
 _START_S = 10
@@ -166,36 +165,6 @@ def devices():
         _device(PZEM, holding=PZEM_HOLDING, inputs=PZEM_REGISTERS),
         _device(GENERIC, COILS, DISCRETE_INPUTS, HOLDING, INPUTS),
     ]
-
-
-class PtyPair:
-    """Two serial devices that are one line: what goes into one comes out of the other."""
-
-    def __enter__(self):
-        (self._master_a, slave_a), (self._master_b, slave_b) = os.openpty(), os.openpty()
-        self._wake_r, self._wake_w = os.pipe()
-        self._fds = (self._master_a, slave_a, self._master_b, slave_b, self._wake_r, self._wake_w)
-        for fd in self._fds[:4]:
-            tty.setraw(fd)
-        self.a, self.b = os.ttyname(slave_a), os.ttyname(slave_b)
-        self._thread = threading.Thread(target=self._run, name="pty pair", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        os.write(self._wake_w, b"x")
-        self._thread.join()
-        for fd in self._fds:
-            os.close(fd)
-
-    def _run(self):
-        other = {self._master_a: self._master_b, self._master_b: self._master_a}
-        while True:
-            readable, _, _ = select.select([*other, self._wake_r], [], [])
-            if self._wake_r in readable:
-                return
-            for fd in readable:
-                os.write(other[fd], os.read(fd, 1024))
 
 
 class ForeignLine:

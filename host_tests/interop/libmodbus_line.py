@@ -16,9 +16,9 @@ import select
 import subprocess
 import threading
 import time
-import tty
 from pathlib import Path
 
+from host_tests.interop.pty_pair import PtyPair
 from tools import debian
 
 _HERE = Path(__file__).resolve().parent
@@ -55,47 +55,30 @@ def ensure_server(cache=CACHE):
     return target
 
 
-class Wire:
-    """Two ptys, `meter` and `gateway`, and a thread that carries bytes between them at the pace of the line."""
+class Wire(PtyPair):
+    """The line between `a` (the meter) and `b` (the gateway), at the pace of its baud rate."""
 
     def __init__(self, baud, parity):
         self._character_s = (10 + (parity != "N")) / baud
         self.collisions = 0
         self.least_gap_ms = None
 
-    def __enter__(self):
-        (self._meter, slave_m), (self._gateway, slave_g) = os.openpty(), os.openpty()
-        self._wake_r, self._wake_w = os.pipe()
-        self._fds = (self._meter, slave_m, self._gateway, slave_g, self._wake_r, self._wake_w)
-        for fd in self._fds[:4]:
-            tty.setraw(fd)
-        self.meter, self.gateway = os.ttyname(slave_m), os.ttyname(slave_g)
-        self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        os.write(self._wake_w, b"x")
-        self._thread.join()
-        for fd in self._fds:
-            os.close(fd)
-
-    def _run(self):
-        other = {self._meter: self._gateway, self._gateway: self._meter}
+    def carry(self):
+        other = self.other
         free_s = dict.fromkeys(other, 0.0)  # when what each has sent will be over
         due = []  # (when, number, to whom, bytes)
         number = 0
         while True:
             timeout = max(0.0, due[0][0] - time.monotonic()) if due else None
-            readable, _, _ = select.select([*other, self._wake_r], [], [], timeout)
-            if self._wake_r in readable:
+            readable, _, _ = select.select([*other, self.end_fd], [], [], timeout)
+            if self.end_fd in readable:
                 return
             now = time.monotonic()
             for fd in readable:
                 data = os.read(fd, 1024)
                 far_s = free_s[other[fd]]
                 self.collisions += now < far_s
-                if fd == self._gateway and far_s and now >= free_s[fd]:
+                if fd == self.fd_b and far_s and now >= free_s[fd]:
                     gap_ms = 1000 * (now - far_s)
                     self.least_gap_ms = min(gap_ms, self.least_gap_ms or gap_ms)
                 begin_s = max(now, free_s[fd])
@@ -127,10 +110,10 @@ class LibmodbusLine:
     def __enter__(self):
         program = ensure_server()
         self.wire.__enter__()
-        self.path = self.wire.gateway
+        self.path = self.wire.b
         try:
             self._process = subprocess.Popen(
-                [program, self.wire.meter, *self._arguments],
+                [program, self.wire.a, *self._arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )  # fmt: skip
             self._thread = threading.Thread(target=self._read, name="libmodbus", daemon=True)

@@ -1,10 +1,9 @@
-"""A browser for tests of the whole firmware that looks at everything, and says when anything was refused."""
+"""A browser for tests of the whole firmware that reads every document and reports what was refused."""
 
 import http.client
 import json
-import threading
 
-from host_tests.system.rig import HOST, wait_for
+from host_tests.system.rig import HOST, Background
 from tools.device_api import Device
 
 # As a browser's page asks.
@@ -14,51 +13,40 @@ DOCUMENTS = (
 )  # fmt: skip
 
 
-class PageReader(threading.Thread):
-    """A browser that goes through all documents of the page again and again, logged in, on one connection; what meets
-    its end is asked again. `error`: what was refused or wrong; `rounds`: how often all were seen."""
+class PageReader(Background):
+    """A browser with a session that reads all documents of the page again and again on one connection, and repeats a
+    request whose connection was closed. AssertionError for a document that was refused or wrong. `rounds`: times that
+    all were read."""
 
     def __init__(self, rig, cookie):
-        super().__init__(name="page reader", daemon=True)
+        super().__init__("page reader")
         self.rounds = 0
-        self.error = None
         self._device = Device(HOST, rig.http_port)
         self._device.cookie = cookie
         self._meters = len(rig.line.meters)
-        self._stopping = threading.Event()
-
-    def __enter__(self):
-        self.start()
-        return self
 
     def __exit__(self, *exc):
-        self._stopping.set()
-        self.join()
+        super().__exit__(*exc)
         self._device.close()
 
-    def run(self):
-        try:
-            while not self._stopping.is_set():
-                for path in DOCUMENTS:
-                    self._look(path)
-                self.rounds += 1
-        except Exception as error:  # for check(), which raises it in the test's thread
-            self.error = error
+    def work(self):
+        while not self.stopping.is_set():
+            for path in DOCUMENTS:
+                self._read(path)
+            self.rounds += 1
 
     def check(self, more=2):
-        """Waits for some more rounds. AssertionError when anything was refused."""
+        """Waits for `more` rounds. AssertionError when anything was refused."""
         wanted = self.rounds + more
-        wait_for(lambda: self.error or self.rounds >= wanted, 120, "a round of the page reader")
-        if self.error:
-            raise AssertionError(f"after {self.rounds} rounds: {self.error!r}") from self.error
+        self.wait(lambda: self.rounds >= wanted, 120, f"round {wanted}")
 
-    def _look(self, path):
+    def _read(self, path):
         for _ in range(20):
             try:
                 status, _, body = self._device.request("GET", path)
                 break
             except (ConnectionError, http.client.HTTPException):
-                continue  # another connection has taken its place, or it was idle for too long
+                continue  # evicted, or idle for too long
         else:
             raise AssertionError(f"{path}: not to be had")
         assert status == 200, f"{path}: {status} {body!r}"

@@ -315,74 +315,90 @@ class Rig:
             return int.from_bytes(client.read(255, 3, 103, 1), "big")
 
 
-class Poller:
-    """A well-behaved client in a thread of its own: one request after the other, every answer checked.
+class Background(threading.Thread):
+    """Work beside a test. A `with` block runs work() in a thread and sets `stopping` at its end. `error`: the exception
+    that ended work(), or None."""
 
-    reads   [(unit, function, address, count, expected bytes or None)]
-    """
-
-    def __init__(self, port, reads, pause_s=0.005):
-        self.answers = 0
+    def __init__(self, name):
+        super().__init__(name=name, daemon=True)
         self.error = None
-        self._port, self._reads, self._pause_s = port, reads, pause_s
-        self._changed = threading.Condition()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
+        self.stopping = threading.Event()
 
     def __enter__(self):
-        self._thread.start()
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stopping.set()
+        self.join()
+
+    def run(self):
+        try:
+            self.work()
+        except Exception as error:  # raised by wait() in the test's thread
+            self.error = error
+
+    def wait(self, is_done, timeout, what):
+        """Waits until is_done(). AssertionError after `timeout` seconds, or when work() has raised."""
+        wait_for(lambda: self.error or is_done(), timeout, what)
+        if self.error:
+            raise AssertionError(f"{self.name}, {what}: {self.error!r}") from self.error
+
+
+class Poller(Background):
+    """A client that sends one request after the other on one connection and checks every answer.
+
+    reads    [(unit, function, address, count, expected bytes or None)]
+    connect  makes its Client
+    """
+
+    def __init__(self, port, reads, pause_s=0.005, connect=None):
+        super().__init__("poller")
+        self.answers = 0
+        self.worst_s = 0.0
+        self._reads = reads
+        self._pause_s = pause_s
+        self._connect = connect or (lambda: Client(port))
+
+    def __enter__(self):
+        super().__enter__()
         self.check(len(self._reads))
         return self
 
-    def __exit__(self, *exc):
-        self._stopping.set()
-        self._thread.join()
-
     def check(self, more=5, timeout=10.0):
-        """Waits for some more answers. AssertionError when one was ever wrong, missing, or a connection was lost."""
-        with self._changed:
-            wanted = self.answers + more
-            self._changed.wait_for(lambda: self.error or self.answers >= wanted, timeout)
-            if self.error:
-                raise AssertionError(f"after {self.answers} answers: {self.error!r}") from self.error
-            assert self.answers >= wanted, f"{self.answers} answers, {wanted} were wanted within {timeout} s"
+        """Waits for `more` answers. AssertionError when an answer was wrong or missing, or the connection was lost."""
+        self.wait_answers(self.answers + more, timeout)
 
-    def _run(self):
-        try:
-            with Client(self._port) as client:
-                while not self._stopping.wait(self._pause_s):
-                    for unit, function, address, count, expected in self._reads:
-                        got = client.read(unit, function, address, count)
-                        assert expected is None or got == expected, f"{unit}/{address}: {got.hex()}"
-                        with self._changed:
-                            self.answers += 1
-                            self._changed.notify_all()
-        except Exception as error:  # for check(), which raises it in the test's thread
-            with self._changed:
-                self.error = error
-                self._changed.notify_all()
+    def wait_answers(self, count, timeout):
+        """The same until `count` answers in all."""
+        self.wait(lambda: self.answers >= count, timeout, f"{count} answers, {self.answers} so far")
+
+    def work(self):
+        with self._connect() as client:
+            self.poll(client)
+
+    def poll(self, client):
+        """Polls until the end of the block. AssertionError for a wrong answer."""
+        while not self.stopping.wait(self._pause_s):
+            for unit, function, address, count, expected in self._reads:
+                begun = time.monotonic()
+                got = client.read(unit, function, address, count)
+                assert expected is None or got == expected, f"{unit}/{address}: {got.hex()}"
+                self.worst_s = max(self.worst_s, time.monotonic() - begun)
+                self.answers += 1
 
 
-class SocketSampler:
-    """Counts the firmware's sockets from outside, again and again in a thread; `most` is the highest count."""
+class SocketSampler(Background):
+    """Counts the firmware's sockets from outside, again and again; `most` is the highest count."""
 
     def __init__(self, process):
+        super().__init__("socket sampler")
         self.most = 0
         self.samples = 0
         self._process = process
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="socket sampler", daemon=True)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self):
-        while not self._stopping.wait(0.001):
+    def work(self):
+        while not self.stopping.wait(0.001):
             self.most = max(self.most, self._process.socket_count())
             self.samples += 1
 
@@ -393,7 +409,7 @@ def within_budget(rig, limit=16):
     ever more than the ledger may hold."""
     with SocketSampler(rig.gateway) as sampler:
         yield sampler
-        wait_for(lambda: sampler.samples > 2, what="samples of the sockets")  # on a busy machine they are slow
+        sampler.wait(lambda: sampler.samples > 2, 10.0, "samples of the sockets")  # slow on a busy machine
     # What is enabled and not built yet holds a slot and no socket.
     reserved = [service for service in rig.status()["services"] if service["state"] == "reserved"]
     assert sampler.most <= limit - len(reserved)
