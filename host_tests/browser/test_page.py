@@ -261,7 +261,7 @@ def test_every_page_fits_and_axe_finds_nothing(make_rig, visit, size, scheme):
     assert_accessible(guest, "login")
 
 
-def test_only_who_knows_the_password_gets_in_and_another_one_ends_other_sessions(make_rig, visit):
+def test_login_needs_the_password_and_a_new_password_ends_other_sessions(make_rig, visit):
     rig = make_rig(config=PRIVATE)
     desk = visit(rig).open()
     desk.set_up()

@@ -76,7 +76,7 @@ def test_make_repl_gives_the_prompt_of_the_running_gateway(board):
             assert terminal.process.wait(LEAVES_S) == 0
 
 
-def test_a_configuration_uploaded_as_the_readme_says_is_used_after_a_quick_second_deploy(board, tmp_path):
+def test_an_uploaded_configuration_is_used_after_a_quick_second_deploy(board, tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(emulate.configuration({"name": "deployed", "meters": list(METERS)})))
     board.mpremote("cp", config, ":data/config.json")

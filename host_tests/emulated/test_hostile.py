@@ -75,7 +75,7 @@ def wait_closed(peer):
 
 
 @pytest.mark.parametrize("end", [socket.socket.close, peers.reset], ids=["closes", "resets"])
-def test_a_flood_of_connections_that_end_before_accept_stops_nobody(chip, pollers, others, end):
+def test_a_flood_of_connections_that_end_before_accept_stops_no_client(chip, pollers, others, end):
     with Flood(chip, end) as flood:
         flood.wait_made(150)
         pollers.check()
@@ -84,7 +84,7 @@ def test_a_flood_of_connections_that_end_before_accept_stops_nobody(chip, poller
     pollers.check()
 
 
-def test_handshakes_that_are_never_finished_keep_newcomers_out_for_their_time_and_nobody_else(chip, pollers, others):
+def test_half_open_handshakes_delay_new_connections_only(chip, pollers, others):
     """lwIP holds each for 20 s, and takes no SYN more than the backlog: nothing that firmware could do."""
     others.half_open(chip.emulator.ports["modbus"], 12)
     pollers.check()
@@ -107,7 +107,7 @@ def test_clients_that_vanish_make_room_for_as_many_newcomers_at_once(chip, polle
     assert {client.peer for client in alive[1:]} <= set(rows)  # one may have made room for the page
 
 
-def test_four_browsers_that_never_read_are_closed_and_nobody_waits_for_them(chip, pollers, others):
+def test_four_browsers_that_never_read_are_closed_and_delay_no_client(chip, pollers, others):
     greedy = [others.unreading("http") for _ in range(4)]
     for peer, path in zip(greedy, (b"/", b"/api/status", b"/api/readings", b"/"), strict=True):
         peer.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n" % path * 10)
@@ -138,7 +138,7 @@ def send_until_full(sock, data, limit=1_000_000):
 
 
 @pytest.mark.parametrize("count", [125, 1])
-def test_a_modbus_client_that_never_reads_is_closed_and_nobody_waits_for_it(chip, pollers, others, count):
+def test_a_modbus_client_that_never_reads_is_closed_and_delays_no_other(chip, pollers, others, count):
     """Of small replies lwIP takes few when each is a segment of its own, and write() waits ten seconds for the next:
     longer than the watchdog (docs/decisions/0014-nagle-on-the-pico.md)."""
     greedy = others.unreading("modbus")
@@ -189,7 +189,7 @@ def test_slowloris_is_closed_by_http_and_gives_way_on_modbus(chip, pollers, othe
     pollers.check()
 
 
-def test_requests_in_small_pieces_that_wait_for_a_silent_meter_do_not_make_the_chip_deaf(chip, pollers, others):
+def test_requests_in_pieces_for_a_silent_meter_block_no_other_client(chip, pollers, others):
     """Each piece that waits takes one of lwIP's 24 buffers for what comes in, of all connections."""
     eager = [others.client() for _ in range(3)]
     for k in range(15):

@@ -176,7 +176,7 @@ def loader(tmp_path_factory):
 
 
 @pytest.mark.parametrize("tear", image.TEARS)
-def test_a_cut_at_any_operation_from_the_upload_to_the_start_leaves_the_old_or_the_new(save, loader, tear):
+def test_a_cut_at_any_flash_operation_of_an_upload_leaves_the_old_or_the_new(save, loader, tear):
     names, last_good = [], []
     for count in range(len(save.operations) + 1):
         found = loader.ask(save.cut(count, tear))

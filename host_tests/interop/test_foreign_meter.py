@@ -198,7 +198,7 @@ def test_an_exception_of_the_meter_comes_back_as_it_is(client):
     assert result.exception_code == 2
 
 
-def test_the_gateway_says_who_it_is(client):
+def test_the_gateway_gives_its_device_identification(client):
     result = client.read_device_information(read_code=1, object_id=0, device_id=255)
     assert not result.isError(), result
     assert result.information[0] == b"meterport"
@@ -249,7 +249,7 @@ def test_a_write_reaches_the_meter_when_writes_are_allowed(writable_line, writer
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_write_is_refused_and_does_not_reach_the_meter_when_writes_are_not_allowed(line, client, name):
+def test_a_write_that_is_not_allowed_does_not_reach_the_meter(line, client, name):
     write, (table, address, values) = WRITES[name]
     before = line.registers(GENERIC, table, address, len(values))
     requests = [request for request in line.requests if request[0] == GENERIC]

@@ -146,7 +146,7 @@ def test_a_write_to_what_is_polled_is_read_back_and_shown(rig, line, client):
     wait_for(lambda: rig.points(UNIT)[2]["value"] == 410.75, what="the poller's next round")
 
 
-def test_a_broadcast_is_carried_out_by_libmodbus_and_nobody_waits_for_an_answer(rig, line, client):
+def test_a_broadcast_is_carried_out_by_libmodbus_without_an_answer(rig, line, client):
     pdu = struct.pack(">BHH", 6, 200, 4711)
     timeouts = rig.status()["buses"][0]["timeouts"]
     assert client.request(0, pdu) == pdu

@@ -189,7 +189,7 @@ def test_a_cut_in_the_very_first_save_leaves_nothing_or_all_of_it():
         unmount()
 
 
-def test_a_cut_at_any_write_of_twelve_saves_in_a_row_while_littlefs_compacts_its_metadata():
+def test_a_cut_at_any_write_of_twelve_saves_leaves_the_old_or_the_new():
     boot_new()
     try:
         old = text(b"0 ", 500)
@@ -215,7 +215,7 @@ def upload(name):
             f.write(data[at : at + 16])
 
 
-def test_a_cut_at_any_write_from_the_upload_to_the_start_never_costs_the_configuration():
+def test_a_cut_at_any_write_of_an_upload_never_costs_the_configuration():
     seen = set()
 
     def change(flash):

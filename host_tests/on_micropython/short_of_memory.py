@@ -103,7 +103,7 @@ def turn():
     seam_micropython._reactor.wait_io_event(0)
 
 
-def test_a_newcomer_for_whom_there_is_no_memory_waits_in_the_backlog():
+def test_a_connection_without_memory_waits_in_the_backlog():
     bench = _Bench()
     bench.ask(bench.knock())
     client = bench.knock()
@@ -152,7 +152,7 @@ def test_a_connection_without_memory_for_its_input_is_closed_and_nothing_is_lost
     bench.close()
 
 
-def test_a_newcomer_that_cannot_be_kept_leaves_no_slot_and_no_socket():
+def test_a_connection_that_cannot_be_kept_leaves_no_slot_and_no_socket():
     bench = _Bench()
     made = []
 

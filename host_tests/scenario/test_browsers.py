@@ -29,7 +29,7 @@ def test_a_browser_with_six_parallel_connections_evicts_none_of_nine_pollers(pro
 
 
 @boards()
-def test_a_browser_beside_ten_pollers_takes_the_place_of_the_least_recently_used_once(profile, seed):
+def test_a_browser_evicts_the_least_recently_used_of_ten_pollers_once(profile, seed):
     async def scenario(world):
         await world.until(world.polled)
         checker = modbus.Checker(world)
@@ -55,7 +55,7 @@ def test_a_browser_beside_ten_pollers_takes_the_place_of_the_least_recently_used
 
 
 @pytest.mark.parametrize("seed", seeds.chosen((1,)))
-def test_five_polling_devices_and_two_technicians_with_browsers_lose_not_one_poll_in_a_day(seed):
+def test_two_browsers_cost_five_pollers_no_poll_in_a_day(seed):
     async def scenario(world):
         pollers = await crowd(world, 5)
         browsers = []

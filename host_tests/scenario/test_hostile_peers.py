@@ -74,7 +74,7 @@ def test_half_open_peers_give_their_slots_back(profile, port, seed):
 
 
 @boards((*SIXTEEN, profiles.ESP32))
-def test_a_browser_that_never_reads_is_closed_and_hurts_nobody(profile, seed):
+def test_a_browser_that_never_reads_is_closed_and_costs_no_poll(profile, seed):
     async def scenario(world):
         pollers = await crowd(world, world.budget.general - 2, period_s=1.0)
         await world.sleep(5)

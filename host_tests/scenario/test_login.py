@@ -88,7 +88,7 @@ def test_a_password_is_set_from_the_local_network_and_a_save_costs_no_poll(seed)
 
 
 @pytest.mark.parametrize("seed", seeds.chosen((1,)))
-def test_an_attacker_who_guesses_all_day_gets_few_guesses_and_locks_nobody_out(seed):
+def test_a_day_of_guessing_gets_few_attempts_and_locks_no_user_out(seed):
     async def scenario(world):
         technician = Technician(local(world, 20))
         await technician.ask("POST", "/api/password", device_api.password_record(PASSWORD))

@@ -13,7 +13,7 @@ _FRESH_HOURS = 2
 
 
 @pytest.mark.parametrize("seed", seeds.chosen((1,), 1))
-def test_clients_that_stay_that_come_for_each_poll_and_that_come_back_at_once_all_live_together(seed):
+def test_permanent_and_reconnecting_clients_are_all_served(seed):
     async def scenario(world):
         stay = await crowd(world, 4)
         reads = modbus.CACHED + modbus.PASSED + modbus.OWN

@@ -22,7 +22,7 @@ def test_eight_modbus_clients_are_comfortable_no_eviction_and_no_error(profile, 
 
 
 @boards()
-def test_ten_clients_at_once_are_all_served_and_nobody_is_closed(profile, seed):
+def test_ten_clients_at_once_are_all_served_and_none_is_closed(profile, seed):
     async def connect(client):
         for resets in range(10):
             try:

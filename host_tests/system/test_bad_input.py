@@ -159,7 +159,7 @@ def test_a_reserved_unit_has_no_path(rig, unit):
         assert client.exception(unit, read_pdu(3, 0, 1)) == GATEWAY_PATH_UNAVAILABLE
 
 
-def test_a_unit_that_nobody_has_fails_to_respond(rig):
+def test_a_unit_without_a_meter_gets_exception_0b(rig):
     with rig.client() as client:
         assert client.exception(123, read_pdu(3, 0, 1)) == GATEWAY_TARGET_FAILED
 
@@ -406,7 +406,7 @@ def good_before(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_with_a_wrong_configuration_the_device_runs_by_what_is_right_or_was_and_says_why(good_before, kind):
+def test_wrong_parts_of_a_configuration_are_replaced_and_named(good_before, kind):
     """Of a file that is no JSON object nothing is right; else what is wrong is the last good one's."""
     rig = good_before
     message = write_wrong(rig.folder, rig.config, kind)

@@ -59,7 +59,7 @@ def test_a_scan_can_be_stopped(make_rig):
     assert 1 < document["done"] < 100 < document["total"]
 
 
-def test_a_scan_is_started_by_nobody_whom_the_configuration_does_not_allow(make_rig):
+def test_a_scan_needs_a_session_or_commissioning(make_rig):
     rig = make_rig()
     assert command(rig, "POST", "/api/scan")[0] == 403
     assert rig.get("/api/scan") == {"running": False, "done": 0, "total": 0, "error": None, "found": []}

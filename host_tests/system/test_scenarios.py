@@ -116,7 +116,7 @@ def test_eight_modbus_clients_are_comfortable(rig, sampler):
     assert sampler.most >= 8 + 2
 
 
-def test_ten_clients_at_once_are_all_served_and_nobody_is_closed(rig, sampler):
+def test_ten_clients_at_once_are_all_served_and_none_is_closed(rig, sampler):
     async def scenario(crowd):
         pollers = [Poller(crowd, CACHED[k % 5 :] + PASSED[k % 3 :] + CACHED[: k % 5]) for k in range(10)]
         for _ in range(50):  # all connect, and then ask, at the same time
@@ -221,7 +221,7 @@ def test_a_browser_with_six_parallel_connections_evicts_none_of_nine_pollers(rig
     assert rig.event_count("modbus connection closed") == 0
 
 
-def test_a_browser_beside_ten_pollers_takes_the_place_of_the_least_recently_used_idle_one_once(rig):
+def test_a_browser_evicts_the_least_recently_used_of_ten_pollers_once(rig):
     before = rig.sockets()
 
     async def scenario(crowd):

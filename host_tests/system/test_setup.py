@@ -30,7 +30,7 @@ def stored(rig):
     return json.loads((rig.folder / "data" / "config.json").read_text())
 
 
-def test_a_password_is_set_once_and_opens_what_nobody_else_may(rig, device):
+def test_a_password_is_set_once_and_opens_the_settings(rig, device):
     assert device.session()["setup"] is True
     with pytest.raises(ApiError, match="403"):
         device.config()

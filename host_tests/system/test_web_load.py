@@ -98,7 +98,7 @@ def test_no_poll_is_lost_while_the_page_is_loaded_again_and_again(rig, connectio
     play(scenario, rig)
 
 
-def test_slow_visitors_cost_no_poll_and_whoever_waited_gets_the_page_after_them(rig):
+def test_slow_visitors_cost_no_poll_and_a_waiting_browser_gets_the_page(rig):
     async def scenario(crowd):
         slow = Slowloris(rig.http_port, SLOW, 0.3)
         newcomer = Visitor(rig.http_port, page.packed())
@@ -112,7 +112,7 @@ def test_slow_visitors_cost_no_poll_and_whoever_waited_gets_the_page_after_them(
     play(scenario, rig)
 
 
-def test_a_newcomer_behind_ten_slow_visitors_gets_the_page_in_its_turn(rig):
+def test_a_browser_behind_ten_slow_visitors_gets_the_page_in_its_turn(rig):
     async def scenario(crowd):
         slow = Slowloris(rig.http_port, 10, 0.3)
         newcomer = Visitor(rig.http_port, page.packed())
@@ -126,7 +126,7 @@ def test_a_newcomer_behind_ten_slow_visitors_gets_the_page_in_its_turn(rig):
     play(scenario, rig)
 
 
-def test_who_has_the_page_open_keeps_it_among_slow_visitors(rig):
+def test_an_open_page_stays_connected_among_slow_visitors(rig):
     async def scenario(crowd):
         slow = Slowloris(rig.http_port, SLOW, 0.3)
         reader = Visitor(rig.http_port, page.packed(), 0.2)
@@ -139,7 +139,7 @@ def test_who_has_the_page_open_keeps_it_among_slow_visitors(rig):
     play(scenario, rig)
 
 
-def test_pollers_who_come_to_busy_browsers_get_their_places_and_keep_them(make_rig):
+def test_pollers_take_and_keep_the_places_of_busy_browsers(make_rig):
     rig = make_rig()
     rig.wait_polled()
 

@@ -343,7 +343,7 @@ class Sink:
         self._chip.to_chip += bytes(6) + data
 
 
-def test_a_request_is_charged_with_what_happened_between_its_first_bit_and_its_answers_last():
+def test_cost_is_counted_from_the_first_request_bit_to_the_last_answer_bit():
     fake = StillChip()
     connection = Sink(fake)
     watch = chip.Watch(fake, connection, lambda c: 4 if len(c.received) >= 4 else 0)

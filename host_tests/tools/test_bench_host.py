@@ -63,7 +63,7 @@ def test_each_load_is_given_to_all_its_servers_in_turns_whose_order_moves(monkey
     ]
 
 
-def test_a_wrong_answer_says_whose_it_was(monkeypatch):
+def test_a_wrong_answer_names_its_server(monkeypatch):
     def wrong(case, seconds):
         raise load.LoadError("wrong answer to request 3")
 

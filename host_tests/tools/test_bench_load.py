@@ -101,7 +101,7 @@ def test_a_server_that_falls_silent_or_ends_the_connection_is_an_error(serve):
         load.run(ending.port, READ, requests=5)
 
 
-def test_a_port_where_nobody_listens_is_an_error():
+def test_a_closed_port_is_an_error():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(load.LoadError, match="connect"):
@@ -118,7 +118,7 @@ def test_with_reconnect_each_request_has_a_connection_which_the_server_ends(serv
     assert (found.requests, ending.connections) == (20, 20)
 
 
-def test_with_reopen_a_connection_that_the_server_ends_is_opened_again_and_no_answer_is_lost(serve):
+def test_reopen_replaces_a_closed_connection_and_loses_no_answer(serve):
     fake = serve(12, lambda request, number: None if number == 10 else modbus(request, number))
     found = load.run(fake.port, READ, requests=100, clients=2, reopen=True)
     assert found.clients == [50, 50]

@@ -93,7 +93,7 @@ def test_a_visitor_asks_again_where_the_connection_ended_and_the_time_goes_on():
     asyncio.run(scenario())
 
 
-def test_a_visitor_who_is_never_served_says_for_how_long():
+def test_a_visitor_that_is_never_served_reports_its_wait():
     async def scenario():
         async with Server(None) as server:
             visitor = Visitor(server.port, PAGE)

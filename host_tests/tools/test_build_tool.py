@@ -118,7 +118,7 @@ def test_umodbus_goes_along_only_when_asked_for(root, out):
     assert not (out / "lib/umodbus").exists()
 
 
-def test_a_module_that_does_not_compile_is_named_with_its_line_and_the_next_build_mends_it(root, out):
+def test_a_compile_error_names_its_line_and_the_next_build_succeeds(root, out):
     run(out, root)
     (root / "firmware/app.py").write_text("X = 1\ndef run(:\n", encoding="utf-8")
 
@@ -171,7 +171,7 @@ def frozen(text):
     return included, frozen
 
 
-def test_an_image_has_every_module_those_of_lib_at_its_top_and_the_files_as_one_more(root):
+def test_an_image_has_every_module_lib_at_its_top_and_all_files(root):
     text, files = build.frozen_manifest(root)
 
     made = files[-1].parent.parent

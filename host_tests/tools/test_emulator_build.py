@@ -20,7 +20,7 @@ def quiet(text):
 # Variants
 
 
-def test_what_users_flash_and_what_the_tests_run_have_the_same_number_of_connections():
+def test_images_of_users_and_tests_have_the_same_number_of_connections():
     text = build._LWIP_OPTIONS.read_text(encoding="utf-8")
     assert re.findall(r"#define MEMP_NUM_TCP_PCB \((\d+)\)", text) == [str(build.OUR_PCBS)]
     assert Variant().tcp_pcbs == build.OUR_PCBS
@@ -194,14 +194,14 @@ def workshop(board, monkeypatch):
 FIRST, NEXT = ["cmake", "make", "objcopy"], ["make", "objcopy"]
 
 
-def test_the_first_image_is_configured_the_next_variant_is_not_and_what_is_there_is_not_made_again(workshop):
+def test_only_the_first_build_is_configured_and_existing_images_are_kept(workshop):
     assert workshop.ensure(5) == (FIRST, Variant(5).header + build._PLAIN_MANIFEST)
     assert workshop.ensure(24) == (NEXT, Variant(24).header + build._PLAIN_MANIFEST)
     assert workshop.ensure(Variant(frozen=True)) == (NEXT, Variant().header + "freeze()")
     assert workshop.ensure(5) == ([], Variant(5).header + build._PLAIN_MANIFEST)
 
 
-def test_a_header_that_stays_the_same_keeps_its_age_and_frozen_modules_are_compiled_again(workshop):
+def test_an_unchanged_header_keeps_its_age_and_modules_are_frozen_again(workshop):
     workshop.ensure(24)
     header = workshop.work / "variant" / "variant.h"
     os.utime(header, (1, 1))

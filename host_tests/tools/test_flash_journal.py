@@ -42,7 +42,7 @@ def test_torn_before_it_began_nothing_is_done(flash):
     assert flash == b"\xa5" * 16384
 
 
-def test_the_journal_gives_the_operations_in_order_without_the_line_that_is_being_written(tmp_path):
+def test_the_journal_is_in_order_and_leaves_out_an_incomplete_line(tmp_path):
     path = tmp_path / "flash.bin"
     image.keep_journal(path)
     assert image.read_journal(path) == []

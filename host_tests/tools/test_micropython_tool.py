@@ -174,7 +174,7 @@ def test_the_wrapper_runs_its_own_interpreter_wherever_it_lies(tmp_path):
         assert micropython.subprocess.check_output([way, "-c", "1 + 1"], text=True) == expected
 
 
-def test_the_interpreter_of_this_machine_is_micropython_and_found_at_once_the_second_time():
+def test_this_machines_interpreter_is_found_at_once_the_second_time():
     path = micropython.ensure()
 
     major, minor, _bits = micropython.probe(path)

@@ -80,7 +80,7 @@ def test_unread_input_never_exceeds_the_window(profile):
     assert taken == profile.window + client.pcb.stack.profile.send_buffer
 
 
-def test_a_peer_that_never_reads_gives_enomem_on_a_pico_after_six_and_a_half_kb_and_a_long_wait():
+def test_a_pico_gives_enomem_when_a_peer_does_not_read():
     """Measured on an emulated RP2040: there it is 1 to 8 s; modlwip.c has 10 s."""
     net = Net(profiles.PICO_EMULATED)
     client = net.connect(net.host(profile=replace(profiles.HOST, window=100)))
@@ -99,7 +99,7 @@ def test_a_peer_that_never_reads_gives_enomem_on_a_pico_after_six_and_a_half_kb_
     assert client.is_open
 
 
-def test_a_peer_that_never_reads_gives_eagain_on_an_esp32_and_its_socket_is_not_writable():
+def test_an_esp32_gives_eagain_when_a_peer_does_not_read():
     net = Net(profiles.ESP32)
     net.connect(net.host(profile=replace(profiles.HOST, window=100)))
     net.run()
@@ -144,7 +144,7 @@ def test_an_esp32_out_of_descriptors_gives_enfile_at_socket(profile):
 
 
 @ESP32S
-def test_an_esp32_out_of_descriptors_closes_whom_it_accepts_and_gives_enfile(profile):
+def test_an_esp32_out_of_descriptors_closes_a_connection_and_gives_enfile(profile):
     net = Net(profile)
     kept = [net.module.socket(kind=net.module.SOCK_DGRAM) for _ in range(profile.fds - 1)]
     client = net.connect()
@@ -175,7 +175,7 @@ def test_an_esp32_out_of_pcbs_drops_the_syn_and_says_so_at_accept(profile):
 
 
 @PICOS
-def test_a_pico_serves_as_many_connections_as_pcbs_and_drops_the_next_syn_in_silence(profile):
+def test_a_pico_drops_a_syn_beyond_its_pcbs_in_silence(profile):
     """Measured: exactly 5 on a stock build; the sixth is dropped, accept knows nothing."""
     net = Net(profile)
     clients = []
@@ -214,7 +214,7 @@ def test_a_listener_gives_its_pcb_back_and_takes_one_of_another_pool():
 # -- the backlog
 
 
-def test_a_pico_resets_whom_its_accept_queue_has_no_room_for():
+def test_a_pico_resets_connections_beyond_its_accept_queue():
     net = Net(profiles.PICOW_16, backlog=5)
     clients = []
     for _ in range(8):
@@ -271,7 +271,7 @@ def test_a_syn_that_never_gets_an_answer_ends_in_time():
 
 
 @PICOS
-def test_who_connects_and_closes_before_accept_keeps_a_pico_pcb_until_it_is_accepted(profile):
+def test_a_pico_keeps_the_pcb_of_a_connection_closed_before_accept(profile):
     """And then it is silent, for its end came too early to be told. Measured, on 1.25.0, 1.26.1 and 1.28."""
     net = Net(profile)
     clients = [net.connect() for _ in range(5)]
@@ -291,7 +291,7 @@ def test_who_connects_and_closes_before_accept_keeps_a_pico_pcb_until_it_is_acce
 
 
 @PICOS
-def test_who_asks_and_closes_before_accept_is_heard_and_ends_as_everywhere(profile):
+def test_a_request_is_read_though_its_client_closed_before_accept(profile):
     net = Net(profile)
     client = net.connect()
     net.run()
@@ -334,7 +334,7 @@ def test_small_segments_that_are_not_read_make_a_pico_deaf_until_they_are(profil
     assert net.device.input_pieces == 0
 
 
-def test_who_is_reset_before_accept_is_never_accepted_on_a_pico_and_accepted_dead_elsewhere():
+def test_a_pico_never_accepts_a_connection_that_was_reset_before():
     for profile, accepted in ((profiles.PICOW, False), (profiles.ESP32, True), (profiles.UNIX, True)):
         net = Net(profile)
         client = net.connect()
@@ -363,7 +363,7 @@ def test_close_with_unread_input_resets_and_frees_the_pcb_at_once(profile):
 
 
 @pytest.mark.parametrize("profile", profiles.DEVICES, ids=lambda profile: profile.name)
-def test_close_gives_the_descriptor_back_at_once_and_the_pcb_when_the_peer_has_closed(profile):
+def test_close_frees_the_descriptor_at_once_and_the_pcb_with_the_peers_end(profile):
     net = Net(profile)
     sock, client = net.pair()
     sock.send(b"the last words")

@@ -203,7 +203,7 @@ def test_a_task_that_dies_is_found(monkeypatch):
     must_find("tasks were started again")
 
 
-def test_an_exception_that_nobody_sees_is_found():
+def test_an_unhandled_exception_is_found():
     async def scenario(world):
         asyncio.get_running_loop().call_soon(lambda: 1 / 0)
         await world.sleep(1)
@@ -288,7 +288,7 @@ def test_ticks_wrap_in_the_middle_of_a_run():
     assert seam.ticks_diff(ticks[2], ticks[0]) == pytest.approx(800_000, abs=2000)
 
 
-def test_an_hour_without_anybody_takes_no_time():
+def test_an_idle_hour_takes_no_time():
     begin = time.process_time()
 
     async def scenario(world):
@@ -299,7 +299,7 @@ def test_an_hour_without_anybody_takes_no_time():
     assert time.process_time() - begin < 10
 
 
-def test_a_step_of_the_time_servers_clock_disturbs_nobody():
+def test_a_step_of_the_time_servers_clock_disturbs_no_client():
     async def scenario(world):
         pollers = await crowd(world, 5, period_s=2.0)
         for step_s in (86400, -7200, 3600 * 24 * 400):

@@ -175,7 +175,7 @@ def test_a_name_with_markup_is_data_in_every_document(gateway):
     assert disposition.count('"') == 2
 
 
-def test_a_read_whose_answer_cannot_be_told_for_want_of_memory_is_503(gateway):
+def test_a_read_without_memory_for_its_response_is_503(gateway):
     peer = begin(gateway, "/api/read", {"unit": 7, "first": 0})
     gateway.bus.requests[0].owner.fail(MemoryError())
     assert body_of(peer)[0] == 503

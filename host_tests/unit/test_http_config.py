@@ -142,7 +142,7 @@ def test_a_body_may_come_in_any_pieces(gateway):
         peer.connection.close()
 
 
-def test_who_expects_to_be_asked_for_the_body_is(gateway):
+def test_a_client_that_expects_100_continue_gets_it(gateway):
     peer = gateway.connect()
     peer.feed(gateway.head("PUT", "/api/config", "Expect: 100-continue", "Content-Length: 2"))
     assert peer.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -150,13 +150,13 @@ def test_who_expects_to_be_asked_for_the_body_is(gateway):
     assert peer.take().startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_who_does_not_wait_to_be_asked_is_not(gateway):
+def test_a_client_that_sends_its_body_at_once_gets_no_100_continue(gateway):
     peer = gateway.connect()
     peer.feed(gateway.head("PUT", "/api/config", "Expect: 100-continue", "Content-Length: 2") + b"{}")
     assert peer.take().startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_body_that_breaks_off_changes_nothing_and_is_in_nobodys_way(gateway, clock):
+def test_a_body_that_breaks_off_changes_nothing_and_blocks_no_other(gateway, clock):
     for way in ("ended", "reset", "late"):
         peer = gateway.connect()
         peer.feed(gateway.head("PUT", "/api/config", "Content-Length: 100") + b'{"name":')
@@ -173,7 +173,7 @@ def test_a_body_that_breaks_off_changes_nothing_and_is_in_nobodys_way(gateway, c
     assert put(gateway, GOOD).status == 200
 
 
-def test_no_memory_for_the_body_is_503_before_it_comes_and_nobody_elses_concern(gateway, monkeypatch):
+def test_no_memory_for_a_body_is_503_before_it_comes(gateway, monkeypatch):
     other = gateway.connect()
 
     def without_memory(length):

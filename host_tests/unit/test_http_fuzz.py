@@ -98,7 +98,7 @@ _GIVE = ("/api/config", "/api/history", "/api/status", "/api/scan", "/api/profil
                | st.text(max_size=5), inner, max_size=4), max_leaves=8).map(lambda one: json.dumps(one).encode()),
        step=st.integers(1, 700))  # fmt: skip
 @_SETTINGS
-def test_any_body_of_somebody_who_is_logged_in(gateway, path, body, step):
+def test_any_body_within_a_session(gateway, path, body, step):
     method = "PUT" if path == "/api/config" else "POST"
     head = f"{method} {path} HTTP/1.1\r\nHost: gate\r\nX-Meterport: 1\r\nCookie: {gateway.cookie}\r\n"
     data = (head + f"Content-Length: {len(body)}\r\n\r\n").encode() + body

@@ -119,7 +119,7 @@ def test_what_is_kept_is_not_the_password_and_survives_a_restart(locked, tmp_pat
 # -- login
 
 
-def test_who_knows_the_password_gets_a_cookie_and_the_devices_own_proof(locked):
+def test_login_gives_a_cookie_and_the_devices_own_proof(locked):
     fields, signature = device_api.proof(PASSWORD, locked.get("/api/session").json())
     response = locked.post("/api/login", fields)
     assert response.json() == {"signature": signature}
@@ -130,7 +130,7 @@ def test_who_knows_the_password_gets_a_cookie_and_the_devices_own_proof(locked):
     assert session["logged_in"]
 
 
-def test_without_a_password_nobody_can_log_in(gateway):
+def test_login_is_refused_before_a_password_is_set(gateway):
     fields, _ = device_api.proof("", gateway.get("/api/session").json() | {"salt": "00" * 16})
     assert gateway.post("/api/login", fields).status == 403
 
@@ -143,7 +143,7 @@ def test_an_exchange_that_was_overheard_opens_nothing(locked):
         locked.uptime.now += 10
 
 
-def test_a_nonce_is_good_for_two_minutes_and_for_whoever_got_it(locked):
+def test_a_nonce_is_valid_for_two_minutes_and_its_own_address(locked):
     session = locked.get("/api/session", ip="192.0.2.8").json()
     fields, _ = device_api.proof(PASSWORD, session)
     assert locked.post("/api/login", fields, ip="192.0.2.9").status == 403
@@ -153,7 +153,7 @@ def test_a_nonce_is_good_for_two_minutes_and_for_whoever_got_it(locked):
     assert locked.post("/api/login", device_api.proof(PASSWORD, forged)[0], ip="192.0.2.8").status == 403
 
 
-def test_a_flood_of_nonces_takes_nobody_elses_away(locked):
+def test_a_flood_of_nonces_leaves_other_nonces_valid(locked):
     session = locked.get("/api/session", ip="192.0.2.8").json()
     for _ in range(300):
         locked.get("/api/session", ip="192.0.2.66")
@@ -172,7 +172,7 @@ def attempt(gateway, ip="192.0.2.9"):
     return gateway.post("/api/login", fields, ip=ip)
 
 
-def test_failures_wait_longer_each_time_and_the_address_of_a_session_does_not_wait_for_others(locked):
+def test_delays_grow_with_failures_but_not_for_the_address_of_a_session(locked):
     waits = []
     assert attempt(locked, "192.0.2.77").status == 200
     for _ in range(11):
@@ -226,7 +226,7 @@ def test_addresses_in_plenty_guess_about_once_a_minute(locked, addresses, most):
     assert len(locked.service.logins.failures) <= logins.FAILURES_MAX
 
 
-def test_who_knows_the_password_gets_in_while_others_guess(locked):
+def test_login_works_while_other_addresses_guess(locked):
     """At once where he has logged in before; elsewhere after the delay that he is told, a minute at most."""
     attempt(locked, "192.0.2.77")
     guesses(locked, 250, 3600)
@@ -258,7 +258,7 @@ def test_the_delay_for_all_is_forgiven(locked):
     assert attempt(locked, "192.0.2.202").status == 200
 
 
-def test_good_logins_in_plenty_lock_nobody_out(locked):
+def test_many_good_logins_delay_no_login(locked):
     for _ in range(50):
         assert attempt(locked).status == 200
     assert attempt(locked, "192.0.2.200").status == 200
@@ -382,7 +382,7 @@ def test_state_is_changed_by_our_own_page_and_by_programs_only(gateway, headers,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/api/session", "/api/status"])
-def test_the_device_answers_to_its_names_and_a_name_that_was_turned_on_it_gets_nothing(gateway, host, status, path):
+def test_the_device_answers_to_its_own_names_only(gateway, host, status, path):
     gateway.config["names"] = ["Meters.example.org"]
     gateway.restart()
     assert gateway.ask("GET", path, host=host).status == status
@@ -415,7 +415,7 @@ def test_a_name_that_only_begins_with_the_host_name_changes_nothing_without_a_lo
         ("https://evil.example/meters.example.org", 403), ("meters.example.org", 403),
     ],
 )  # fmt: skip
-def test_behind_a_proxy_that_changes_the_host_the_page_of_a_configured_name_may_change_state(gateway, origin, status):
+def test_a_page_of_a_configured_name_may_change_state_behind_a_proxy(gateway, origin, status):
     gateway.config["names"] = ["meters.example.org"]
     gateway.restart()
     body = json.dumps(record()).encode()

@@ -690,7 +690,7 @@ def test_no_number_that_a_meter_can_say_breaks_the_document(gateway, raw):
     assert len(document["meters"][0]["points"]) == 3
 
 
-def test_sockets_are_the_ledger_and_what_became_of_those_who_wanted_one(gateway, clock):
+def test_sockets_has_the_ledger_and_the_counters_of_connections(gateway, clock):
     slot = gateway.budget.open("modbus", ("10.0.0.9", 4711))
     slot.requests, slot.busy, slot.received, slot.sent = 3, True, 36, 60
     gateway.budget.evictions[1] = 2

@@ -119,7 +119,7 @@ def test_a_cut_in_the_very_first_save_leaves_nothing_or_all_of_it(boot, geometry
 
 
 @TEARS_EACH
-def test_a_cut_at_any_write_of_twenty_saves_in_a_row_while_littlefs_compacts_its_metadata(boot, tear):
+def test_a_cut_at_any_write_of_twenty_saves_leaves_the_old_or_the_new(boot, tear):
     flash = boot(SMALL).flash
     old = text(b"0 ", 700)
     store.save(PATH, old)
@@ -221,7 +221,7 @@ def running(request, boot):
 
 
 @TEARS_EACH
-def test_a_cut_at_any_write_from_the_upload_to_the_start_never_costs_the_configuration(boot, running, tear):
+def test_a_cut_at_any_write_of_an_upload_never_costs_the_configuration(boot, running, tear):
     seen = set()
     for flash in cuts(running, tear):
         device = boot(flash)
