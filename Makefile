@@ -124,8 +124,15 @@ instructions: venv  ## instructions of the interpreter for each request, by Call
 	@exec $(PY) -m tools.bench.instructions $(ARGS)
 
 .PHONY: numbers
-numbers: venv  ## the numbers of docs/benchmarks.md that change with each build
+numbers: venv  ## heap, size of the files, and requests per second of one client
 	@exec $(PY) -m tools.bench.figures $(ARGS)
+
+.PHONY: benchmarks
+benchmarks: venv  ## all of these again, into docs/benchmarks.md, its plots and README.md (an hour, on an idle machine)
+	@$(PY) -m tools.bench.figures --into docs/benchmarks.md
+	@$(PY) -m tools.bench.emulated --into docs/benchmarks.md
+	@$(PY) -m tools.bench --into docs/benchmarks.md
+	@$(PY) -m tools.bench.scaling --rounds 1 --seconds 1 --json docs/img/scaling.json --svg docs/img/scaling.svg
 
 .PHONY: docs
 docs:  ## build/docs, the documents as a site; any warning or broken link is an error

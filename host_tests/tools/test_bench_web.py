@@ -7,7 +7,7 @@ import json
 import pytest
 
 from host_tests.system.rig import HOST
-from tools.bench import host_stages, host_tables, load, questions, web, wrk
+from tools.bench import document, host_stages, host_tables, load, questions, web, wrk
 from tools.bench.processes import GATEWAY, MICRODOT
 from tools.bench.slowloris import Slowloris
 from tools.bench.visitor import Visitor
@@ -230,7 +230,9 @@ def test_tables_have_pages_polls_and_sieges(results):
     assert [len(sheet.rows) for sheet in sheets] == [2, 2, 2]
     for sheet in sheets:
         assert all(len(found) == len(sheet.columns) for found in sheet.rows), sheet.title
-    text = host_tables.markdown(results)
+    tables = host_tables.documented(results)
+    assert list(tables) == ["pages", "polls", "slow-visitors"]
+    text = "".join(document.markdown(sheet) for sheet in tables.values())
     assert "| 16 connections, kept alive | meterport | yes | 90 | 1.5 | 9.0 | 20.0 | 2 | 10 |" in text
     assert "| no pages | 800 | 800 | 20 | 40 | 100 | 40 |" in text
     assert "| meterport | after them | 31 | 55 | 1 | 0 | never | 18.00 | 400 | 400 | 40 | 100 |" in text

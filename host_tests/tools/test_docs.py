@@ -133,18 +133,13 @@ def test_the_readme_is_short():
     assert len(text_of("README.md").splitlines()) <= 115
 
 
-def test_the_numbers_of_the_readme_are_those_of_the_benchmarks():
-    """Each is printed by a command; benchmarks.md says by which, and of which version."""
+def test_the_heaps_of_the_readme_are_those_of_the_benchmarks():
+    """The other numbers: test_bench_document.py."""
     benchmarks = text_of("docs/benchmarks.md")
     numbers = text_of("README.md").split("## Numbers", 1)[1].split("\n## ", 1)[0]
     at_rest, at_work = re.search(r"at most (\d+) KiB", numbers)[1], re.search(r"(\d+) KiB of a Pico W", numbers)[1]
     assert f"bytes in use | {at_rest} KiB" in benchmarks
     assert f"a save of the configuration | {at_work} KiB" in benchmarks
-    cached = re.search(r"\| read of 10 registers from memory \| (\d+), 0 B \| (\d+), 1008 B", benchmarks)
-    ours, umodbus = cached.groups()
-    assert f"{int(ours) / 125:.1f} ms, no heap (umodbus: {int(umodbus) / 125:.1f} ms" in numbers
-    full_bus = re.search(r"time on a full bus .* \| ([\d.]+) \|", benchmarks)[1]
-    assert f"{full_bus} |" in numbers
 
 
 def test_the_gates_of_the_heap_are_those_of_the_tests():

@@ -1,7 +1,7 @@
 """`make bench`: our gateway beside the servers that it is compared with, on this machine's 32-bit MicroPython.
 
 In:  options (see --help). Out: tables on stdout, progress on stderr, with --json everything as one object, with
-     --markdown the tables of docs/benchmarks.md. All of it runs on one core in turns, several rounds; every byte of
+     --into the tables of docs/benchmarks.md. All of it runs on one core in turns, several rounds; every byte of
      every answer is compared. Ends with 1 when a server gives a wrong answer or none, never because of a time.
 """
 
@@ -19,10 +19,11 @@ if not __package__:  # run as a program: "tools" must be found, and tools/microp
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent.parent)
 
 from tools import build, gateway, micropython, umodbus
-from tools.bench import host_stages, host_tables, load, probe, processes, questions
+from tools.bench import document, host_stages, host_tables, load, probe, processes, questions
 
 _FAILURES = (
     build.BuildError,
+    document.DocumentError,
     gateway.GatewayError,
     micropython.NoMicroPython,
     umodbus.FetchError,
@@ -41,7 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "byte for byte. Absolute rates depend on the machine, ratios hardly do.",
     )
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")
-    parser.add_argument("--markdown", metavar="FILE", type=pathlib.Path, help="write the tables as Markdown there")
+    document.add_option(parser)
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="default %(default)s")
     parser.add_argument(
         "--seconds", type=float, default=1.0, metavar="S", help="of each load in a round; default %(default)s"
@@ -129,15 +130,21 @@ def on_one_core(options: argparse.Namespace, run: Callable[[], object]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     options = parse(arguments)
-    return on_one_core(options, lambda: _write(_run(options), options))
+
+    def run() -> None:
+        if options.into:
+            document.commit(options.tree)  # raises before half an hour is spent
+        _write(_run(options), options)
+
+    return on_one_core(options, run)
 
 
 def _write(results: host_stages.Results, options: argparse.Namespace) -> None:
     host_tables.show(results)
     if options.json:
         options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
-    if options.markdown:
-        options.markdown.write_text(host_tables.markdown(results), encoding="utf-8")
+    if options.into:
+        document.put(options.into, host_tables.documented(results), document.commit(options.tree))
 
 
 def _run(options: argparse.Namespace) -> host_stages.Results:

@@ -18,8 +18,9 @@ from rich.table import Table
 
 from tools import build as device_build
 from tools import debian, gateway, umodbus
-from tools.bench import chip, cycles, elf, lockstep, questions, stages, tcp
+from tools.bench import chip, cycles, document, elf, lockstep, questions, stages, tcp
 from tools.bench.measure import Row, cycles_us
+from tools.bench.servers import GATEWAY, POLL_LOOP
 from tools.emulator import build, image, node
 
 _FUNCTIONS = 20
@@ -44,6 +45,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "builds MicroPython from Debian's source packages and fetches umodbus.",
     )
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")
+    document.add_option(parser)
     parser.add_argument(
         "--rounds", type=int, default=30, metavar="N", help="requests of a kind, pages a fifth; default %(default)s"
     )
@@ -140,6 +142,18 @@ def functions_table(title: str, functions: list[cycles.Share]) -> Table:
     return table
 
 
+def documented(bench: stages.Bench) -> dict[str, document.Sheet]:
+    """The table of docs/benchmarks.md: a row for each request, a column for each server, kcycles and heap."""
+    found = {(row.what, row.server): f"{row.cycles / 1000:,.0f}, {row.heap_bytes:,.0f} B" for row in bench.rows}
+    servers = list(dict.fromkeys(row.server for row in bench.rows))
+    servers.sort(key=lambda server: (server != GATEWAY, server == POLL_LOOP))  # ours first, the floor last
+    rows = [
+        [what, *(found.get((what, server), "") for server in servers)]
+        for what in dict.fromkeys(what for what, _ in found)
+    ]
+    return {"cycles": document.Sheet("Cycles", 1, ["request", *servers], rows)}
+
+
 def as_json(bench: stages.Bench) -> dict[str, object]:
     """Everything that was measured."""
     return {
@@ -180,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go then, too
     try:
+        at = document.commit() if options.into else ""
         bare = options.firmware or build.ensure_firmware(progress=progress)
         product = options.product or build.ensure_firmware(build.Variant(frozen=True), progress=progress)
         bench = stages.Bench(bare.resolve(), product.resolve(), options.rounds, progress)
@@ -194,6 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (
         build.BuildError,
         debian.MissingPackages,
+        document.DocumentError,
         device_build.BuildError,
         elf.ElfError,
         gateway.GatewayError,
@@ -210,6 +226,8 @@ def main(arguments: list[str] | None = None) -> int:
     show(bench, options.functions)
     if options.json:
         options.json.write_text(json.dumps(as_json(bench), indent=1) + "\n", encoding="utf-8")
+    if options.into:
+        document.put(options.into, documented(bench), at)
     return 0
 
 

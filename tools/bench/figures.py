@@ -1,4 +1,4 @@
-"""Prints the numbers of docs/benchmarks.md, measured here and now: image size, heap, requests per second.
+"""`make numbers`: heap, size of the files, and requests per second of one client.
 
 The gateway runs on 32-bit MicroPython with the sim's heap and its three virtual meters; the load comes from
 this process over loopback, one client with one request at a time, all of it on one core: from core to core a request
@@ -21,6 +21,7 @@ if not __package__:  # run as a program: "tools" must be found, and tools/microp
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from tools import build, frozen, micropython, sim
+from tools.bench import document
 from tools.gateway import Gateway, free_ports, write_config
 from tools.virtual_line import VirtualLine
 from tools.virtual_meters import Behaviour, VirtualMeter, default_meters
@@ -30,6 +31,7 @@ _HEAP_SCRIPT = _ROOT / "host_tests" / "on_micropython" / "heap_at_rest.py"
 _BAUD = 115200
 _ROUNDS = 5
 _BUS_S = 30
+BUS_TIME = "time on a full bus (9600 baud, ten meters) over the least that bits and delays take"
 
 
 def _configuration():
@@ -158,39 +160,51 @@ def rates():
             gateway.wait_ready()
             port = config["modbus"]["port"]
             _wait_online(gateway, port)
-            yield "Modbus read of 10 registers, from memory", Client(port, 1, 4, 0, 10).rate(2000)
-            yield "Modbus read of 40 registers, from memory", Client(port, 2, 3, 0x220, 40).rate(2000)
-            yield "Modbus read of 10 registers, over the bus (115200 baud)", Client(port, 3, 4, 0, 10).rate(30)
+            yield "Modbus reads of 10 registers from memory", Client(port, 1, 4, 0, 10).rate(2000)
+            yield "Modbus reads of 40 registers from memory", Client(port, 2, 3, 0x220, 40).rate(2000)
+            over_bus = f"Modbus reads of 10 registers over the bus at {_BAUD} baud (the virtual meter waits 10 ms)"
+            yield over_bus, Client(port, 3, 4, 0, 10).rate(30)
             yield "page, kept alive", page_rate(config["http"]["port"])
+
+
+def measure():
+    """The tables by name."""
+    device = _ROOT / "build" / "device"
+    report = build.build(device)
+    as_files = heap(micropython.ensure(), f"{device}:{device}/lib:.frozen")["running"]
+    in_image = heap(frozen.ensure(), ".frozen")["running"]
+    sizes = [
+        ["heap used with everything running, firmware frozen", f"{in_image:,} bytes"],
+        ["the same with modules as files", f"{as_files:,} bytes"],
+        ["the files (`.mpy`, profiles, page)", f"{report.bytes:,} bytes in {report.files} files"],
+    ]
+    one_client = [
+        [name, f"{median:,.0f}/s", f"{slowest:,.0f} to {fastest:,.0f}/s"]
+        for name, (median, slowest, fastest) in rates()
+    ]
+    one_client.append([BUS_TIME, f"{bus_time():.3f}", ""])
+    return {
+        "sizes": document.Sheet("Heap and files", 1, ["what", "measured"], sizes),
+        "one-client": document.Sheet("One client", 1, ["what", "median", f"{_ROUNDS} rounds"], one_client),
+    }
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="FILE", help="write the numbers there as well")
+    document.add_option(parser)
     options = parser.parse_args(arguments)
-    if hasattr(os, "sched_setaffinity"):  # and what this starts
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    device = _ROOT / "build" / "device"
-    report = build.build(device)
-    memory = heap(micropython.ensure(), f"{device}:{device}/lib:.frozen")
-    frozen_memory = heap(frozen.ensure(), ".frozen")
-    numbers = {
-        "image_bytes": report.bytes,
-        "image_files": report.files,
-        "heap_bytes": memory["total"],
-        "heap_used_bytes": memory["running"],
-        "heap_used_frozen_bytes": frozen_memory["running"],
-    }
-    print(f"image: {report.bytes} bytes in {report.files} files")
-    print(f"heap used with everything running and three meters polled: {frozen_memory['running']} bytes frozen, "
-          f"{memory['running']} with modules as files")  # fmt: skip
-    for name, (median, slowest, fastest) in rates():
-        numbers[name] = median
-        print(f"{name}: {median:.0f}/s (of {_ROUNDS} rounds: {slowest:.0f} to {fastest:.0f})")
-    numbers["bus time over the least"] = bus_time()
-    print(f"time on a full bus (9600 baud, ten meters) over the least: {numbers['bus time over the least']:.3f}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    try:
+        at = document.commit() if options.into else ""
+        if hasattr(os, "sched_setaffinity"):  # and what this starts
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        tables = measure()
+        for sheet in tables.values():
+            print(document.markdown(sheet))
+        if options.into:
+            document.put(options.into, tables, at)
+    except document.DocumentError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

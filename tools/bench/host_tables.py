@@ -2,7 +2,6 @@
 
 import statistics
 import sys
-from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from tools.bench import compare, web
 from tools.bench.compare import Row
+from tools.bench.document import Sheet
 from tools.bench.host_stages import Idle, Ratio, Results
 from tools.bench.memory import Allocated, Collections
 from tools.bench.processes import GATEWAY
@@ -23,15 +23,6 @@ NOTES = """\
 Medians of {rounds} rounds of {seconds:g} s. Client and server share one core; each server is held while another one is
 asked. user, system: CPU time of the server for each request. core: of server and client together, which is what a
 request takes on a core that nobody else uses; ratios on a free core are made of it."""
-
-
-class Sheet(NamedTuple):
-    """A table: the first `texts` columns are texts, the others numbers."""
-
-    title: str
-    texts: int
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def sheets(results: Results) -> list[Sheet]:
@@ -175,11 +166,29 @@ def table(sheet: Sheet) -> Table:
     return found
 
 
-def markdown(results: Results) -> str:
-    """For docs/benchmarks.md: the servers side by side, and what the others have no part in."""
-    side_by_side = [overview_sheet(results)] if results.rows else []
-    others = [sheet for sheet in sheets(results) if sheet.title not in (ROWS, RATIOS, ALLOCATED)]
-    return "\n".join(markdown_sheet(sheet) for sheet in side_by_side + others)
+def documented(results: Results) -> dict[str, Sheet]:
+    """The tables of docs/benchmarks.md by their names there."""
+    ratios = results.ratios()
+    found = {
+        "requests": overview_sheet(results) if results.rows else None,
+        "ratios": short_ratios_sheet(ratios) if ratios else None,
+        "paced": paced_sheet(results.paced) if results.paced else None,
+        "collections": collections_sheet(results.collections) if results.collections else None,
+        "idle": idle_sheet(results.idle) if results.idle else None,
+        "pages": pages_sheet(results.web) if results.web else None,
+        "polls": polls_sheet(results.web) if results.web else None,
+        "slow-visitors": siege_sheet(results.sieges) if results.sieges else None,
+    }
+    return {name: sheet for name, sheet in found.items() if sheet}
+
+
+def short_ratios_sheet(ratios: list[Ratio]) -> Sheet:
+    """Medians of ratios_sheet()."""
+    rows = [
+        [one.what, one.server, f"{one.core.median:.2f}", "" if one.user is None else f"{one.user:.2f}"]
+        for one in ratios
+    ]
+    return Sheet(RATIOS, 2, ["request", "to", "rate on a free core", "user time"], rows)
 
 
 def overview_sheet(results: Results) -> Sheet:
@@ -197,11 +206,3 @@ def overview_sheet(results: Results) -> Sheet:
             cells.append(cell if not row or heap is None else f"{cell}, {heap:,.0f} B")
         rows.append([what, *cells])
     return Sheet("Requests on a free core, user time and heap of each", 1, ["request", *names], rows)
-
-
-def markdown_sheet(sheet: Sheet) -> str:
-    """One table."""
-    lines = [f"**{sheet.title}**", "", "| " + " | ".join(sheet.columns) + " |"]
-    lines.append("|" + "|".join("---" if k < sheet.texts else "--:" for k in range(len(sheet.columns))) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in sheet.rows]
-    return "\n".join(lines) + "\n"

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from tools.bench import __main__ as bench_main
-from tools.bench import compare, exchanges, host_tables, load, processes, questions
+from tools.bench import compare, document, exchanges, host_tables, load, processes, questions
 from tools.bench.compare import Case, Sample
+from tools.bench.document import Sheet
 from tools.bench.probe import Probe
 from tools.bench.processes import HOST, LineRamp, Server
 
@@ -192,7 +193,7 @@ def _connected(case: Case) -> Iterator[None]:
         yield
 
 
-def sheet(found: list[Point], rounds: int, seconds: float) -> host_tables.Sheet:
+def sheet(found: list[Point], rounds: int, seconds: float) -> Sheet:
     """The table."""
     columns = ["axis", "value", "services", "/s on a free core", "/s measured", "p99 at 100/s ms", "heap used"]
     columns.append("opened again")
@@ -203,7 +204,7 @@ def sheet(found: list[Point], rounds: int, seconds: float) -> host_tables.Sheet:
             cells = [f"{point.rate:.0f}", f"{point.measured_rate:.0f}", f"{point.p99_ms:.2f}", f"{point.heap}"]
             cells.append(str(sum(sample.load.reopened for sample in point.samples)))
         rows.append([point.axis, str(point.value), point.services, *cells])
-    return host_tables.Sheet(f"Scaling: {rounds} rounds of {seconds:g} s", 3, columns, rows)
+    return Sheet(f"Scaling: {rounds} rounds of {seconds:g} s", 3, columns, rows)
 
 
 def draw(points: list[dict[str, Any]], path: pathlib.Path) -> None:
@@ -253,7 +254,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--from-json", metavar="FILE", type=pathlib.Path, help="only draw the plots of figures written before"
     )
     parser.add_argument("--svg", metavar="FILE", type=pathlib.Path, help="write the plots there")
-    parser.add_argument("--markdown", metavar="FILE", type=pathlib.Path, help="write the table there")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default %(default)s")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="default %(default)s")
     bench_main.add_where(parser)
@@ -289,17 +289,28 @@ def main(arguments: list[str] | None = None) -> int:
     return bench_main.on_one_core(options, run)
 
 
+def _commit() -> str | None:
+    """None when the measured code is not that of a commit."""
+    try:
+        return document.commit()
+    except document.DocumentError:
+        return None
+
+
 def _write(found: list[Point], options: argparse.Namespace) -> None:
     table = sheet(found, options.rounds, options.seconds)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else host_tables.WIDTH)
     console.print(host_tables.table(table))
-    figures = {"rounds": options.rounds, "seconds": options.seconds, "points": [one.as_json() for one in found]}
+    figures = {
+        "commit": _commit(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "points": [one.as_json() for one in found],
+    }
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if options.svg:
         draw(figures["points"], options.svg)
-    if options.markdown:
-        options.markdown.write_text(host_tables.markdown_sheet(table), encoding="utf-8")
 
 
 if __name__ == "__main__":
