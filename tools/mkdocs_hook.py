@@ -1,4 +1,5 @@
-"""Hook of mkdocs (`make docs`): the documents of the repository's root become pages too, README.md the first.
+"""Hook of mkdocs (`make docs`): the documents of the repository's root become pages too, README.md the first, and every
+decision is in the navigation.
 
 A link from a page to a file that is no page (source, examples) works on the repository's own site only: here its text
 is left. host_tests/tools/test_docs.py checks that the file is there.
@@ -12,9 +13,21 @@ from typing import Any
 from mkdocs.structure.files import File, Files  # type: ignore[import-not-found]  # lies in build/docs-venv
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md",
-              "CHANGELOG.md": "changelog.md"}  # fmt: skip
+ROOT_PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "CHANGELOG.md": "changelog.md",
+}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+def on_config(config: Any) -> Any:
+    """Add the pages of decisions to the navigation, in the order of their numbers."""
+    (develop,) = [entry["Develop"] for entry in config.nav if "Develop" in entry]
+    (decisions,) = [entry["Decisions"] for entry in develop if isinstance(entry, dict)]
+    decisions += sorted(f"decisions/{path.name}" for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -59,6 +59,13 @@ def test_every_page_and_picture_of_docs_is_linked():
     assert files - linked == set()
 
 
+def test_every_page_is_in_the_navigation_of_the_site():
+    """`make docs` refuses it otherwise; decisions are added by tools/mkdocs_hook.py."""
+    pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+    listed = set(re.findall(r"- (\S+\.md)$", text_of("tools/mkdocs.yml"), re.MULTILINE))
+    assert {page for page in pages if not page.startswith("decisions/0")} - listed == set()
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "json")])
 def test_json_examples_are_json(page):
     for _, block in blocks(page, "json"):
