@@ -69,7 +69,12 @@ LAYERS = (
         tuple(f"firmware/{name}{kind}" for name in CORE for kind in (".py", "/*")),
         (*_CODECS, *_CORE_MODULES, "firmware._frozen_files", "{lower}"),
     ),
-    Layer("seam on CPython", ("firmware/net/seam_cpython.py",), ("*", "firmware.events", "firmware.net")),
+    Layer(
+        "net on CPython",
+        ("firmware/net/seam_cpython.py", "firmware/net/tls_cpython.py"),
+        ("*", "firmware.events", "firmware.net"),
+    ),
+    Layer("TLS", ("firmware/net/tls*.py",), (*_NET, "binascii", "hashlib", "io", "sys", "tls")),
     Layer("net seam", ("firmware/net/seam*.py",), (*_NET, "io", "sys")),
     Layer("net", ("firmware/net/*",), _NET),
     Layer(
@@ -94,7 +99,7 @@ LAYERS = (
 )
 
 # Habits. Where each may be, as patterns of paths; everywhere else it is a finding.
-WHICH_PYTHON = ("firmware/net/seam*.py", "firmware/board/*")  # sys.implementation, sys.platform
+WHICH_PYTHON = ("firmware/net/seam*.py", "firmware/net/tls.py", "firmware/board/*")  # sys.implementation, sys.platform
 PRINT = ("firmware/events.py", "firmware/technician.py", "firmware/board/*", "boot.py", "main.py")
 TYPING = "_TYPING"  # guards the imports that only annotations need; const(0), which a compiler leaves out
 _THIRD_PARTY = ("lib/umodbus/",)

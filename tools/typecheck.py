@@ -48,7 +48,7 @@ PORTS = (
     Port("rp2", ("firmware/board/rp2.py",), ()),
 )
 # CPython runs these; they are checked with the host's files and are not followed from the device's.
-CPYTHON_ONLY = ("firmware/net/seam_cpython.py",)
+CPYTHON_ONLY = ("firmware/net/seam_cpython.py", "firmware/net/tls_cpython.py")
 HOST = ("tools", "host_tests/shim/micropython.py", *CPYTHON_ONLY)
 # Manifests of MicroPython's own build; the simulated network, which mypy does not see through, and what imports it.
 NOT_HOST = (*ON_THE_BOARD, "tools/boards/", "tools/emulator/board/", "tools/soak.py", "tools/simulator/")

@@ -18,6 +18,7 @@ if _TYPING:
 
     from firmware.net.budget import Slot
     from firmware.net.dns import Resolver
+    from firmware.net.tls import Tls
 
 _TIMEOUT_MS = const(10000)
 _PIECE = const(1024)  # given to the socket at a time: on rp2 write() waits while lwIP has no memory for all of it
@@ -53,7 +54,7 @@ class TcpClient:
         """True from the end of connect() until close() or an error."""
         return self._channel is not None
 
-    async def connect(self, host: str, port: int, timeout_ms: int, tls: "Any" = None) -> None:
+    async def connect(self, host: str, port: int, timeout_ms: int, tls: "Tls | None" = None) -> None:
         """Connects to host:port, a name or an IPv4 address, and shakes hands when there is a `tls`. `timeout_ms` is for
         both; finding the address comes before, within the resolver's own limits. Raises ConnectionFailed."""
         self.close()

@@ -1,0 +1,143 @@
+"""TLS for a TcpClient: which server is trusted, when a session can be had, and what the handshake costs.
+
+One session at a time in the whole gateway. On the chips Mbed TLS takes some 45 KB for it, and computes for a second or
+more: nothing is outstanding on the buses during a step of the handshake, which the loop cannot interrupt.
+What is trusted is the section's choice:
+    "ca"    a certificate for this host name, now valid, signed by an authority in data/<ca_file> (PEM or DER)
+    "pin"   the one certificate whose SHA-256 (of its DER) is pin_sha256, in hexadecimal; neither name nor date matter
+    "none"  any: whoever is on the way can read and change everything
+"""
+
+import binascii
+import gc
+import hashlib
+import sys
+
+from micropython import const
+
+from firmware.net import seam
+from firmware.net.tcp_client import ConnectionFailed
+
+if sys.implementation.name == "micropython":
+    from firmware.net import tls_micropython as port
+else:
+    from firmware.net import tls_cpython as port  # type: ignore[no-redef]
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from firmware.bus import Buses
+    from firmware.net.clock import Clock
+    from firmware.net.tcp_client import TcpClient
+
+_ROOM = const(46080)  # 16.4 + 4.1 KB of record buffers, certificates, keys, and what the handshake takes for a moment
+_FILE_MAX = const(16384)
+_AUTHORITIES_MAX = const(8)
+_ASK_AGAIN_MS = const(100)
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
+_END = b"-----END CERTIFICATE-----"
+
+
+class Tls:
+    """`section` has trust, ca_file and pin_sha256. `heap()` gives (free, used) bytes of the heap, (0, 0) where that is
+    not known (Board.heap)."""
+
+    _session: "Any" = None  # the one of all Tls, which may be closed
+
+    def __init__(self, section: dict, clock: "Clock", buses: "Buses", heap: "Callable[[], tuple[int, int]]") -> None:
+        self._trust = section["trust"]
+        self._path = "data/" + section["ca_file"]
+        self._pin = binascii.unhexlify(section["pin_sha256"].replace(":", ""))
+        self._clock = clock
+        self._buses = buses
+        self._heap = heap
+        self._waker = seam.Waker()
+        self._is_accepted = False
+        self.longest_stall_ms = 0  # of a step of a handshake, since boot
+        self.handshakes = 0  # that have succeeded
+
+    def check_ready(self) -> None:
+        """Raises ConnectionFailed while no session can be begun: the reason is for the page."""
+        if Tls._session is not None and not Tls._session.closed:
+            raise ConnectionFailed("another TLS session is open")
+        if self._trust == "ca" and not self._clock.is_set:
+            raise ConnectionFailed("time unknown: a certificate cannot be checked before the clock is set")
+        if 0 < self._heap()[0] < _ROOM:
+            gc.collect()
+            free = self._heap()[0]
+            if free < _ROOM:
+                raise ConnectionFailed("no memory for TLS: %d of %d bytes free" % (free, _ROOM))
+
+    async def handshake(self, client: "TcpClient", stream: "Any", host: str, until_ms: int) -> "Any":
+        """Begins a session over `stream`, the socket of `client`, before the moment `until_ms`. Returns what data goes
+        through, with readinto, write and close as a stream has them. Raises ConnectionFailed."""
+        self._is_accepted = False
+        session = None
+        try:
+            authorities = _read_authorities(self._path) if self._trust == "ca" else []
+            session = port.Session(stream, host, authorities, self._accept if self._trust == "pin" else None)
+            Tls._session = session
+            while not await self._step(session, until_ms):
+                if not await client.wait_ready(session.interest, until_ms):
+                    raise ConnectionFailed("no answer to the TLS handshake")
+            if self._trust == "pin" and not self._is_accepted:
+                raise ConnectionFailed("the server has shown no certificate")
+        except BaseException as error:
+            if session is not None:
+                session.close()
+            if isinstance(error, ConnectionFailed) or not isinstance(error, (OSError, ValueError, MemoryError)):
+                raise
+            raise ConnectionFailed(port.reason(error)) from None
+        self.handshakes += 1
+        return session
+
+    async def _step(self, session, until_ms):
+        """Goes on with the handshake while the buses rest. True when it is over."""
+        self._waker.clear()
+        while not self._buses.pause(self._waker.wake):  # a scan, or something is being saved
+            if seam.ticks_diff(until_ms, seam.ticks_ms()) <= 0:
+                raise ConnectionFailed("the buses are busy")
+            await seam.sleep_ms(_ASK_AGAIN_MS)
+        try:
+            if not await self._waker.wait_ms(seam.ticks_diff(until_ms, seam.ticks_ms())):
+                raise ConnectionFailed("the buses are busy")
+            begun_ms = seam.ticks_ms()
+            try:
+                return session.step()
+            finally:
+                self.longest_stall_ms = max(self.longest_stall_ms, seam.ticks_diff(seam.ticks_ms(), begun_ms))
+        finally:
+            self._buses.resume()
+
+    def _accept(self, der):
+        """True when this is the pinned certificate."""
+        self._is_accepted = hashlib.sha256(der).digest() == self._pin
+        return self._is_accepted
+
+
+def _read_authorities(path):
+    """The certificates of a PEM or DER file, each as DER: not every port's Mbed TLS reads PEM. Raises
+    ConnectionFailed."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_FILE_MAX + 1)
+    except OSError:
+        raise ConnectionFailed("no file %s with certificates of authorities" % path) from None
+    if len(data) > _FILE_MAX:
+        raise ConnectionFailed("%s is larger than %d bytes" % (path, _FILE_MAX))
+    found = []
+    at = data.find(_BEGIN)
+    if at < 0:
+        found.append(data)
+    while at >= 0:
+        end = data.find(_END, at)
+        if end < 0 or len(found) == _AUTHORITIES_MAX:
+            raise ConnectionFailed("%s is cut short, or has more than %d certificates" % (path, _AUTHORITIES_MAX))
+        try:
+            found.append(binascii.a2b_base64(data[at + len(_BEGIN) : end]))
+        except ValueError:
+            raise ConnectionFailed("%s has a certificate that is no base64" % path) from None
+        at = data.find(_BEGIN, end)
+    return found

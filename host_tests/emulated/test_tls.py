@@ -1,0 +1,33 @@
+"""TLS of the firmware on the emulated RP2040: Mbed TLS in its heap, through real lwIP, against OpenSSL."""
+
+import time
+
+from host_tests.emulated.chip import Chip
+from host_tests.system.test_tls import SCRIPT, cases_of
+from host_tests.tls_servers import TlsServers
+from tools.emulator import build
+from tools.emulator.network import GATEWAY
+
+RUN_S = 580
+STALL_MAX_MS = 5000  # below the watchdog's 8.388 s
+
+
+def test_only_the_right_certificate_is_accepted_and_the_longest_stall_is_below_the_watchdogs_time(tmp_path):
+    with TlsServers(tmp_path) as servers:
+        files = {"use_tls.py": SCRIPT.read_bytes(), "data/ca.pem": servers.certificates.authority.pem}
+        cases, expected = cases_of(servers)
+        year, month, day, hour, minute, second, weekday = time.gmtime()[:7]
+        clock = (year, month, day, weekday, hour, minute, second, 0)
+        code = (
+            f"import machine; machine.RTC().datetime({clock!r})\n"
+            f"import use_tls\nfrom firmware.board import machine_common\n"
+            f"use_tls.run({GATEWAY!r}, {cases!r}, 1, machine_common.heap)"
+        )
+        with Chip(tmp_path, build.OUR_PCBS, {"meters": []}, files=files) as chip:
+            output = chip.emulator.exec(code, timeout=RUN_S)
+    *lines, stall, session, left = output.splitlines()
+    assert lines == expected
+    assert 50 < int(stall.split()[1]) < STALL_MAX_MS
+    assert 20_000 < int(session.split()[1]) < 46_080  # 45 KB are what firmware/net/tls.py asks for
+    assert int(left.split()[1]) <= 256
+    print(stall, session, left)

@@ -1,0 +1,115 @@
+"""Runs on MicroPython with the firmware: handshakes of firmware.net.tls with servers that echo, and what they cost.
+
+run(ip, cases, times)   cases: (name, trust, pin, port). data/ca.pem is there. Prints a line for each case, then the
+                        longest stall and the memory that a session takes of Python's heap, and what `times` further
+                        sessions have left behind.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import time
+
+from firmware.bus import Buses
+from firmware.events import Events
+from firmware.net import seam
+from firmware.net.budget import SERVICES, Budget
+from firmware.net.clock import Clock
+from firmware.net.tcp_client import ConnectionFailed, TcpClient
+from firmware.net.tls import Tls
+
+HOST = "meters.example"
+TIMEOUT_MS = 60000
+
+
+class Names:
+    """A resolver that knows one address."""
+
+    def __init__(self, ip):
+        self.ip = ip
+
+    async def resolve(self, name, exchange):
+        return self.ip
+
+
+class Ticker:
+    """Whether other tasks run during a handshake."""
+
+    def __init__(self):
+        self.turns = 0
+
+    async def run(self):
+        while True:
+            self.turns += 1
+            await asyncio.sleep_ms(1)
+
+
+async def exchange(client, tls, port, keep=False):
+    """True when what was sent has come back, else the reason why not."""
+    data = bytes(range(256)) * 12
+    buf = bytearray(500)
+    try:
+        await client.connect(HOST, port, TIMEOUT_MS, tls)
+        await client.send(data, len(data), TIMEOUT_MS)
+        got = b""
+        while len(got) < len(data):
+            n = await client.receive(buf, TIMEOUT_MS)
+            if not n:
+                return "cut short"
+            got += buf[:n]
+        return got == data
+    except ConnectionFailed as error:
+        return str(error)
+    finally:
+        if not keep:
+            client.close()
+
+
+async def main(ip, cases, slot, buses, heap, times):
+    clock = Clock()
+    clock.set_ms(time.time() * 1000)
+    client = TcpClient(slot, Names(ip))
+    ticker = Ticker()
+    asyncio.create_task(ticker.run())
+    stall_ms = 0
+    good = None
+    for name, trust, pin, port in cases:
+        tls = Tls({"trust": trust, "ca_file": "ca.pem", "pin_sha256": pin}, clock, buses, heap)
+        before = ticker.turns
+        gc.collect()
+        print(name, trust, await exchange(client, tls, port))
+        assert ticker.turns > before
+        assert not slot.open
+        assert not buses.paused
+        stall_ms = max(stall_ms, tls.longest_stall_ms)
+        if tls.handshakes and good is None:
+            good = tls, port
+    tls, port = good
+    before = 0
+    took = 0
+    for k in range(2 * times):
+        gc.collect()
+        if k == times:
+            before = gc.mem_alloc()
+        at_rest = gc.mem_alloc()
+        assert await exchange(client, tls, port, keep=True) is True
+        gc.collect()
+        took = gc.mem_alloc() - at_rest
+        client.close()
+    gc.collect()
+    print("stall", stall_ms)
+    print("session", took)
+    print("left", gc.mem_alloc() - before)
+
+
+def run(ip, cases, times, heap=lambda: (0, 0)):
+    events = Events(lambda: 0, lambda line: None)
+    budget = Budget(16, 16, 16, list(SERVICES), {}, lambda: 0, events)
+    seam.install()
+    seam.run(main(ip, cases, budget.service_slot("posting"), Buses([], None, events), heap, times))
+
+
+if len(sys.argv) > 1:
+    with open(sys.argv[1]) as file:  # an argument is a name of MicroPython's, and those are short
+        run("127.0.0.1", json.load(file), 5)
