@@ -71,6 +71,7 @@ KEYS = (
     ("ntp", "section", (
         ("enabled", "bool", True),
         ("server", "text", "pool.ntp.org", 1, 64),
+        ("more_servers", "names", (), 3),
         ("port", "int", 123, 1, 65535),
         ("interval_s", "int", 3600, 64, 86400),
     )),

@@ -308,7 +308,7 @@ def test_a_step_of_the_time_servers_clock_disturbs_no_client():
         await world.sleep(200)
         assert abs(world.app.clock.unix_ms() - world.time_server.unix_ms()) < 100
         assert all(poller.lost == 0 for poller in pollers)
-        assert world.app.service("ntp").failures == 0
+        assert world.app.service("ntp").failures == 3  # each step waits for a second answer
 
     run(scenario, config={"ntp": {"server": TIME_SERVER, "interval_s": 64}})
 

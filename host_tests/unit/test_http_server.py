@@ -625,7 +625,7 @@ def gateway(make):
     made.config_store.reboot_due = lambda: ["bacnet"]
     made.device.run("http", requests=1, refused=2)
     made.device.run("modbus", requests=1, cached=2, passed=3, exceptions=4, discarded=5, malformed=6, rtu_frames=7)
-    made.device.run("ntp", age_s=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
+    made.device.run("ntp", age_s=None, server=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
     return made
 
 

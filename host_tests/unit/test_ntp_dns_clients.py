@@ -120,7 +120,7 @@ class Bench:
         self.slot = self.budget.service_slot("ntp")
         self.told = []
         self.clock = Clock(self.told.append)
-        config = {"server": server, "port": port, "interval_s": interval_s}
+        config = {"server": server, "more_servers": [], "port": port, "interval_s": interval_s}
         self.link = FakeLink(dns_servers)
         resolver = Resolver(self.link.dns_servers, self.clock.uptime_s, os.urandom)
         self.client = NtpClient(config, self.budget, events, self.clock, self.link, resolver)

@@ -12,12 +12,14 @@ _NTP_TO_UNIX = 2_208_988_800  # seconds from 1900 to 1970
 
 
 class TimeServer(Stack):
-    """`answers`: False lets it fall silent; `offset_ms`: how far its clock was stepped; `asked` counts questions."""
+    """`answers`: False lets it fall silent; `offset_ms`: how far its clock was stepped; `kiss`: the code of a
+    kiss-o'-death in place of an answer, b"" for none; `asked` counts questions."""
 
     def __init__(self, network, ip):
         super().__init__(network, ip, HOST)
         self.answers = True
         self.offset_ms = 0
+        self.kiss = b""
         self.asked = 0
         self._port = self.bind_udp(NTP)
         self._port.app = self
@@ -37,7 +39,8 @@ class TimeServer(Stack):
         """Stratum 2, no leap second; the nonce of the request comes back as the origin timestamp."""
         seconds, ms = divmod(self.unix_ms(), 1000)
         stamp = struct.pack(">II", (seconds + _NTP_TO_UNIX) & 0xFFFFFFFF, (ms << 32) // 1000)
-        head = struct.pack(">BBbbII4s", 4 << 3 | 4, 2, 6, -20, 0, 0, b"\xc0\x00\x02\x03")
+        stratum = 0 if self.kiss else 2
+        head = struct.pack(">BBbbII4s", 4 << 3 | 4, stratum, 6, -20, 0, 0, self.kiss or b"\xc0\x00\x02\x03")
         return head + stamp + request[40:48] + stamp + stamp
 
 

@@ -2,6 +2,7 @@
 
 The transmit timestamp of the request is a random nonce: an answer that does not return it is not ours. Failures are
 retried at doubling intervals; a server that says RATE or DENY (kiss-o'-death) is left alone for the longest of them.
+Once the clock is set, a step of more than 1000 s is made only when two answers in a row say the same.
 """
 
 import os
@@ -25,6 +26,9 @@ _TIMEOUT_MS = const(2000)
 _LOOK_MS = const(1000)
 _RETRY_FIRST_S = const(15)
 _RETRY_LAST_S = const(3600)
+_STEP_MS = const(1000)  # a correction that is logged
+_DOUBT_MS = const(1000000)  # and one that a single answer does not make: RFC 5905, A.5.5.1 (PANICT, 1000 s)
+_SAME_MS = const(10000)
 _REQUEST = const(48)  # bytes: RFC 4330, 4
 _NONCE = const(8)
 
@@ -39,13 +43,17 @@ class NtpClient(Service):
         self, config: dict, budget: "Budget", events: "Events", clock: "Clock", link: "Link", resolver: "Resolver"
     ) -> None:
         self._interval_s = config["interval_s"]
-        self._server = config["server"]
+        self._servers = [config["server"]] + config["more_servers"]
+        self._rest_until_s = [0] * len(self._servers)  # uptime: of a server that wants to be left alone
+        self._turn = 0  # index of the server that is asked
+        self._doubted_ms: "int | None" = None  # a large correction, which another answer has to confirm
         self._port = config["port"]
         self._events = events
         self._clock = clock
         self._link = link
         self._exchange = Exchange(budget.service_slot("ntp"))
         self._resolver = resolver
+        self.server: "str | None" = None  # that gave the time last
         self.synchronised_s: "int | None" = None  # uptime of the last success
         self.offset_ms = 0  # what the last answer corrected
         self.round_trip_ms = 0
@@ -58,6 +66,7 @@ class NtpClient(Service):
         since_s = self.synchronised_s
         return {
             "age_s": None if since_s is None else self._clock.uptime_s() - since_s,
+            "server": self.server,
             "stratum": self.stratum,
             "offset_ms": self.offset_ms,
             "round_trip_ms": self.round_trip_ms,
@@ -66,28 +75,47 @@ class NtpClient(Service):
         }
 
     async def run(self) -> None:
-        """Asks for ever: as soon as the link is up, then every interval_s, or sooner after a failure."""
+        """Asks for ever: as soon as the link is up, then every interval_s, or sooner after a failure. Of several
+        servers each is asked in turn, from the one that answered last, until one gives the time."""
         retry_s = _RETRY_FIRST_S
         while True:
             while not self._link.up():
                 await seam.sleep_ms(_LOOK_MS)
-            try:
-                await self.synchronise()
+            wait_s = await self._ask_servers()
+            if not wait_s:
                 retry_s = _RETRY_FIRST_S
                 wait_s = self._interval_s
-            except (OSError, ValueError) as error:
-                self.failures += 1
-                self.error = str(error)
-                self._events.add("ntp", "no time from %s: %s" % (self._server, error))
-                if getattr(error, "kiss", None):
-                    retry_s = _RETRY_LAST_S
-                wait_s = retry_s
+            else:
+                wait_s = max(wait_s, retry_s)
                 retry_s = min(2 * retry_s, _RETRY_LAST_S)
             await seam.sleep_ms(1000 * wait_s)
 
+    async def _ask_servers(self):
+        """0 when one has given the time; else the seconds for which all must be left alone, at least 1."""
+        servers = self._servers
+        alone_s = _RETRY_LAST_S
+        for _ in range(len(servers)):
+            left_s = self._rest_until_s[self._turn] - self._clock.uptime_s()
+            if left_s <= 0:
+                left_s = 1
+                try:
+                    await self.synchronise()
+                    return 0
+                except (OSError, ValueError) as error:
+                    self.failures += 1
+                    self.error = str(error)
+                    self._events.add("ntp", "no time from %s: %s" % (servers[self._turn], error))
+                    if getattr(error, "kiss", None):
+                        left_s = _RETRY_LAST_S
+                        self._rest_until_s[self._turn] = self._clock.uptime_s() + left_s
+            alone_s = min(alone_s, left_s)
+            self._turn = (self._turn + 1) % len(servers)
+        return alone_s
+
     async def synchronise(self) -> None:
-        """Asks once and sets the clock by the answer. Raises OSError or ValueError (of which NtpError is one)."""
-        ip = await self._resolver.resolve(self._server, self._exchange)
+        """Asks one server once and sets the clock by the answer. Raises OSError or ValueError (of which NtpError is
+        one)."""
+        ip = await self._resolver.resolve(self._servers[self._turn], self._exchange)
         clock = self._clock
         nonce = os.urandom(_NONCE)
         request = bytearray(_REQUEST)
@@ -117,11 +145,28 @@ class NtpClient(Service):
         base = 0 if before is None else before - clock.uptime_ms()
         times = (base + sent_ms, reply.receive_ms, reply.transmit_ms, base + arrived_ms)
         offset = ntp.offset_ms(*times)
+        if before is not None:
+            self._confirm(offset)
         self.round_trip_ms = ntp.round_trip_ms(*times)
         clock.set_ms(clock.uptime_ms() + base + offset)
-        self.offset_ms = 0 if before is None else offset
-        self.stratum = reply.stratum
+        server = self._servers[self._turn]
+        if before is None:
+            offset = 0
         if self.synchronised_s is None:
-            self._events.add("ntp", "clock set by %s (stratum %d)" % (self._server, reply.stratum))
+            self._events.add("ntp", "clock set by %s (stratum %d)" % (server, reply.stratum))
+        elif abs(offset) >= _STEP_MS:
+            self._events.add("ntp", "clock stepped by %d s by %s" % (offset // 1000, server))
+        self.offset_ms = offset
+        self.stratum = reply.stratum
+        self.server = server
         self.synchronised_s = clock.uptime_s()
         self.error = None
+
+    def _confirm(self, offset_ms):
+        """Raises NtpError for a correction that is hard to believe, until a second answer in a row says the same."""
+        doubted_ms = self._doubted_ms
+        self._doubted_ms = None
+        if abs(offset_ms) < _DOUBT_MS or (doubted_ms is not None and abs(offset_ms - doubted_ms) < _SAME_MS):
+            return
+        self._doubted_ms = offset_ms
+        raise ntp.NtpError("a step of %d s waits for a second answer that says the same" % (offset_ms // 1000))
