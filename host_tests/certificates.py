@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 HOST = "meters.example"
@@ -14,9 +14,10 @@ HOST = "meters.example"
 class Certificate:
     """A certificate and its key: `der` and `pem` of the one, `sha256` in hexadecimal, write(folder) for servers."""
 
-    def __init__(self, name, signed_by=None, days=(-1, 30)):
-        """Valid from days[0] to days[1], counted from now. An authority is signed by itself."""
-        self.key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, name, signed_by=None, days=(-1, 30), rsa_bits=0):
+        """Valid from days[0] to days[1], counted from now. An authority is signed by itself. The key is one of the
+        curve P-256, or of RSA with so many bits."""
+        self.key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = (
@@ -53,6 +54,7 @@ class Certificates:
         foreign = Certificate("another authority")
         self.servers = {
             "good": Certificate(HOST, self.authority),
+            "rsa": Certificate(HOST, self.authority, rsa_bits=2048),
             "expired": Certificate(HOST, self.authority, days=(-10, -1)),
             "future": Certificate(HOST, self.authority, days=(1, 10)),
             "wrong-name": Certificate("elsewhere.example", self.authority),
@@ -63,6 +65,7 @@ class Certificates:
 # What the firmware says of each when it trusts the authority; None: nothing, it connects.
 REASONS = {
     "good": None,
+    "rsa": None,
     "expired": "certificate has expired",
     "future": "certificate is not valid yet",
     "wrong-name": "certificate is for another name",
