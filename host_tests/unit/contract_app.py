@@ -74,9 +74,6 @@ def make():
     bus = Bus(0, _BUS, None, [meter], events, lambda: _UPTIME_S)
     bus.wire = _Wire()
     bus._queue = [None] * 3
-    server_names = ("requests", "cached", "passed", "exceptions", "discarded", "malformed", "rtu_frames")
-    bus_names = ("sent", "answered", "timeouts", "retries", "exceptions", "crc", "foreign", "noise_bytes",
-                 "stale_bytes", "busy_ms")  # fmt: skip
     clock = FakeClock(lambda: _UPTIME_S)
     clock.unix = _UNIX_S
     config_store = FakeConfigStore("contract", ["a: 1 is not 2", "b: missing"], ["bacnet"])
@@ -86,8 +83,8 @@ def make():
     readings = Readings(lambda: _UPTIME_S)
     gateway = Unit255(device, config_store, clock, budget, table, readings, [bus])
     counters = gateway.counters
-    requests = _distinct(counters, server_names, 200)
-    on_bus = _distinct(bus.counters, bus_names, 300)
+    requests = _distinct(counters, counters.NAMES, 200)
+    on_bus = _distinct(bus.counters, bus.counters.NAMES, 300)
     sockets = _distinct(budget, ("accepted", "postponed", "failed_accepts"), 400)
     budget.evictions = [0x10000 * (k + 1) + 500 + k for k in range(len(REASONS))]
     budget.high_water = 9

@@ -15,6 +15,7 @@ from firmware.meters import profile_loader
 from firmware.meters.meter import Meter
 from firmware.net.budget import REASONS, SERVICES
 from firmware.services.http.response import Response
+from firmware.services.modbus_tcp.counters import Counters
 from host_tests.unit import the_schema
 from host_tests.unit.fake_gateway import FakeBus
 from host_tests.unit.fakes import defaults, store
@@ -624,7 +625,7 @@ def gateway(make):
     made.config_store.errors = ['http.port: "x" is not 1 to 65535']
     made.config_store.reboot_due = lambda: ["bacnet"]
     made.device.run("http", requests=1, refused=2)
-    made.device.run("modbus", requests=1, cached=2, passed=3, exceptions=4, discarded=5, malformed=6, rtu_frames=7)
+    made.device.run("modbus", **Counters().status() | {"rtu_frames": 7})
     made.device.run("ntp", age_s=None, server=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
     return made
 
