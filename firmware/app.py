@@ -26,6 +26,9 @@ from firmware.net.clock import Clock
 from firmware.supervisor import Supervisor
 
 _CONFIG_LOOK_S = 5
+_CONFIRM_S = 10  # how long the page must have been up until a configuration is the last good one
+_SERVE_BYTES = 6144  # of heap, for a login and a save of a small configuration; a longer file takes
+_SAVE_FACTOR = 3  # times its length: the body and the document made of it
 _IDLE_MS = 60000
 _PARTS = 8  # of the heap, which is collected after each
 
@@ -72,7 +75,7 @@ class App:
         self.board = board
         self.clock = Clock(board.set_clock)
         self.events = events = Events(self.clock.uptime_s)
-        self.config_store = ConfigStore(events)
+        self.config_store = ConfigStore(events, self._heap_free)
         self.config = config = self.config_store.config
         self.link = board.open_link(config["network"])
         self.supervisor = Supervisor(board, events)
@@ -87,12 +90,16 @@ class App:
         self.buses = self._make_buses()
         self.history = History(config["history"], self.meters.meters, self.readings, self.clock, self.buses, events)
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
-        self.device = Device(board, self.supervisor, self.budget, events, entries, self.history.commit)
+        self.device = Device(board, self.supervisor, self.budget, events, entries, self._before_restart)
         self._resolver = None
         self._seconds = 0
         cause = board.reset_cause()
         if cause:
             events.add("app", "started after " + cause)
+
+    def _heap_free(self):
+        gc.collect()
+        return self.board.heap()[0]
 
     def _make_meters(self):
         """One Profile serves all meters of a kind. What has become of them has all that is needed: their part of the
@@ -176,6 +183,37 @@ class App:
         if self._seconds >= _CONFIG_LOOK_S:
             self._seconds = 0
             self.config_store.look()
+            if not self.config_store.is_confirmed and uptime_s >= _CONFIRM_S:
+                self._confirm_config()
+
+    def _confirm_config(self):
+        """Makes the configuration the last good one when it has brought up the page; gives it up when it has not."""
+        if self._has_page():
+            self.buses.pause(self._keep_config)  # or at the next look, when they cannot rest now
+            return
+        self.config_store.give_up()
+        self.events.add("config", "no page with the new configuration: restarting by the one before it")
+        self.device.reboot()
+
+    def _has_page(self):
+        if not self.config["http"]["enabled"]:
+            return True
+        if self.service("http") is None:
+            return False
+        free = self._heap_free()
+        return not free or free >= _SERVE_BYTES + _SAVE_FACTOR * self.config_store.file_size()
+
+    def _keep_config(self):
+        try:
+            self.config_store.confirm()
+        except (OSError, ValueError, MemoryError) as error:
+            self.events.add("config", "not kept as the last good one: %r" % error)
+        finally:
+            self.buses.resume()
+
+    def _before_restart(self):
+        self.history.commit()
+        self.config_store.stop()
 
     async def main(self):
         """Runs until it is cancelled."""
@@ -212,6 +250,9 @@ def run(board):
     app = App(board)
     try:
         seam.run(app.main())
+    except KeyboardInterrupt:
+        app.config_store.stop()
+        raise
     finally:
         app.close()
         seam.install()  # the loop's tasks hold all of it, and whoever is at the prompt now needs the heap

@@ -1,8 +1,19 @@
 """The device as services show it: what runs on it, and how it is restarted."""
 
+from micropython import const
+
 from firmware.net import seam
 
-_REBOOT_MS = 500
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from firmware.events import Events
+    from firmware.net.budget import Budget
+    from firmware.supervisor import Supervisor
+
+_REBOOT_MS = const(500)
 
 
 class ServiceEntry:
@@ -15,7 +26,7 @@ class ServiceEntry:
     "failed"     it could not start
     `port`: as configured, None without one. `service`: the object that runs (firmware.services), or None."""
 
-    def __init__(self, name, state, port):
+    def __init__(self, name: str, state: str, port: "int | None"):
         self.name = name
         self.state = state
         self.port = port
@@ -23,10 +34,13 @@ class ServiceEntry:
 
 
 class Device:
-    """`services`: list of ServiceEntry, as in firmware.net.budget.SERVICES. before_restart() is called before a
-    restart that was asked for."""
+    """`services`: list of ServiceEntry, in the order of firmware.net.budget.SERVICES. `before_restart()` is called
+    before a restart that was asked for."""
 
-    def __init__(self, board, supervisor, budget, events, services, before_restart):
+    def __init__(
+        self, board: "Any", supervisor: "Supervisor", budget: "Budget", events: "Events", services: list,
+        before_restart: "Callable[[], None]",
+    ):  # fmt: skip
         self.board = board
         self.services = services
         self._supervisor = supervisor
@@ -35,12 +49,12 @@ class Device:
         self._before_restart = before_restart
 
     @property
-    def restarts(self):
+    def restarts(self) -> int:
         """Tasks that had to be started again since boot, and ticks that failed."""
         return self._supervisor.restarts
 
-    def reboot(self):
-        """Restarts the device once what was answered has been sent."""
+    def reboot(self) -> None:
+        """Restarts the device once the responses under way have been sent. Raises MemoryError."""
         self._events.add("app", "restarting")
         self._supervisor.start_once(self._reboot())
 

@@ -8,39 +8,47 @@ slashes. All are read only.
 import errno
 import os
 
+from micropython import const
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
 try:
-    from firmware._frozen_files import FILES  # type: ignore[import-not-found]  # {name: bytes}
+    from firmware._frozen_files import CONTENTS, NAMES  # type: ignore[import-not-found]  # tuples in one order
 except ImportError:
-    FILES = None
-FROZEN = FILES is not None  # the firmware's modules and files lie in flash
+    NAMES = None
+FROZEN = NAMES is not None  # the firmware's modules and files lie in flash
 
 _HERE = __file__.rsplit("/", 1)[0] + "/" if "/" in __file__ else "firmware/"
 
 
-def content(name):
-    """What a response sends: the constant in an image, elsewhere the open file (readinto, seek, close). Raises OSError
+def content(name: str) -> "Any":
+    """The body of a response: the constant in an image, elsewhere the open file (readinto, seek, close). Raises OSError
     (ENOENT)."""
-    return open(_HERE + name, "rb") if FILES is None else read(name)
+    return read(name) if FROZEN else open(_HERE + name, "rb")
 
 
 def read(name: str, size: "int | None" = None) -> bytes:
     """The content of the file as bytes, or its first `size` bytes; in an image the whole is the constant itself. Raises
     OSError (ENOENT)."""
-    if FILES is None:
-        if size is None:
-            size = os.stat(_HERE + name)[6]  # without one there would have to be room for twice as much
-        with open(_HERE + name, "rb") as f:
-            return f.read(size)
-    if name not in FILES:
-        raise OSError(errno.ENOENT)
-    return FILES[name] if size is None else FILES[name][:size]
+    if FROZEN:
+        try:
+            found = CONTENTS[NAMES.index(name)]
+        except ValueError:
+            raise OSError(errno.ENOENT) from None
+        return found if size is None else found[:size]
+    if size is None:
+        size = os.stat(_HERE + name)[6]  # read() without a size would need room for twice as much
+    with open(_HERE + name, "rb") as f:
+        return f.read(size)
 
 
-def names(folder):
+def names(folder: str) -> "list[str]":
     """The names of the files right within the folder ("meters/profiles"), sorted; none without the folder."""
-    if FILES is not None:
+    if FROZEN:
         prefix = folder + "/"
-        found = [name[len(prefix) :] for name in FILES if name.startswith(prefix)]
+        found = [name[len(prefix) :] for name in NAMES if name.startswith(prefix)]
         return sorted([name for name in found if "/" not in name])
     try:
         return sorted(os.listdir(_HERE + folder))

@@ -162,17 +162,21 @@ def check(root: pathlib.Path = ROOT, with_umodbus: bool = False) -> int:
 
 
 def frozen_files(root: pathlib.Path = ROOT) -> str:
-    """The text of the module that has the firmware's data files in an image: FILES, {name below firmware/: bytes}.
+    """The text of the module that has the firmware's data files in an image: NAMES, tuple of the names below firmware/;
+    CONTENTS, tuple of their bytes in the same order.
 
-    JSON goes without blanks. MicroPython keeps what is written as one constant in flash; the dict itself, a few hundred
-    bytes, is made when the module is imported. Raises BuildError.
+    JSON goes without blanks. Constant tuples stay in flash; a dict would be made in the heap. Raises BuildError.
     """
     _write_page(root)
-    lines = ['"""Made by tools/build.py: the files that come with the firmware."""', "", "FILES = {"]
-    for item in _plan(root, True, False)[0]:
-        if item.name.startswith("firmware/") and item.source.suffix in DATA:
-            lines.append(f"    {item.name.removeprefix('firmware/')!r}: {_content(item)!r},")
-    return "\n".join([*lines, "}"]) + "\n"
+    files = [
+        item for item in _plan(root, True, False)[0]
+        if item.name.startswith("firmware/") and item.source.suffix in DATA
+    ]  # fmt: skip
+    lines = ['"""Made by tools/build.py: the files that come with the firmware."""', "", "NAMES = ("]
+    lines += [f"    {item.name.removeprefix('firmware/')!r}," for item in files]
+    lines += [")", "CONTENTS = ("]
+    lines += [f"    {_content(item)!r}," for item in files]
+    return "\n".join([*lines, ")"]) + "\n"
 
 
 def _content(item: _Item) -> bytes:

@@ -1,28 +1,42 @@
 """The configuration of the running device: what it runs by, what the user's file says, and saving a new one.
 
 A save is check(), then write(): nothing that was refused is ever written, and the boot takes whatever was written. What
-is saved is used from the next boot on; until then reboot_due() says what waits. While flash is written some chips hear
-nothing, their UARTs included: whoever calls write() lets the buses rest.
+is saved is used from the next boot on; until then reboot_due() says what waits. A file that was saved runs on trial
+(trial.py) until confirm() makes it the last good copy. While flash is written some chips hear nothing, their UARTs
+included: the caller of write() and confirm() lets the buses rest.
 """
 
 import errno
 import json
 import os
 
-from firmware.config import difference, load, rules, schema, store
+from micropython import const
+
+from firmware.config import difference, heap_use, load, rules, schema, store, trial
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from firmware.events import Events
 
 PASSWORD = "data/password"  # of the page, kept by store.py
-SECRETS = (("network", "password"),)  # (section, key): never told
-_UPLOAD = "data/config.upload"  # left by a firmware that wrote a save there first
+SECRETS = (("network", "password"),)  # (section, key): never shown
+_UPLOAD = const("data/config.upload")  # left by a firmware that wrote a save there first
 
 
 class ConfigStore:
     """config: complete and valid, by which the device runs; who has made meters and routes of it may take these out.
-    source, errors: as load.Loaded. profiles: {name: Profile} of the meters in it; likewise, set to None."""
+    source, errors: as load.Loaded. profiles: {name: Profile} of the meters in it; likewise, set to None.
+    is_confirmed: True when confirm() has nothing to do."""
 
-    def __init__(self, events):
+    def __init__(self, events: "Events", heap_free: "Callable[[], int] | None" = None):
+        """`heap_free()`: bytes of heap that this board has left, or 0 where that is not known."""
         self._events = events
-        loaded = load.load()
+        self._heap_free = heap_free
+        starts = trial.begin()
+        loaded = load.load(starts == trial.FAILED)
         self.config = loaded.config
         self.source = loaded.source
         self.errors = loaded.errors
@@ -35,15 +49,20 @@ class ConfigStore:
             events.add("config", "running by the file where it is right")
         elif self.errors:
             events.add("config", "running by the %s configuration" % self.source)
-        # Of the profiles that came with the firmware those that are known to be right: they do not change.
-        self._right_profiles = [name for name in loaded.profiles if self.source == "file" and not load.is_added(name)]
+        sizes = {name: heap_use.of_profile(profile) for name, profile in loaded.profiles.items()}
+        self._heap_needed = heap_use.of_configuration(self.config, sizes)
+        self._added = [name for name in sizes if load.is_added(name)]
+        # Profiles that came with the firmware do not change, so a check need not load those in use again.
+        self._built_in_sizes = {name: size for name, size in sizes.items() if name not in self._added}
         self._digest = loaded.digest
-        self._due = []
-        self._mark = _mark()
+        self._due: list = []
+        self._mark = self._booted_mark = _mark()
+        is_kept = self.source != "file" or load.is_kept(self._added)
+        self.is_confirmed = is_kept and starts in (trial.PROVEN, trial.FAILED)
 
-    def public(self):
-        """What the user's file says, or when it is damaged the last good copy, without secrets: a dict. {} without
-        either: a new device. Raises OSError."""
+    def public(self) -> dict:
+        """The document in the user's file, or when it is damaged that of the last good copy, without secrets. {}
+        without either: a new device. Raises OSError."""
         document = self._document()
         if not isinstance(document, dict):
             try:
@@ -55,9 +74,10 @@ class ConfigStore:
                 document[section].pop(key, None)
         return document
 
-    def check(self, body):
-        """(document for write(), []) when the configuration in `body` (bytes-like) is right, else (None, what is
-        wrong). The secrets that it does not name are added: those of the file, or where they are wrong those in use."""
+    def check(self, body: "bytes | bytearray | memoryview") -> "tuple[Any, list]":
+        """(document for write(), []) when the configuration in `body` is right and this board has room for it, else
+        (None, errors). The secrets that it does not name are added: those of the file, or where they are wrong those
+        in use. Raises MemoryError."""
         secrets = list(self._secrets())  # before `body` is parsed: two documents at once are many
         try:
             document = load.parse(body)
@@ -68,29 +88,83 @@ class ConfigStore:
                 part = document.setdefault(section, {}) if secret else None
                 if isinstance(part, dict) and key not in part:
                     part[key] = secret
-        errors = load.validate(document, self._profile_error)[1]
+        sizes = dict(self._built_in_sizes)
+        errors = self._errors(document, sizes)
         if not errors:
-            size = sum([len(piece) for piece in _pieces(document)])
+            size = sum([len(piece) for piece in json_pieces(document)])
             if size > load.FILE_MAX:
                 errors.append("configuration: %d bytes, with its secrets, are more than %d" % (size, load.FILE_MAX))
+            self._check_room(document, sizes, errors)
         return (None, errors) if errors else (document, errors)
 
-    def write(self, checked, due=None):
-        """Saves what check() gave. `due`: what due_after() has given for it. After a power cut the file is the old or
-        the new one. Raises OSError and MemoryError; the old one is in place then."""
+    def _errors(self, document, sizes):
+        """What is wrong in `document`; the sizes of its profiles are added to `sizes`."""
+
+        def profile_error(name):
+            # Loading a profile takes time and tens of kilobytes.
+            if name in self._built_in_sizes and not load.is_added(name):
+                return None
+            profiles: dict = {}
+            error = load.load_profile(name, profiles)
+            if not error:
+                sizes[name] = heap_use.of_profile(profiles[name])
+            return error
+
+        return load.Check(document, profile_error, False).errors
+
+    def _check_room(self, document, sizes, errors):
+        """Adds an error when the configuration takes more of the heap than what runs, and more than there is."""
+        more = heap_use.of_configuration(document, sizes) - self._heap_needed
+        free = self._heap_free() if self._heap_free is not None and more > 0 else 0
+        missing = more + heap_use.RESERVE - free
+        if free and missing > 0:
+            errors.append("configuration: needs %d KB of heap more than this board has" % (missing // 1024 + 1))
+
+    def write(self, checked: "Any", due: "list | None" = None) -> None:
+        """Saves the document that check() has returned. `due`: due_after() of it. After a power cut the file is the old
+        or the new one. Raises OSError and MemoryError; the old one is in place then."""
         if due is None:
             due = self.due_after(checked)
-        store.replace(load.PATH, _pieces(checked))
+        store.replace(load.PATH, json_pieces(checked))
+        store.remove_file(trial.PATH)
         self._set_due(due)
         self._mark = _mark()
 
-    def reboot_due(self):
+    def confirm(self) -> None:
+        """The page is up: the trial of the file ends, and when all of it is right it becomes the last good copy. Does
+        nothing when the file was changed meanwhile. Raises OSError, ValueError, MemoryError."""
+        if self.is_confirmed:
+            return
+        self.is_confirmed = True
+        if _mark() != self._booted_mark:
+            return
+        if self.source == "file":
+            load.keep(self._added)
+        trial.record(trial.PROVEN)
+
+    def give_up(self) -> None:
+        """There is no page with the file: from the next boot on the device runs by the last good copy, or without its
+        meters. Raises OSError."""
+        self.is_confirmed = True
+        if _mark() == self._booted_mark:
+            trial.record(trial.FAILED)
+
+    def stop(self) -> None:
+        """The device ends or restarts because it was told to: this start does not count against the file."""
+        if not self.is_confirmed:
+            store.remove_file(trial.PATH)
+
+    def file_size(self) -> int:
+        """Bytes of the file that the device has booted with; 0 without one."""
+        return self._booted_mark[0] if self._booted_mark else 0
+
+    def reboot_due(self) -> list:
         """What waits for a reboot: names of services whose switch in the file is no longer what they were booted with,
         else "configuration" when anything else has changed."""
         return self._due
 
-    def look(self):
-        """Notices, by its size and time, that the file was changed past the page; says what is wrong with it."""
+    def look(self) -> None:
+        """Notices, by its size and time, that the file was changed past the page; logs what is wrong with it."""
         mark = _mark()
         if mark == self._mark:
             return
@@ -99,33 +173,28 @@ class ConfigStore:
         try:
             document = self._parsed()
             due = self.due_after(document)
-            errors = load.validate(document, self._profile_error)[1]
+            errors = self._errors(document, dict(self._built_in_sizes))
         except (OSError, ValueError) as error:
             errors = (str(error),)
         except MemoryError:
             errors = ("no memory to check it",)
         if errors:
             more = " (and %d more)" % (len(errors) - 1) if len(errors) > 1 else ""
-            self._events.add("config", "the new file will not do: %s%s" % (errors[0], more))
+            self._events.add("config", "the new file is wrong: %s%s" % (errors[0], more))
         self._set_due(due)
 
-    def factory_reset(self):
-        """Removes the configuration, its last good copy and the password. Profiles that were added stay."""
-        for path in (load.PATH, _UPLOAD):
+    def factory_reset(self) -> None:
+        """Removes the configuration, its last good copy and the password. Profiles that were added stay. Raises
+        OSError."""
+        for path in (load.PATH, _UPLOAD, trial.PATH):
             store.remove_file(path)
         for path in (load.LAST_GOOD, PASSWORD):
             store.remove(path)
         load.forget_profiles()
         self._events.add("app", "all settings were removed")
 
-    def _profile_error(self, name):
-        """As load.profile_error, but loading a profile takes time and tens of kilobytes of the heap."""
-        if name in self._right_profiles and not load.is_added(name):
-            return None
-        return load.profile_error(name)
-
-    def due_after(self, document):
-        """What reboot_due() says once the file says `document`, of any type."""
+    def due_after(self, document: "Any") -> list:
+        """The reboot_due() of a file with `document`, of any type."""
         if not isinstance(document, dict):
             return ["configuration"]
         if difference.digest(document) == self._digest:
@@ -147,7 +216,7 @@ class ConfigStore:
             raise
 
     def _document(self):
-        """The same; None when it is damaged."""
+        """The document in the user's file; None when it is damaged."""
         try:
             return self._parsed()
         except (OSError, ValueError):
@@ -158,7 +227,7 @@ class ConfigStore:
         if self._due or self.source not in ("file", "default") or _mark() != self._mark:
             document = self._document()
         else:
-            document = None  # it says what is in use
+            document = None  # the secrets in it are those in use
         for section, key in SECRETS:
             part = document.get(section, {}) if isinstance(document, dict) else None
             secret = part.get(key, "") if isinstance(part, dict) else None
@@ -176,24 +245,23 @@ def _mark():
     return status[6], status[8]
 
 
-def _pieces(document):
-    """The document as JSON, in pieces of bytes: a line for each section and each item of a list, without spaces, so
-    that it is hardly longer than what was sent."""
+def json_pieces(document: dict) -> "Iterator[bytes]":
+    """Yields the document as JSON in pieces: a line for each section and each item of a list, without spaces, so that
+    it is hardly longer than what was sent."""
     before = b"{"
     for name, value in document.items():
-        yield before + _json(name) + b":"
+        yield before + _compact(name) + b":"
         before = b",\n"
         if not isinstance(value, list) or not value:
-            yield _json(value)
+            yield _compact(value)
             continue
         before_item = b"[\n"
         for item in value:
-            yield before_item
-            yield _json(item)
+            yield before_item + _compact(item)
             before_item = b",\n"
         yield b"]"
     yield b"}\n" if before == b",\n" else b"{}\n"
 
 
-def _json(value):
+def _compact(value):
     return json.dumps(value, separators=(",", ":")).encode()

@@ -1,11 +1,13 @@
 """Reads and checks the configuration: data/config.json, as the user wrote it; and what the device runs by.
 
-validate() is the one check: the boot, a save over HTTP and tools on a computer use it. Each part that is right by
+Check is the one set of rules: the boot, a save over HTTP and tools on a computer use it. Each part that is right by
 itself is used, and what is wrong is named:
 
 - File missing: a new device; it runs by the defaults.
 - File unreadable, longer than FILE_MAX or no JSON object: the last good copy in its place, its parts each by itself;
   without one the defaults.
+- File that could not bring up the page at its first starts (trial.py): the last good copy; without one the file without
+  its meters.
 - A section that is wrong, or a list of buses or routes: that of the last good copy, else its default. Where two
   sections are at odds the later one is wrong: modbus.port that equals http.port (where no replacement has another port
   modbus is switched off), a route to a bus that is not there. With a key at the top that is not known, any section
@@ -14,8 +16,9 @@ itself is used, and what is wrong is named:
 - A profile that a user has added (data/meters/NAME.json) and that is damaged or missing: its last good copy, so that
   the meter runs on. Without a copy the meter is wrong.
 
-The last good copy is what the file and the profiles of the user that it names were when all was right at a boot
-(store.py: data/config.good, data/meters/NAME.good). The files themselves are never changed behind the user's back.
+The last good copy is the file, and the profiles of the user that it names, as they were when all was right and the page
+was up (store.py: data/config.good, data/meters/NAME.good). The files themselves are never changed behind the user's
+back.
 """
 
 import errno
@@ -23,27 +26,35 @@ import os
 from collections import OrderedDict
 
 import strict_json
+from micropython import const
 
 from firmware.config import checks, difference, rules, schema, store
 from firmware.meters import catalog, profile_loader
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    ProfileError = Callable[[str], str | None]
+
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
 FILE_MAX = 12288
-_KEPT = ".good"  # of a profile
-_NO_OBJECT = "must be an object"
+_KEPT = const(".good")  # of a profile
+_NO_OBJECT = const("must be an object")
 
 
 class Loaded:
-    """What load() found.
+    """The result of load().
 
     config    complete and valid
     source    "file"; "partly": the file, but what is wrong in it is replaced; "last good"; "default"
     errors    what is wrong with the file
     profiles  {name: Profile} of all meters in `config`
-    digest    of what the file says (difference.py); of {} without one, None when it is unusable as a whole"""
+    digest    of what the file says (difference.py); of {} without one, None when it does not run as a whole"""
 
-    def __init__(self, config, source, errors, profiles, digest):
+    def __init__(self, config: dict, source: str, errors: list, profiles: dict, digest: "bytes | None"):
         self.config = config
         self.source = source
         self.errors = errors
@@ -51,11 +62,12 @@ class Loaded:
         self.digest = digest
 
 
-def load():
-    """Reads the configuration, as far as it can be: never raises for what lies in the files."""
-    profiles = {}
+def load(has_failed: bool = False) -> Loaded:
+    """Reads the configuration, as far as it can be: never raises for what lies in the files. `has_failed`: the file
+    could not bring up the page, and does not run as a whole."""
+    profiles: dict = {}
     try:
-        return _from_file(profiles)
+        return _from_file(profiles, has_failed)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return Loaded(default(), "default", [], profiles, difference.digest({}))
@@ -68,31 +80,26 @@ def load():
     return _without_file(errors, profiles)
 
 
-def _from_file(profiles):
-    """Raises as read(), and ValueError when the file is no object."""
+def _from_file(profiles, has_failed):
+    """Raises as read(), and ValueError when the file is no object or has failed."""
     document = read(PATH)
     if not isinstance(document, dict):
         raise ValueError(_NO_OBJECT)
-    digest = difference.digest(document)
     last_good = LastGood(profiles)
-    checked = _Checked(document, last_good.profile_error)
+    digest = None
+    if not has_failed:
+        digest = difference.digest(document)
+    elif last_good.is_there():
+        raise ValueError("the device could not bring up its page with it")
+    else:
+        document.pop("meters", None)
+    check = Check(document, last_good.profile_error)
     del document
-    if checked.errors and last_good.is_there():
-        # Once more, with what takes large pieces of the heap first: amid what was made of the file there may be none.
-        checked = None
-        profiles.clear()
-        text = store.read(PATH)
-        last_good.config()
-        document = parse(text)
-        del text
-        checked = _Checked(document, last_good.profile_error)
-        del document
-    errors = checked.errors
-    source = "partly" if errors else "file"
-    config = checked.complete(last_good)
-    if not errors:
-        _remember(config, errors)
-    return Loaded(config, source, errors, _of_meters(config, profiles), digest)
+    if has_failed:
+        rules.add_error(check.errors, "meters: the device could not bring up its page with them")
+    source = "partly" if check.errors else "file"
+    config = check.complete(last_good)
+    return Loaded(config, source, check.errors, _of_meters(config, profiles), digest)
 
 
 def _without_file(errors, profiles):
@@ -110,16 +117,16 @@ def _of_meters(config, profiles):
     return {name: profiles[name] for name in names}
 
 
-def read(path):
-    """The file, parsed. Raises OSError, and ValueError as parse()."""
+def read(path: str) -> "Any":
+    """The document in a file, parsed and not checked. Raises OSError, and ValueError as parse()."""
     size = os.stat(path)[6]
     if size > FILE_MAX:
         raise ValueError("%d bytes are more than %d" % (size, FILE_MAX))
     return parse(store.read(path))
 
 
-def parse(text):
-    """The document in `text` (bytes-like), of which nothing is checked yet. Raises ValueError with what is wrong."""
+def parse(text: "bytes | bytearray | memoryview") -> "Any":
+    """The document in `text`, not checked. Raises ValueError with what is wrong."""
     if len(text) > FILE_MAX:
         raise ValueError("%d bytes are more than %d" % (len(text), FILE_MAX))
     try:
@@ -128,35 +135,33 @@ def parse(text):
         raise ValueError("not JSON: %s" % error) from None
 
 
-def default():
+def default() -> dict:
     """The configuration of a new device: all six services, no meters."""
     config, errors = validate({})
     assert not errors
     return config
 
 
-def profile_error(name):
-    """What is wrong with that profile, or None."""
-    return _load_profile(name, {})
+def profile_error(name: str) -> "str | None":
+    """What is wrong with that profile, or None. Raises MemoryError."""
+    return load_profile(name, {})
 
 
-def _load_profile(name, profiles):
-    """The same; what is loaded is added to `profiles`."""
+def load_profile(name: str, profiles: dict) -> "str | None":
+    """The same; a profile that is right is added to `profiles`. Raises MemoryError."""
     try:
         profiles[name] = profile_loader.load(name)
     except profile_loader.ProfileError as error:
         return str(error)
-    except MemoryError:
-        return "profile %s: no memory for it" % name  # it must cost nothing but its meters
     return None
 
 
-def validate(document, profile_error=profile_error):
+def validate(document: "Any", profile_error: "ProfileError" = profile_error) -> tuple:
     """(complete and valid configuration, errors) of a parsed document of any type. What is wrong in it is named, and
     has its default in the configuration. `profile_error(name)`: what is wrong with a profile, or None; called once for
     each name."""
-    checked = _Checked(document, profile_error)
-    return checked.complete(None), checked.errors
+    check = Check(document, profile_error)
+    return check.complete(None), check.errors
 
 
 def _profile_names(document):
@@ -170,145 +175,152 @@ def _profile_names(document):
     return names
 
 
-class _Checked:
-    """A document that was checked: `errors` says what is wrong, complete() gives the configuration.
+class Check:
+    """Checks a parsed document of any type: `errors` lists what is wrong in it, complete() makes a configuration of
+    what is right.
 
-    config: what is right of it, with defaults; None for each part that is wrong. meters: for each of the document's the
+    `profile_error`: as validate() has it. Without `keeps_meters` the meters are checked and given up one by one, and
+    complete() must not be called: for 32 meters they are 5 KB.
+
+    config: parts that are right, with defaults; None for each that is wrong. meters: for each of the document's the
     meter, or None when it is wrong; None in place of the list when that is wrong. slots: of each of these as the
     document says, of any type. kept: indices of meters that are right but for their profile."""
 
-    def __init__(self, document, profile_error):
-        self.errors = []
+    def __init__(self, document: "Any", profile_error: "ProfileError", keeps_meters: bool = True):
+        self.errors: list = []
         # First of all, for a profile that is parsed takes more than everything else.
-        self.profile_errors = {name: profile_error(name) for name in _profile_names(document)}
-        self.config = OrderedDict()
-        self.meters = None
-        self.slots = []
-        self.kept = set()
+        self._profile_errors = {name: profile_error(name) for name in _profile_names(document)}
+        self._config: dict = OrderedDict()
+        self._keeps_meters = keeps_meters
+        self._meters: "list | None" = None
+        self._slots: list = []
+        self._kept: set = set()
         if not isinstance(document, dict):
-            self.tell("configuration: " + _NO_OBJECT)
+            self._add_error("configuration: " + _NO_OBJECT)
             document = {}
         is_misspelt = not rules.check_keys(document, schema.KEYS, "", self.errors)
         for row in schema.KEYS:
             name = row[0]
-            self.config[name] = None
+            self._config[name] = None
             if name != "meters" and (name in document or not is_misspelt):
-                self.check_part(row, document)
-        self.check_sections()
+                self._check_part(row, document)
+        self._check_sections()
         if "meters" in document or not is_misspelt:
-            self.check_meters(document.get("meters", []))
+            self._check_meters(document.get("meters", []))
 
-    def tell(self, text):
+    def _add_error(self, text):
         rules.add_error(self.errors, text)
 
-    def check_part(self, row, document):
-        name = row[0]
+    def _check_part(self, row, document):
         value = rules.part(row, document, self.errors)
         if value is not None:
-            wrong = list(checks.within(name, value))
+            wrong = list(checks.within(row[0], value))
             for text in wrong:
-                self.tell(text)
+                self._add_error(text)
             if not wrong:
-                self.config[name] = value
+                self._config[row[0]] = value
 
-    def check_sections(self):
-        """What sections are to each other, where both are right."""
-        config = self.config
+    def _check_sections(self):
+        """Compares sections with each other, where both are right."""
+        config = self._config
         if config["http"] and config["modbus"] and checks.is_port_shared(config["http"], config["modbus"]):
             port = config["http"]["port"]
             key = "port" if config["modbus"]["port"] == port else "rtu_over_tcp"
-            self.tell("modbus.%s: %d is taken by http.port" % (key, port))
+            self._add_error("modbus.%s: %d is taken by http.port" % (key, port))
             config["modbus"] = None
         if config["buses"] is not None and config["routes"]:
             astray = list(checks.routes_astray(config["routes"], len(config["buses"])))
             for text in astray:
-                self.tell(text)
+                self._add_error(text)
             if astray:
                 config["routes"] = None
 
-    def check_meters(self, given):
+    def _check_meters(self, value):
         row = schema.find("meters")
-        items = rules.list_of(given, row, self.errors)
+        items = rules.list_of(value, row, self.errors)
         if items is None:
             return
-        self.meters = []
-        buses = self.config["buses"]
+        self._meters = []
+        buses = self._config["buses"]
         # With buses that are wrong no meter is named for its bus.
         places = checks.Places(schema.BUSES_MAX if buses is None else len(buses))
         for k, item in enumerate(items):
             meter = rules.section(item, row[2], "meters[%d]" % k, self.errors)
-            if meter is not None and not self.is_meter_right(k, meter, places):
+            if meter is not None and not self._is_meter_right(k, meter, places):
                 meter = None
-            self.meters.append(meter)
-            self.slots.append(item.get("slot") if isinstance(item, dict) else None)
+            if self._keeps_meters:
+                self._meters.append(meter)
+                self._slots.append(item.get("slot") if isinstance(item, dict) else None)
 
-    def is_meter_right(self, k, meter, places):
+    def _is_meter_right(self, k, meter, places):
         where = "meters[%d]." % k
         conflicts = places.conflicts(meter)
         places.take(meter)
         for text in conflicts:
-            self.tell(where + text)
+            self._add_error(where + text)
         name = meter["profile"]
-        if name not in self.profile_errors:
-            self.tell("%sprofile: %s: letters, digits, - _ . only" % (where, rules.short(name)))
+        if name not in self._profile_errors:
+            self._add_error("%sprofile: %s: letters, digits, - _ . only" % (where, rules.short(name)))
             return False
-        if self.profile_errors[name]:
-            self.tell("%sprofile: %s" % (where, self.profile_errors[name]))
-            self.kept.add(k)
+        if self._profile_errors[name]:
+            self._add_error("%sprofile: %s" % (where, self._profile_errors[name]))
+            self._kept.add(k)
         return not conflicts
 
     # -- what is wrong is replaced
 
-    def complete(self, last_good):
-        """The complete and valid configuration, in which what is wrong is that of `last_good` (LastGood or None), or
-        else the default. To be called once."""
+    def complete(self, last_good: "LastGood | None") -> dict:
+        """The complete and valid configuration, in which what is wrong is that of `last_good`, or else the default. To
+        be called once."""
         good = None
         if last_good is not None and self.errors:
             good = last_good.config()
-        config = self.config
+        config = self._config
         for name in config:
             if config[name] is None and name not in ("http", "modbus", "routes", "meters"):
-                config[name] = next(self.replacements(name, good))
-        self.separate_ports(good)
+                config[name] = next(self._replacements(name, good))
+        self._separate_ports(good)
         bus_count = len(config["buses"])
         if config["routes"] is None or list(checks.routes_astray(config["routes"], bus_count)):
-            for routes in self.replacements("routes", good):
+            for routes in self._replacements("routes", good):
                 if not list(checks.routes_astray(routes, bus_count)):
                     break  # at the latest with the default: no routes
             config["routes"] = routes
-        config["meters"] = self.running_meters(good, last_good, checks.Places(bus_count))
+        config["meters"] = self._running_meters(good, last_good, checks.Places(bus_count))
         return config
 
-    def replacements(self, name, good):
+    def _replacements(self, name, good):
         """Yields what may stand in for a part that is wrong, the best first."""
         if good is not None:
             yield good[name]
         yield rules.part(schema.find(name), {}, self.errors)
 
-    def separate_ports(self, good):
-        config = self.config
+    def _separate_ports(self, good):
+        config = self._config
         for name, other in (("http", "modbus"), ("modbus", "http")):
             if config[name] is not None:
                 continue
-            for section in self.replacements(name, good):
+            for section in self._replacements(name, good):
                 if config[other] is None or not checks.is_port_shared(section, config[other]):
                     break
             else:
                 section["enabled"] = False
             config[name] = section
 
-    def running_meters(self, good, last_good, places):
+    def _running_meters(self, good, last_good, places):
         """Those that are right, and in the place of others the last good ones of their slots."""
         replacing = [] if good is None else good["meters"]
-        if self.meters is None:
+        if self._meters is None:
             return [meter for meter in replacing if _is_placed(meter, places)]
-        meters = self.meters
+        meters = self._meters
         for k, meter in enumerate(meters):
             if meter is not None:
-                has_profile = k not in self.kept or (last_good is not None and last_good.has_profile(meter["profile"]))
+                has_profile = k not in self._kept or (
+                    last_good is not None and last_good.has_profile(meter["profile"])
+                )  # fmt: skip
                 if not has_profile or not _is_placed(meter, places):
                     meters[k] = None
-        for k, slot in enumerate(self.slots):
+        for k, slot in enumerate(self._slots):
             if meters[k] is None:
                 for meter in replacing:
                     if meter["slot"] == slot and _is_placed(meter, places):
@@ -317,7 +329,7 @@ class _Checked:
 
 
 def _is_placed(meter, places):
-    """Whether the meter finds a place; it has it then."""
+    """True when the meter finds a place; it has it then."""
     if places.conflicts(meter):
         return False
     places.take(meter)
@@ -327,16 +339,16 @@ def _is_placed(meter, places):
 class LastGood:
     """The last good copy, read when it is asked for. Profiles that are right are added to `profiles`."""
 
-    def __init__(self, profiles):
+    def __init__(self, profiles: dict):
+        self.errors: list = []
         self._profiles = profiles
-        self._config = None
+        self._config: "dict | None" = None
         self._is_read = False
-        self.errors = []
 
-    def is_there(self):
+    def is_there(self) -> bool:
         return store.is_there(LAST_GOOD)
 
-    def config(self):
+    def config(self) -> "dict | None":
         """Complete and valid, or None without a copy. `errors` says then what is wrong in it, all the same: a newer
         firmware may want more than the one that kept it."""
         if not self._is_read:
@@ -344,9 +356,9 @@ class LastGood:
             try:
                 document = self._document()
                 if isinstance(document, dict):
-                    checked = _Checked(document, self._kept_profile_error)
-                    self._config = checked.complete(None)
-                    self.errors = checked.errors
+                    check = Check(document, self._kept_profile_error)
+                    self._config = check.complete(None)
+                    self.errors = check.errors
             except (OSError, ValueError, MemoryError):
                 self._config = None  # as without a copy
         return self._config
@@ -355,12 +367,15 @@ class LastGood:
         text = store.load(LAST_GOOD)
         return None if text is None else strict_json.loads(text)
 
-    def profile_error(self, name):
-        """As the one above, of the profile that is in use."""
-        return _load_profile(name, self._profiles)
+    def profile_error(self, name: str) -> "str | None":
+        """What is wrong with that profile, or None. A lack of memory must cost nothing but its meters."""
+        try:
+            return load_profile(name, self._profiles)
+        except MemoryError:
+            return "profile %s: no memory for it" % name
 
-    def has_profile(self, name):
-        """Whether the last good copy of a profile can be used in its place, or it was itself right."""
+    def has_profile(self, name: str) -> bool:
+        """True when that profile is right, or its last good copy can be used in its place."""
         if name not in self._profiles:
             try:
                 text = store.load(_kept_path(name))
@@ -378,8 +393,8 @@ class LastGood:
         return None if error and self.has_profile(name) else error
 
 
-def is_added(name):
-    """Whether that profile was added by the user; else it came with the firmware, or there is none."""
+def is_added(name: str) -> bool:
+    """True when that profile was added by the user; else it came with the firmware, or there is none."""
     return store.exists(_added_path(name))
 
 
@@ -391,22 +406,23 @@ def _kept_path(name):
     return catalog.ADDED + name + _KEPT
 
 
-def _remember(config, errors):
-    """Keeps the file and the profiles of the user that it names as the last good ones, as the user wrote them."""
-    try:
-        kept = set()
-        for name in {meter["profile"] for meter in config["meters"]}:
-            if is_added(name):
-                store.save_file(_kept_path(name), _added_path(name))
-                kept.add(name)
-        store.save_file(LAST_GOOD, PATH)
-        forget_profiles(kept)
-    except (OSError, ValueError, MemoryError) as error:
-        # The device runs all the same; it only could not fall back to this one later.
-        errors.append("%s: not kept as last good: %s" % (PATH, error))
+def is_kept(profiles: "Iterable[str]") -> bool:
+    """True when the last good copies are the file and those of these profiles that the user has added."""
+    added = [name for name in profiles if is_added(name)]
+    return store.holds(LAST_GOOD, PATH) and all([store.holds(_kept_path(name), _added_path(name)) for name in added])
 
 
-def forget_profiles(needed=()):
+def keep(profiles: "Iterable[str]") -> None:
+    """Makes the file and those of these profiles that the user has added the last good ones, as the user wrote them.
+    What is kept already is not written again. Raises OSError, ValueError."""
+    added = [name for name in profiles if is_added(name)]
+    for name in added:
+        store.save_file(_kept_path(name), _added_path(name))
+    store.save_file(LAST_GOOD, PATH)
+    forget_profiles(added)
+
+
+def forget_profiles(needed: "list | tuple" = ()) -> None:
     """Removes the last good copies of all profiles but those `needed`. Raises OSError."""
     try:
         files = os.listdir(catalog.ADDED[:-1])

@@ -8,11 +8,13 @@ littlefs renames atomically, but a copy may still be damaged by what it says its
 import hashlib
 import os
 
-_SUFFIXES = (".a", ".b")
-_NEW = ".new"
-_BODY_MAX = 16384
-_HEAD_MAX = 75  # nine digits, a space, 64 of the checksum, the end of the line
-_PIECE = 256
+from micropython import const
+
+_SUFFIXES = const((".a", ".b"))
+_NEW = const(".new")
+_BODY_MAX = const(16384)
+_HEAD_MAX = const(75)  # nine digits, a space, 64 of the checksum, the end of the line
+_PIECE = const(256)
 
 
 def _checksum(serial, pieces):
@@ -21,6 +23,11 @@ def _checksum(serial, pieces):
     for piece in pieces:
         check.update(piece)
     return "".join(["%02x" % byte for byte in check.digest()]).encode()
+
+
+def checksum(path: str) -> bytes:
+    """SHA-256 of a plain file, in hexadecimal. Raises OSError."""
+    return _checksum(0, _pieces(path))
 
 
 def _pieces(path, begin=0):
@@ -115,6 +122,16 @@ def save(path, body):
 def save_file(path, source):
     """The same of what is in the file `source`, which is never in the heap as a whole."""
     _save(path, os.stat(source)[6], lambda: _pieces(source))
+
+
+def holds(path: str, source: str) -> bool:
+    """True when the newest copy is what is in the file `source`; False without one of them."""
+    copies = [_look(path + suffix) for suffix in _SUFFIXES]
+    k = _newest(copies)
+    try:
+        return k >= 0 and _checksum(copies[k][0], _pieces(source)) == copies[k][2]
+    except OSError:
+        return False
 
 
 def _save(path, size, pieces):

@@ -102,8 +102,10 @@ class SafeChip(emulated.Emulator):
         self.exec("\n".join([f"f = open({CONFIG!r}, 'wb')", *(f"f.write({piece!r})" for piece in pieces), "f.close()"]))
 
     def load(self):
-        """Reads the configuration as the firmware does when it starts; what is right is kept as the last good one."""
-        assert self.exec("from firmware.config import load; print(load.load().source)").strip() == "file"
+        """Reads the configuration as the firmware does when it starts, and keeps it as the last good one, as it does
+        once the page is up."""
+        code = "from firmware.config import load; found = load.load(); load.keep(found.profiles); print(found.source)"
+        assert self.exec(code).strip() == "file"
 
 
 class Loader:

@@ -215,6 +215,23 @@ def upload(name):
             f.write(data[at : at + 16])
 
 
+class Log:
+    def add(self, source, text):
+        pass
+
+
+def start(flash=None):
+    """A boot whose page comes up, unless the power fails before: a ConfigStore."""
+    device = ConfigStore(Log())
+    if flash is not None and flash.cut:
+        return device
+    try:
+        device.confirm()
+    except OSError:
+        assert flash.cut
+    return device
+
+
 def test_a_cut_at_any_write_of_an_upload_never_costs_the_configuration():
     seen = set()
 
@@ -224,10 +241,10 @@ def test_a_cut_at_any_write_of_an_upload_never_costs_the_configuration():
         except OSError:
             assert flash.cut
             return
-        config.load()  # the reboot after the upload; the power may fail while the copy is kept
+        start(flash)  # the power may fail while the copy is kept
 
     def check(cut, limit):
-        loaded = config.load()
+        loaded = start()
         assert loaded.source == "file" and not loaded.errors, (limit, loaded.source, loaded.errors)
         assert loaded.config == config.validate(user_config(loaded.config["name"]))[0]
         seen.add(loaded.config["name"])
@@ -242,17 +259,12 @@ def test_a_cut_at_any_write_of_an_upload_never_costs_the_configuration():
         os.mkdir("data")
         for name in ("zero", "one"):
             upload(name)
-            assert config.load().source == "file"
+            assert start().source == "file"
         for torn in (False, True):
             each_cut(torn, change, check)
     finally:
         unmount()
     assert seen == {"one", "two"}
-
-
-class Log:
-    def add(self, source, text):
-        pass
 
 
 def test_a_cut_at_any_write_of_a_save_leaves_the_old_or_the_new_configuration():
@@ -272,7 +284,7 @@ def test_a_cut_at_any_write_of_a_save_leaves_the_old_or_the_new_configuration():
             saved = False
 
     def check(cut, limit):
-        loaded = config.load()
+        loaded = start()
         assert loaded.source == "file" and not loaded.errors, (limit, loaded.source, loaded.errors)
         name = loaded.config["name"]
         assert name == "two" if saved else name in ("one", "two")
@@ -282,7 +294,7 @@ def test_a_cut_at_any_write_of_a_save_leaves_the_old_or_the_new_configuration():
         boot_new()
         os.mkdir("data")
         upload("one")
-        assert config.load().source == "file"
+        assert start().source == "file"
         for torn in (False, True):
             each_cut(torn, change, check)
     finally:

@@ -42,6 +42,7 @@ METERS = (
     {"slot": 1, "name": "feeder", "unit": 2, "profile": "elkor-wattson-mk2", "interval_s": 1},
     {"slot": 2, "name": "socket", "unit": 3, "profile": "pzem-004t-v3", "interval_s": 1},
 )
+WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
 MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # the largest of all profiles
 
 
@@ -313,6 +314,11 @@ class Rig:
         own that is one of them."""
         with self.client() as client:
             return int.from_bytes(client.read(255, 3, 103, 1), "big")
+
+
+def heaps(rig):
+    """Bytes in use after a collection, twice a second, as a gateway that was started by WATCHED_MAIN prints them."""
+    return [int(line.split()[1]) for line in list(rig.gateway.lines) if line.startswith("heap ")]
 
 
 class Background(threading.Thread):

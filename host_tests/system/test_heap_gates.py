@@ -6,17 +6,26 @@ meters, ten clients, two browsers and a save. Nothing is lost meanwhile, nothing
 """
 
 import contextlib
-from pathlib import Path
 
 import pytest
 
 from host_tests.system.page_reader import PageReader
-from host_tests.system.rig import HOST, MOST_POINTS, MOST_REGISTERS, Poller, Rig, configured, wait_for, words
+from host_tests.system.rig import (
+    HOST,
+    MOST_POINTS,
+    MOST_REGISTERS,
+    WATCHED_MAIN,
+    Poller,
+    Rig,
+    configured,
+    heaps,
+    wait_for,
+    words,
+)
 from tools import gateway
 from tools.device_api import Device
 
 AT_REST_BYTES = 68 * 1024
-WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
 REST_S = 20  # longer than an HTTP connection may be idle
 PASSWORD = "correct horse"
 CLIENTS = 10
@@ -25,11 +34,6 @@ SERVICES = {"bacnet": {"enabled": False}, "posting": {"enabled": False}}
 
 
 # At rest
-
-
-def heaps(rig):
-    """Bytes in use after a collection, as watched_main.py has printed them."""
-    return [int(line.split()[1]) for line in list(rig.gateway.lines) if line.startswith("heap ")]
 
 
 def test_68_kb_are_in_use_at_rest_with_all_services_and_three_meters(tmp_path):

@@ -49,5 +49,5 @@ def test_a_file_that_will_not_do_is_told_before_the_reboot(make_rig):
     path = rig.folder / "data" / "config.json"
     path.write_text(path.read_text()[:-20])
     wait_for(lambda: rig.status()["reboot_due"] == ["configuration"], LOOKS_S, "reboot due")
-    assert any("the new file will not do: not JSON: cut off after" in line for line in rig.events())
+    assert any("the new file is wrong: not JSON: cut off after" in line for line in rig.events())
     assert rig.sockets()["general"] == 10

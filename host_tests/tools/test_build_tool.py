@@ -206,10 +206,15 @@ def test_every_file_of_an_image_exists():
     assert [path for path in files if not path.is_file()] == []
 
 
-def image_files(root=build.ROOT):
-    names = {}
-    exec(build.frozen_files(root), names)
-    return names["FILES"]
+def image_module(root=build.ROOT):
+    module = types.ModuleType("_frozen_files")
+    exec(build.frozen_files(root), module.__dict__)
+    return module
+
+
+def image_files():
+    module = image_module()
+    return dict(zip(module.NAMES, module.CONTENTS, strict=True))
 
 
 def test_an_image_has_the_data_files_of_the_compiled_tree(out):
@@ -247,7 +252,7 @@ def test_files_that_have_not_changed_are_the_same_module(root):
 
 
 def test_firmware_resources_reads_the_files_of_an_image(monkeypatch):
-    monkeypatch.setitem(sys.modules, "firmware._frozen_files", types.SimpleNamespace(FILES=image_files()))
+    monkeypatch.setitem(sys.modules, "firmware._frozen_files", image_module())
     resources = importlib.reload(importlib.import_module("firmware.resources"))
     try:
         assert "pzem-004t-v3.json" in resources.names("meters/profiles")

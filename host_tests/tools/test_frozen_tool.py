@@ -229,5 +229,5 @@ def test_files_put_over_it_go_before_what_is_in_it(interpreter, tmp_path):
 
 def test_data_files_of_an_earlier_image_hide_nothing(interpreter, tmp_path):
     (tmp_path / "firmware" / "meters").mkdir(parents=True)
-    text = "import main; main._add_path(); from firmware import resources; print(resources.FILES is not None)"
+    text = "import main; main._add_path(); from firmware import resources; print(resources.FROZEN)"
     assert run(interpreter, text, tmp_path) == "True\n"

@@ -1,7 +1,9 @@
 """ConfigStore: what is saved, what is refused, secrets that are never shown, changes that wait for a reboot."""
 
+import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firmware.config import config_store, load, store
+from firmware.config import config_store, load, store, trial
 from firmware.config.config_store import ConfigStore
+from tools import profiles
 
 PROFILE = Path(load.__file__).parent.parent / "meters" / "profiles" / "pzem-004t-v3.json"
 METER = {"slot": 0, "name": "main", "unit": 1, "profile": "pzem-004t-v3"}
@@ -26,12 +29,15 @@ def flash(tmp_path, monkeypatch):
 
 @pytest.fixture
 def started(events):
-    """started(file) is the ConfigStore of a device that has booted with that file (a dict, text, or None for none)."""
+    """started(file) is the ConfigStore of a device that has booted with that file (a dict, text, or None for none) and
+    has brought up its page."""
 
     def start(raw=None):
         if raw is not None:
             overwrite(raw)
-        return ConfigStore(events)
+        config = ConfigStore(events)
+        config.confirm()
+        return config
 
     return start
 
@@ -197,7 +203,7 @@ def test_what_is_wrong_is_told_with_its_place_as_the_boot_tells_it(started, docu
     assert [error.split(": ")[0] for error in errors] == places
     with open(load.PATH, "rb") as f:
         assert f.read() == before
-    assert sorted(os.listdir("data")) == ["config.good.a", "config.json"]
+    assert sorted(os.listdir("data")) == ["config.good.a", "config.json", "config.trial"]
     overwrite(document)
     assert load.load().errors == errors
 
@@ -236,7 +242,7 @@ def long_configuration(size):
 
 
 def length(document):
-    return sum(map(len, config_store._pieces(document)))
+    return sum(map(len, config_store.json_pieces(document)))
 
 
 def test_a_configuration_that_is_too_long_is_refused_by_itself_or_with_its_secret(started):
@@ -294,6 +300,146 @@ def test_of_the_profiles_those_that_cannot_have_changed_are_not_loaded_again(sta
     (flash / "data" / "meters" / "pzem-004t-v3.json").write_text("{")  # takes the place of the firmware's
     mine.unlink()
     assert [error.split(": ")[0] for error in check(config, document)[1]] == ["meters[0].profile", "meters[1].profile"]
+
+
+# -- what this board has no room for
+
+
+def meters_of(kinds, count):
+    return [{"slot": k, "name": f"m{k}", "unit": k + 1, "profile": kinds[k % len(kinds)]} for k in range(count)]
+
+
+def test_what_needs_more_heap_than_the_board_has_is_refused_with_how_much_is_missing(events):
+    overwrite(GOOD)
+    kinds = profiles.available()[:14]
+    larger = {**GOOD, "meters": meters_of(kinds, 14), "history": {"bytes": 4096}}
+
+    def answer(free):
+        return check(ConfigStore(events, lambda: free), larger)[1]
+
+    (error,) = answer(20000)
+    told = re.fullmatch(r"configuration: needs (\d+) KB of heap more than this board has", error)
+    needed = 20000 + 1024 * int(told[1])
+    assert answer(needed) == []
+    (error,) = answer(needed - 2048)
+    assert error in (f"configuration: needs {k} KB of heap more than this board has" for k in (1, 2))
+    assert answer(1) != []
+    assert answer(0) == [], "a board that does not know what it has"
+
+
+def test_what_needs_no_more_than_what_runs_is_never_refused_for_lack_of_room(events):
+    overwrite({**GOOD, "meters": meters_of(["eastron-sdm630"], 3)})
+    config = ConfigStore(events, lambda: 1)
+    for change in ({"name": "x"}, {"meters": meters_of(["eastron-sdm630"], 2)}, {"ntp": {"enabled": False}}):
+        document = {**GOOD, "meters": meters_of(["eastron-sdm630"], 3), **change}
+        assert check(config, document)[1] == []
+    for change in ({"meters": meters_of(["eastron-sdm630"], 4)}, {"history": {"bytes": 4096}}):
+        document = {**GOOD, "meters": meters_of(["eastron-sdm630"], 3), **change}
+        assert len(check(config, document)[1]) == 1
+
+
+# -- on trial until the page is up
+
+
+def test_a_saved_file_that_never_brings_up_the_page_gives_way_to_the_one_before(started, events):
+    config = started(GOOD)
+    save(config, {**GOOD, "name": "too much"})
+    for _ in range(3):
+        config = ConfigStore(events)
+        assert (config.source, config.name, config.is_confirmed) == ("file", "too much", False)
+    config = ConfigStore(events)
+    assert (config.source, config.name, config.is_confirmed) == ("last good", "gate", True)
+    assert config.errors == ["configuration: the device could not bring up its page with it"]
+    assert texts(events)[-2:] == [*config.errors, "running by the last good configuration"]
+    assert config.public()["name"] == "too much", "what the user has saved is there to be mended"
+    assert ConfigStore(events).source == "last good"
+    assert save(config, {**GOOD, "name": "less"}) == ["configuration"]
+    assert (ConfigStore(events).source, ConfigStore(events).name) == ("file", "less")
+
+
+def test_a_file_that_is_saved_again_as_it_was_is_tried_again(started, events):
+    config = started(GOOD)
+    save(config, {**GOOD, "name": "new"})
+    config = ConfigStore(events)
+    config.give_up()
+    config = ConfigStore(events)
+    assert config.source == "last good"
+    assert save(config, {**GOOD, "name": "new"}) == ["configuration"]
+    assert ConfigStore(events).source == "file"
+
+
+def test_a_first_file_that_never_brings_up_the_page_runs_without_its_meters(events):
+    overwrite(GOOD)
+    ConfigStore(events).give_up()
+    config = ConfigStore(events)
+    assert (config.source, config.config["meters"], config.name) == ("partly", [], "gate")
+    assert config.config["network"]["ssid"] == "plant"
+    assert config.errors == ["meters: the device could not bring up its page with them"]
+
+
+def test_a_file_whose_page_was_up_is_tried_no_more_and_nothing_is_written(started, events):
+    for raw in (GOOD, {**GOOD, "http": {"port": 0}}):  # right, and wrong in part
+        started(raw)
+        before = {path: os.stat(f"data/{path}").st_mtime_ns for path in os.listdir("data")}
+        for _ in range(5):
+            config = ConfigStore(events)
+            assert config.source == ("file" if raw is GOOD else "partly")
+            assert config.is_confirmed
+        assert before == {path: os.stat(f"data/{path}").st_mtime_ns for path in os.listdir("data")}
+
+
+def test_the_last_good_file_is_not_tried_again(started, events):
+    """After an update from a firmware that knew no trial, or when it was put back."""
+    started(GOOD)
+    os.remove(trial.PATH)
+    for _ in range(5):
+        assert ConfigStore(events).source == "file"
+    assert not os.path.exists(trial.PATH)
+
+
+def test_a_start_that_was_ended_on_purpose_does_not_count(events):
+    overwrite(GOOD)
+    for _ in range(5):
+        config = ConfigStore(events)
+        assert config.source == "file"
+        config.stop()
+
+
+def test_what_was_saved_after_the_boot_is_not_taken_for_what_runs(started, events):
+    config = started(GOOD)
+    save(config, {**GOOD, "name": "second"})
+    config = ConfigStore(events)
+    save(config, {**GOOD, "name": "the third, which has not run"})
+    config.confirm()
+    assert json.loads(store.load(load.LAST_GOOD)) == GOOD
+    config.give_up()
+    assert ConfigStore(events).name == "the third, which has not run"
+
+
+@pytest.mark.parametrize("record", [b"", b"3", b"x y", b"99 0123", b" ", b"\xff" * 200])
+def test_a_damaged_record_of_a_trial_is_none(started, events, record):
+    started(GOOD)
+    overwrite({**GOOD, "name": "new"})
+    with open(trial.PATH, "wb") as f:
+        f.write(record)
+    for _ in range(3):
+        assert ConfigStore(events).source == "file"
+    assert ConfigStore(events).source == "last good"
+
+
+def test_a_flash_that_cannot_be_written_does_not_stop_the_device(events, monkeypatch):
+    overwrite(GOOD)
+
+    def no_rename(old, new):
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr(os, "rename", no_rename)
+    for _ in range(5):
+        config = ConfigStore(events)
+        assert (config.source, config.errors) == ("file", [])
+    with pytest.raises(OSError, match="read-only"):
+        config.confirm()
+    assert config.is_confirmed, "it is not tried again and again"
 
 
 # -- what waits for a reboot
@@ -373,7 +519,7 @@ def test_what_is_wrong_with_a_file_written_past_the_page_is_told_before_the_rebo
         config.look()
         assert config.reboot_due() == ["configuration"]
         told, due = texts(events)
-        assert told.startswith("the new file will not do: " + text), told
+        assert told.startswith("the new file is wrong: " + text), told
         assert due == "a reboot is due for: configuration"
         events.lines().clear()
     assert config.config["name"] == "gate"
@@ -455,6 +601,7 @@ def test_what_a_save_takes_boots_and_what_it_refuses_boots_with_the_same_errors(
     if last_good is not None:
         overwrite(last_good)
     config = ConfigStore(events)
+    config.confirm()
     secret = config.config["network"]["password"]
     checked, errors = config.check(body)
     if checked is None:

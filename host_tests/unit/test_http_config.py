@@ -252,6 +252,30 @@ def test_a_second_save_while_one_waits_is_409(gateway):
     assert json.loads(gateway.path.read_text()) == GOOD
 
 
+def test_a_save_waits_for_another_write_for_which_the_buses_rest(gateway):
+    assert gateway.buses.pause(lambda: None)
+    peer = gateway.begin("PUT", "/api/config", GOOD)
+    gateway.service.tick()
+    assert peer.take() == b""
+    assert gateway.buses.paused
+    gateway.buses.resume()
+    gateway.service.tick()
+    assert peer.take().startswith(b"HTTP/1.1 200 OK")
+    assert json.loads(gateway.path.read_text()) == GOOD
+    assert not gateway.buses.paused
+
+
+def test_a_browser_that_goes_away_meanwhile_does_not_end_the_rest_of_the_other_write(gateway):
+    assert gateway.buses.pause(lambda: None)
+    peer = gateway.begin("PUT", "/api/config", GOOD)
+    peer.connection.close()
+    assert gateway.buses.paused
+    gateway.service.tick()
+    gateway.buses.resume()
+    gateway.service.tick()
+    assert not gateway.path.exists()
+
+
 def test_while_a_scan_has_the_line_nothing_is_saved(gateway):
     gateway.buses.scan = SimpleNamespace(running=True)
     response = put(gateway, GOOD)

@@ -9,6 +9,7 @@ on.
 from micropython import const
 
 from firmware.config import schema
+from firmware.config.config_store import json_pieces
 from firmware.meters import catalog
 from firmware.net import seam
 from firmware.services.http.response import (
@@ -19,7 +20,6 @@ from firmware.services.http.response import (
     Response,
     response_to,
     to_json,
-    write_items,
     write_json,
 )  # fmt: skip
 
@@ -47,20 +47,9 @@ def get_config(service: "HttpService", request: "Request") -> Response:
 
 
 def _write_config(out: "Sink", document: dict) -> "Iterator[None]":
-    """A piece for each section, and for each item of a list."""
-    before = "{"
-    for name, value in document.items():
-        out.write(before)
-        write_json(out, name)
-        out.write(":")
-        before = ",\n"
-        if isinstance(value, list):
-            yield from write_items(out, value)
-        else:
-            write_json(out, value)
-            yield
-    out.write("{}" if before == "{" else "}\n")
-    yield
+    for piece in json_pieces(document):
+        out.write(piece)
+        yield
 
 
 def put_config(service: "HttpService", request: "Request") -> "Save":
@@ -69,15 +58,17 @@ def put_config(service: "HttpService", request: "Request") -> "Save":
     buses = service.buses
     if buses.scan is not None and buses.scan.running:
         raise Refused(409, "a scan is running")
-    if buses.paused:
+    if service.save is not None and not service.save.has_ended():
         raise Refused(409, "another save is under way")
     checked, wrong = service.config_store.check(request.body)
     if wrong:
         raise Refused(422, "nothing was saved: the configuration is not right", wrong)
     service.save = save = Save(service.config_store, buses, checked)  # first, so that tick() bounds it
-    if not buses.pause(save.write):
+    try:
+        save.begin()
+    except MemoryError:
         service.save = None
-        raise Refused(409, "the buses cannot rest now")
+        raise
     return save
 
 
@@ -92,6 +83,11 @@ class Save(Later):
         # Made before anything is written: a response that nothing was saved is true.
         self._saved = Response(to_json({"reboot_due": self._due}))
         self._begun_ms = seam.ticks_ms()
+        self._has_paused = False
+
+    def begin(self) -> None:
+        """Lets the buses rest, or has expire() do so when they rest for another write already. Raises MemoryError."""
+        self._has_paused = self._buses.pause(self.write)
 
     def write(self) -> None:
         """Writes the file and answers; called when all buses rest."""
@@ -105,7 +101,13 @@ class Save(Later):
         except MemoryError:
             pass  # while the new file was being made: the old one is in place
         finally:
+            self._buses.resume()
+            self._has_paused = False
             self._end(answer)
+
+    def has_ended(self) -> bool:
+        """True once it is answered or cancelled."""
+        return self._checked is None
 
     def cancel(self) -> None:
         """Ends the save without writing: the client has gone before the buses rested."""
@@ -113,15 +115,18 @@ class Save(Later):
 
     def expire(self) -> bool:
         """Call once a second. True when the save has ended; after _REST_MS it ends without writing."""
-        if self._checked is not None and seam.ticks_diff(seam.ticks_ms(), self._begun_ms) >= _REST_MS:
+        if not self.has_ended() and not self._has_paused:
+            self.begin()
+        if not self.has_ended() and seam.ticks_diff(seam.ticks_ms(), self._begun_ms) >= _REST_MS:
             self._end(response_to(Refused(503, "nothing was saved: the buses do not come to rest")))
-        return self._checked is None
+        return self.has_ended()
 
     def _end(self, answer: "Response | None") -> None:
-        if self._checked is None:
+        if self.has_ended():
             return
         self._checked = None
-        self._buses.resume()
+        if self._has_paused:
+            self._buses.resume()
         if answer is not None:
             self.answer(answer)
 

@@ -1,0 +1,45 @@
+"""A save reckons with about as much heap as a configuration takes (firmware/config/heap_use.py): frozen 32-bit
+MicroPython, without what one start differs by from the next."""
+
+import pytest
+
+from firmware.config import heap_use
+from firmware.meters import profile_loader
+from host_tests.system.rig import UART, WATCHED_MAIN, Rig, configured, heaps, wait_for
+from tools import gateway, profiles
+
+SAMPLES = 8  # half a second each: one of them is taken while no request is under way
+KINDS = [
+    {"slot": k, "name": f"meter {k}", "unit": k + 1, "profile": kind, "interval_s": 2, "max_age_s": 60}
+    for k, kind in enumerate(profiles.available()[:14])
+]
+
+
+def taken(folder, config, meters, has_page=True):
+    """Bytes of heap in use once all meters have been read."""
+    argv = [gateway.find_frozen(print), "-X", "heapsize=192K", WATCHED_MAIN]
+    rig = Rig(folder, config=config, meters=meters, argv=argv, env={"MICROPYPATH": ".frozen"})
+    with rig.started(has_page):
+        if has_page:
+            rig.wait_polled(60)
+        before = len(heaps(rig))
+        wait_for(lambda: len(heaps(rig)) >= before + SAMPLES, 60, "measurements of the heap")
+        return min(heaps(rig)[-SAMPLES:])
+
+
+def estimate(config, meters):
+    sizes = {meter["profile"]: heap_use.of_profile(profile_loader.load(meter["profile"])) for meter in meters}
+    return heap_use.of_configuration({"buses": [{"uart": UART}], **config, "meters": meters}, sizes)
+
+
+@pytest.mark.parametrize(
+    ("config", "meters"),
+    [({}, KINDS), ({}, configured("eastron-sdm630", 10)), ({"http": {"enabled": False}}, [])],
+    ids=["fourteen kinds of meters", "ten meters of a kind", "no page"],
+)
+def test_a_configuration_takes_about_as_much_heap_as_a_save_reckons_with(tmp_path, config, meters):
+    has_page = config.get("http", {}).get("enabled", True)
+    measured = taken(tmp_path / "with", config, meters, has_page) - taken(tmp_path / "without", {}, [])
+    reckoned = estimate(config, meters) - estimate({}, [])
+    print(f"{measured} bytes, reckoned {reckoned}")
+    assert abs(measured - reckoned) <= 0.2 * abs(measured)
