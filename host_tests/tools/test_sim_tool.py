@@ -346,10 +346,11 @@ def test_a_wrong_option_of_the_sim_is_named(arguments, message, capsys):
 class Sim:
     """tools/sim.py in a process, with the stand-in for the firmware."""
 
-    def __init__(self, stand_in, tmp_path, *arguments):
+    def __init__(self, stand_in, tmp_path, *arguments, hangup="SIG_DFL"):
+        """`hangup`: what a SIGHUP does to the program when it starts; that of the tests would be inherited."""
         code = (
             "import faulthandler, signal, sys; from tools import sim; faulthandler.register(signal.SIGUSR1);"
-            "signal.signal(signal.SIGHUP, signal.SIG_DFL);"  # also where the tests run under nohup
+            f"signal.signal(signal.SIGHUP, signal.{hangup});"
             "sys.exit(sim.main(sys.argv[2:], argv=sys.argv[1].split('|')))"
         )
         self.temporary = tmp_path / "tmp"
@@ -403,8 +404,8 @@ class Sim:
 def start_sim(stand_in, tmp_path):
     with contextlib.ExitStack() as stack:
 
-        def start(*arguments):
-            program = Sim(stand_in, tmp_path, "--http-port", "0", "--modbus-port", "0", *arguments)
+        def start(*arguments, **options):
+            program = Sim(stand_in, tmp_path, "--http-port", "0", "--modbus-port", "0", *arguments, **options)
             stack.callback(program.close)
             return program
 
@@ -424,6 +425,15 @@ def test_a_signal_ends_the_sim_and_nothing_is_left(start_sim, number):
     assert rest == ""  # one line on stdout, no more
     assert not is_running(firmware)
     assert list(program.temporary.iterdir()) == []
+
+
+def test_a_sim_that_was_started_with_nohup_goes_on_after_a_hangup(start_sim):
+    program = start_sim(hangup="SIG_IGN")
+    http, _ = program.ready()
+    program.process.send_signal(signal.SIGHUP)
+    assert gateway.http_answers(http)
+    code, rest, _ = program.end(signal.SIGTERM)
+    assert (code, rest) == (0, "")
 
 
 def test_the_firmware_dies_with_a_sim_that_is_killed(start_sim):
