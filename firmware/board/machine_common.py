@@ -98,7 +98,7 @@ class Line:
     def send(self, buf: bytearray, n: int) -> None:
         if self._direction is not None:
             self._direction(1)
-        if self._uart.write(memoryview(buf)[:n]) != n:
+        if self._uart.write(buf, n) != n:  # type: ignore[call-arg]  # as all streams: no view of buf is needed
             raise OSError(errno.EIO)
 
     def finish(self) -> None:

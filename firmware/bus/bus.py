@@ -17,13 +17,14 @@ from micropython import const
 
 from firmware.bus.bus_stats import AnswerTimes, BusStats
 from firmware.bus.late_replies import LateReplies
-from firmware.bus.poller import PROBE_FIRST_MS, Poller
+from firmware.bus.poller import PROBE_FIRST_MS, Poller, Round
 from firmware.bus.request import OK, Request
-from firmware.bus.transaction import ANSWERED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
+from firmware.bus.transaction import ANSWERED, ENDED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
 from firmware.meters import refusals
 from firmware.meters.block import REFUSED
 from firmware.meters.meter import FAILING, ONLINE, QUARANTINED
 from firmware.net import seam
+from firmware.net.seam import ticks_add, ticks_diff, ticks_ms
 from modbus import pdu, rtu
 
 _TYPING = const(0)
@@ -74,8 +75,13 @@ class Bus:
         self._uptime_s = uptime_s
         self._late = LateReplies()
         self._queue: "list[Request]" = []
-        self._held_ms = 0  # for how long all in the queue are held up
-        self._current_request: "Request | None" = None  # the client's, on the wire
+        self._held_ms = _IDLE_MS  # for how long all in the queue are held up
+        # The exchange under way:
+        self._request: "Request | None" = None
+        self._poll: "Round | None" = None  # the poll, None for a client's request
+        self._position = 0  # of its block
+        self._meter: "Meter | None" = None  # None for a unit that is not configured
+        self._retries = 0  # that are left
         self._poll_request = Request(None)
         self._waker = seam.Waker()
         self._clients_in_a_row = 0
@@ -84,7 +90,8 @@ class Bus:
         self._busy_mark_ms = 0
         self._paused = False
         self._on_idle: "Callable[[], object] | None" = None
-        self._under_way = False  # a transaction or a lease of the line
+        self._is_lent = False
+        self._is_free = False  # the line is open, and nothing is due: submit() begins at once
         for meter in meters:
             meter.answer_times = AnswerTimes()
 
@@ -98,15 +105,21 @@ class Bus:
         meter = self.by_unit.get(request.unit)
         if meter is not None and meter.state == QUARANTINED:
             return pdu.GATEWAY_TARGET_FAILED
-        if len(self._queue) >= _QUEUE_MAX or self.lessee is not None:
+        queue = self._queue
+        if len(queue) >= _QUEUE_MAX or self.lessee is not None:
             return pdu.SERVER_DEVICE_BUSY
-        at = len(self._queue)
+        if self._is_free and not queue and not self._late.hold_ms(request.frame, request.length):
+            # Nothing is due: begins at once, without the detour by queue and task. That is only told when to go on.
+            self._drop_written_by(request, meter)
+            self._waker.wake_in(self._begin(request, meter, None))
+            return OK
+        at = len(queue)
         if request.has_priority:
             at = 0
-            while at < len(self._queue) and self._queue[at].has_priority:
+            while at < len(queue) and queue[at].has_priority:
                 at += 1
-        self._queue.insert(at, request)
-        self._waker.wake()
+        queue.insert(at, request)
+        self._wake()
         return OK
 
     def broadcast(self, buf: "Buffer", at: int, n: int) -> int:
@@ -117,8 +130,8 @@ class Bus:
 
     def withdraw(self, request: Request) -> None:
         """Drops a waiting request, or the end of one on the wire: its owner is gone."""
-        if self._current_request is request:
-            self._current_request = None
+        if self._request is request:
+            request.owner = None
         elif request in self._queue:
             self._queue.remove(request)
 
@@ -127,7 +140,7 @@ class Bus:
         nothing."""
         meter = self.by_unit.get(unit)
         block = None if meter is None else meter.find(function, first, count)
-        if block is None or seam.ticks_diff(seam.ticks_ms(), block.fresh_until_ms) > 0:
+        if block is None or ticks_diff(ticks_ms(), block.fresh_until_ms) > 0:
             return None
         return block
 
@@ -167,21 +180,22 @@ class Bus:
     @property
     def is_idle(self) -> bool:
         """Whether the bus is paused and no transaction is under way."""
-        return self._paused and not self._under_way
+        return self._paused and self._request is None and not self._is_lent
 
     def pause(self, on_idle: "Callable[[], object]") -> None:
         """Begins no other transaction. Calls on_idle() once, when none is under way: perhaps at once."""
         self._paused = True
-        if self._under_way:
-            self._on_idle = on_idle
-        else:
+        self._is_free = False
+        if self.is_idle:
             on_idle()
+        else:
+            self._on_idle = on_idle
 
     def resume(self) -> None:
         """Ends the pause; on_idle() is no longer called."""
         self._paused = False
         self._on_idle = None
-        self._waker.wake()
+        self._wake()
 
     def lease_line(self, user: "Any") -> bool:
         """Gives the line to `user` once the transaction under way has ended: polling pauses, clients get 06, until
@@ -189,8 +203,14 @@ class Bus:
         if self.lessee is not None:
             return False
         self.lessee = user
-        self._waker.wake()
+        self._wake()
         return True
+
+    def _wake(self):
+        """Has the task look what is due. During an exchange only the transaction does that: it takes a wake without
+        bytes for silence."""
+        if self._request is None:
+            self._waker.wake()
 
     def tick(self) -> None:
         """Is called once a second: measures the load, and expires blocks that are too old."""
@@ -205,12 +225,13 @@ class Bus:
             self._day_s = 0
             for meter in self.meters:
                 refusals.ask_again(meter)
-        now_ms = seam.ticks_ms()
+        now_ms = ticks_ms()
         for meter in self.meters:
-            meter.expire(now_ms, seam.ticks_diff)
+            meter.expire(now_ms, ticks_diff)
 
     def close(self) -> None:
         """Closes the line; run() opens it again."""
+        self._is_free = False
         if self.wire is not None:
             self.wire.close()
             self.wire = None
@@ -219,63 +240,80 @@ class Bus:
 
     async def run(self) -> None:
         """Serves the bus for ever."""
-        while True:
+        waker = self._waker
+        try:
+            while True:
+                wait_ms = self._advance()
+                if wait_ms < 0:
+                    await self._lend_line(self.lessee)
+                    continue
+                await waker.wait_ms(wait_ms)
+        except Exception:  # a bug: the owner of the request must not wait for ever; the supervisor logs it
+            if self._request is not None:
+                self._request.finish(pdu.SERVER_DEVICE_FAILURE)
+            raise
+        finally:
+            self._is_free = False
+            if self._request is not None:
+                self._request = None
+                if self.wire is not None:
+                    self.wire.cancel()
+                self._tell_idle()
+
+    def _advance(self):
+        """Does what is due. Returns for how long to wait until the next call, or ENDED: the line is to be lent.
+
+        No coroutine: each that is called for a request would be an object in the heap."""
+        wait_ms = ENDED
+        if self._request is not None:
+            wait_ms = self._go_on(self.wire.step())
+        while wait_ms < 0:
             if self._paused:
-                await self._waker.wait_ms(_PAUSED_MS)
-                continue
+                return _PAUSED_MS
             if self.wire is None and not self._open_wire():
                 self._fail_all(pdu.GATEWAY_PATH_UNAVAILABLE)
                 if self.lessee is not None:
                     self.lessee.abort(self.line_error)
                     self.lessee = None
-                await seam.sleep_ms(_REOPEN_MS)
-                continue
-            poll = self.poller.first_due()
-            wait_ms = _IDLE_MS if poll is None else seam.ticks_diff(poll.due_ms, seam.ticks_ms())
-            self._under_way = True
-            try:
-                if self.lessee is not None:
-                    await self._lend_line(self.lessee)
-                    continue
-                # A poll that was held up goes first, or the next request that fails would hold it up again.
-                is_pressing = wait_ms <= 0 and (self._clients_in_a_row >= _CLIENTS_IN_A_ROW_MAX or poll.held_ms > 0)
-                request = None if is_pressing else self._next_request()
-                if request is not None:
-                    self._clients_in_a_row += 1
-                    if self._may_go(request):
-                        meter = self.by_unit.get(request.unit)
-                        # Only reads are repeated: a write may have been carried out although its answer was lost.
-                        retries = meter.retries if meter is not None and request.only_reads else 0
-                        self._end(request, await self._exchange(request, meter, retries))
-                    continue
-                self._clients_in_a_row = 0
-                if wait_ms <= 0:
-                    meter = poll.meter
-                    position = poll.position
-                    block = poll.block
-                    request = self._poll_request
-                    request.fill_read(meter.unit, block.function, block.first, block.count)
-                    held_ms = self._late.hold_ms(request.frame, request.length)
-                    if held_ms:
-                        poll.postpone(held_ms)
-                        continue
-                    # A probe is not repeated: the meter is most likely still silent, and others wait.
-                    retries = 0 if meter.state == QUARANTINED else meter.retries
-                    self._end_poll(poll, position, await self._exchange(request, meter, retries))
-                    continue
-            finally:
-                self._end_transaction()
-            await self._waker.wait_ms(min(wait_ms, self._held_ms))
+                return _REOPEN_MS
+            if self.lessee is not None:
+                return ENDED
+            wait_ms = self._begin_next()
+        return wait_ms
 
-    def _end_transaction(self):
-        """Marks the bus idle, and calls what waits for that."""
-        self._under_way = False
+    def _begin_next(self):
+        """Begins the exchange that is due. Returns for how long to wait, or ENDED where another may be due at once."""
+        self._is_free = False
+        poll = self.poller.first_due()
+        wait_ms = _IDLE_MS if poll is None else ticks_diff(poll.due_ms, ticks_ms())
+        queue = self._queue
+        # A poll that was held up goes first, or the next request that fails would hold it up again.
+        if queue and (wait_ms > 0 or (self._clients_in_a_row < _CLIENTS_IN_A_ROW_MAX and not poll.held_ms)):
+            request = self._next_request()
+            if request is not None:
+                self._clients_in_a_row += 1
+                meter = self.by_unit.get(request.unit)
+                if meter is not None and meter.state == QUARANTINED:  # since it came
+                    request.finish(pdu.GATEWAY_TARGET_FAILED)
+                    return ENDED
+                self._drop_written_by(request, meter)
+                return self._begin(request, meter, None)
+        self._clients_in_a_row = 0
+        if wait_ms > 0:
+            self._is_free = True
+            return min(wait_ms, self._held_ms) if queue else wait_ms
+        request = self._fill_poll(poll)
+        return self._begin(request, poll.meter, poll) if request is not None else ENDED
+
+    def _tell_idle(self):
+        """Calls what waits for the end of the transaction."""
         on_idle = self._on_idle
+        self._on_idle = None
         if on_idle is not None:
-            self._on_idle = None
             on_idle()
 
     async def _lend_line(self, lessee):
+        self._is_lent = True
         self._fail_all(pdu.SERVER_DEVICE_BUSY)
         self.close()
         self._events.add("bus", "bus %d: polling pauses for %s" % (self.number, lessee.name))
@@ -287,10 +325,12 @@ class Bus:
             await seam.sleep_ms(_TIMEOUT_MS)  # an answer to the last request of the lease may still come
         finally:
             self.lessee = None
+            self._is_lent = False
             self._events.add("bus", "bus %d: polling goes on" % self.number)
+            self._tell_idle()
 
     def _next_request(self):
-        """Takes the client's request that goes next out of the queue, or returns None. A request is held up while a
+        """Takes the request that goes next out of the queue, or returns None. A request is held up while a
         late answer could be taken for its own; others overtake it. `_held_ms`: for how long that is so for all."""
         self._held_ms = _IDLE_MS
         for request in self._queue:
@@ -305,7 +345,7 @@ class Bus:
         line = None
         try:
             line = self._open_line(self.config)
-            self.wire = Transaction(line, self.config, self.counters, self._late, self._events)
+            self.wire = Transaction(line, self.config, self.counters, self._late, self._events, self._waker)
         except (OSError, ValueError, MemoryError) as error:  # ValueError: pins that this chip does not have
             if line is not None:
                 line.close()
@@ -338,54 +378,83 @@ class Bus:
         while self._queue:
             self._queue.pop(0).finish(code)
 
-    def _may_go(self, request):
-        """Prepares a client's request to go out. Returns False when it must not: its meter has been quarantined since
-        it came."""
-        meter = self.by_unit.get(request.unit)
-        if meter is not None and meter.state == QUARANTINED:
-            request.finish(pdu.GATEWAY_TARGET_FAILED)
-            return False
+    def _drop_written_by(self, request, meter):
+        """Drops the blocks of `meter`, or of all with a broadcast, that the request writes."""
         if not request.only_reads:
             for one in self.meters:
                 if one is meter or not request.unit:
                     _drop_written(one, request.frame)
-        return True
 
-    async def _exchange(self, request, meter, retries):
-        """Sends the request and waits for the answer, repeats it up to `retries` times, and updates the state of
-        `meter`, None for a unit that is not configured. Returns what Transaction.exchange() does."""
-        slowest_ms = _TIMEOUT_MS if meter is None else meter.timeout_ms
-        self._current_request = request
-        try:
-            while True:
-                timeout_ms = _TIMEOUT_MS if meter is None else self.timeout_ms(meter)
-                result = await self.wire.exchange(request.frame, request.length, timeout_ms, slowest_ms)
-                if result == LINE_DOWN:
-                    self._lose_line()
-                    return result
-                if result == ANSWERED or not retries:
-                    break
-                retries -= 1
-                self.counters.retries += 1
-        except Exception:  # a bug: the owner must not wait for ever; the supervisor logs it
-            if self._current_request is request:
-                self._current_request = None
-                request.finish(pdu.SERVER_DEVICE_FAILURE)
-            raise
+    def _fill_poll(self, poll):
+        """Returns the request for the block that is due, or None while a late answer holds it up."""
+        block = poll.block
+        request = self._poll_request
+        request.fill_read(poll.meter.unit, block.function, block.first, block.count)
+        held_ms = self._late.hold_ms(request.frame, request.length)
+        if held_ms:
+            poll.postpone(held_ms)
+            return None
+        return request
+
+    # -- the exchange under way
+
+    def _begin(self, request, meter, poll):
+        """Begins the exchange of a client's request, or of that of `poll`, with a meter, None for a unit that is not
+        configured. Returns for how long to wait before the next step."""
+        retries = 0
+        if poll is not None:
+            self._position = poll.position
+            # A probe is not repeated: the meter is most likely still silent, and others wait.
+            if meter.state != QUARANTINED:
+                retries = meter.retries
+        elif meter is not None and request.only_reads:
+            # Only reads are repeated: a write may have been carried out although its answer was lost.
+            retries = meter.retries
+        self._is_free = False
+        self._request = request
+        self._poll = poll
+        self._meter = meter
+        self._retries = retries
+        return self._try()
+
+    def _try(self):
+        """Sends the request, for the first time or again."""
+        meter = self._meter
+        timeout_ms = slowest_ms = _TIMEOUT_MS
         if meter is not None:
-            self._update_state(meter, result)
-        return result
+            timeout_ms = self.timeout_ms(meter)
+            slowest_ms = meter.timeout_ms
+        request = self._request
+        # What has ended at once ends in the next step: submit() has not returned yet.
+        return max(0, self.wire.begin(request.frame, request.length, timeout_ms, slowest_ms))
 
-    def _end(self, request, result):
-        """Ends a client's request, and the equal reads that came while it was on the wire."""
-        is_wanted = self._current_request is request
-        self._current_request = None
-        if request.only_reads and self._queue:
-            self._finish_equal_requests(request, result)
-        if is_wanted:
+    def _go_on(self, wait_ms):
+        """Takes what a step of the transaction has returned. Returns for how long to wait before the next, or ENDED."""
+        if wait_ms >= 0:
+            return wait_ms
+        result = self.wire.result
+        if result == LINE_DOWN:
+            self._lose_line()
+        elif result != ANSWERED and self._retries:
+            self._retries -= 1
+            self.counters.retries += 1
+            return self._try()
+        elif self._meter is not None:
+            self._update_state(self._meter, result)
+        request = self._request
+        self._request = None
+        if self._poll is not None:
+            self._end_poll(self._poll, self._position, result)
+        else:
+            if self._queue and request.only_reads:
+                self._finish_equal_requests(request, result)
             self._finish(request, result)
+        if self._on_idle is not None:
+            self._tell_idle()
+        return ENDED
 
     def _finish_equal_requests(self, request, result):
+        """Ends the equal reads that came while this one was on the wire."""
         for other in self._queue[:]:
             if other.only_reads and other.equals(request):
                 self._queue.remove(other)
@@ -412,7 +481,7 @@ class Bus:
             else:
                 if block.fresh_until_ms == REFUSED:
                     refusals.ask_again(poll.meter)  # it refuses this one no longer, and perhaps others
-                until_ms = seam.ticks_add(seam.ticks_ms(), poll.meter.max_age_ms)
+                until_ms = ticks_add(ticks_ms(), poll.meter.max_age_ms)
                 self._store(poll.meter, block, until_ms)
         if poll.finish_block(is_answered, following):
             self._log_refusals(poll)

@@ -14,6 +14,7 @@ from micropython import const
 
 from firmware.bus.late_replies import starts_with
 from firmware.net import seam
+from firmware.net.seam import ticks_add, ticks_diff, ticks_ms
 from modbus import rtu
 from modbus.rtu import find_answer
 
@@ -24,7 +25,6 @@ if _TYPING:
     from firmware.board import Line
     from firmware.bus.bus_stats import BusStats
     from firmware.bus.late_replies import LateReplies
-    from modbus.pdu import Buffer
 
     class Log(Protocol):
         """Events, or what stands for them."""
@@ -37,13 +37,22 @@ ANSWERED = const(0)
 TIMED_OUT = const(1)
 WRONG = const(2)  # something came, and it was not the answer
 LINE_DOWN = const(3)
+ENDED = const(-1)  # what step() returns at the end of an exchange
+
+# States of an exchange. From _SENDING on, what comes may be the answer.
+_IDLE = const(0)  # there is none
+_BEFORE = const(1)  # the line must fall silent first
+_BROADCAST = const(2)  # was sent, and the meters carry it out
+_SENDING = const(3)
+_SILENT = const(4)  # nothing of the answer has come: the next byte is worth a look
+_FLOWING = const(5)  # bytes come: the line falling silent is worth a look, they may end without telling their length
+_PAUSED = const(6)  # the line is not looked at: the answer cannot be whole yet
 
 _BUFFER = const(2 * 256)  # an echo or a foreign frame, and the answer behind it
 _CHARACTER_BITS = const(11)  # Serial Line V1.02, 2.5.1: silence is counted in these, also at 8N1
 _GAP_FAST_US = const(1750)  # 2.5.1.1: fixed above 19200 baud
 _ANSWER_MIN = const(4)  # unit, function, CRC
-_LAST = const(4)  # bytes of an answer that are watched coming: the silence after them is counted from the last one
-_PAUSE_MIN_MS = const(3)  # for less it is not worth it to look away
+_PAUSE_MIN_MS = const(3)  # a shorter rest of an answer is read as it comes
 
 
 def gap_us(baud: int) -> int:
@@ -55,10 +64,14 @@ class Transaction:
     """The wire of one bus. After an exchange that ended ANSWERED the answer is rx[at:at+n] until the next one; `view`
     is a memoryview of rx, for slices without a copy."""
 
-    def __init__(self, line: "Line", config: dict, counters: "BusStats", late: "LateReplies", events: "Log"):
+    def __init__(
+        self, line: "Line", config: dict, counters: "BusStats", late: "LateReplies", events: "Log",
+        waker: "seam.Waker | None" = None,
+    ):  # fmt: skip
         """`counters`: the bus's BusStats; `late`: its LateReplies; `events`: the log. `config`: the bus's section:
         "baud"; "gap_ms", the least silence before a request where some meter needs more than t3.5; "echo", whether the
-        line repeats what is sent; "turnaround_ms" after a broadcast."""
+        line repeats what is sent; "turnaround_ms" after a broadcast. `waker`: what the task waits with that calls
+        step(), None for one of its own."""
         baud = config["baud"]
         self.counters = counters
         self.rx = bytearray(_BUFFER)
@@ -78,59 +91,77 @@ class Transaction:
         self._echo = config["echo"]
         self.answer_ms = 0  # what the last answer took, from the last bit of its request
         self.reason = 0  # why what came last was not the answer (rtu.REASONS), 0 when nothing came
+        self.result = ANSWERED  # of the last exchange
+        self.waker = waker or seam.Waker()
         self._frame_ms = rtu.ADU_MAX * _CHARACTER_BITS * 1000 // baud + line.jitter_ms  # of the longest frame
-        self._waker = seam.Waker()
-        self._end = 0
         self._quiet_since_us = seam.ticks_us()
-        self._request: "Buffer | None" = None  # of the exchange under way
+        # Of the exchange under way:
+        self._state = _IDLE
+        self._request: "bytearray | None" = None
         self._request_length = 0
-        self._sent_ms = 0
-        self._awaits_silence_or_byte = False  # nothing comes: the next byte is worth a look
-        self._may_pause_reading = False  # once in an exchange
-        self._is_reading_paused = False  # the line is not looked at, since the answer cannot be whole yet
-        self._pause_ms = 0  # for how long, where no task waits that could be woken at the end
+        self._timeout_ms = 0
+        self._slowest_ms = 0
+        self._begun_ms = 0
+        self._since_ms = 0  # of the state
+        self._sent_ms = 0  # the last bit of the request
+        self._end = 0  # of what has come
+        self._seen_end = 0  # of it when step() looked last
+        self._expected_end = 0  # where the answer must end that has begun to come, 0 when that is not known
         seam.watch(line.stream, self)
 
     def on_ready(self, events: int) -> None:
         """Takes the bytes that have come. Wakes the task only when they may be a whole answer, or are the first."""
-        end = self._end if self._request is not None else 0
-        got = self._line.receive(self.view, end)
-        self._quiet_since_us = seam.ticks_us()
-        if self._request is None:
+        state = self._state
+        if state < _SENDING:
+            got = self._line.receive(self.view, 0)
+            self._quiet_since_us = seam.ticks_us()
             self.counters.stale_bytes += got
             if got > 1 and self._late.take_arrived(self.rx):
-                self._waker.wake()
+                self.waker.wake()
             return
-        self._end = end = end + got
-        if end == len(self.rx):  # longer than anything that could be an answer
-            self.counters.noise_bytes += end
-            self._end = 0
-            return
+        end = self._receive()
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
-        if length > end and self._may_pause_reading:
-            self._pause_reading(length - end)
-        if self._awaits_silence_or_byte or length < 0 or 0 < length <= end:
-            self._awaits_silence_or_byte = False
-            self._waker.wake()
+        if length > end and state != _SENDING and self._pause_reading(length - end):
+            return
+        if state == _SILENT or length < 0 or 0 < length <= end:
+            self.waker.wake()
+
+    def _receive(self):
+        """Takes what has come behind what came before. Returns the end of it."""
+        end = self._end
+        end += self._line.receive(self.view, end)
+        self._quiet_since_us = seam.ticks_us()
+        if end == _BUFFER:  # longer than anything that could be an answer
+            self.counters.noise_bytes += end
+            end = 0
+        self._end = end
+        return end
 
     def _pause_reading(self, rest):
-        """`rest` bytes are missing from what looks like the answer: they come one to four at a time, and each time
-        would cost the loop as much as a client's request. Noise that looks like that puts the answer off by as much,
-        once."""
-        rest_ms = (rest - _LAST) * self._character_us // 1000
+        """Has step() called when the `rest` bytes that are missing from what looks like the answer must be there. They
+        come one to four at a time, and each time would cost the loop as much as a client's request. Noise that looks
+        like that puts the answer off by as much, once. Returns False for a rest that is not worth it."""
+        rest_ms = rest * self._character_us // 1000 + 2  # ticks lose up to one of them
+        if rest_ms < _PAUSE_MIN_MS or self._expected_end or self._echo:
+            return False
         rx = self.rx
-        if rest_ms >= _PAUSE_MIN_MS and rx[0] == self._request[0] and rx[1] & 0x7F == self._request[1]:
-            self._may_pause_reading = False
-            self._is_reading_paused = True
-            seam.interest(self._line.stream, 0)
-            self._pause_ms = 0 if self._waker.wake_in(rest_ms) else rest_ms
-            self._awaits_silence_or_byte = False
+        if rx[0] != self._request[0] or rx[1] & 0x7F != self._request[1]:
+            return False
+        self._state = _PAUSED
+        self._expected_end = self._end + rest
+        seam.interest(self._line.stream, 0)
+        self.waker.wake_in(rest_ms)  # where step() is due at once, it reads what is there, and goes on as without
+        return True
+
+    def _resume_reading(self):
+        if self._line is not None:
+            seam.interest(self._line.stream, seam.READ)
 
     def fail(self, error: Exception) -> None:
         """Gives up the line: the serial device is gone or broken. The bus opens it again."""
         self.line_error = error
         self.close()
-        self._waker.wake()
+        self.waker.wake()
 
     def close(self) -> None:
         """Closes the line."""
@@ -139,135 +170,208 @@ class Transaction:
             self._line.close()
             self._line = None
 
-    def _resume_reading(self):
-        """Ends what _pause_reading() has begun."""
-        if self._is_reading_paused:
-            self._is_reading_paused = False
-            if self._line is not None:
-                seam.interest(self._line.stream, seam.READ)
+    # An exchange is a sequence of steps and not a coroutine, which would be an object in the heap for each request.
 
-    # One coroutine for all of it: each that is awaited is an object of its own in the heap.
+    async def exchange(self, request: bytearray, length: int, timeout_ms: int) -> int:
+        """begin() and all steps in one, for a caller that asks once in a while. Returns the result."""
+        wait_ms = self.begin(request, length, timeout_ms)
+        try:
+            while wait_ms >= 0:
+                await self.waker.wait_ms(wait_ms)
+                wait_ms = self.step()
+        finally:
+            self.cancel()
+        return self.result
 
-    async def exchange(self, request: "Buffer", length: int, timeout_ms: int, slowest_ms: int = 0) -> int:
-        """Sends request[:length] and waits up to timeout_ms, counted from its last bit, for the answer. Returns
-        ANSWERED, TIMED_OUT, WRONG or LINE_DOWN. Never two at once. A late answer is expected for as long as if
-        `slowest_ms` were the time-out, where that is more: a time-out by auto_timeout tells when to give up, not how
-        slow the meter can be.
+    def begin(self, request: bytearray, length: int, timeout_ms: int, slowest_ms: int = 0) -> int:
+        """Begins to send request[:length] and to wait up to timeout_ms, counted from its last bit, for the answer.
+        Returns what step() does. Never two at once. A late answer is expected for as long as if `slowest_ms` were the
+        time-out, where that is more: a time-out by auto_timeout tells when to give up, not how slow the meter can be.
 
         A request to unit 0 is a broadcast, which has no answer (Serial Line V1.02, 2.1): it is ANSWERED at the end of
         the turnaround time, in which the meters carry it out."""
-        assert self._request is None
-        begin_ms = self._sent_ms = seam.ticks_ms()
-        result = LINE_DOWN
+        assert self._state == _IDLE
+        self._request = request
+        self._request_length = length
+        self._timeout_ms = timeout_ms
+        self._slowest_ms = slowest_ms
+        self._begun_ms = self._since_ms = seam.ticks_ms()
+        self._state = _BEFORE
+        return self.step()
+
+    def step(self) -> int:
+        """Goes on with the exchange. Returns for how many milliseconds to wait on `waker` before the next step, or
+        ENDED: then `result` is ANSWERED, TIMED_OUT, WRONG or LINE_DOWN."""
+        state = self._state
         try:
-            left = self._late.hold_ms(request, length)
-            while left:
-                await self._waker.wait_ms(left)
-                left = self._late.hold_ms(request, length)
-            since_ms = seam.ticks_ms()
-            left = self._gap_left_us()
-            while left:
-                if seam.ticks_diff(seam.ticks_ms(), since_ms) > self._frame_ms + self._gap_us // 1000:
-                    self.counters.noise_bytes += 1
-                    return WRONG  # the line does not fall silent for the time of a frame
-                if left < 1000:
-                    seam.spin_us(left)
-                else:
-                    await seam.sleep_ms(left // 1000)
-                left = self._gap_left_us()
-            if self._line is None:
-                return LINE_DOWN
-            self._send(request, length)
-            await seam.sleep_ms(max(0, length * self._character_us // 1000 - self._line.turn_ms))
-            self._finish_sending()
-            if not request[0]:
-                await seam.sleep_ms(self._turnaround_ms)
-                result = LINE_DOWN if self._line is None else ANSWERED
-                return result
-            # timeout_ms for the first bytes, and then as long as they keep coming, up to the time of a longest frame
-            since_ms = seam.ticks_ms()
-            is_flowing = False
-            while self._line is not None:
-                if self._is_reading_paused:
-                    if self._pause_ms:
-                        await seam.sleep_ms(self._pause_ms)
-                    self._resume_reading()
-                left = timeout_ms - seam.ticks_diff(seam.ticks_ms(), since_ms)
-                if left <= (-self._frame_ms if is_flowing else 0):
-                    break
-                end = self._end
-                # Once something came, the line falling silent means: look at it, it may end without telling its length.
-                self._awaits_silence_or_byte = not is_flowing
-                has_come = await self._waker.wait_ms(self._silence_ms if is_flowing else left)
-                has_come = has_come or self._end != end
-                if self._is_reading_paused:
-                    is_flowing = True
-                    continue
-                if (has_come or is_flowing) and self._find_answer(not has_come):
-                    result = ANSWERED
-                    break
-                is_flowing = has_come
-            if result != ANSWERED and self._line is not None:
-                result = self._count_failure()
+            if state >= _SILENT:
+                wait_ms = self._look_for_answer(state)
+            elif state == _BEFORE:
+                wait_ms = self._wait_for_silence()
+            elif state == _SENDING:
+                wait_ms = self._wait_until_sent()
+            elif state == _BROADCAST:
+                wait_ms = self._wait_until_carried_out()
+            else:
+                return ENDED
         except OSError as error:
             self.fail(error)
-        finally:
-            self._end_exchange(request, length, max(timeout_ms, slowest_ms), result)
-            self.counters.add_busy(seam.ticks_diff(seam.ticks_ms(), begin_ms))
-        return result
+            self.result = LINE_DOWN
+            wait_ms = ENDED
+        if wait_ms < 0:
+            self._end_exchange()
+        return wait_ms
+
+    def cancel(self) -> None:
+        """Ends an exchange before its end; does nothing without one."""
+        if self._state != _IDLE:
+            self.result = LINE_DOWN
+            self._end_exchange()
+
+    # -- before the answer
+
+    def _wait_for_silence(self):
+        """Sends once no late answer can pass for the answer, and the line has been silent for t3.5."""
+        left_ms = self._late.hold_ms(self._request, self._request_length)
+        if left_ms:
+            self._since_ms = ticks_add(ticks_ms(), left_ms)
+            return left_ms
+        left_us = self._gap_left_us()
+        while left_us:
+            if ticks_diff(ticks_ms(), self._since_ms) > self._frame_ms + self._gap_us // 1000:
+                self.counters.noise_bytes += 1
+                self.result = WRONG  # the line does not fall silent for the time of a frame
+                return ENDED
+            if left_us >= 1000:
+                return left_us // 1000
+            seam.spin_us(left_us)
+            left_us = self._gap_left_us()
+        if self._line is None:
+            self.result = LINE_DOWN
+            return ENDED
+        return self._send()
 
     def _gap_left_us(self):
         """Returns what is left of t3.5 since the last byte; 0: the line is silent."""
-        passed_us = seam.ticks_diff(seam.ticks_us(), self._quiet_since_us)
+        passed_us = ticks_diff(seam.ticks_us(), self._quiet_since_us)
         return self._gap_us - passed_us if 0 <= passed_us < self._gap_us else 0
 
-    def _send(self, request, length):
-        """Puts request[:length] on the line; its last bit leaves length characters later. Raises OSError."""
+    def _send(self):
+        """Puts the request on the line; its last bit leaves as many characters later. Raises OSError."""
+        line = self._line
+        length = self._request_length
         counters = self.counters
-        counters.stale_bytes += self._line.discard()
-        self._end = 0
-        if request[0]:
-            self._request = request
-            self._request_length = length
-            self._may_pause_reading = not self._echo
-            self._waker.clear()
-        self._line.send(request, length)
+        counters.stale_bytes += line.discard()
+        self._end = self._expected_end = 0
+        self._state = _SENDING
+        self.waker.clear()
+        line.send(self._request, length)
         counters.sent += 1
+        length_us = length * self._character_us
+        self._sent_ms = ticks_add(ticks_ms(), length_us // 1000)
+        self._quiet_since_us = ticks_add(seam.ticks_us(), length_us)
+        if line.turn_ms or self._echo:
+            return self._wait_until_sent()
+        # Without a direction pin nothing has to be done at the last bit.
+        return self._wait_for_answer()
 
-    def _finish_sending(self):
-        if self._line is not None:
-            self._line.finish()
-        self._sent_ms = seam.ticks_ms()
+    def _wait_until_sent(self):
+        """Releases the direction pin at the last bit."""
+        line = self._line
+        if line is not None:
+            left_ms = ticks_diff(self._sent_ms, ticks_ms()) - line.turn_ms
+            if left_ms > 0:
+                return left_ms
+            line.finish()
+        self._sent_ms = ticks_ms()
         self._quiet_since_us = seam.ticks_us()
+        return self._wait_for_answer()
 
-    def _end_exchange(self, request, length, timeout_ms, result):
-        """Ends the exchange: counts it, and notes an answer that may still come."""
-        if self._request is None:  # nothing was sent that could be answered
+    def _wait_for_answer(self):
+        if not self._request[0]:
+            self._state = _BROADCAST
+            return self._wait_until_carried_out()
+        return self._wait_for_bytes(False)
+
+    def _wait_until_carried_out(self):
+        """The turnaround time after a broadcast."""
+        if self._line is None:
+            self.result = LINE_DOWN
+            return ENDED
+        left_ms = ticks_diff(self._sent_ms, ticks_ms()) + self._turnaround_ms
+        if left_ms > 0:
+            return left_ms
+        self.result = ANSWERED
+        return ENDED
+
+    # -- the answer
+
+    def _look_for_answer(self, state):
+        has_come = state == _PAUSED or self._end != self._seen_end
+        if state == _PAUSED:
+            self._resume_reading()
+            if self._line is not None:
+                self._receive()
+        if (has_come or state == _FLOWING) and self._find_answer(not has_come):
+            self.result = ANSWERED
+            return ENDED
+        return self._wait_for_bytes(has_come)
+
+    def _wait_for_bytes(self, is_flowing):
+        """For timeout_ms for the first bytes, and then as long as they keep coming, up to the time of a longest
+        frame."""
+        if self._line is None:
+            self.result = LINE_DOWN
+            return ENDED
+        left_ms = self._timeout_ms - ticks_diff(ticks_ms(), self._sent_ms)
+        if left_ms <= (-self._frame_ms if is_flowing else 0):
+            self.result = self._count_failure()
+            return ENDED
+        self._state = _FLOWING if is_flowing else _SILENT
+        self._seen_end = self._end
+        return self._silence_ms if is_flowing else left_ms
+
+    def _end_exchange(self):
+        """Counts the exchange, and notes an answer that may still come."""
+        now_ms = ticks_ms()
+        counters = self.counters
+        counters.add_busy(ticks_diff(now_ms, self._begun_ms))
+        state = self._state
+        self._state = _IDLE
+        if state < _SENDING:  # nothing was sent that could be answered
             return
-        self._request = None
-        self._resume_reading()
-        if result == ANSWERED:
-            self.counters.answered += 1
-            self.answer_ms = seam.ticks_diff(seam.ticks_ms(), self._sent_ms)
-            self.counters.answer_times.add(self.answer_ms)
+        if state == _PAUSED and self.result != ANSWERED:
+            self._resume_reading()
+        if self.result == ANSWERED:
+            counters.answered += 1
+            self.answer_ms = max(0, ticks_diff(now_ms, self._sent_ms))
+            counters.answer_times.add(self.answer_ms)
             if not len(self._late):
                 return
-        self._expect_late(request, length, timeout_ms, result)
+        self._expect_late()
 
-    def _expect_late(self, request, length, timeout_ms, result):
-        if result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]:
+    def _expect_late(self):
+        request = self._request
+        if self.result == WRONG and self.rx[0] == request[0] and self.rx[1] & 0x7F == request[1]:
             # A damaged answer is an answer: nothing more will come. The request's own echo is none.
-            if not starts_with(self.rx, request, length):
+            if not starts_with(self.rx, request, self._request_length):
                 return
-        self._late.expect(request, length, self._sent_ms, timeout_ms, result == ANSWERED)
+        timeout_ms = max(self._timeout_ms, self._slowest_ms)
+        self._late.expect(request, self._request_length, self._sent_ms, timeout_ms, self.result == ANSWERED)
 
     # The way of an answer that comes as it should: in functions whose frames have at most 11 words, which MicroPython
     # keeps off the heap.
 
     def _find_answer(self, silent):
         """Returns whether an answer is in what has come; sets at and n."""
-        if self._end < (self._request_length if self._echo else _ANSWER_MIN):
+        end = self._end
+        if end < (self._request_length if self._echo else _ANSWER_MIN):
             return False
+        # Most often what has come is the answer and nothing else.
+        if end == self._expected_end and rtu.is_read_answer(self.rx, end, self._request):
+            self.at = 0
+            self.n = end
+            return True
         begin = self._echo_end() if self._echo else 0
         place = self._find_frame(silent, begin)
         if not place:

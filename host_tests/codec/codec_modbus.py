@@ -92,6 +92,21 @@ def test_every_answer_is_found_byte_by_byte_and_not_before_its_last_byte():
         assert rtu.find_answer(buf, len(answer), request, len(request), False) == place(0, len(answer))
 
 
+def test_the_short_check_of_a_read_says_what_the_long_one_says():
+    for request, answer in EXCHANGES:
+        wants = request[1] in (3, 4) and answer[1] in (3, 4)
+        assert rtu.is_read_answer(answer, len(answer), request) == wants, request
+        assert not rtu.is_read_answer(answer, len(answer) - 1, request)
+        for i in range(len(answer)):
+            damaged = bytearray(answer)
+            damaged[i] ^= 1
+            sealed = bytearray(damaged)
+            rtu.append_crc(sealed, len(sealed) - 2)
+            for other in (damaged, sealed):
+                match = rtu.mismatch(other, 0, len(other), request, len(request)) == rtu.MATCH
+                assert rtu.is_read_answer(other, len(other), request) == (wants and match), (request, i)
+
+
 def test_bytes_behind_an_answer_do_not_matter():
     for request, answer in EXCHANGES:
         for tail in (b"\0", b"\xff\xff", answer, request):

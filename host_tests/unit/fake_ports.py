@@ -110,10 +110,11 @@ class _UART:
     def any(self):
         return 0
 
-    def write(self, data):
-        self.sent.append(bytes(data))
-        self.done_us = self.port.clock.us + len(data) * self._character_us
-        return len(data)
+    def write(self, data, n):
+        assert n <= len(data)
+        self.sent.append(bytes(data[:n]))
+        self.done_us = self.port.clock.us + n * self._character_us
+        return n
 
     def txdone(self):
         self.port.clock.us += 20  # what the call takes

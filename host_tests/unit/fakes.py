@@ -60,11 +60,11 @@ class Clock:
 
     def install(self, monkeypatch):
         """Puts this clock in the place of the seam's, everywhere."""
-        from firmware.bus import poller
+        from firmware.bus import bus, poller, transaction
         from firmware.net import budget, seam
         from firmware.services.modbus_tcp import server
 
-        for module in (seam, budget, poller, server):
+        for module in (seam, budget, poller, server, transaction, bus):
             monkeypatch.setattr(module, "ticks_ms", self.ticks_ms)
         monkeypatch.setattr(seam, "ticks_us", self.ticks_us)
         monkeypatch.setattr(seam, "spin_us", self.spin_us)
@@ -174,7 +174,7 @@ class FakeLine:
         self.owner = None
         self.inbox = bytearray()
         self.sent = []  # (microseconds at which the first bit left, frame)
-        self.finished = 0
+        self.finished_us = []  # when finish() was called
         self.closed = False
         self.error = None  # raised by the next receive and send
         self.events = 0
@@ -244,7 +244,7 @@ class FakeLine:
         self.on_send(data)
 
     def finish(self):
-        self.finished += 1
+        self.finished_us.append(self.clock.us)
 
     def close(self):
         assert not self.closed, "closed twice"

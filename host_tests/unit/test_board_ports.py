@@ -129,7 +129,7 @@ def test_the_technicians_master_obeys_the_same_rules(install, machine_name, monk
 
 
 class CoarseWire:
-    """A transaction on a board's own Line, on a loop whose sleeps end up to `tick_ms` late."""
+    """A transaction on a board's own Line, on a loop whose waits end up to `tick_ms` late."""
 
     def __init__(self, monkeypatch, events, port, tick_ms, config):
         self.port = port
@@ -141,15 +141,15 @@ class CoarseWire:
     def _sleep_until_tick(self, monkeypatch, tick_ms):
         from firmware.net import seam
 
-        sleep_ms = seam.sleep_ms
+        wait_ms = seam.Waker.wait_ms
         clock = self.port.clock
 
-        async def coarse(ms):
+        async def coarse(waker, ms):
             # FreeRTOS wakes at the first tick that is not before the end; for nothing it does not sleep at all.
             rest_us = -(clock.us + 1000 * ms) % (1000 * tick_ms) if ms > 0 else 0
-            await sleep_ms(ms + rest_us / 1000)
+            return await wait_ms(waker, ms + rest_us / 1000)
 
-        monkeypatch.setattr(seam, "sleep_ms", coarse)
+        monkeypatch.setattr(seam.Waker, "wait_ms", coarse)
 
     def direction_late_us(self, request):
         """By how much the pin is released after the last bit of the request."""

@@ -659,8 +659,8 @@ def test_requests_with_priority_go_before_those_that_wait_and_keep_their_own_ord
         await asyncio.gather(*[client.ask() for client in clients])
 
     bench.run(test)
-    # All are submitted before the bus looks.
-    assert [data[3] for data in bench.sent()] == [3, 5, 0, 1, 2, 4]
+    # The first goes out at once, the others wait for it.
+    assert [data[3] for data in bench.sent()] == [0, 3, 5, 1, 2, 4]
 
 
 # -- broadcasts
@@ -1194,7 +1194,7 @@ def test_a_bus_without_a_line_is_no_obstacle_and_the_last_of_several_decides(mak
     bench, other = make(), make()
     other.clock = bench.clock
     bench.open_error = OSError(19)
-    other.bus._under_way = True
+    other.bus._is_lent = True
     buses = Buses([bench.bus, other.bus], None, events)
     paused = []
 
@@ -1202,7 +1202,8 @@ def test_a_bus_without_a_line_is_no_obstacle_and_the_last_of_several_decides(mak
         await asyncio.sleep(0.1)
         assert buses.pause(lambda: paused.append(1))
         assert (bench.bus.is_idle, other.bus.is_idle, paused) == (True, False, [])
-        other.bus._end_transaction()
+        other.bus._is_lent = False
+        other.bus._tell_idle()
         assert paused == [1]
 
     bench.run(test)

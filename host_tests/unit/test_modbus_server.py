@@ -473,11 +473,23 @@ def test_a_hang_up_while_a_request_is_on_the_bus_withdraws_it(make):
     peer = bench.connect()
     peer.feed(READ_1)
     assert peer.slot.busy
-    assert peer.events == 0, "nothing is read meanwhile"
     peer.reset = True
     peer.connection.on_ready(16)
     assert peer.closed
     assert len(bench.bus.withdrawn) == 1
+
+
+def test_a_client_that_ends_while_its_request_is_on_the_bus_is_not_polled_again_before_the_answer(make):
+    bench = make()
+    peer = bench.connect()
+    peer.feed(READ_1)
+    peer.ended = True
+    assert peer.turn()
+    assert peer.events == 0
+    assert not peer.turn()
+    bench.bus.end(ANSWER_1)
+    peer.settle()
+    assert peer.closed
 
 
 def test_an_answer_for_a_peer_that_is_gone_is_no_fault(make, events):

@@ -118,9 +118,33 @@ def test_a_whole_answer_is_taken(make):
     wire = make(ANSWER)
     assert ask_once(wire) == ("answered", ANSWER)
     assert wire.line.frames() == [READ_2]
-    assert wire.line.finished == 1, "the direction is turned back"
     counters = wire.counters
     assert (counters.sent, counters.answered, counters.exceptions, counters.noise_bytes) == (1, 1, 0, 0)
+
+
+def test_finish_is_called_once_and_turn_ms_before_the_last_bit(make):
+    wire = make(ANSWER)
+    wire.line.turn_ms = 1
+    assert ask_once(wire) == ("answered", ANSWER)
+    [finished_us] = wire.line.finished_us
+    begun_us, _ = wire.line.sent[0]
+    early_us = begun_us + 1000 * wire.after(READ_2, 0) - finished_us
+    assert 1000 <= early_us < 2000
+
+
+def test_without_a_direction_pin_the_task_does_not_wake_at_the_last_bit(make):
+    wire = make(ANSWER)
+    waits = []
+    wait_ms = wire.transaction.waker.wait_ms
+
+    def count(ms):
+        waits.append(ms)
+        return wait_ms(ms)
+
+    wire.transaction.waker.wait_ms = count
+    assert ask_once(wire) == ("answered", ANSWER)
+    assert wire.line.finished_us == []
+    assert len(waits) <= 2, "the silence before the request, and the answer"
 
 
 @pytest.mark.parametrize("jitter_ms", [0, 20])

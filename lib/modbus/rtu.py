@@ -130,10 +130,10 @@ def mismatch(buf: "Buffer", at: int, n: int, request: "Buffer", request_length: 
         return OTHER_FUNCTION
     if buf[at + 1] & 0x80:
         return MATCH if n == 5 else OTHER_LENGTH
-    if function in (1, 2):
-        wanted = 5 + ((request[4] << 8 | request[5]) + 7 >> 3)
-    elif function in (3, 4, 23):
+    if function in (3, 4, 23):
         wanted = 5 + 2 * (request[4] << 8 | request[5])
+    elif function in (1, 2):
+        wanted = 5 + ((request[4] << 8 | request[5]) + 7 >> 3)
     else:
         wanted = answer_length(buf, at, at + n, request_length)
         if wanted == SILENCE:
@@ -146,6 +146,17 @@ def mismatch(buf: "Buffer", at: int, n: int, request: "Buffer", request_length: 
         if buf[at + i] != request[i]:
             return OTHER_CONTENT
     return MATCH
+
+
+def is_read_answer(buf: "Buffer", n: int, request: "Buffer") -> bool:
+    """Returns whether buf[0:n] is the whole answer to a read of registers (functions 3 and 4) without an exception.
+    Says the same as mismatch(), which knows all functions, with a frame of at most 11 words."""
+    function = buf[1]
+    if function != request[1] or not 3 <= function <= 4 or buf[0] != request[0]:
+        return False
+    if buf[2] != n - 5 or n != 5 + 2 * (request[4] << 8 | request[5]):
+        return False
+    return crc16(buf, n, 0) == 0
 
 
 def find_answer(

@@ -7,7 +7,6 @@ frame of a function whose length is not known ends with what has come.
 
 from micropython import const
 
-from firmware.net.listener import Connection
 from firmware.services.modbus_tcp.server import ModbusConnection
 from modbus import rtu, tcp
 from modbus.crc import crc16
@@ -22,7 +21,7 @@ class RtuConnection(ModbusConnection):
 
     def on_ready(self, events: int) -> None:
         """Without the hot path of Modbus TCP: a frame has another form."""
-        Connection.on_ready(self, events)
+        self._on_ready(events)
 
     def _serve_requests(self, at: int, have: int) -> None:
         """Answers the whole frames in rx[0:have] until one has to wait, and keeps what is left. `at` is 0."""

@@ -118,6 +118,7 @@ class ModbusConnection(Connection):
         self.may_write = config["allow_writes"] and (not config["writers"] or self._ip() in config["writers"])
         self.request: "Request | None" = None  # made with the first request that goes to a bus
         self.bus: "Bus | None" = None  # where the request under way is
+        self._is_held = False  # input has come meanwhile, which is not read before the answer
 
     def _ip(self):
         return seam.peer(self.slot.peer)[0]
@@ -129,12 +130,21 @@ class ModbusConnection(Connection):
     def on_ready(self, events: int) -> None:
         """Takes input, or goes on with output: the socket is ready."""
         if self._unsent is not None or self.slot.busy or self._kept_input_size:
-            super().on_ready(events)
+            self._on_ready(events)
             return
         # Not more than a read has: MicroPython's readinto asks the socket again for what is missing.
         got = self.stream.readinto(self._first_bytes)
         if got != _REQUEST or not self._answer_repeated():
             self._read_other(got)
+
+    def _on_ready(self, events):
+        """Goes on with output or input. While a request is on the bus nothing is read: a client that sends another, or
+        leaves, is not looked at before the answer. Most do neither, and a poll less is a call less for each request."""
+        if self.slot.busy and self._unsent is None and not self._is_held and events == seam.READ:
+            self._is_held = True
+            seam.interest(self.stream, 0)
+        else:
+            super().on_ready(events)
 
     def _answer_repeated(self):
         """Answers the request at the front of the shared buffer if the reply to it is kept and fresh."""
@@ -164,8 +174,14 @@ class ModbusConnection(Connection):
 
     def _read_other(self, got):
         """Takes any other input; `got` is what readinto returned for the front of the shared buffer."""
-        if got == _REQUEST and tcp.adu_length(self._first_bytes, 0, got) != got:
-            got += self.stream.readinto(self.server.rx_view[got:]) or 0
+        if got == _REQUEST:
+            if tcp.adu_length(self._first_bytes, 0, got) != got:
+                got += self.stream.readinto(self.server.rx_view[got:]) or 0
+            elif self.slot.requests and not tcp.protocol_id(self._first_bytes, 0):
+                # One whole request, and no RTU frame: nothing that would have to be kept.
+                self.slot.received += got
+                self._handle_request(0, got)
+                return
         self._serve_input(0, got)
 
     def on_input(self) -> None:
@@ -271,20 +287,29 @@ class ModbusConnection(Connection):
                 if not at:
                     server.replies.keep(out, put_header(out, rx, at, 2 + 2 * count), block, first, count)
                 return self._reply(rx, at, 2 + 2 * count)
-        elif not self.may_write and not pdu.is_read(rx, start, length):
-            return self._exception(rx, at, function, pdu.ILLEGAL_FUNCTION)
-        if self.request is None:
-            self.request = Request(self)
-            self.request.has_priority = self._ip() in server.config["priority"]
-        self.request.fill(unit, rx, start, length)
+            request = self.request or self._make_request()
+            request.fill_read(unit, function, first, count)
+        else:
+            if not self.may_write and not pdu.is_read(rx, start, length):
+                return self._exception(rx, at, function, pdu.ILLEGAL_FUNCTION)
+            request = self.request or self._make_request()
+            request.fill(unit, rx, start, length)
+        return self._submit(bus, rx, at)
+
+    def _make_request(self):
+        request = self.request = Request(self)
+        request.has_priority = self._ip() in self.server.config["priority"]
+        return request
+
+    def _submit(self, bus, rx, at):
+        """Gives self.request, which came at rx[at:], to the bus. Returns what _handle_request() does."""
         code = bus.submit(self.request)
         if code != OK:
-            return self._exception(rx, at, function, code)
-        counters.passed += 1
-        self._pending = bytes(server.rx_view[at : at + _HEAD] if at else self._first_bytes)
+            return self._exception(rx, at, rx[at + 7], code)
+        self._counters.passed += 1
+        self._pending = bytes(memoryview(rx)[at : at + _HEAD] if at else self._first_bytes)
         self.bus = bus
         self.slot.busy = True
-        seam.interest(self.stream, 0)
         return False
 
     def _broadcast(self, at, start, length):
@@ -329,7 +354,9 @@ class ModbusConnection(Connection):
         """Replies to the client: its request on the bus has ended (firmware.bus.Request)."""
         self.bus = None
         self.slot.busy = False
-        seam.interest(self.stream, seam.READ)
+        if self._is_held:
+            self._is_held = False
+            seam.interest(self.stream, seam.READ)
         size = self._put_exception(self._pending[7], code) if code else self._put_pdu(frame, at, n)
         if self._reply(self._pending, 0, size) and self._kept_input_size:
             self._serve_requests(0, self._restore_input())
