@@ -30,8 +30,18 @@ _REPL_WATCHDOG_MS = const(24) * 3600 * 1000
 _PINS = {2: (17, 16)}
 _FLASH_PINS = (6, 7, 8, 9, 10, 11)  # of the classic ESP32's modules
 _PSRAM_PINS = (16, 17)  # of its modules with PSRAM
-_MAC_PINS = (19, 21, 22, 25, 26, 27)  # RMII of its Ethernet MAC, beside those in _LAN_PINS
-_MDC, _MDIO, _PHY_POWER, _REF_CLK = _LAN_PINS = (23, 18, 16, 0)
+_MAC_PINS = (19, 21, 22, 25, 26, 27)  # RMII of its Ethernet MAC, beside MDC, MDIO and the clock
+_MDC = const(23)
+_MDIO = const(18)
+# Boards with a LAN8720: name in network.ethernet, pin of its power, its address, pin of the 50 MHz clock, whether the
+# ESP32 makes that clock (MicroPython: docs/esp32/quickref.rst; on a WROVER GPIO 17 is the PSRAM's).
+_LAN8720_BOARDS = (
+    ("wt32-eth01", 16, 1, 0, False),
+    ("olimex-gateway", 5, 0, 17, True),
+    ("olimex-poe", 12, 0, 17, True),
+    ("olimex-poe-wrover", 12, 0, 0, True),
+)
+_W5500_PINS = ("spi_sck", "spi_mosi", "spi_miso", "spi_cs", "spi_int")  # keys of the configuration
 _AFRESH = const(3)  # calls of WiFi.connect(): 70 s after the first
 
 
@@ -58,12 +68,35 @@ class WiFi(machine_common.WiFi):
         self._nic.config(pm=network.WLAN.PM_NONE)
 
 
-def _lan():
-    """The MAC of the ESP32 with a LAN8720, wired as on the common boards (WT32-ETH01)."""
+def _lan8720(power, address, clock, is_clock_output):
+    """Opens the MAC of the ESP32 with a LAN8720."""
     return network.LAN(
-        mdc=machine.Pin(_MDC), mdio=machine.Pin(_MDIO), power=machine.Pin(_PHY_POWER), phy_type=network.PHY_LAN8720,
-        phy_addr=1, ref_clk=machine.Pin(_REF_CLK), ref_clk_mode=machine.Pin.IN,
+        mdc=machine.Pin(_MDC), mdio=machine.Pin(_MDIO), power=machine.Pin(power), phy_type=network.PHY_LAN8720,
+        phy_addr=address, ref_clk=machine.Pin(clock),
+        ref_clk_mode=machine.Pin.OUT if is_clock_output else machine.Pin.IN,
     )  # fmt: skip
+
+
+def _w5500(sck, mosi, miso, cs, interrupt):
+    """Opens a W5500 on SPI."""
+    spi = machine.SPI(1, sck=machine.Pin(sck), mosi=machine.Pin(mosi), miso=machine.Pin(miso))
+    return network.LAN(  # type: ignore[call-arg]  # the stubs know RMII only
+        spi=spi, cs=machine.Pin(cs), int=machine.Pin(interrupt), phy_type=network.PHY_W5500, phy_addr=0
+    )  # fmt: skip
+
+
+def _ethernet_wiring(config):
+    """Returns (all pins, function that opens the interface, its arguments) for network.ethernet. Raises OSError."""
+    name = config["ethernet"]
+    for row in _LAN8720_BOARDS:
+        if row[0] == name:
+            return (_MDC, _MDIO, row[1], row[3]) + _MAC_PINS, _lan8720, row[1:]
+    pins = tuple([config[key] for key in _W5500_PINS])
+    if None in pins:
+        raise OSError(
+            errno.EINVAL, "network.ethernet w5500 needs " + ", ".join(["network." + key for key in _W5500_PINS])
+        )
+    return pins, _w5500, pins
 
 
 class Board:
@@ -108,11 +141,11 @@ class Board:
         return machine_common.open_link(config, WiFi, self._ethernet)
 
     def _ethernet(self, config):
-        pins = _LAN_PINS + _MAC_PINS
+        pins, open_lan, arguments = _ethernet_wiring(config)
         # MicroPython before 1.28 takes a pin of the PSRAM, and the chip dies.
         machine_common.refuse_pins(pins, self._module_pins)
         Board._ethernet_pins = pins
-        return machine_common.Ethernet(config, _lan)
+        return machine_common.Ethernet(config, lambda: open_lan(*arguments))
 
     def set_clock(self, unix_s: int) -> None:
         now = time.gmtime(unix_s - _EPOCH_2000)

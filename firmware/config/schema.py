@@ -38,6 +38,13 @@ KEYS = (
         ("netmask", "ip", ""),
         ("gateway", "ip", ""),
         ("dns", "ip", ""),
+        ("ethernet", "choice", "wt32-eth01",
+         ("wt32-eth01", "olimex-gateway", "olimex-poe", "olimex-poe-wrover", "w5500")),
+        ("spi_sck", "pin", None),
+        ("spi_mosi", "pin", None),
+        ("spi_miso", "pin", None),
+        ("spi_cs", "pin", None),
+        ("spi_int", "pin", None),
     )),
     ("sockets", "section", (
         ("limit", "int", 16, 4, 16),

@@ -199,7 +199,7 @@ class _Interface:
 
 def _network(port):
     network = ModuleType("network")
-    network.STA_IF, network.PHY_LAN8720 = 0, 1
+    network.STA_IF, network.PHY_LAN8720, network.PHY_W5500 = 0, 1, 9
     wifi = _Interface(port, not port.is_rp2)
     lan = _Interface(port, False)
 
@@ -209,12 +209,16 @@ def _network(port):
         port.calls.append(("WLAN",))
         return wifi
 
-    def make_lan(*, mdc, mdio, power, phy_type, phy_addr, ref_clk, ref_clk_mode):
-        if port.chip != "ESP32":
+    def make_lan(*, phy_type, phy_addr, spi=None, **pins):
+        if (phy_type == network.PHY_W5500) != (spi is not None):
+            raise ValueError("invalid phy type")
+        if spi is None and port.chip != "ESP32":
             raise OSError("esp_eth_driver_install failed with invalid argument")
         if not port.phy_answers:
             raise OSError("esp_eth_driver_install failed")
         port.calls.append(("LAN",))
+        told = {name: getattr(pin, "number", pin) for name, pin in pins.items()}
+        port.lan = {"phy_type": phy_type, "phy_addr": phy_addr, "spi": spi} | told
         return lan
 
     network.WLAN = wlan
@@ -235,6 +239,7 @@ def _machine(port):
     machine.UART = type("UART", (_UART,), {"port": port})
     machine.WDT = type("WDT", (_WDT,), {"port": port})
     machine.mem32 = _Mem32(port)
+    machine.SPI = lambda number, *, sck, mosi, miso: (number, sck.number, mosi.number, miso.number)
     machine.WDT_RESET = 3
     machine.reset_cause = lambda: port.reset_cause
 

@@ -124,6 +124,53 @@ def test_a_phy_that_does_not_answer_leaves_the_gateway_without_network_and_runni
     assert reason == "cannot open ethernet: OSError('esp_eth_driver_install failed')"
 
 
+@pytest.mark.parametrize("machine_name", [fake_ports.CLASSIC])
+@pytest.mark.parametrize(
+    ("name", "power", "address", "clock", "mode"),
+    [
+        ("wt32-eth01", 16, 1, 0, 1),
+        ("olimex-gateway", 5, 0, 17, 3),
+        ("olimex-poe", 12, 0, 17, 3),
+        ("olimex-poe-wrover", 12, 0, 0, 3),
+    ],
+)
+def test_each_board_with_a_lan8720_has_its_own_wiring(port, name, power, address, clock, mode):
+    link(port, settings(link="ethernet", ethernet=name)).connect()
+    assert port.lan == {
+        "phy_type": 1, "phy_addr": address, "spi": None, "mdc": 23, "mdio": 18, "power": power, "ref_clk": clock,
+        "ref_clk_mode": mode,
+    }  # fmt: skip
+
+
+SPI = {"spi_sck": 12, "spi_mosi": 13, "spi_miso": 14, "spi_cs": 10, "spi_int": 11}
+
+
+@pytest.mark.parametrize("machine_name", [fake_ports.S3])
+def test_a_w5500_is_opened_with_the_pins_of_the_configuration(port):
+    link(port, settings(link="ethernet", ethernet="w5500", **SPI)).connect()
+    assert port.lan == {"phy_type": 9, "phy_addr": 0, "spi": (1, 12, 13, 14), "cs": 10, "int": 11}
+
+
+@pytest.mark.parametrize("machine_name", [fake_ports.S3])
+@pytest.mark.parametrize("missing", SPI)
+def test_a_w5500_without_one_of_its_pins_is_no_network_and_says_which_keys_it_needs(port, missing):
+    reason = Never(port, settings(link="ethernet", ethernet="w5500", **SPI | {missing: None})).reason()
+    assert f"network.{missing}" in reason
+    assert port.used == set()
+
+
+@pytest.mark.parametrize("machine_name", [fake_ports.WROVER])
+@pytest.mark.parametrize(
+    ("name", "is_open"), [("olimex-gateway", False), ("olimex-poe", False), ("olimex-poe-wrover", True)]
+)
+def test_a_wrover_takes_only_the_wiring_that_leaves_the_psram_its_pins(port, name, is_open):
+    config = settings(link="ethernet", ethernet=name)
+    if is_open:
+        link(port, config).connect()
+    else:
+        assert "pin 17" in Never(port, config).reason()
+
+
 @pytest.mark.parametrize("machine_name", [fake_ports.S3, fake_ports.PICO_W])
 def test_ethernet_where_there_is_none_leaves_the_gateway_running(port):
     assert "cannot open ethernet" in Never(port, settings(link="ethernet")).reason()

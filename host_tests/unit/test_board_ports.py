@@ -84,6 +84,14 @@ def test_a_line_leaves_ethernet_its_pins(install, machine_name):
         board.open_line(bus(uart=1, tx=17, rx=5, direction=33))  # the board's own RS-485 header
 
 
+def test_a_line_leaves_a_w5500_its_pins(install):
+    port = install(C3)
+    spi = {"spi_sck": 4, "spi_mosi": 5, "spi_miso": 6, "spi_cs": 7, "spi_int": 10}
+    assert port.board.Board().open_link(network(link="ethernet", ethernet="w5500", **spi)).connect() is None
+    for pin in spi.values():
+        assert f"pin {pin} belongs" in errno_of(port.board.Board().open_line, bus(uart=1, tx=0, rx=pin))[1]
+
+
 @pytest.mark.parametrize("machine_name", [*ESP32S, PICO_W])
 @pytest.mark.parametrize(
     ("values", "code"),

@@ -5,7 +5,9 @@ const LABELS = {
   name: "Name of this device",
   "network.link": "Link", "network.ssid": "Wi-Fi network", "network.password": "Wi-Fi password",
   "network.country": "Country code", "network.dhcp": "Address from a DHCP server", "network.address": "Address",
-  "network.netmask": "Network mask", "network.gateway": "Gateway", "network.dns": "Name server", "network.hostname": "Host name",
+  "network.netmask": "Network mask", "network.gateway": "Gateway", "network.dns": "Name server",
+  "network.ethernet": "Ethernet of the board", "network.spi_sck": "W5500: SCK", "network.spi_mosi": "W5500: MOSI",
+  "network.spi_miso": "W5500: MISO", "network.spi_cs": "W5500: CS", "network.spi_int": "W5500: INT", "network.hostname": "Host name",
   "sockets.limit": "Sockets in all",
   "http.bind": "Listen on address", "http.port": "Port", "http.public_status": "Readings without a password",
   "http.commissioning": "Commissioning", "http.names": "Further names of this device", "http.max_connections": "Connections at most", "http.idle_timeout_s": "Idle time-out (s)",
@@ -27,6 +29,7 @@ const LABELS = {
 };
 
 const HINTS = {
+  "network.ethernet": "of an ESP32; other boards know their own", "network.spi_int": "the W5500's interrupt",
   "network.country": "two letters, such as DE; Wi-Fi channels depend on it",
   "network.address": "of this device", "network.dns": "empty: none", "network.hostname": "without .local",
   "sockets.limit": "fewer than 16 only to leave some to other software",

@@ -1,6 +1,7 @@
 // Network: what the link is, and how it is to be.
 
-const WIFI_KEYS = ["ssid", "password", "country"], STATIC_KEYS = ["address", "netmask", "gateway", "dns"], LINK_KEYS = ["link", "dhcp", "hostname"];
+const WIFI_KEYS = ["ssid", "password", "country"], STATIC_KEYS = ["address", "netmask", "gateway", "dns"], LINK_KEYS = ["link", "dhcp", "hostname"],
+  SPI_KEYS = ["spi_sck", "spi_mosi", "spi_miso", "spi_cs", "spi_int"];
 
 const networkPage = {
   title: "Network",
@@ -8,17 +9,21 @@ const networkPage = {
   every_ms: SELDOM_MS,
   show(main) {
     const wifi = el("div", { class: "fields" }, field("network.ssid"), secretField("network.password"), field("network.country"));
+    const wired = el("div", { class: "fields" }, field("network.ethernet", { onchange: () => arrange() }));
+    const spi = el("div", { class: "fields" }, SPI_KEYS.map(key => field("network." + key)));
     const fixed = el("div", { class: "fields" }, STATIC_KEYS.map(key => field("network." + key)));
     const arrange = () => {
       wifi.hidden = valueAt("network.link") !== "wifi";
+      wired.hidden = valueAt("network.link") !== "ethernet";
+      spi.hidden = wired.hidden || valueAt("network.ethernet") !== "w5500";
       fixed.hidden = valueAt("network.dhcp") === true;
     };
     arrange();
     this.now = el("div");
     main.append(card("Network now", this.now), card("Link",
-      el("div", { class: "fields" }, field("network.link", { onchange: arrange }), field("network.hostname")), wifi,
+      el("div", { class: "fields" }, field("network.link", { onchange: arrange }), field("network.hostname")), wifi, wired, spi,
       el("div", { class: "fields" }, field("network.dhcp", { onchange: arrange })), fixed,
-      el("div", { class: "fields" }, fieldsOf("network", ...WIFI_KEYS, ...STATIC_KEYS, ...LINK_KEYS)),
+      el("div", { class: "fields" }, fieldsOf("network", ...WIFI_KEYS, ...STATIC_KEYS, ...LINK_KEYS, "ethernet", ...SPI_KEYS)),
       dim("It counts from the next restart on. With another address this page is found there.")));
     this.refresh();
   },
