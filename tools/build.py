@@ -44,6 +44,8 @@ UMODBUS = "lib/umodbus/"
 BOARD_MANIFEST = "$(BOARD_DIR)/manifest.py"
 FROZEN = pathlib.Path("build") / "frozen"  # has a folder files-HASH for each content of the module below
 _FILES_MODULE = "firmware/_frozen_files.py"
+_MACHINE_CODE = pathlib.PurePath("tools", "boards", "rp2")  # below it, modules in place of some in lib/
+_MACHINE_MODULES = ("modbus/crc_machine.py",)
 _KEEP = 8  # of these folders; older ones are removed
 _LEVEL = 3  # of optimisation
 _OPTIONS = (f"-O{_LEVEL}",)
@@ -189,11 +191,14 @@ def _content(item: _Item) -> bytes:
         raise BuildError(f"{item.name}:{getattr(error, 'lineno', 0)}: not JSON: {error}") from error
 
 
-def frozen_manifest(root: pathlib.Path = ROOT, base: str = BOARD_MANIFEST) -> tuple[str, list[pathlib.Path]]:
+def frozen_manifest(
+    root: pathlib.Path = ROOT, base: str = BOARD_MANIFEST, machine_code: bool = False
+) -> tuple[str, list[pathlib.Path]]:
     """A manifest.py for MicroPython's build, on top of `base`, the board's own: its text, and the files it freezes.
 
     Every module of the tree becomes part of the image, boot.py and main.py too, and the data files as one more. Those
-    of lib/ lie at its top, as they do on a board's path. Raises BuildError, also when a starter is missing.
+    of lib/ lie at its top, as they do on a board's path. With `machine_code`, for the rp2 port, also those that are
+    compiled to machine code. Raises BuildError, also when a starter is missing.
     """
     generated = _write_frozen_files(root)
     folders: dict[pathlib.Path, list[str]] = {root: [], root / "lib": [], generated: [_FILES_MODULE]}
@@ -202,6 +207,8 @@ def frozen_manifest(root: pathlib.Path = ROOT, base: str = BOARD_MANIFEST) -> tu
             folders[root / "lib"].append(item.name.removeprefix("lib/"))
         elif item.name.endswith(".py"):
             folders[root].append(item.name)
+    if machine_code:
+        folders[root / _MACHINE_CODE] = list(_MACHINE_MODULES)
     lines = ["# Made by tools/build.py", f'include("{base}")']
     lines += [f"freeze({str(folder)!r}, {tuple(names)!r}, opt={_LEVEL})" for folder, names in folders.items() if names]
     return "\n".join(lines) + "\n", [folder / name for folder, names in folders.items() for name in names]

@@ -428,7 +428,7 @@ def make(plan: Plan, progress: Progress = print) -> pathlib.Path:
     begin = time.monotonic()
     plan.work.parent.mkdir(parents=True, exist_ok=True)
     plan.log.write_text("", encoding="utf-8")
-    plan.manifest.write_text(build.frozen_manifest()[0], encoding="utf-8")
+    plan.manifest.write_text(build.frozen_manifest(machine_code=plan.board.port == "rp2")[0], encoding="utf-8")
     # MicroPython's build goes by the age of what it compiled, which says nothing when a checkout was changed.
     shutil.rmtree(plan.work / "frozen_mpy", ignore_errors=True)
     (plan.work / plan.port.image).unlink(missing_ok=True)

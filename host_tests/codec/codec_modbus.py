@@ -48,12 +48,12 @@ EXCHANGES = (
 
 
 def test_crc_of_known_frames():
-    assert crc16(b"123456789", 9) == 0x4B37  # the check value of CRC-16/MODBUS in the catalogues
-    assert crc16(b"", 0) == 0xFFFF
+    assert crc16(b"123456789", 9, 0) == 0x4B37  # the check value of CRC-16/MODBUS in the catalogues
+    assert crc16(b"", 0, 0) == 0xFFFF
     for known in (READ_17, ANSWER_17, PZEM_RESET):
-        assert crc16(known, len(known)) == 0
+        assert crc16(known, len(known), 0) == 0
         assert crc16(b"xy" + known, len(known) + 2, 2) == 0
-        assert crc16(known, len(known) - 2) == known[-2] | known[-1] << 8
+        assert crc16(known, len(known) - 2, 0) == known[-2] | known[-1] << 8
 
 
 def test_crc_sees_every_flipped_bit():
@@ -61,7 +61,7 @@ def test_crc_sees_every_flipped_bit():
         for bit in range(8):
             damaged = bytearray(ANSWER_17)
             damaged[i] ^= 1 << bit
-            assert crc16(damaged, len(damaged)) != 0
+            assert crc16(damaged, len(damaged), 0) != 0
 
 
 def test_build_makes_the_known_frames():

@@ -70,7 +70,7 @@ def without_picotool(monkeypatch, tree):
 
 def configure(name, tree, folder):
     """CMake's part of a build of this board; raises steps.BuildError."""
-    (folder / "manifest.py").write_text(build.frozen_manifest()[0], encoding="utf-8")
+    (folder / "manifest.py").write_text(build.frozen_manifest(machine_code=True)[0], encoding="utf-8")
     options = [f"-DMICROPY_BOARD={name}", f"-DMICROPY_BOARD_DIR={image.BOARDS_DIR / name}", "-DPICO_NO_PICOTOOL=1"]
     options += [f"-DMICROPY_FROZEN_MANIFEST={folder / 'manifest.py'}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
     options += [f"-DPython3_EXECUTABLE={shutil.which('python3')}"]

@@ -93,7 +93,7 @@ def board(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "_BOARD_DIR", folder)
     monkeypatch.setattr(build, "_LWIP_OPTIONS", tmp_path / "lwip.h")
     monkeypatch.setattr(build, "_compiler_version", lambda: b"gcc 12")
-    monkeypatch.setattr(build.device, "frozen_manifest", lambda: ("freeze()", modules))
+    monkeypatch.setattr(build.device, "frozen_manifest", lambda machine_code: ("freeze()", modules))
     return tmp_path
 
 
@@ -125,7 +125,7 @@ def test_what_goes_into_an_image_is_in_its_name(board, name, changed):
 def test_the_place_of_the_checkout_is_not_in_an_images_name(board, tmp_path, monkeypatch):
     def names(root):
         monkeypatch.setattr(build.device, "ROOT", root)
-        monkeypatch.setattr(build.device, "frozen_manifest", lambda: (f"freeze({str(root)!r})", []))
+        monkeypatch.setattr(build.device, "frozen_manifest", lambda machine_code: (f"freeze({str(root)!r})", []))
         monkeypatch.setattr(build, "_BOARD_DIR", shutil.copytree(board / "board", root / "board"))
         return [build.firmware_name(wanted) for wanted in ALL]
 

@@ -50,7 +50,7 @@ _HIGH = (
 )
 
 
-def crc16(buf: "Buffer", end: int, start: int = 0) -> int:
+def crc16(buf: "Buffer", end: int, start: int) -> int:
     """Returns the CRC of buf[start:end], 0 for a frame with its right CRC appended. Allocates nothing."""
     low_table = _LOW
     high_table = _HIGH
@@ -61,3 +61,9 @@ def crc16(buf: "Buffer", end: int, start: int = 0) -> int:
         high = high_table[index]
         start += 1
     return low | (high << 8)
+
+
+try:
+    from modbus.crc_machine import crc16  # type: ignore  # noqa: F401  # images for the RP2 have machine code
+except ImportError:
+    pass

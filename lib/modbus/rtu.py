@@ -43,7 +43,7 @@ def build(out: bytearray, unit: int, pdu: "Buffer", at: int, n: int) -> int:
 
 def append_crc(out: bytearray, n: int) -> int:
     """Appends the CRC of out[0:n] and returns the length of the finished frame."""
-    crc = crc16(out, n)
+    crc = crc16(out, n, 0)
     out[n] = crc & 0xFF
     out[n + 1] = crc >> 8
     return n + 2

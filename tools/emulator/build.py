@@ -111,7 +111,7 @@ def firmware_name(wanted: Variant) -> str:
     """Of the directory of a build: everything that goes into it, as a hash. The compiler must be there."""
     parts = [_work_name(wanted).encode(), wanted.header.encode(), _LWIP_OPTIONS.read_bytes()]
     if wanted.frozen:
-        text, files = device.frozen_manifest()
+        text, files = device.frozen_manifest(machine_code=True)
         parts += [text.replace(str(device.ROOT), "").encode(), *(path.read_bytes() for path in files)]
     return "firmware-" + steps.digest(*parts)
 
@@ -177,7 +177,7 @@ def _write_variant(wanted: Variant, folder: pathlib.Path) -> None:
     ):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-    manifest = device.frozen_manifest()[0] if wanted.frozen else _PLAIN_MANIFEST
+    manifest = device.frozen_manifest(machine_code=True)[0] if wanted.frozen else _PLAIN_MANIFEST
     (folder / "manifest.py").write_text(manifest, encoding="utf-8")
     # MicroPython's build goes by the age of what it compiled, which says nothing when a checkout was changed.
     shutil.rmtree(folder.parent / "frozen_mpy", ignore_errors=True)

@@ -31,7 +31,7 @@ class RtuConnection(ModbusConnection):
             length = rtu.request_length(rx, 0, have)
             if length == rtu.SILENCE:
                 length = have
-            if length > rtu.ADU_MAX or 0 < length <= have and (length < 4 or crc16(rx, length)):
+            if length > rtu.ADU_MAX or 0 < length <= have and (length < 4 or crc16(rx, length, 0)):
                 self._close_wrong(length)
                 return
             if length == rtu.MORE or length > have:
