@@ -51,7 +51,7 @@ def rates(chip):
     return {row["unit"]: (row["requests"] - first[row["unit"]]) / passed_s for row in after["meters"]}
 
 
-def test_a_dead_meter_of_ten_costs_the_others_nothing_on_the_chip_s_own_uart(chip):
+def test_a_dead_meter_of_ten_costs_the_others_nothing(chip):
     alone = rates(chip)
     chip.meters[DEAD].silent = True
     try:
@@ -78,7 +78,7 @@ def wait_state(chip, state):
     wait_for(reached, STATE_S, state)
 
 
-def test_a_technician_scans_and_talks_through_umodbus_and_the_gateway_goes_on(chip):
+def test_a_technician_scans_and_uses_umodbus_and_the_gateway_goes_on(chip):
     interrupt(chip)
     chip.emulator.exec("from firmware import technician")
     found = chip.emulator.exec("print('found', technician.scan(first=1, last=12))", 60)

@@ -78,7 +78,7 @@ def test_umodbus_reads_coils_and_discrete_inputs(read):
     assert lowest_bit_first(inputs) == [int(bit) for bit in foreign.DISCRETE_INPUTS[8:40]]
 
 
-def test_umodbus_is_told_of_an_exception_and_reads_on_over_the_same_connection(read):
+def test_umodbus_takes_an_exception_and_reads_on_over_the_connection(read):
     refused, value = read((GENERIC, 3, 5000, 1), (GENERIC, 3, 7, 1))
     assert "exception code" in refused["error"]
     assert value == [foreign.HOLDING[7]]

@@ -129,7 +129,7 @@ def qualities(rig, unit):
     return {point["name"]: point["quality"] for point in rig.points(unit).values()}
 
 
-def test_a_meter_that_lacks_registers_or_gives_few_at_once_has_all_its_other_values(make_rig):
+def test_a_meter_that_refuses_registers_has_all_its_other_values(make_rig):
     virtual = [
         Lacking(1, "eastron-sdm630", missing=range(0x38, 0x3A)), Lacking(2, "elkor-wattson-mk2", most=20),
         VirtualMeter(3, "pzem-004t-v3"),

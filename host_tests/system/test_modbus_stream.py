@@ -177,7 +177,7 @@ def test_equal_transaction_ids_of_several_clients_are_never_mixed(rig):
     assert errors == []
 
 
-def test_equal_reads_that_wait_together_are_asked_once_and_answered_to_each(rig):
+def test_equal_reads_that_wait_are_asked_once_and_all_answered(rig):
     # All eight wait for the same registers while the bus is busy with something else.
     meter = rig.meter(ADDRESSES)
     meter.delay_ms = 200

@@ -49,7 +49,7 @@ def timed_exception(client, unit, pdu):
 
 
 @pytest.mark.timed
-def test_a_silent_meter_fails_for_its_clients_only_and_comes_back_when_it_answers(rig):
+def test_a_silent_meter_fails_for_its_clients_only_and_comes_back(rig):
     silent = rig.meter(SILENT)
     cached = (SILENT, 3, 0x200, 16)
     passed = read_pdu(3, 0x51D, 1)
@@ -111,7 +111,7 @@ def test_probes_of_a_silent_meter_become_rarer(rig):
 
 
 @pytest.mark.timed
-def test_clients_that_wait_for_a_meter_which_is_then_quarantined_are_told_soon(rig):
+def test_clients_that_wait_for_a_quarantined_meter_are_answered_soon(rig):
     # Different requests, all in the queue before the meter is known to be silent.
     silent = rig.meter(SILENT)
     silent.silent = True

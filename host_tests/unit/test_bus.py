@@ -288,7 +288,7 @@ def test_a_line_that_dies_in_a_transaction_is_0a_and_is_opened_again(make):
     assert not bench.lines[1].closed
 
 
-def test_a_line_that_stays_away_is_0a_for_those_who_wait_and_those_who_come(make):
+def test_while_the_line_is_gone_waiting_and_new_requests_get_0a(make):
     bench = make()
 
     async def test():
@@ -305,7 +305,7 @@ def test_a_line_that_stays_away_is_0a_for_those_who_wait_and_those_who_come(make
     bench.run(test)
 
 
-def test_a_line_that_is_gone_empties_the_cache_and_does_not_condemn_the_meters(make):
+def test_a_line_that_is_gone_empties_the_cache_and_quarantines_no_meter(make):
     meter = make_meter(0, 1)
     bench = make(meter)
 
@@ -363,7 +363,7 @@ def test_a_polled_block_answers_what_lies_wholly_inside_it(make):
 
 @pytest.mark.parametrize("max_age_s", [1, 10, 3600])
 @pytest.mark.parametrize("start_us", [5_000_000, (fakes.TICKS_PERIOD - 500) * 1000])
-def test_the_cache_answers_up_to_its_age_and_not_beyond_across_a_wrap_of_ticks(make, max_age_s, start_us):
+def test_the_cache_answers_up_to_its_age_across_a_wrap_of_ticks(make, max_age_s, start_us):
     meter = make_meter(0, 1, max_age_s=max_age_s)
     bench = make(meter)
     bench.clock.us = start_us
@@ -400,7 +400,7 @@ def test_what_has_expired_does_not_come_back_when_the_ticks_come_round(make):
     bench.run(test, limit_s=10**7)
 
 
-def test_a_time_out_takes_everything_of_that_meter_out_of_the_cache_and_nothing_else(make):
+def test_a_time_out_drops_the_cached_blocks_of_that_meter_only(make):
     one, other = make_meter(0, 1, ((3, 0, 4), (4, 0, 4))), make_meter(1, 2)
     bench = make(one, other)
 
@@ -456,7 +456,7 @@ def test_a_write_takes_what_it_overlaps_out_of_the_cache_and_nothing_else(make, 
     bench.run(test)
 
 
-def test_a_meter_that_refuses_everything_for_a_while_is_read_again_in_one_piece_and_logged_once(make, events):
+def test_a_meter_that_refused_everything_is_read_again_and_logged_once(make, events):
     meter = make_meter(0, 1)
     bench = make(meter)
 
@@ -501,7 +501,7 @@ def test_after_three_failures_a_meter_is_quarantined_and_costs_no_bus_time(make,
     bench.run(test)
 
 
-def test_requests_that_waited_when_the_meter_was_quarantined_cost_no_bus_time_either(make):
+def test_requests_that_wait_for_a_quarantined_meter_cost_no_bus_time(make):
     meter, other = make_meter(0, 1), make_meter(1, 2)
     bench = make(meter, other)
     bench.hold_polls()
@@ -649,7 +649,7 @@ def test_a_poll_that_is_due_follows_eight_clients_at_the_latest(make):
     assert len(units) - at[-1] < 100
 
 
-def test_requests_with_priority_go_before_those_that_wait_and_keep_their_own_order(make):
+def test_requests_with_priority_go_first_and_keep_their_order(make):
     bench = make()
 
     async def test():
@@ -822,7 +822,7 @@ def test_the_interval_that_is_kept_is_measured(make):
     assert all(poller.missed(meter) > 20 for meter in meters)
 
 
-def test_an_automatic_time_out_is_three_times_the_longest_answer_until_a_failure(make):
+def test_auto_timeout_is_three_times_the_longest_answer_until_a_failure(make):
     meter = make_meter(0, 1, timeout_ms=2000, auto_timeout=True)
     bench = make(meter)
     bench.field.latency_ms = 60
@@ -873,7 +873,7 @@ def test_a_request_that_comes_while_the_bus_is_idle_goes_out_at_once(make):
     bench.run(test)
 
 
-def test_a_meter_whose_late_answer_is_waited_for_keeps_no_other_from_its_poll(make):
+def test_waiting_for_a_late_answer_delays_no_other_meters_poll(make):
     """A client's read of unit 1 has timed out; its late answer could pass for the poll of the same unit."""
     late, other = make_meter(0, 1, interval_s=1, timeout_ms=2000), make_meter(1, 2, interval_s=1)
     bench = make(late, other)
@@ -954,7 +954,7 @@ def test_every_meter_gets_its_turn(make):
     assert all(meter.state == points.ONLINE for meter in meters)
 
 
-def test_a_poll_that_fails_marks_what_it_read_and_the_reading_keeps_its_time(make):
+def test_a_failed_poll_marks_its_block_and_the_reading_keeps_its_time(make):
     meter = make_meter(0, 1)
     bench = make(meter)
 
@@ -1190,7 +1190,7 @@ def test_what_is_done_while_paused_may_end_the_pause_itself(make):
     bench.run(test)
 
 
-def test_a_bus_without_a_line_is_no_obstacle_and_the_last_of_several_decides(make, events):
+def test_a_pause_is_reached_when_the_last_bus_with_a_line_is_idle(make, events):
     bench, other = make(), make()
     other.clock = bench.clock
     bench.open_error = OSError(19)

@@ -364,7 +364,7 @@ def test_an_automatic_time_out_makes_no_answer_come_late_unexpected(x):
 
 @_settings
 @given(plans(deeds), faults(HARMFUL), st.lists(questions, min_size=1, max_size=2))
-def test_whoever_asks_the_same_again_and_again_keeps_nobody_waiting_for_ever(plan, faults, repeated):
+def test_a_client_that_repeats_one_read_does_not_starve_the_others(plan, faults, repeated):
     play(plan, faults, repeated=repeated)
 
 

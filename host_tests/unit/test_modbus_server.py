@@ -166,7 +166,7 @@ def test_what_was_asked_before_an_impossible_length_is_still_answered(make):
 @pytest.mark.parametrize(
     "rubbish", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", bytes(300), b"\xff" * 300]
 )
-def test_what_is_not_modbus_at_all_is_closed_or_waited_for_and_never_answered(make, rubbish):
+def test_bytes_that_are_not_modbus_are_never_answered(make, rubbish):
     bench = make()
     peer = bench.connect()
     peer.feed(rubbish)
@@ -192,7 +192,7 @@ def route(**values):
     return defaults(schema.ROUTE, **values)
 
 
-def test_a_route_leads_to_another_address_and_the_reply_names_the_unit_that_was_asked(make):
+def test_a_reply_over_a_route_names_the_unit_that_was_asked(make):
     bench = make(routes=[route(unit=100, bus=1, address=7), route(unit=101, closed=True)])
     peer = bench.connect()
     peer.feed(read(9, 100, 3, 5, 1))
@@ -267,7 +267,7 @@ def test_a_broadcast_that_cannot_be_is_an_exception_and_goes_nowhere(make, optio
     assert bench.bus.broadcasts == []
 
 
-def test_reads_of_unit_0_are_the_gateways_own_also_where_broadcasts_are_allowed(make):
+def test_reads_of_unit_0_are_the_gateways_own_with_broadcasts_too(make):
     bench = make(broadcast=True, config={"allow_writes": True})
     bench.connect().feed(read(1, 0, 3, 7, 1))
     assert bench.gateway.asked == [b"\x03\x00\x07\x00\x01"]
@@ -455,7 +455,7 @@ def test_a_peer_that_goes_away_frees_its_slot(make, way):
     assert bench.budget.in_use() == 6
 
 
-def test_a_connection_that_is_closed_with_a_request_on_the_bus_withdraws_it(make):
+def test_closing_a_connection_withdraws_its_request_from_the_bus(make):
     bench = make()
     peer = bench.connect()
     peer.feed(READ_1)
@@ -479,7 +479,7 @@ def test_a_hang_up_while_a_request_is_on_the_bus_withdraws_it(make):
     assert len(bench.bus.withdrawn) == 1
 
 
-def test_a_client_that_ends_while_its_request_is_on_the_bus_is_not_polled_again_before_the_answer(make):
+def test_a_client_that_ends_meanwhile_is_not_polled_before_the_answer(make):
     bench = make()
     peer = bench.connect()
     peer.feed(READ_1)

@@ -46,7 +46,7 @@ def make_points(*addresses, kind="float32", gap=0):
 
 
 @pytest.mark.parametrize("missing", [{0}, {7}, {17}, {39}, {3, 4}, {0, 39}, {5, 19, 30}, set(range(10, 20))])
-def test_all_points_but_those_of_the_registers_that_are_missing_have_values(make, missing):
+def test_all_points_but_those_of_missing_registers_have_values(make, missing):
     meter = make_meter(0, 1, ((3, 0, 40),))
     bench = make(meter)
     bench.field.missing[1] = missing
@@ -56,7 +56,7 @@ def test_all_points_but_those_of_the_registers_that_are_missing_have_values(make
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 12, 25, 39])
-def test_a_meter_that_gives_fewer_registers_at_once_than_its_profile_says_is_read_in_smaller_pieces(make, most):
+def test_a_meter_that_gives_few_registers_at_once_is_read_in_small_pieces(make, most):
     meter = make_meter(0, 1, ((3, 0, 40),))
     bench = make(meter)
     bench.field.most[1] = most
@@ -242,7 +242,7 @@ def test_a_meter_that_comes_back_from_quarantine_is_asked_again(make):
     bench.run(test)
 
 
-def test_a_meter_that_refuses_everything_stays_online_and_costs_one_request_a_round(make):
+def test_a_meter_that_refuses_everything_costs_one_request_a_round(make):
     meter = make_meter(0, 1, ((3, 0, 40), (4, 0, 40)))
     bench = make(meter)
     bench.field.refuse[1] = 2

@@ -199,7 +199,7 @@ def test_twelve_reads_in_turn_all_stand_ready(bench, cached):
 
 
 @pytest.mark.parametrize("count", [1, 10, 100, 125])
-def test_number_and_bytes_of_replies_are_bounded_and_all_make_room_after_a_minute(bench, cached, count):
+def test_kept_replies_are_bounded_and_make_room_after_a_minute(bench, cached, count):
     peer = bench.connect()
     replies = bench.server.replies
 

@@ -137,7 +137,7 @@ def test_frames_in_one_piece_are_answered_in_their_order(make):
     assert peer.take() == b"".join(registers(1, 3, k) for k in range(6)) + frame(255, 3, b"\x01\x01")
 
 
-def test_a_read_is_answered_from_memory_and_shares_its_reply_with_modbus_tcp(make):
+def test_reads_from_memory_share_the_kept_reply_with_modbus_tcp(make):
     bench = make()
     bench.bus.blocks.append((1, block(4, 100, 10)))
     rtu_peer, tcp_peer = bench.connect(kind=RtuConnection), bench.connect()

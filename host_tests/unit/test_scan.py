@@ -82,7 +82,7 @@ def test_by_default_only_the_settings_of_the_bus_are_tried(clock, events):
     assert search.total == 5
 
 
-def test_who_was_found_is_not_asked_again_at_another_framing_of_the_same_rate(clock, events):
+def test_a_unit_that_was_found_is_not_asked_again_at_the_same_baud_rate(clock, events):
     field = Field(clock, {(9600, "8N1"): {2: zeros}, (9600, "8N2"): {2: zeros}})
     search = run(clock, events, field, framings=["8N1", "8N2"], first=1, last=3)
     assert [row[:3] for row in search.found] == [(2, 9600, "8N1")]

@@ -91,7 +91,7 @@ def test_the_line_is_not_looked_at_for_each_byte_of_a_long_answer(make, baud, co
 
 
 @pytest.mark.parametrize("missing", range(1, 20))
-def test_after_looking_away_for_an_answer_that_breaks_off_the_line_is_looked_at_again(make, missing):
+def test_reading_goes_on_after_a_pause_for_an_answer_that_breaks_off(make, missing):
     long = registers(7, 3, *range(20))
 
     async def twice(wire):
@@ -334,7 +334,7 @@ def test_a_late_exception_is_never_the_next_requests_either(make):
     wire.run(test())
 
 
-def test_a_meter_that_is_always_a_little_too_late_never_gives_a_wrong_answer(make):
+def test_a_meter_that_is_always_late_never_gives_a_wrong_answer(make):
     """The retry is answered by the late first answer, and then its own is still under way."""
     wire = make(late(ANSWER, 220), late(ANSWER, 220), late(ANSWER_B, 100))
 
@@ -570,7 +570,7 @@ def test_time_on_the_wire_is_counted(make):
     assert wire.counters.busy_ms == pytest.approx(wire.clock.ms - begin, abs=2)
 
 
-def test_a_long_life_of_good_and_bad_exchanges_leaves_no_answer_to_the_wrong_request(make):
+def test_no_answer_goes_to_the_wrong_request_in_a_long_mix_of_faults(make):
     """Each answer carries the address that was asked; the meter is slow, noisy, silent or wrong by turns."""
     import random
 

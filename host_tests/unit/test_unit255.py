@@ -115,7 +115,7 @@ def test_a_point_behind_transformers_is_that_of_the_primary_side(bench):
     assert bytes(meter.blocks[0].raw) == struct.pack(">Hff", 2301, 1234.5, 2.5)
 
 
-def test_a_point_that_was_never_read_is_nan_with_the_greatest_age_and_never(bench):
+def test_a_point_that_was_never_read_is_nan_with_age_65535(bench):
     assert point(bench, 1) == (NAN, 0xFFFF, 3)
 
 
