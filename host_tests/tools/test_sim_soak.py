@@ -6,9 +6,9 @@ from tools import soak
 
 
 def test_a_soak_names_its_seed_and_ends_well(capfd):
-    assert soak.main(["--days", "0.01", "--seed", "3"]) == 0
+    assert soak.main(["--days", "0.08", "--seed", "3"]) == 0
     told = capfd.readouterr().out
-    assert "make soak DAYS=0.01 SEED=3 ARGS='--profile esp32-16'" in told
+    assert "make soak DAYS=0.08 SEED=3 ARGS='--profile esp32-16'" in told
     assert "day 1: " in told
     assert "every invariant held" in told
 
@@ -24,10 +24,10 @@ def test_a_soak_of_a_broken_firmware_fails_and_says_how_to_run_it_again(capfd, m
     from firmware.net.budget import Budget
 
     monkeypatch.setattr(Budget, "admit", lambda self, kind: True)
-    assert soak.main(["--days", "0.02", "--seed", "5", "--profile", "picow"]) == 1
+    assert soak.main(["--days", "0.08", "--seed", "5", "--profile", "picow"]) == 1
     told = capfd.readouterr().err
     assert "general slots" in told
-    assert "make soak DAYS=0.02 SEED=5" in told
+    assert "make soak DAYS=0.08 SEED=5" in told
 
 
 @pytest.mark.parametrize("arguments", [["--days", "0"], ["--days", "-1"], ["--profile", "c64"], ["--seed", "x"]])
