@@ -8,6 +8,7 @@ that started the firmware starts it again. The machine's own clock is never touc
 import errno
 import gc
 import os
+import select
 import sys
 import termios
 
@@ -114,10 +115,13 @@ class Line:
         path = uart if isinstance(uart, str) else "/dev/ttyUSB%d" % uart
         self.stream = _open(path, config["baud"], config["framing"])
         self._scratch = bytearray(64)
+        # With VMIN and VTIME 0 a terminal gives 0 bytes when it is hung up, but also when nothing has come.
+        self._poll = select.poll()
+        self._poll.register(self.stream, select.POLLIN)
 
     def receive(self, view: memoryview, at: int) -> int:
         n = self.stream.readinto(view[at:])
-        if n == 0:
+        if n == 0 and self._poll.poll(0):
             raise OSError(errno.EIO)  # hung up: the device was unplugged, or the pty has no other end
         return n or 0
 

@@ -1,0 +1,36 @@
+"""The serial line of a development machine, on a pty."""
+
+import os
+import pty
+
+import pytest
+
+from firmware.board.unix import Line
+
+
+@pytest.fixture
+def ends():
+    """(our Line, the file descriptor of the other end)."""
+    master, slave = pty.openpty()
+    line = Line({"uart": os.ttyname(slave), "baud": 9600, "framing": "8N1"})
+    os.close(slave)
+    yield line, master
+    line.close()
+
+
+def test_a_line_on_which_nothing_has_come_is_not_taken_for_hung_up(ends):
+    line, master = ends
+    view = memoryview(bytearray(16))
+    assert line.receive(view, 0) == 0
+    os.write(master, b"abc")
+    assert line.receive(view, 4) == 3
+    assert bytes(view[4:7]) == b"abc"
+    assert line.receive(view, 0) == 0
+    os.close(master)
+
+
+def test_a_line_whose_other_end_is_closed_is_gone(ends):
+    line, master = ends
+    os.close(master)
+    with pytest.raises(OSError, match="5"):
+        line.receive(memoryview(bytearray(16)), 0)
