@@ -211,6 +211,17 @@ def test_clients_that_leave_while_their_request_is_on_the_bus_leave_nothing_behi
     assert rig.event_count("modbus: ") == logged, rig.events()  # to leave is everybody's right
 
 
+# The client that stopped in the middle of its request when this module began: as long as it is not closed as unserved
+
+
+def test_a_modbus_client_that_stalls_in_the_middle_may_go_on_later(rig, stalled):
+    client, _ = stalled[rig.modbus_port]
+    assert client.is_open()
+    client.send(adu(77, 2, read_pdu(*SERIAL_NUMBER[1:]))[9:])
+    unit, *read = SERIAL_NUMBER
+    assert client.receive() == (77, unit, b"\x03\x02" + words(rig.meter(unit).registers(*read)))
+
+
 # The serial line
 
 
@@ -438,15 +449,7 @@ def test_without_a_last_good_one_what_is_wrong_is_the_default_and_it_says_why(tm
         assert process.alive
 
 
-# Clients that stop in the middle: begun at the top of this module
-
-
-def test_a_modbus_client_that_stalls_in_the_middle_may_go_on_later(rig, stalled):
-    client, _ = stalled[rig.modbus_port]
-    assert client.is_open()
-    client.send(adu(77, 2, read_pdu(*SERIAL_NUMBER[1:]))[9:])
-    unit, *read = SERIAL_NUMBER
-    assert client.receive() == (77, unit, b"\x03\x02" + words(rig.meter(unit).registers(*read)))
+# The browser that stopped in the middle when this module began
 
 
 def test_an_http_client_that_stalls_in_the_middle_is_closed_in_time(rig, stalled):
