@@ -1,15 +1,15 @@
-"""Starts the gateway, or leaves the REPL alone in safe mode.
+"""Starts the gateway; in safe mode it only leaves the REPL.
 
-Safe mode: a file /data/safe_mode (delete it to leave), for a device whose firmware does not let anybody in.
-Ctrl-C ends the firmware with every socket closed and the watchdog released; the REPL stays, and run() starts it again
-(import main; main.run() where it was not main.py that started it).
+Safe mode: a file /data/safe_mode (delete it to leave), for a device whose firmware cannot be reached. Ctrl-C ends the
+firmware with every socket closed and the watchdog released; the REPL stays, and run() starts the gateway again (import
+main; main.run() where it was not main.py that started it).
 """
 
 import gc
 import os
 import sys
 
-_EARLY = 4096  # bytes
+_GC_BYTES = 4096  # allocated between two collections while the gateway is built
 
 
 def _exists(path):
@@ -21,10 +21,11 @@ def _exists(path):
 
 
 def _add_path():
-    """On a board, packages lie in /lib, which is on the path already, or within the image; elsewhere beside this file.
+    """Puts the folder of the packages on sys.path. On a board they lie in /lib, which is there already, or within the
+    image; elsewhere in lib/ beside this file.
 
-    A whole firmware in the file system of an image goes before the one within, with its packages in /lib: so a
-    developer tries it. A folder firmware/ without one, which an earlier image may have left, hides nothing.
+    A whole firmware in the file system goes before the one within the image, with its packages in /lib, so that a
+    developer can try it. A folder firmware/ that holds less, left by an earlier image, hides nothing.
     """
     if ".frozen" in sys.path:
         sys.path.remove(".frozen")
@@ -38,14 +39,14 @@ def _add_path():
             sys.path.append(folder)
 
 
-def run():
-    """Runs the gateway until Ctrl-C. A crash restarts the device, after a pause in which the REPL can be had."""
+def run() -> None:
+    """Runs the gateway until Ctrl-C. A crash restarts the device, after a pause in which Ctrl-C gives the REPL."""
     _add_path()
-    # While the gateway is loaded and built the heap is collected every few kilobytes: what stays then lies together,
-    # and not all over the heap amid garbage. firmware.app has another bound for later.
+    # Collected this often, what stays lies together at one end of the heap, and not all over it amid garbage.
+    # firmware.app sets another threshold for later.
     if hasattr(gc, "threshold"):
-        gc.threshold(_EARLY)
-    # The board first: what it takes of the heap (network, buffers) are large pieces.
+        gc.threshold(_GC_BYTES)
+    # The board first: it allocates large pieces (network, buffers).
     from firmware import board
 
     port = board.detect()

@@ -6,6 +6,8 @@ Every part gets what it uses; only this file knows them all.
 import gc
 import os
 
+from micropython import const
+
 # First, since asyncio lies deep below it: an import within an import takes C stack, 4 KB of 40 on the unix port.
 from firmware.net import link, seam
 
@@ -25,16 +27,22 @@ from firmware.net.budget import SERVICES, Budget
 from firmware.net.clock import Clock
 from firmware.supervisor import Supervisor
 
-_CONFIG_LOOK_S = 5
-_CONFIRM_S = 10  # how long the page must have been up until a configuration is the last good one
-_SERVE_BYTES = 6144  # of heap, for a login and a save of a small configuration; a longer file takes
-_SAVE_FACTOR = 3  # times its length: the body and the document made of it
-_IDLE_MS = 60000
-_PARTS = 8  # of the heap, which is collected after each
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.net.dns import Resolver
+
+_WATCH_CONFIG_S = const(5)
+_CONFIRM_S = const(10)  # of uptime with a page, after which a configuration is the last good one
+_SERVE_BYTES = const(6144)  # of heap, for a login and a save of a small configuration; a longer file takes
+_SAVE_FACTOR = const(3)  # times its length: the body and the document made of it
+_IDLE_MS = const(60000)
+_GC_PARTS = const(8)
 
 
-# The services. Each is imported when it is made and not at the head of this file: where modules are files in the heap
-# of a small board, one that finds no room is left out and named, and the others run.
+# A service is imported when it is made and not at the head of this file: where modules are files, in the heap of a
+# small board, one that finds no room is left out and named, and the others run.
 
 
 def _modbus(app):
@@ -65,13 +73,13 @@ def _ntp(app):
 
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
 BUILT = (("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240))
-_RESERVE = 8192  # bytes that stay free for connections and requests on a board whose modules are files
+_RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 
 
 class App:
     """The gateway on `board` (firmware.board). Its parts are attributes."""
 
-    def __init__(self, board):
+    def __init__(self, board: "Any") -> None:
         self.board = board
         self.clock = Clock(board.set_clock)
         self.events = events = Events(self.clock.uptime_s)
@@ -90,20 +98,21 @@ class App:
         self.buses = self._make_buses()
         self.history = History(config["history"], self.meters.meters, self.readings, self.clock, self.buses, events)
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
-        self.device = Device(board, self.supervisor, self.budget, events, entries, self._before_restart)
-        self._resolver = None
+        self.device = Device(board, self.supervisor, self.budget, events, entries, self._prepare_restart)
+        self._resolver: "Resolver | None" = None
         self._seconds = 0
         cause = board.reset_cause()
         if cause:
             events.add("app", "started after " + cause)
 
     def _heap_free(self):
+        """Bytes after a collection; 0 where the board does not know."""
         gc.collect()
         return self.board.heap()[0]
 
     def _make_meters(self):
-        """One Profile serves all meters of a kind. What has become of them has all that is needed: their part of the
-        configuration is given up."""
+        """One Profile serves all meters of a kind. The meters' part of the configuration is removed: a Meter holds
+        what it needs of it."""
         profiles = self.config_store.profiles
         self.config_store.profiles = None
         return [
@@ -123,7 +132,7 @@ class App:
             return "off"
         return "no_room" if name in self.budget.refused_services else "reserved"
 
-    def resolver(self):
+    def resolver(self) -> "Resolver":
         """The one resolver of names, made for the first service that has to find an address."""
         from firmware.net.dns import Resolver
 
@@ -131,15 +140,15 @@ class App:
             self._resolver = Resolver(self.link.dns_servers, self.clock.uptime_s, os.urandom)
         return self._resolver
 
-    def service(self, name):
-        """The service of that name that runs, or None."""
+    def service(self, name: str) -> "Any":
+        """The running service of that name, or None."""
         return self.device.services[SERVICES.index(name)].service
 
     # -- running
 
-    def start(self):
-        """Starts services and tasks. A service that cannot start says so; the others do not suffer."""
-        gc.collect()  # room is looked at
+    def start(self) -> None:
+        """Starts services and tasks. A service that cannot start is logged, and the others start."""
+        gc.collect()  # so that the free heap is known
         for name, make, heap in BUILT:
             entry = self.device.services[SERVICES.index(name)]
             if entry.state == "reserved":
@@ -176,22 +185,21 @@ class App:
         await link.keep_up(self.link, self.events)
 
     def _tick(self):
-        """Once a second: what must not wait for anybody to look."""
         uptime_s = self.clock.uptime_s()
         self.history.tick(uptime_s)
         self._seconds += 1
-        if self._seconds >= _CONFIG_LOOK_S:
+        if self._seconds >= _WATCH_CONFIG_S:
             self._seconds = 0
-            self.config_store.look()
+            self.config_store.notice_change()
             if not self.config_store.is_confirmed and uptime_s >= _CONFIRM_S:
                 self._confirm_config()
 
     def _confirm_config(self):
         """Makes the configuration the last good one when it has brought up the page; gives it up when it has not."""
         if self._has_page():
-            self.buses.pause(self._keep_config)  # or at the next look, when they cannot rest now
+            self.buses.pause(self._keep_config)  # or some seconds later, when they cannot rest now
             return
-        self.config_store.give_up()
+        self.config_store.reject()
         self.events.add("config", "no page with the new configuration: restarting by the one before it")
         self.device.reboot()
 
@@ -211,11 +219,11 @@ class App:
         finally:
             self.buses.resume()
 
-    def _before_restart(self):
+    def _prepare_restart(self):
         self.history.commit()
-        self.config_store.stop()
+        self.config_store.uncount_start()
 
-    async def main(self):
+    async def main(self) -> None:
         """Runs until it is cancelled."""
         self.start()
         _collect_in_parts()
@@ -223,8 +231,8 @@ class App:
         while True:
             await seam.sleep_ms(_IDLE_MS)
 
-    def close(self):
-        """Gives back every socket and line, so that the firmware can be started again at the REPL."""
+    def close(self) -> None:
+        """Closes every socket and line, so that the firmware can be started again at the REPL."""
         self.history.commit()
         for slot in self.budget.connections[:]:
             slot.connection.close()
@@ -236,23 +244,22 @@ class App:
 
 
 def _collect_in_parts():
-    """Has the heap collected each time when a part of it has been handed out. MicroPython goes through all of a heap
-    before it collects, and what is allocated meanwhile and stays (a connection) would lie all over it amid garbage, and
-    leave no large piece between."""
+    """Lets MicroPython collect the heap each time an eighth of it has been allocated. By default it uses up the whole
+    heap first; what stays of that (a connection) would lie all over it amid garbage, with no large piece between."""
     if hasattr(gc, "threshold"):
         gc.collect()
-        gc.threshold((gc.mem_free() + gc.mem_alloc()) // _PARTS)
+        gc.threshold((gc.mem_free() + gc.mem_alloc()) // _GC_PARTS)
 
 
-def run(board):
-    """Runs the gateway on `board` until it is interrupted. KeyboardInterrupt and SystemExit are the caller's."""
+def run(board: "Any") -> None:
+    """Runs the gateway on `board` until it is interrupted. Raises KeyboardInterrupt and SystemExit."""
     seam.install()
     app = App(board)
     try:
         seam.run(app.main())
     except KeyboardInterrupt:
-        app.config_store.stop()
+        app.config_store.uncount_start()
         raise
     finally:
         app.close()
-        seam.install()  # the loop's tasks hold all of it, and whoever is at the prompt now needs the heap
+        seam.install()  # a new loop: the tasks of the old one hold the heap that the REPL needs

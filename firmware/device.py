@@ -1,4 +1,4 @@
-"""The device as services show it: what runs on it, and how it is restarted."""
+"""The device as services see it: board, table of services, restart."""
 
 from micropython import const
 
@@ -20,7 +20,7 @@ class ServiceEntry:
     """A row of the table of services. `state` is one of
     "running"    it has started
     "off"        switched off in the configuration
-    "reserved"   enabled and holding its socket, but not part of this firmware yet
+    "reserved"   enabled, and its slot is held, but not part of this firmware yet
     "no_room"    this board has no socket for it
     "no_memory"  this board has no memory for it
     "failed"     it could not start
@@ -50,13 +50,13 @@ class Device:
 
     @property
     def restarts(self) -> int:
-        """Tasks that had to be started again since boot, and ticks that failed."""
+        """Tasks restarted since boot, and ticks that failed."""
         return self._supervisor.restarts
 
     def reboot(self) -> None:
         """Restarts the device once the responses under way have been sent. Raises MemoryError."""
         self._events.add("app", "restarting")
-        self._supervisor.start_once(self._reboot())
+        self._supervisor.run_once(self._reboot())
 
     async def _reboot(self):
         await seam.sleep_ms(_REBOOT_MS)

@@ -1,10 +1,14 @@
-"""Bounded event log: one line for each thing that somebody may have to know about.
+"""Bounded event log, for the page, the API and the console.
 
 The newest `_KEPT` lines stay in memory; the console gets every one. A line that repeats the one before is counted
-instead of added, so that a fault in a loop neither floods the console nor pushes the history out.
+instead of added, so that a fault in a loop neither floods the console nor displaces older lines.
 """
 
 from micropython import const
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
 
 _KEPT = const(24)
 _LINE_MAX = const(120)
@@ -12,23 +16,24 @@ _REPEATS_SHOWN = b"\x01\x0a\x64"  # a repeated line is printed again at its 10th
 
 
 class Events:
-    """Log of the whole device. `uptime_s` is a function that gives the seconds since boot."""
+    """Log of the whole device. `uptime_s()`: seconds since boot; `console` prints a line. `dropped`: lines that are no
+    longer kept or were lost for lack of memory."""
 
-    def __init__(self, uptime_s, console=print):
+    def __init__(self, uptime_s: "Callable[[], int]", console: "Callable[[str], object]" = print) -> None:
         self._uptime_s = uptime_s
         self._console = console
-        self._lines = []  # [uptime_s, source, text, times], oldest first
+        self._lines: list = []  # [uptime_s, source, text, times], oldest first
         self.dropped = 0
 
-    def add(self, source, text):
-        """Logs `text` (cut to 120 characters) for the part of the firmware that `source` names. Never raises
-        MemoryError: who tells of a lack of memory must come to his end."""
+    def add(self, source: str, text: str) -> None:
+        """Logs `text`, cut to 120 characters, of the part of the firmware that `source` names. Never raises
+        MemoryError, so that error paths can always log."""
         try:
-            self._note(source, text)
+            self._append(source, text)
         except MemoryError:
             self.dropped += 1
 
-    def _note(self, source, text):
+    def _append(self, source, text):
         now = self._uptime_s()
         if len(text) > _LINE_MAX:
             text = text[: _LINE_MAX - 3] + "..."
@@ -46,6 +51,6 @@ class Events:
         lines.append([now, source, text, 1])
         self._console("[%d] %s: %s" % (now, source, text))
 
-    def lines(self):
-        """The lines that are kept, oldest first, as (uptime_s, source, text, times)."""
+    def lines(self) -> list:
+        """The lines that are kept, oldest first: lists [uptime_s, source, text, times]. Not to be changed."""
         return self._lines

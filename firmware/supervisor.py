@@ -1,7 +1,7 @@
-"""The supervisor: makes the firmware's tasks, starts one again that has died, and feeds the watchdog.
+"""Makes the firmware's tasks, restarts those that have ended, and feeds the watchdog.
 
-Only it makes tasks. A task that ends is logged and started again, later each time: after 1 s, 2 s, and so on up to a
-minute. A task that is short of memory is such a task; the others do not notice.
+Only the supervisor makes tasks. One that ends, for lack of memory too, is logged and restarted after 1 s, 2 s, and so
+on up to a minute; the others go on.
 """
 
 import asyncio
@@ -10,38 +10,44 @@ from micropython import const
 
 from firmware.net import seam
 
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
+
+    from firmware.events import Events
+
 _TICK_MS = const(1000)
 _RESTART_FIRST_S = const(1)
-_RESTART_LAST_S = const(60)
+_RESTART_LONGEST_S = const(60)
 
 
 class Supervisor:
-    """`board` has the watchdog, `events` is the log. `restarts` counts the tasks that had to be started
-    again, and the ticks that failed."""
+    """`board` has the watchdog. `restarts` counts the tasks that were restarted, and the ticks that failed."""
 
-    def __init__(self, board, events):
+    def __init__(self, board: "Any", events: "Events") -> None:
         self._board = board
         self._events = events
-        self._tasks = []
-        self._tickers = []
+        self._tasks: list = []
+        self._ticks: list = []
         self.restarts = 0
 
-    def keep_running(self, name, run):
-        """Makes a task of the coroutine function `run`, which should never end; `name` stands in the log."""
+    def keep_running(self, name: str, run: "Callable[[], Awaitable]") -> None:
+        """Makes a task of the coroutine function `run`, which should never end. `name` is its source in the log."""
         self._tasks.append(asyncio.create_task(self._keep_running(name, run)))
 
-    def start_once(self, coroutine):
-        """Makes a task that ends by itself."""
+    def run_once(self, coroutine: "Coroutine") -> None:
+        """Makes a task that ends by itself. Raises MemoryError."""
         self._tasks.append(asyncio.create_task(coroutine))
 
-    def every_second(self, tick):
-        """Calls tick() once a second. What it raises is logged; the others and the watchdog do not notice."""
-        self._tickers.append(tick)
+    def every_second(self, tick: "Callable[[], object]") -> None:
+        """Calls tick() once a second. An exception in it is logged; other ticks and the watchdog go on."""
+        self._ticks.append(tick)
 
     async def _keep_running(self, name, run):
         wait_s = _RESTART_FIRST_S
         while True:
-            begun_ms = seam.ticks_ms()
+            started_ms = seam.ticks_ms()
             try:
                 await run()
                 self._events.add(name, "task ended")
@@ -50,10 +56,10 @@ class Supervisor:
             except Exception as error:
                 self._report(name, "task died", error)
             self.restarts += 1
-            if seam.ticks_diff(seam.ticks_ms(), begun_ms) > 1000 * _RESTART_LAST_S:
+            if seam.ticks_diff(seam.ticks_ms(), started_ms) > 1000 * _RESTART_LONGEST_S:
                 wait_s = _RESTART_FIRST_S  # it has run well for a while
             await seam.sleep_ms(1000 * wait_s)
-            wait_s = min(2 * wait_s, _RESTART_LAST_S)
+            wait_s = min(2 * wait_s, _RESTART_LONGEST_S)
 
     def _tick(self, tick):
         try:
@@ -63,21 +69,21 @@ class Supervisor:
             self._report("tick", "failed", error)
 
     def _report(self, source, text, error):
-        """Logs an error. Never raises MemoryError: it would end the task that keeps another going."""
+        """Logs an error. Never raises MemoryError: that would end the task which restarts another."""
         try:
             self._events.add(source, "%s: %r" % (text, error))
             seam.print_exception(error)
         except MemoryError:
             self._events.add(source, text)
 
-    def start_ticking(self, watchdog_s):
-        """Starts the watchdog (0: none) and the task that feeds it and calls what every_second() was given."""
+    def start_ticking(self, watchdog_s: int) -> None:
+        """Starts the watchdog (0: none), and the task that feeds it and calls the ticks of every_second()."""
 
         async def run():
             self._board.watchdog(watchdog_s)
             while True:
                 self._board.feed()
-                for tick in self._tickers:
+                for tick in self._ticks:
                     self._tick(tick)
                 await seam.sleep_ms(_TICK_MS)
 

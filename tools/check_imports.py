@@ -94,13 +94,13 @@ LAYERS = (
         ("*", *_CODECS, "firmware"),
         ("firmware.board",),
     ),
-    Layer("technician", ("firmware/technician.py",), ("firmware",)),
+    Layer("repl_tools", ("firmware/repl_tools.py",), ("firmware",)),
     Layer("package", ("firmware/__init__.py",), ()),
 )
 
 # Habits. Where each may be, as patterns of paths; everywhere else it is a finding.
 WHICH_PYTHON = ("firmware/net/seam*.py", "firmware/net/tls.py", "firmware/board/*")  # sys.implementation, sys.platform
-PRINT = ("firmware/events.py", "firmware/technician.py", "firmware/board/*", "boot.py", "main.py")
+PRINT = ("firmware/events.py", "firmware/repl_tools.py", "firmware/board/*", "boot.py", "main.py")
 TYPING = "_TYPING"  # guards the imports that only annotations need; const(0), which a compiler leaves out
 _THIRD_PARTY = ("lib/umodbus/",)
 

@@ -3,7 +3,7 @@
 A unit is found when it answers one read (function 3, register 0), also with an exception: that is how a device answers
 a function that it does not know (Application Protocol 7). The
 signatures of the profiles tell its kind. A Scan leases the line of a bus (Bus.lease_line), or runs alone
-(firmware.technician).
+(firmware.repl_tools).
 """
 
 from micropython import const

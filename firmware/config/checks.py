@@ -1,45 +1,51 @@
-"""What one key, section or meter of a configuration cannot know of another. Each is right by itself (rules.py)."""
+"""Cross-checks between keys, sections, meters and routes of a configuration, each of which is right by itself
+(rules.py): addresses, ports, slots, units, limits of a bus."""
 
 from micropython import const
 
-from firmware.config.rules import has_only, is_ip, short
+from firmware.config.rules import has_only, is_ip, shortened
 from firmware.config.schema import BUSES_MAX
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Iterator
+    from typing import Any
 
 _ON_BUS_MAX = const(32)  # unit loads of RS-485
 _UNIT_LAST = const(254)  # that a route may name: 255 is the gateway
 
 
-def within(name, part):
-    """Yields what is wrong within the part `name` of a configuration, whose keys are each right."""
+def part_errors(name: str, part: "Any") -> "Iterator[str]":
+    """Yields what is wrong within the part `name` of a configuration (a section, the list of buses or routes)."""
     if name == "network":
         yield from _network(part)
     elif name == "ntp":
         server = part["server"]
         if not server.strip("0123456789.") and not is_ip(server):
-            shown = short(server)
+            shown = shortened(server)
             yield 'ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % shown
     elif name == "modbus":
         if part["rtu_over_tcp"] == part["port"]:
             yield "modbus.rtu_over_tcp: %d is taken by modbus.port" % part["port"]
     elif name == "buses":
         if len(part) == 2 and part[0]["uart"] == part[1]["uart"]:
-            yield "buses[1].uart: %s is used by the other bus" % short(part[1]["uart"])
+            yield "buses[1].uart: %s is used by the other bus" % shortened(part[1]["uart"])
     elif name == "routes":
         for k, route in enumerate(part):
             last = max(route["unit"], route["address"]) + route["count"] - 1
             if last > _UNIT_LAST:
-                told = k, route["count"], last, _UNIT_LAST
-                yield "routes[%d].count: %d reaches unit %d, and %d is the last" % told
+                values = k, route["count"], last, _UNIT_LAST
+                yield "routes[%d].count: %d reaches unit %d, and %d is the last" % values
 
 
 def _network(network):
-    """Addresses of the device's own, where it does not ask for them."""
+    """Names, and where DHCP is off the device's addresses."""
     name = network["hostname"]
     if name.startswith("-") or not has_only(name, b"-"):
-        yield "network.hostname: %s: letters, digits and - only" % short(name)
+        yield "network.hostname: %s: letters, digits and - only" % shortened(name)
     country = network["country"]
     if len(country) == 1 or not has_only(country, b""):
-        yield 'network.country: %s is not a code such as "DE", or nothing' % short(country)
+        yield 'network.country: %s is not a code such as "DE", or nothing' % shortened(country)
     if network["dhcp"]:
         return
     for key in ("address", "netmask"):
@@ -47,25 +53,26 @@ def _network(network):
             yield "network.%s: needed when network.dhcp is off" % key
     if not network["address"] or not network["netmask"]:
         return
-    address, mask = _number(network["address"]), _number(network["netmask"])
+    address, mask = _as_number(network["address"]), _as_number(network["netmask"])
     host = 0xFFFFFFFF - mask
     if host & (host + 1) or not 3 <= host < 0xFFFFFF + 1:
         yield 'network.netmask: %s is not a netmask such as "255.255.255.0"' % network["netmask"]
     elif not 0 < address & host < host or not 0x01000000 <= address < 0xE0000000:
         yield "network.address: %s is no address of a device" % network["address"]
-    elif network["gateway"] and (_number(network["gateway"]) ^ address) & mask:
+    elif network["gateway"] and (_as_number(network["gateway"]) ^ address) & mask:
         yield "network.gateway: %s is not in the network of network.address" % network["gateway"]
 
 
-def _number(ip):
+def _as_number(ip):
+    """A dotted quad as an integer."""
     number = 0
     for part in ip.split("."):
         number = number << 8 | int(part)
     return number
 
 
-def is_port_shared(one, other):
-    """Whether two services, http and modbus in either order, would listen at the same port."""
+def is_port_shared(one: dict, other: dict) -> bool:
+    """True when two services, http and modbus in either order, would listen at the same port."""
     return one["enabled"] and other["enabled"] and any([port in _ports(other) for port in _ports(one)])
 
 
@@ -73,24 +80,24 @@ def _ports(section):
     return [section["port"]] + ([section["rtu_over_tcp"]] if section.get("rtu_over_tcp") else [])
 
 
-def routes_astray(routes, bus_count):
-    """Yields which routes lead to a bus that is not there."""
+def stray_routes(routes: list, bus_count: int) -> "Iterator[str]":
+    """Yields an error for each route to a bus that is not configured."""
     for k, route in enumerate(routes):
         if not route["closed"] and route["bus"] >= bus_count:
             yield "routes[%d].bus: %d is not one of the %d in buses" % (k, route["bus"], bus_count)
 
 
 class Places:
-    """Which slots and units meters have taken, and how many are on a bus."""
+    """Slots and units that meters have taken, and the number of meters on each bus."""
 
-    def __init__(self, bus_count):
+    def __init__(self, bus_count: int) -> None:
         self._bus_count = bus_count
-        self._slots = set()
-        self._units = set()
+        self._slots: set = set()
+        self._units: set = set()
         self._on_bus = [0] * BUSES_MAX
 
-    def conflicts(self, meter):
-        """Why that meter cannot be beside those that were taken: a list of texts, which begin with its key."""
+    def conflicts(self, meter: dict) -> "list[str]":
+        """The errors of that meter beside those that have a place: texts that begin with its key."""
         found = []
         slot, unit, bus = meter["slot"], meter["unit"], meter["bus"]
         if slot in self._slots:
@@ -103,7 +110,8 @@ class Places:
             found.append("bus: %d is not one of the %d in buses" % (bus, self._bus_count))
         return found
 
-    def take(self, meter):
+    def take(self, meter: dict) -> None:
+        """Gives the meter its place, also one that is taken."""
         self._slots.add(meter["slot"])
         self._units.add((meter["bus"], meter["unit"]))
         self._on_bus[meter["bus"]] += 1

@@ -1,9 +1,9 @@
-"""The configuration of the running device: what it runs by, what the user's file says, and saving a new one.
+"""The configuration of the running device, the user's file, and saves of a new one.
 
-A save is check(), then write(): nothing that was refused is ever written, and the boot takes whatever was written. What
-is saved is used from the next boot on; until then reboot_due() says what waits. A file that was saved runs on trial
-(trial.py) until confirm() makes it the last good copy. While flash is written some chips hear nothing, their UARTs
-included: the caller of write() and confirm() lets the buses rest.
+A save is check(), then write(): nothing that was refused is ever written, and the boot takes what was written. It is
+used from the next boot on; until then reboot_due() lists what waits. A file that was saved runs on trial (trial.py)
+until confirm() makes it the last good copy. While flash is written some chips receive nothing, at their UARTs either:
+the caller of write() and confirm() pauses the buses.
 """
 
 import errno
@@ -27,11 +27,11 @@ _UPLOAD = const("data/config.upload")  # left by a firmware that wrote a save th
 
 
 class ConfigStore:
-    """config: complete and valid, by which the device runs; who has made meters and routes of it may take these out.
-    source, errors: as load.Loaded. profiles: {name: Profile} of the meters in it; likewise, set to None.
+    """config: complete and valid, by which the device runs; firmware.app removes meters and routes once it has made
+    objects of them. source, errors: as load.Loaded. profiles: {name: Profile} of the meters in it, set to None then.
     is_confirmed: True when confirm() has nothing to do."""
 
-    def __init__(self, events: "Events", heap_free: "Callable[[], int] | None" = None):
+    def __init__(self, events: "Events", heap_free: "Callable[[], int] | None" = None) -> None:
         """`heap_free()`: bytes of heap that this board has left, or 0 where that is not known."""
         self._events = events
         self._heap_free = heap_free
@@ -56,14 +56,14 @@ class ConfigStore:
         self._built_in_sizes = {name: size for name, size in sizes.items() if name not in self._added}
         self._digest = loaded.digest
         self._due: list = []
-        self._mark = self._booted_mark = _mark()
-        is_kept = self.source != "file" or load.is_kept(self._added)
+        self._seen_file = self._booted_file = _file_state()
+        is_kept = self.source != "file" or load.is_last_good(self._added)
         self.is_confirmed = is_kept and starts in (trial.PROVEN, trial.FAILED)
 
     def public(self) -> dict:
         """The document in the user's file, or when it is damaged that of the last good copy, without secrets. {}
         without either: a new device. Raises OSError."""
-        document = self._document()
+        document = self._readable()
         if not isinstance(document, dict):
             try:
                 document = load.parse(store.load(load.LAST_GOOD) or b"{}")
@@ -76,9 +76,9 @@ class ConfigStore:
 
     def check(self, body: "bytes | bytearray | memoryview") -> "tuple[Any, list]":
         """(document for write(), []) when the configuration in `body` is right and this board has room for it, else
-        (None, errors). The secrets that it does not name are added: those of the file, or where they are wrong those
-        in use. Raises MemoryError."""
-        secrets = list(self._secrets())  # before `body` is parsed: two documents at once are many
+        (None, errors). Secrets that are left out are added: those of the file, or where they are wrong those in use.
+        Raises MemoryError."""
+        secrets = list(self._secrets())  # before `body` is parsed, so that one document at a time is in the heap
         try:
             document = load.parse(body)
         except ValueError as error:
@@ -98,7 +98,7 @@ class ConfigStore:
         return (None, errors) if errors else (document, errors)
 
     def _errors(self, document, sizes):
-        """What is wrong in `document`; the sizes of its profiles are added to `sizes`."""
+        """The errors in `document`; the sizes of its profiles are added to `sizes`."""
 
         def profile_error(name):
             # Loading a profile takes time and tens of kilobytes.
@@ -113,7 +113,7 @@ class ConfigStore:
         return load.Check(document, profile_error, False).errors
 
     def _check_room(self, document, sizes, errors):
-        """Adds an error when the configuration takes more of the heap than what runs, and more than there is."""
+        """Adds an error when the configuration takes more heap than the one in use, and more than there is."""
         more = heap_use.of_configuration(document, sizes) - self._heap_needed
         free = self._heap_free() if self._heap_free is not None and more > 0 else 0
         missing = more + heap_use.RESERVE - free
@@ -121,58 +121,59 @@ class ConfigStore:
             errors.append("configuration: needs %d KB of heap more than this board has" % (missing // 1024 + 1))
 
     def write(self, checked: "Any", due: "list | None" = None) -> None:
-        """Saves the document that check() has returned. `due`: due_after() of it. After a power cut the file is the old
-        or the new one. Raises OSError and MemoryError; the old one is in place then."""
+        """Saves the document that check() has returned. `due`: reboot_due_after() of it. After a power cut the file is
+        the old or the new one. Raises OSError and MemoryError; the old one is in place then."""
         if due is None:
-            due = self.due_after(checked)
+            due = self.reboot_due_after(checked)
         store.replace(load.PATH, json_pieces(checked))
         store.remove_file(trial.PATH)
         self._set_due(due)
-        self._mark = _mark()
+        self._seen_file = _file_state()
 
     def confirm(self) -> None:
-        """The page is up: the trial of the file ends, and when all of it is right it becomes the last good copy. Does
-        nothing when the file was changed meanwhile. Raises OSError, ValueError, MemoryError."""
+        """To be called once the page is up: ends the trial of the file, and makes it the last good copy when all of it
+        is right. Does nothing when the file was changed meanwhile. Raises OSError, ValueError, MemoryError."""
         if self.is_confirmed:
             return
         self.is_confirmed = True
-        if _mark() != self._booted_mark:
+        if _file_state() != self._booted_file:
             return
         if self.source == "file":
-            load.keep(self._added)
+            load.save_last_good(self._added)
         trial.record(trial.PROVEN)
 
-    def give_up(self) -> None:
-        """There is no page with the file: from the next boot on the device runs by the last good copy, or without its
-        meters. Raises OSError."""
+    def reject(self) -> None:
+        """To be called when the file has brought up no page: from the next boot on the device runs by the last good
+        copy, or without its meters. Raises OSError."""
         self.is_confirmed = True
-        if _mark() == self._booted_mark:
+        if _file_state() == self._booted_file:
             trial.record(trial.FAILED)
 
-    def stop(self) -> None:
-        """The device ends or restarts because it was told to: this start does not count against the file."""
+    def uncount_start(self) -> None:
+        """Before an end or a restart that was asked for: this start does not count against the file."""
         if not self.is_confirmed:
             store.remove_file(trial.PATH)
 
     def file_size(self) -> int:
         """Bytes of the file that the device has booted with; 0 without one."""
-        return self._booted_mark[0] if self._booted_mark else 0
+        return self._booted_file[0] if self._booted_file else 0
 
     def reboot_due(self) -> list:
-        """What waits for a reboot: names of services whose switch in the file is no longer what they were booted with,
-        else "configuration" when anything else has changed."""
+        """What waits for a reboot: names of services that the file switches on or off against the boot, else
+        "configuration" when anything else has changed."""
         return self._due
 
-    def look(self) -> None:
-        """Notices, by its size and time, that the file was changed past the page; logs what is wrong with it."""
-        mark = _mark()
-        if mark == self._mark:
+    def notice_change(self) -> None:
+        """Notices, by its size and time, that the file was changed otherwise than by write(); logs what is wrong in
+        it."""
+        mark = _file_state()
+        if mark == self._seen_file:
             return
-        self._mark = mark
+        self._seen_file = mark
         due = ["configuration"]
         try:
-            document = self._parsed()
-            due = self.due_after(document)
+            document = self._read()
+            due = self.reboot_due_after(document)
             errors = self._errors(document, dict(self._built_in_sizes))
         except (OSError, ValueError) as error:
             errors = (str(error),)
@@ -190,23 +191,23 @@ class ConfigStore:
             store.remove_file(path)
         for path in (load.LAST_GOOD, PASSWORD):
             store.remove(path)
-        load.forget_profiles()
+        load.remove_profile_copies()
         self._events.add("app", "all settings were removed")
 
-    def due_after(self, document: "Any") -> list:
+    def reboot_due_after(self, document: "Any") -> list:
         """The reboot_due() of a file with `document`, of any type."""
         if not isinstance(document, dict):
             return ["configuration"]
         if difference.digest(document) == self._digest:
             return []
-        return difference.switched(document, self.config) or ["configuration"]
+        return difference.switched_services(document, self.config) or ["configuration"]
 
     def _set_due(self, due):
         self._due = due
         if due:
             self._events.add("config", "a reboot is due for: " + ", ".join(due))
 
-    def _parsed(self):
+    def _read(self):
         """The user's file; {} without one. Raises OSError, ValueError."""
         try:
             return load.read(load.PATH)
@@ -215,29 +216,29 @@ class ConfigStore:
                 return {}
             raise
 
-    def _document(self):
+    def _readable(self):
         """The document in the user's file; None when it is damaged."""
         try:
-            return self._parsed()
+            return self._read()
         except (OSError, ValueError):
             return None
 
     def _secrets(self):
         """Yields (section, key, secret) of those that the file names, or where it is wrong those in use."""
-        if self._due or self.source not in ("file", "default") or _mark() != self._mark:
-            document = self._document()
+        if self._due or self.source not in ("file", "default") or _file_state() != self._seen_file:
+            document = self._readable()
         else:
             document = None  # the secrets in it are those in use
         for section, key in SECRETS:
             part = document.get(section, {}) if isinstance(document, dict) else None
             secret = part.get(key, "") if isinstance(part, dict) else None
-            if rules.wrong(secret, schema.find(key, schema.find(section)[2])):
+            if rules.correction(secret, schema.find(key, schema.find(section)[2])):
                 secret = self.config[section][key]
             yield section, key, secret
 
 
-def _mark():
-    """Changes when the file does."""
+def _file_state():
+    """(size, time of the last change) of the file; None without one."""
     try:
         status = os.stat(load.PATH)
     except OSError:

@@ -1,11 +1,17 @@
-"""What a new configuration file changes: two parsed documents, or one and the configuration that is in use."""
+"""Compares a new configuration file with the old one, or with the configuration in use."""
 
 import hashlib
 import json
 
+from micropython import const
 
-def digest(document):
-    """SHA-256 of what a parsed document says, however it is written and ordered."""
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+
+def digest(document: "Any") -> bytes:
+    """SHA-256 of a parsed document, the same for every order of its keys and every layout of its text."""
     sha = hashlib.sha256()
     _feed(sha, document)
     return sha.digest()
@@ -20,20 +26,20 @@ def _feed(sha, value):
         sha.update(b"}")
     elif isinstance(value, list):
         sha.update(b"[")
-        for one in value:
-            _feed(sha, one)
+        for item in value:
+            _feed(sha, item)
         sha.update(b"]")
     else:
         sha.update(json.dumps(value).encode() + b",")
 
 
-def switched(document, config):
-    """Names of the services whose switch in `document`, which may be wrong, is not that of `config`, which is
+def switched_services(document: dict, config: dict) -> "list[str]":
+    """Names of the services that `document`, which may be wrong, switches on or off against `config`, which is
     complete."""
     found = []
     for name, part in config.items():
         if isinstance(part, dict) and "enabled" in part:
-            given = document.get(name)
-            if part["enabled"] != (given.get("enabled", True) if isinstance(given, dict) else True):
+            section = document.get(name)
+            if part["enabled"] != (section.get("enabled", True) if isinstance(section, dict) else True):
                 found.append(name)
     return found

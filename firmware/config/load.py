@@ -1,4 +1,4 @@
-"""Reads and checks the configuration: data/config.json, as the user wrote it; and what the device runs by.
+"""Reads and checks data/config.json, the configuration as the user wrote it, and gives that which the device runs by.
 
 Check is the one set of rules: the boot, a save over HTTP and tools on a computer use it. Each part that is right by
 itself is used, and what is wrong is named:
@@ -17,8 +17,7 @@ itself is used, and what is wrong is named:
   the meter runs on. Without a copy the meter is wrong.
 
 The last good copy is the file, and the profiles of the user that it names, as they were when all was right and the page
-was up (store.py: data/config.good, data/meters/NAME.good). The files themselves are never changed behind the user's
-back.
+was up (store.py: data/config.good, data/meters/NAME.good). The firmware itself never changes the user's files.
 """
 
 import errno
@@ -41,7 +40,7 @@ if _TYPING:
 PATH = "data/config.json"
 LAST_GOOD = "data/config.good"
 FILE_MAX = 12288
-_KEPT = const(".good")  # of a profile
+_COPY = const(".good")  # the end of the name of a profile's last good copy
 _NO_OBJECT = const("must be an object")
 
 
@@ -52,9 +51,9 @@ class Loaded:
     source    "file"; "partly": the file, but what is wrong in it is replaced; "last good"; "default"
     errors    what is wrong with the file
     profiles  {name: Profile} of all meters in `config`
-    digest    of what the file says (difference.py); of {} without one, None when it does not run as a whole"""
+    digest    of the file (difference.py); of {} without one, None when it does not run as a whole"""
 
-    def __init__(self, config: dict, source: str, errors: list, profiles: dict, digest: "bytes | None"):
+    def __init__(self, config: dict, source: str, errors: list, profiles: dict, digest: "bytes | None") -> None:
         self.config = config
         self.source = source
         self.errors = errors
@@ -63,7 +62,7 @@ class Loaded:
 
 
 def load(has_failed: bool = False) -> Loaded:
-    """Reads the configuration, as far as it can be: never raises for what lies in the files. `has_failed`: the file
+    """Reads the configuration as far as possible: never raises for the content of the files. `has_failed`: the file
     could not bring up the page, and does not run as a whole."""
     profiles: dict = {}
     try:
@@ -89,7 +88,7 @@ def _from_file(profiles, has_failed):
     digest = None
     if not has_failed:
         digest = difference.digest(document)
-    elif last_good.is_there():
+    elif last_good.exists():
         raise ValueError("the device could not bring up its page with it")
     else:
         document.pop("meters", None)
@@ -99,7 +98,7 @@ def _from_file(profiles, has_failed):
         rules.add_error(check.errors, "meters: the device could not bring up its page with them")
     source = "partly" if check.errors else "file"
     config = check.complete(last_good)
-    return Loaded(config, source, check.errors, _of_meters(config, profiles), digest)
+    return Loaded(config, source, check.errors, _used_profiles(config, profiles), digest)
 
 
 def _without_file(errors, profiles):
@@ -109,10 +108,10 @@ def _without_file(errors, profiles):
         return Loaded(default(), "default", errors, profiles, None)
     for error in last_good.errors:
         rules.add_error(errors, "last good copy: " + error)
-    return Loaded(config, "last good", errors, _of_meters(config, profiles), None)
+    return Loaded(config, "last good", errors, _used_profiles(config, profiles), None)
 
 
-def _of_meters(config, profiles):
+def _used_profiles(config, profiles):
     names = {meter["profile"] for meter in config["meters"]}
     return {name: profiles[name] for name in names}
 
@@ -148,7 +147,7 @@ def profile_error(name: str) -> "str | None":
 
 
 def load_profile(name: str, profiles: dict) -> "str | None":
-    """The same; a profile that is right is added to `profiles`. Raises MemoryError."""
+    """As profile_error(); a profile that is right is added to `profiles`. Raises MemoryError."""
     try:
         profiles[name] = profile_loader.load(name)
     except profile_loader.ProfileError as error:
@@ -165,7 +164,7 @@ def validate(document: "Any", profile_error: "ProfileError" = profile_error) -> 
 
 
 def _profile_names(document):
-    """Of a document in which nothing is checked yet."""
+    """Names of profiles in a document that is not checked yet."""
     meters = document.get("meters") if isinstance(document, dict) else None
     names = []
     for item in meters[: schema.METERS_MAX] if isinstance(meters, list) else ():
@@ -179,22 +178,17 @@ class Check:
     """Checks a parsed document of any type: `errors` lists what is wrong in it, complete() makes a configuration of
     what is right.
 
-    `profile_error`: as validate() has it. Without `keeps_meters` the meters are checked and given up one by one, and
-    complete() must not be called: for 32 meters they are 5 KB.
+    `profile_error`: as validate() has it. Without `keeps_meters` (5 KB for 32) complete() must not be called."""
 
-    config: parts that are right, with defaults; None for each that is wrong. meters: for each of the document's the
-    meter, or None when it is wrong; None in place of the list when that is wrong. slots: of each of these as the
-    document says, of any type. kept: indices of meters that are right but for their profile."""
-
-    def __init__(self, document: "Any", profile_error: "ProfileError", keeps_meters: bool = True):
+    def __init__(self, document: "Any", profile_error: "ProfileError", keeps_meters: bool = True) -> None:
         self.errors: list = []
         # First of all, for a profile that is parsed takes more than everything else.
         self._profile_errors = {name: profile_error(name) for name in _profile_names(document)}
-        self._config: dict = OrderedDict()
+        self._config: dict = OrderedDict()  # parts that are right, with defaults; None for each wrong one
         self._keeps_meters = keeps_meters
-        self._meters: "list | None" = None
-        self._slots: list = []
-        self._kept: set = set()
+        self._meters: "list | None" = None  # of the document, None for each wrong one; None when there is no list
+        self._slots: list = []  # of these meters as in the document, of any type
+        self._profile_wrong: set = set()  # indices of meters of which only the profile is wrong
         if not isinstance(document, dict):
             self._add_error("configuration: " + _NO_OBJECT)
             document = {}
@@ -214,7 +208,7 @@ class Check:
     def _check_part(self, row, document):
         value = rules.part(row, document, self.errors)
         if value is not None:
-            wrong = list(checks.within(row[0], value))
+            wrong = list(checks.part_errors(row[0], value))
             for text in wrong:
                 self._add_error(text)
             if not wrong:
@@ -229,10 +223,10 @@ class Check:
             self._add_error("modbus.%s: %d is taken by http.port" % (key, port))
             config["modbus"] = None
         if config["buses"] is not None and config["routes"]:
-            astray = list(checks.routes_astray(config["routes"], len(config["buses"])))
-            for text in astray:
+            stray = list(checks.stray_routes(config["routes"], len(config["buses"])))
+            for text in stray:
                 self._add_error(text)
-            if astray:
+            if stray:
                 config["routes"] = None
 
     def _check_meters(self, value):
@@ -260,18 +254,18 @@ class Check:
             self._add_error(where + text)
         name = meter["profile"]
         if name not in self._profile_errors:
-            self._add_error("%sprofile: %s: letters, digits, - _ . only" % (where, rules.short(name)))
+            self._add_error("%sprofile: %s: letters, digits, - _ . only" % (where, rules.shortened(name)))
             return False
         if self._profile_errors[name]:
             self._add_error("%sprofile: %s" % (where, self._profile_errors[name]))
-            self._kept.add(k)
+            self._profile_wrong.add(k)
         return not conflicts
 
-    # -- what is wrong is replaced
+    # -- replacing what is wrong
 
     def complete(self, last_good: "LastGood | None") -> dict:
-        """The complete and valid configuration, in which what is wrong is that of `last_good`, or else the default. To
-        be called once."""
+        """The complete and valid configuration: a part that is wrong is replaced by that of `last_good`, or else the
+        default. To be called once."""
         good = None
         if last_good is not None and self.errors:
             good = last_good.config()
@@ -281,16 +275,16 @@ class Check:
                 config[name] = next(self._replacements(name, good))
         self._separate_ports(good)
         bus_count = len(config["buses"])
-        if config["routes"] is None or list(checks.routes_astray(config["routes"], bus_count)):
+        if config["routes"] is None or list(checks.stray_routes(config["routes"], bus_count)):
             for routes in self._replacements("routes", good):
-                if not list(checks.routes_astray(routes, bus_count)):
+                if not list(checks.stray_routes(routes, bus_count)):
                     break  # at the latest with the default: no routes
             config["routes"] = routes
         config["meters"] = self._running_meters(good, last_good, checks.Places(bus_count))
         return config
 
     def _replacements(self, name, good):
-        """Yields what may stand in for a part that is wrong, the best first."""
+        """Yields replacements of a part that is wrong, the best first."""
         if good is not None:
             yield good[name]
         yield rules.part(schema.find(name), {}, self.errors)
@@ -308,14 +302,14 @@ class Check:
             config[name] = section
 
     def _running_meters(self, good, last_good, places):
-        """Those that are right, and in the place of others the last good ones of their slots."""
+        """The meters that are right, and for others the last good meters of their slots."""
         replacing = [] if good is None else good["meters"]
         if self._meters is None:
             return [meter for meter in replacing if _is_placed(meter, places)]
         meters = self._meters
         for k, meter in enumerate(meters):
             if meter is not None:
-                has_profile = k not in self._kept or (
+                has_profile = k not in self._profile_wrong or (
                     last_good is not None and last_good.has_profile(meter["profile"])
                 )  # fmt: skip
                 if not has_profile or not _is_placed(meter, places):
@@ -329,7 +323,7 @@ class Check:
 
 
 def _is_placed(meter, places):
-    """True when the meter finds a place; it has it then."""
+    """Gives the meter its place; False when that is taken."""
     if places.conflicts(meter):
         return False
     places.take(meter)
@@ -337,26 +331,27 @@ def _is_placed(meter, places):
 
 
 class LastGood:
-    """The last good copy, read when it is asked for. Profiles that are right are added to `profiles`."""
+    """The last good copy, read at the first call of config(). Profiles that are right are added to `profiles`."""
 
-    def __init__(self, profiles: dict):
+    def __init__(self, profiles: dict) -> None:
         self.errors: list = []
         self._profiles = profiles
         self._config: "dict | None" = None
         self._is_read = False
 
-    def is_there(self) -> bool:
-        return store.is_there(LAST_GOOD)
+    def exists(self) -> bool:
+        """True when there is a copy; it may be wrong."""
+        return store.has_copy(LAST_GOOD)
 
     def config(self) -> "dict | None":
-        """Complete and valid, or None without a copy. `errors` says then what is wrong in it, all the same: a newer
-        firmware may want more than the one that kept it."""
+        """Complete and valid, or None without a copy. `errors` lists what is wrong in the copy: a newer firmware may
+        have stricter rules than the one that saved it."""
         if not self._is_read:
             self._is_read = True
             try:
                 document = self._document()
                 if isinstance(document, dict):
-                    check = Check(document, self._kept_profile_error)
+                    check = Check(document, self._profile_error_without_copy)
                     self._config = check.complete(None)
                     self.errors = check.errors
             except (OSError, ValueError, MemoryError):
@@ -368,7 +363,7 @@ class LastGood:
         return None if text is None else strict_json.loads(text)
 
     def profile_error(self, name: str) -> "str | None":
-        """What is wrong with that profile, or None. A lack of memory must cost nothing but its meters."""
+        """What is wrong with that profile, or None. A lack of memory is such an error: it costs only its meters."""
         try:
             return load_profile(name, self._profiles)
         except MemoryError:
@@ -378,7 +373,7 @@ class LastGood:
         """True when that profile is right, or its last good copy can be used in its place."""
         if name not in self._profiles:
             try:
-                text = store.load(_kept_path(name))
+                text = store.load(_copy_path(name))
                 if text is None:
                     return False
                 self._profiles[name] = profile_loader.parse(name, strict_json.loads(text))
@@ -386,7 +381,7 @@ class LastGood:
                 return False
         return True
 
-    def _kept_profile_error(self, name):
+    def _profile_error_without_copy(self, name):
         if name in self._profiles:
             return None
         error = self.profile_error(name)
@@ -394,7 +389,7 @@ class LastGood:
 
 
 def is_added(name: str) -> bool:
-    """True when that profile was added by the user; else it came with the firmware, or there is none."""
+    """True when the user has added that profile; else it came with the firmware, or there is none."""
     return store.exists(_added_path(name))
 
 
@@ -402,33 +397,33 @@ def _added_path(name):
     return catalog.ADDED + name + ".json"
 
 
-def _kept_path(name):
-    return catalog.ADDED + name + _KEPT
+def _copy_path(name):
+    return catalog.ADDED + name + _COPY
 
 
-def is_kept(profiles: "Iterable[str]") -> bool:
-    """True when the last good copies are the file and those of these profiles that the user has added."""
+def is_last_good(profiles: "Iterable[str]") -> bool:
+    """True when the last good copies equal the file and those of these profiles that the user has added."""
     added = [name for name in profiles if is_added(name)]
-    return store.holds(LAST_GOOD, PATH) and all([store.holds(_kept_path(name), _added_path(name)) for name in added])
+    return store.holds(LAST_GOOD, PATH) and all([store.holds(_copy_path(name), _added_path(name)) for name in added])
 
 
-def keep(profiles: "Iterable[str]") -> None:
-    """Makes the file and those of these profiles that the user has added the last good ones, as the user wrote them.
-    What is kept already is not written again. Raises OSError, ValueError."""
+def save_last_good(profiles: "Iterable[str]") -> None:
+    """Copies the file, and those of these profiles that the user has added, to the last good copies. Writes nothing
+    that is there already. Raises OSError, ValueError."""
     added = [name for name in profiles if is_added(name)]
     for name in added:
-        store.save_file(_kept_path(name), _added_path(name))
+        store.save_file(_copy_path(name), _added_path(name))
     store.save_file(LAST_GOOD, PATH)
-    forget_profiles(added)
+    remove_profile_copies(added)
 
 
-def forget_profiles(needed: "list | tuple" = ()) -> None:
+def remove_profile_copies(needed: "list | tuple" = ()) -> None:
     """Removes the last good copies of all profiles but those `needed`. Raises OSError."""
     try:
         files = os.listdir(catalog.ADDED[:-1])
     except OSError:
         return
     for file in files:
-        name, found, _ = file.rpartition(_KEPT + ".")
+        name, found, _ = file.rpartition(_COPY + ".")
         if found and name not in needed:
             os.remove(catalog.ADDED + file)

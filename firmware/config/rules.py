@@ -1,5 +1,5 @@
-"""Checks each key and each section of a configuration by itself, by the rows of schema.py. What sections and meters
-must be to each other is in checks.py.
+"""Checks each key and each section of a configuration by itself, by the rows of schema.py; checks.py compares them
+with each other.
 
 Errors are texts, "http.port: 70000 is not 1 to 65535": the place as the user writes it, and what would be right.
 """
@@ -49,9 +49,9 @@ def part(row: tuple, document: dict, errors: list) -> "Any":
     if name not in document:
         return row[2]
     value = document[name]
-    wanted = wrong(value, row)
+    wanted = correction(value, row)
     if wanted:
-        add_error(errors, "%s: %s is not %s" % (name, short(value), wanted))
+        add_error(errors, "%s: %s is not %s" % (name, shortened(value), wanted))
     return None if wanted else value
 
 
@@ -77,9 +77,9 @@ def section(value: "Any", rows: tuple, path: str, errors: list) -> "dict | None"
         key, kind, default = row[0], row[1], row[2]
         if key in value:
             config[key] = value[key]
-            wanted = wrong(value[key], row)
+            wanted = correction(value[key], row)
             if wanted:
-                shown = "this" if key in _SECRETS else short(value[key])
+                shown = "this" if key in _SECRETS else shortened(value[key])
                 add_error(errors, "%s.%s: %s is not %s" % (path, key, shown, wanted))
                 is_right = False
         else:
@@ -101,13 +101,13 @@ def check_keys(document: dict, rows: tuple, path: str, errors: list) -> bool:
     return is_right
 
 
-def short(value: "Any") -> str:
+def shortened(value: "Any") -> str:
     """JSON of `value`, cut where it is long."""
     text = printable(json.dumps(value[:_SHOWN_MAX] if isinstance(value, str) else value))
     return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "..."
 
 
-def wrong(value: "Any", row: tuple) -> "str | None":
+def correction(value: "Any", row: tuple) -> "str | None":
     """None when `value`, of any type, is right for the row of a key; else a text that says what would be right."""
     kind = row[1]
     is_number = isinstance(value, int) and not isinstance(value, bool)

@@ -1,14 +1,18 @@
 """Files that survive a power cut: each save is a new file with a checksum, flushed, then renamed over the old one.
 
-Two copies are kept in turn (NAME.a, NAME.b) with a growing serial number, so that there is always an older whole one:
-littlefs renames atomically, but a copy may still be damaged by what it says itself. A copy is one line of header,
-`serial sha256-of-the-body`, and the body. Copies are looked at in small pieces: no two of them are in the heap at once.
+Two copies are kept in turn (NAME.a, NAME.b) with a growing serial number, so that an older whole one remains when the
+newest is damaged: littlefs renames atomically, but does not check content. A copy is one line of header, `serial
+sha256-of-serial-and-body`, and the body. Copies are read in small pieces: no two of them are in the heap at once.
 """
 
 import hashlib
 import os
 
 from micropython import const
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Iterable
 
 _SUFFIXES = const((".a", ".b"))
 _NEW = const(".new")
@@ -18,7 +22,7 @@ _PIECE = const(256)
 
 
 def _checksum(serial, pieces):
-    """As it stands in the header of a copy."""
+    """SHA-256 in hexadecimal, as in the header of a copy."""
     check = hashlib.sha256(b"%d " % serial)
     for piece in pieces:
         check.update(piece)
@@ -31,7 +35,7 @@ def checksum(path: str) -> bytes:
 
 
 def _pieces(path, begin=0):
-    """What is in a file from byte `begin` on."""
+    """Yields the content of a file from byte `begin` on."""
     with open(path, "rb") as f:
         f.read(begin)
         while True:
@@ -41,8 +45,8 @@ def _pieces(path, begin=0):
             yield piece
 
 
-def _look(path):
-    """(serial, where the body begins, checksum) of one copy; None when it is missing or damaged."""
+def _read_head(path):
+    """(serial, offset of the body, checksum) of one copy; None when it is missing or damaged."""
     try:
         size = os.stat(path)[6]
         if size > _BODY_MAX + 128:
@@ -60,7 +64,7 @@ def _look(path):
 
 
 def _newest(copies):
-    """Index of the newest of two copies as _look() gives them; -1 without any."""
+    """Index of the newest of two copies as _read_head() gives them; -1 without any."""
     found = -1
     for k in range(2):
         if copies[k] is not None and (found < 0 or copies[k][0] > copies[found][0]):
@@ -68,28 +72,28 @@ def _newest(copies):
     return found
 
 
-def is_there(path):
-    """Whether there is a whole copy."""
-    return any([_look(path + suffix) is not None for suffix in _SUFFIXES])
+def has_copy(path: str) -> bool:
+    """True when at least one copy is whole."""
+    return any([_read_head(path + suffix) is not None for suffix in _SUFFIXES])
 
 
-def load(path):
+def load(path: str) -> "bytes | None":
     """The body of the newest whole copy, or None. Raises OSError."""
-    copies = [_look(path + suffix) for suffix in _SUFFIXES]
+    copies = [_read_head(path + suffix) for suffix in _SUFFIXES]
     k = _newest(copies)
     if k < 0:
         return None
     return read(path + _SUFFIXES[k], copies[k][1])
 
 
-def remove(path):
-    """Both copies are gone afterwards, and what a power cut may have left of a save."""
+def remove(path: str) -> None:
+    """Removes both copies, and what a power cut has left of a save."""
     for suffix in _SUFFIXES:
         remove_file(path + suffix)
 
 
-def remove_file(path):
-    """A file that was written by replace() is gone afterwards, and what a power cut may have left of it."""
+def remove_file(path: str) -> None:
+    """Removes a file that was written by replace(), and what a power cut has left of it."""
     for name in (path, path + _NEW):
         try:
             os.remove(name)
@@ -97,7 +101,8 @@ def remove_file(path):
             continue
 
 
-def exists(path):
+def exists(path: str) -> bool:
+    """True when there is a file or folder of that name."""
     try:
         os.stat(path)
     except OSError:
@@ -105,7 +110,7 @@ def exists(path):
     return True
 
 
-def read(path, begin=0):
+def read(path: str, begin: int = 0) -> bytes:
     """The content of a plain file from byte `begin` on. Raises OSError."""
     size = os.stat(path)[6]
     with open(path, "rb") as f:
@@ -113,20 +118,20 @@ def read(path, begin=0):
         return f.read(size - begin)  # without a size the buffer would grow, and be copied, step by step
 
 
-def save(path, body):
-    """Keeps `body` (bytes, at most 16 KiB) as the newest copy; the one before it stays. Writes nothing when it is the
-    same already. Raises OSError, and ValueError when it is too long."""
+def save(path: str, body: bytes) -> None:
+    """Writes `body` (at most 16 KiB) as the newest copy; the one before it stays. Writes nothing when the newest copy
+    is the same already. Raises OSError, and ValueError when it is too long."""
     _save(path, len(body), lambda: (body,))
 
 
-def save_file(path, source):
-    """The same of what is in the file `source`, which is never in the heap as a whole."""
+def save_file(path: str, source: str) -> None:
+    """save() of the content of the file `source`, which is never in the heap as a whole."""
     _save(path, os.stat(source)[6], lambda: _pieces(source))
 
 
 def holds(path: str, source: str) -> bool:
-    """True when the newest copy is what is in the file `source`; False without one of them."""
-    copies = [_look(path + suffix) for suffix in _SUFFIXES]
+    """True when the newest copy has the content of the file `source`; False without one of them."""
+    copies = [_read_head(path + suffix) for suffix in _SUFFIXES]
     k = _newest(copies)
     try:
         return k >= 0 and _checksum(copies[k][0], _pieces(source)) == copies[k][2]
@@ -137,7 +142,7 @@ def holds(path: str, source: str) -> bool:
 def _save(path, size, pieces):
     if size > _BODY_MAX:
         raise ValueError("%s: %d bytes are more than %d" % (path, size, _BODY_MAX))
-    copies = [_look(path + suffix) for suffix in _SUFFIXES]
+    copies = [_read_head(path + suffix) for suffix in _SUFFIXES]
     k = _newest(copies)
     serial = 1
     if k >= 0:
@@ -154,9 +159,9 @@ def _copy(serial, pieces):
         yield piece
 
 
-def replace(path, parts):
-    """The file `path` with these parts (bytes-like, may be made one after the other) as its content: the old one or the
-    new one after a power cut, never a mixture. Makes the folder that it lies in, one level deep. Raises OSError."""
+def replace(path: str, parts: "Iterable[bytes | bytearray | memoryview]") -> None:
+    """Writes the file `path` of these parts, which may be made one after the other: after a power cut it is the old
+    one or the new one. Makes the folder that it lies in, one level deep. Raises OSError."""
     folder = path.rsplit("/", 1)[0]
     if not exists(folder):
         os.mkdir(folder)

@@ -1,4 +1,4 @@
-"""What the gateway offers to the network: one package for each service, none of which knows another.
+"""Services of the gateway on the network: one package for each; none imports another.
 
 A service is an object of this shape; firmware/app.py has the one list of them. It gets what it uses as arguments of its
 constructor (its section of the configuration, budget, events, clock, link, ...), never the application. To add one:
@@ -13,18 +13,18 @@ class Service:
     name = ""
     has_task = False  # run() is kept running by the supervisor
 
-    def start(self):
+    def start(self) -> None:
         """Opens its sockets. Raises OSError when that cannot be done, MemoryError without room."""
 
-    async def run(self):
+    async def run(self) -> None:
         """Never ends. Only of a service that has a task."""
 
-    def tick(self):
+    def tick(self) -> None:
         """Once a second: time-outs and the like. Must be quick."""
 
-    def close(self):
-        """Gives back its sockets. The connections that it accepted have been closed already."""
+    def close(self) -> None:
+        """Closes its sockets. The connections that it accepted have been closed already."""
 
-    def status(self):
+    def status(self) -> "dict | None":
         """{name: number, text or None} for its section of GET /api/status; None for no section."""
         return None

@@ -80,12 +80,12 @@ def wait_state(chip, state):
 
 def test_a_technician_scans_and_uses_umodbus_and_the_gateway_goes_on(chip):
     interrupt(chip)
-    chip.emulator.exec("from firmware import technician")
-    found = chip.emulator.exec("print('found', technician.scan(first=1, last=12))", 60)
+    chip.emulator.exec("from firmware import repl_tools")
+    found = chip.emulator.exec("print('found', repl_tools.scan(first=1, last=12))", 60)
     assert "12 of 12 asked, 10 found" in found
     assert f"(3, {chip.emulator.baud}, '8N1', {FOUND})" in found
     talk = (
-        "with technician.master() as line:\n"
+        "with repl_tools.UmodbusMaster() as line:\n"
         "    print('said', [line.read_input_registers(unit, 70, 2) for unit in (1, 2)])"
     )
     said = chip.emulator.exec(talk, 30)

@@ -104,8 +104,8 @@ class SafeChip(emulated.Emulator):
     def load(self):
         """Reads the configuration as the firmware does when it starts, and keeps it as the last good one, as it does
         once the page is up."""
-        code = "from firmware.config import load; found = load.load(); load.keep(found.profiles); print(found.source)"
-        assert self.exec(code).strip() == "file"
+        code = "from firmware.config import load; found = load.load(); load.save_last_good(found.profiles)"
+        assert self.exec(code + "; print(found.source)").strip() == "file"
 
 
 class Loader:

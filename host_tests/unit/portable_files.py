@@ -263,7 +263,7 @@ def test_whatever_the_file_says_the_device_starts_by_what_is_right_or_was():
     _write("data/config.json", json.dumps({"name": "site 7", "http": {"port": 8080}}).encode())
     loaded = config.load()
     assert (loaded.source, loaded.errors) == ("file", [])
-    config.keep(loaded.profiles)
+    config.save_last_good(loaded.profiles)
     for cases, source in ((USELESS, "last good"), (WRONG, "partly")):
         for parts in cases:
             _break(*parts)
@@ -287,7 +287,7 @@ def test_a_file_that_was_cut_off_anywhere_does_not_run():
     os.mkdir("data")
     _break(whole)
     assert config.load().source == "file"
-    config.keep(())
+    config.save_last_good(())
     for n in range(len(whole)):
         _break(whole[:n])
         loaded = config.load()
@@ -315,7 +315,7 @@ def test_meters_with_and_without_their_profiles():
     _write("data/meters/mine.json", profile)
     loaded = config.load()
     assert (loaded.source, [meter["slot"] for meter in loaded.config["meters"]]) == ("file", [0, 1, 2])
-    config.keep(loaded.profiles)
+    config.save_last_good(loaded.profiles)
     _write("data/meters/mine.json", profile[:-1])
     loaded = config.load()  # damaged: the last good one
     assert (loaded.source, [meter["slot"] for meter in loaded.config["meters"]]) == ("partly", [0, 1, 2])
@@ -351,7 +351,7 @@ def test_a_configuration_is_saved_shown_and_forgotten():
     again = ConfigStore(events)
     assert (again.source, again.name, again.reboot_due()) == ("file", "s\u00fcd", [])
     _write("data/config.json", b'{"network": {"ssid": "changed"')
-    again.look()
+    again.notice_change()
     assert again.reboot_due() == ["configuration"]
     assert events.texts[-2] == "the new file is wrong: not JSON: cut off after 30 bytes"
     again.factory_reset()

@@ -61,7 +61,7 @@ def loaded(**options):
     assert set(found.profiles) == {one["profile"] for one in found.config["meters"]}
     assert bool(found.errors) == (found.source != "file")
     if found.source == "file":
-        config.keep(found.profiles)  # as the device does once its page is up
+        config.save_last_good(found.profiles)  # as the device does once its page is up
     return found
 
 

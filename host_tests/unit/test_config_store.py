@@ -361,7 +361,7 @@ def test_a_file_that_is_saved_again_as_it_was_is_tried_again(started, events):
     config = started(GOOD)
     save(config, {**GOOD, "name": "new"})
     config = ConfigStore(events)
-    config.give_up()
+    config.reject()
     config = ConfigStore(events)
     assert config.source == "last good"
     assert save(config, {**GOOD, "name": "new"}) == ["configuration"]
@@ -370,7 +370,7 @@ def test_a_file_that_is_saved_again_as_it_was_is_tried_again(started, events):
 
 def test_a_first_file_that_never_brings_up_the_page_runs_without_its_meters(events):
     overwrite(GOOD)
-    ConfigStore(events).give_up()
+    ConfigStore(events).reject()
     config = ConfigStore(events)
     assert (config.source, config.config["meters"], config.name) == ("partly", [], "gate")
     assert config.config["network"]["ssid"] == "plant"
@@ -402,7 +402,7 @@ def test_a_start_that_was_ended_on_purpose_does_not_count(events):
     for _ in range(5):
         config = ConfigStore(events)
         assert config.source == "file"
-        config.stop()
+        config.uncount_start()
 
 
 def test_what_was_saved_after_the_boot_is_not_taken_for_what_runs(started, events):
@@ -412,7 +412,7 @@ def test_what_was_saved_after_the_boot_is_not_taken_for_what_runs(started, event
     save(config, {**GOOD, "name": "the third, which has not run"})
     config.confirm()
     assert json.loads(store.load(load.LAST_GOOD)) == GOOD
-    config.give_up()
+    config.reject()
     assert ConfigStore(events).name == "the third, which has not run"
 
 
@@ -488,19 +488,19 @@ touched.ns = 10**18
 
 def test_a_file_that_was_changed_past_the_page_is_noticed(started, events):
     config = started(GOOD)
-    config.look()
+    config.notice_change()
     assert config.reboot_due() == []
     touched({**GOOD, "bacnet": {"enabled": False}})
-    config.look()
+    config.notice_change()
     assert config.reboot_due() == ["bacnet"]
     touched({**GOOD, "name": "x"})
-    config.look()
+    config.notice_change()
     assert config.reboot_due() == ["configuration"]
     touched(GOOD)
-    config.look()
+    config.notice_change()
     assert config.reboot_due() == []
     os.remove(load.PATH)
-    config.look()
+    config.notice_change()
     assert config.reboot_due() == ["configuration"]
     assert [(text, times) for _, _, text, times in events.lines()] == [
         ("a reboot is due for: bacnet", 1), ("a reboot is due for: configuration", 2),
@@ -516,7 +516,7 @@ def test_what_is_wrong_with_a_file_written_past_the_page_is_told_before_the_rebo
         ("[]", "configuration: must be an object"),
     ):
         touched(raw)
-        config.look()
+        config.notice_change()
         assert config.reboot_due() == ["configuration"]
         told, due = texts(events)
         assert told.startswith("the new file is wrong: " + text), told
@@ -529,7 +529,7 @@ def test_nothing_is_read_while_the_file_stays_as_it_is(started, monkeypatch):
     config = started(GOOD)
     save(config, {**GOOD, "name": "x"})
     monkeypatch.setattr(load, "read", None)
-    config.look()
+    config.notice_change()
     assert config.reboot_due() == ["configuration"]
 
 

@@ -79,7 +79,7 @@ class Save(Later):
         self._store = config_store
         self._buses = buses
         self._checked = checked
-        self._due = config_store.due_after(checked)
+        self._due = config_store.reboot_due_after(checked)
         # Made before anything is written: a response that nothing was saved is true.
         self._saved = Response(to_json({"reboot_due": self._due}))
         self._begun_ms = seam.ticks_ms()
