@@ -16,6 +16,8 @@ from micropython import const
 
 from firmware.board import NoLink
 
+_HUNG_UP = select.POLLHUP | select.POLLERR
+
 _TYPING = const(0)
 if _TYPING:
     from typing import Any
@@ -121,7 +123,7 @@ class Line:
 
     def receive(self, view: memoryview, at: int) -> int:
         n = self.stream.readinto(view[at:])
-        if n == 0 and self._poll.poll(0):
+        if n == 0 and any([events & _HUNG_UP for _, events in self._poll.poll(0)]):
             raise OSError(errno.EIO)  # hung up: the device was unplugged, or the pty has no other end
         return n or 0
 

@@ -29,6 +29,7 @@ HOST = "127.0.0.1"
 BAUD = 115200
 UART = "bus0"  # a symbolic link in the state directory
 READY_S = 30
+CONFIRMED_S = 30  # longer than the page must have been up before a last good copy is made, and the next look
 ANSWER_S = 5  # longer than any time-out of a meter in these tests
 
 ILLEGAL_FUNCTION = 0x01

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from host_tests.system.rig import (
+    CONFIRMED_S,
     GATEWAY_PATH_UNAVAILABLE,
     GATEWAY_TARGET_FAILED,
     ILLEGAL_DATA_ADDRESS,
@@ -413,6 +414,7 @@ def good_before(tmp_path_factory):
     rig = Rig(tmp_path_factory.mktemp("last-good"), virtual=())
     with rig:
         assert rig.status()["config"] == {"source": "file", "errors": []}
+        wait_for(lambda: list((rig.folder / "data").glob("config.good.*")), CONFIRMED_S, "the last good copy")
     return rig
 
 

@@ -9,13 +9,12 @@ import random
 
 import pytest
 
-from host_tests.system.rig import HOST, Rig, wait_for
+from host_tests.system.rig import CONFIRMED_S, HOST, Rig, wait_for
 from tools import profiles
 from tools.device_api import Device
 
 PASSWORD = "correct horse"
 KINDS = profiles.available()
-CONFIRMED_S = 30  # longer than the page must have been up, and the next look
 BACK_S = 60
 
 

@@ -29,6 +29,25 @@ def test_a_line_on_which_nothing_has_come_is_not_taken_for_hung_up(ends):
     os.close(master)
 
 
+def test_bytes_that_come_just_after_a_read_are_not_taken_for_a_hang_up(ends):
+    line, master = ends
+    view = memoryview(bytearray(16))
+
+    class Late:
+        """The stream, to which bytes come right after a read that found none."""
+
+        def readinto(self, buf):
+            os.write(master, b"abc")
+            return 0
+
+    stream = line.stream
+    line.stream = Late()
+    assert line.receive(view, 0) == 0
+    line.stream = stream
+    assert line.receive(view, 0) == 3
+    os.close(master)
+
+
 def test_a_line_whose_other_end_is_closed_is_gone(ends):
     line, master = ends
     os.close(master)
