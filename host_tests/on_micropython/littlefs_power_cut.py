@@ -12,6 +12,7 @@ import vfs
 from firmware.config import load as config
 from firmware.config import store
 from firmware.config.config_store import ConfigStore
+from host_tests.on_micropython.config_boot import Log, start
 
 BLOCK = 512
 BLOCKS = 32
@@ -213,23 +214,6 @@ def upload(name):
     with open(config.PATH, "wb") as f:
         for at in range(0, len(data), 16):
             f.write(data[at : at + 16])
-
-
-class Log:
-    def add(self, source, text):
-        pass
-
-
-def start(flash=None):
-    """A boot whose page comes up, unless the power fails before: a ConfigStore."""
-    device = ConfigStore(Log())
-    if flash is not None and flash.cut:
-        return device
-    try:
-        device.confirm()
-    except OSError:
-        assert flash.cut
-    return device
 
 
 def test_a_cut_at_any_write_of_an_upload_never_costs_the_configuration():

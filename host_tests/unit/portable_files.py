@@ -17,6 +17,7 @@ from firmware.meters import profile_loader as profile_load
 from firmware.meters.meter import Meter
 from firmware.meters.profile import scaled_integer
 from firmware.meters.readings import Readings
+from host_tests.on_micropython.config_boot import Log
 
 # -- numbers: 32 bits, and whatever floats this interpreter has
 
@@ -321,14 +322,6 @@ def test_meters_with_and_without_their_profiles():
     assert (loaded.source, [meter["slot"] for meter in loaded.config["meters"]]) == ("partly", [0, 1, 2])
     assert loaded.errors[0].startswith("meters[0].profile: profile mine: not JSON: cut off after ")
     assert sorted(loaded.profiles) == ["mine", "pzem-004t-v3"]
-
-
-class Log:
-    def __init__(self):
-        self.texts = []
-
-    def add(self, source, text):
-        self.texts.append(text)
 
 
 def test_a_configuration_is_saved_shown_and_forgotten():

@@ -14,6 +14,7 @@ import pytest
 from firmware.config import config_store, store
 from firmware.config import load as config
 from firmware.meters import catalog, profile_loader
+from host_tests.on_micropython.config_boot import Log, start
 from host_tests.unit.flash import ESP32, GEOMETRIES, RP2, SMALL, TEARS, TEARS_EACH, Device, Flash, Geometry
 from tools.micropython import ensure
 
@@ -206,23 +207,6 @@ def names(loaded):
     assert not errors
     assert loaded.config == complete
     return name
-
-
-class Log:
-    def add(self, source, text):
-        pass
-
-
-def start(flash=None):
-    """A boot whose page comes up, unless the power fails before: a ConfigStore."""
-    device = config_store.ConfigStore(Log())
-    if flash is not None and flash.cut:
-        return device
-    try:
-        device.confirm()
-    except OSError:
-        assert flash.cut
-    return device
 
 
 @pytest.fixture(params=[ESP32, RP2, SMALL], ids=lambda geometry: geometry.name)
