@@ -1,7 +1,7 @@
 """What the firmware needs of the heap of a chip, as a test in exactly that heap: frozen into a 32-bit MicroPython, as
 in our images, where modules lie in flash and objects have the size that they have on a chip.
 
-At rest, 69 KB in use. In 104 KiB: ten meters, ten Modbus clients, a browser and a save. In 144 KiB: 32 of the largest
+At rest, 72 KB in use. In 104 KiB: ten meters, ten Modbus clients, a browser and a save. In 144 KiB: 32 of the largest
 meters, ten clients, two browsers and a save. Nothing is lost meanwhile, nothing refused.
 """
 
@@ -25,7 +25,7 @@ from host_tests.system.rig import (
 from tools import gateway
 from tools.device_api import Device
 
-AT_REST_BYTES = 69 * 1024
+AT_REST_BYTES = 72 * 1024
 REST_S = 20  # longer than an HTTP connection may be idle
 PASSWORD = "correct horse"
 CLIENTS = 10
@@ -36,7 +36,7 @@ SERVICES = {"bacnet": {"enabled": False}, "posting": {"enabled": False}}
 # At rest
 
 
-def test_69_kb_are_in_use_at_rest_with_all_services_and_three_meters(tmp_path):
+def test_the_heap_at_rest_with_three_meters_is_within_its_bound(tmp_path):
     argv = [gateway.find_frozen(print), "-X", "heapsize=96K", WATCHED_MAIN]
     with Rig(tmp_path, argv=argv, env={"MICROPYPATH": ".frozen"}) as rig:
         rig.wait_polled()
