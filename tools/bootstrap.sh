@@ -15,7 +15,7 @@ fi
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 
-# One at a time; whoever waited finds the work done.
+# One at a time; a process that waited finds the work done.
 mkdir -p build
 guard=build/bootstrap.lock
 waited=0

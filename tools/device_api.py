@@ -148,7 +148,7 @@ class Device:
 
     @contextlib.contextmanager
     def _logged_out(self):
-        """Without the cookie: nonces are for those who are not logged in."""
+        """Fetches a nonce without the cookie, as a client without a session."""
         cookie, self.cookie = self.cookie, None
         try:
             yield

@@ -341,7 +341,7 @@ class Gateway(Watched):
 
 def _die_with_parent():
     """For preexec_fn: the kernel kills the child when the thread that started it is gone, and Ctrl-C reaches it even
-    where whoever started us ignores it (a shell's background job). None off Linux."""
+    where the parent process ignores it (a shell's background job). None off Linux."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here, not between fork and exec
@@ -450,7 +450,7 @@ def write_config(state_dir, config):
 
 
 def place_of(config):
-    """Of a configuration, what says where on this machine the gateway is found, and whom it asks for the time."""
+    """Of a configuration, the ports on this machine and the time server."""
     return {
         section: {key: config[section][key] for key in keys if key in config[section]}
         for section, keys in _PLACE.items()

@@ -88,7 +88,7 @@ class Echo:
         self._thread.join(1.0)
 
     def _copy(self):
-        with contextlib.suppress(OSError):  # nobody reads stderr any more
+        with contextlib.suppress(OSError):  # stderr is closed
             for line in iter(self._lines.get, None):
                 say(line)
 

@@ -56,7 +56,7 @@ def main(arguments=None):
 
 
 class _Soak:
-    """Eight pollers of three manners, a technician now and then, and once a day somebody whom nobody wishes for."""
+    """Eight pollers of three manners, a technician now and then, and a hostile peer once a day."""
 
     def __init__(self, days):
         self._days = days

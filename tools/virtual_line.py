@@ -81,7 +81,7 @@ class VirtualLine:
     path          the device for the gateway: the link when one was given, else the pty
     requests      frames with a good CRC for a unit on the line        answered   replies sent
     crc_errors    frames with a wrong CRC                              foreign    good frames for other units
-    broken        bytes that never became a frame (ended by silence)   dropped    replies that nobody took
+    broken        bytes that never became a frame (ended by silence)   dropped    replies that were not read
     broadcasts    frames for unit 0 (carried out, never answered)
     deaf          True after a CRC error until the line was silent
     """
@@ -364,7 +364,7 @@ class VirtualLine:
                     self.answered += 1
                 try:
                     sent = os.write(self._fd, piece) == len(piece) and sent
-                except BlockingIOError:  # nobody reads: the bytes are lost, as on a wire
+                except BlockingIOError:  # not read: the bytes are lost, as on a wire
                     sent = False
         self._wire_free = time.monotonic()
         with self._changed:

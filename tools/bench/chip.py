@@ -158,7 +158,7 @@ class Chip:
     def _take(self) -> None:
         for packet in self._packets:
             if packet[9] != tcp.PROTOCOL:
-                continue  # questions for the time: nobody answers them here
+                continue  # NTP requests are not answered here
             segment = tcp.Segment(packet)
             connection = self._connections.get(segment.target)
             if connection is None:

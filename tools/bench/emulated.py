@@ -107,7 +107,7 @@ def heaps_table(bench: stages.Bench) -> Table:
     """What the heap holds."""
     columns = ("after\nstart", "clients", "most with\nclients", "least\nfree", "collec-\ntions", "longest\nms")
     total = bench.heaps[0].total if bench.heaps else 0
-    title = f"Heap of {total} bytes: bytes in use right after a collection; what the chip does while nobody asks"
+    title = f"Heap of {total} bytes: bytes in use right after a collection; what the chip does without requests"
     table = _table(title, 1, "server", *columns, "idle\nkcycles/s")
     for heap in bench.heaps:
         idle = bench.idle.get(heap.server)

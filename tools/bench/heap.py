@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tools.bench.elf import Symbols
 
 _BLOCK = 16  # bytes: MICROPY_BYTES_PER_GC_BLOCK, four words
-_PER_BYTE = 4  # blocks that a byte of the allocation table tells of
+_PER_BYTE = 4  # blocks in a byte of the allocation table
 
 
 class Table(NamedTuple):

@@ -26,7 +26,7 @@ _IDLE_TIMES, _LOADED_TIMES = 5, 4  # as long as a load in a round
 
 
 class Idle(NamedTuple):
-    """What a server does when nobody asks."""
+    """What a server does without requests."""
 
     server: str
     what: str
@@ -193,7 +193,7 @@ def _collections(bench: Bench, results: Results) -> None:
 
 
 def idle(bench: Bench, results: Results) -> None:
-    """CPU time while nobody asks."""
+    """CPU time without requests."""
     polling = [{**one, "interval_s": 1} for one in sim.DEFAULT_CONFIG["meters"]]
     servers = [
         (bench.poll_loop(), "nobody connected"),

@@ -158,7 +158,7 @@ static void complain(const struct client *c, const uint8_t *got, size_t size) {
     exit(1);
 }
 
-/* Compares a piece of the answer with what must stand there. */
+/* Compares a piece of the answer with the expected bytes. */
 static void check(struct client *c, const uint8_t *got, size_t size) {
     if (size > options.answer_size - c->got)
         complain(c, got, size);

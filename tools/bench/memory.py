@@ -1,6 +1,6 @@
 """What requests do to the heap: bytes that they leave as garbage, and the collections that this takes.
 
-MicroPython collects inside its allocator, where nothing tells of it. So collections are counted by a canary: a file
+MicroPython collects inside its allocator and does not report it. So collections are counted by a canary: a file
 that the server has opened and forgotten, which its finaliser closes with the next collection; it is a FIFO, so we see
 its end, and have the next one opened. How long a collection takes is measured by asking for some, with the clients
 still connected: what a collection does depends on what lives, not on why it was begun.
@@ -74,7 +74,7 @@ class Counter(contextlib.AbstractContextManager["Counter"]):
     """Counts collections of a probed server from `with` to its end; `count` so far."""
 
     def __init__(self, folder: pathlib.Path, probe: Probe) -> None:
-        """`folder`: the server's working directory. Nobody else may use the probe meanwhile."""
+        """`folder`: the server's working directory. The probe must not be used meanwhile."""
         self._path, self._probe = folder / "canary", probe
         self.count = 0
         self._ended = threading.Event()

@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 OUT = build.ROOT / "build" / "bench"
 CACHED_UNIT, PASSED_UNIT = 1, 9  # of the quiet gateway: polled once, never polled
 READY = "ready"
-PAGE = page.packed()  # as it goes over the network, whoever serves it
+PAGE = page.packed()  # as every server sends it
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
 
 Progress = Callable[[str], object]

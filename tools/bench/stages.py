@@ -103,7 +103,7 @@ class Bench:
         self.functions[key] = cycles.functions(counted["calls"], counted["entered"], name, _PROFILED)
 
     def rest(self, chip: Chip, server: str) -> None:
-        """What it does while nobody asks."""
+        """Measures the server without requests."""
         before = chip.cycles + chip.line_cycles
         chip.run(_IDLE_NS)
         self.idle[server] = (chip.cycles + chip.line_cycles - before) / (_IDLE_NS / 1e9)

@@ -98,7 +98,7 @@ class Siege(NamedTuple):
     ended: int  # by the server
     asked: int  # pages, by the honest visitor
     answered: int
-    first_s: float | None  # until he had the first; None: never
+    first_s: float | None  # until the first page; None: never
     worst_s: float
 
     def as_json(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def measure(case: Case, page: bytes, seconds: float) -> Sample:
 
 
 def poll(server: Server, seconds: float) -> load.Load:
-    """Eight clients at their rate. LoadError when a connection was lost: whoever polls has to begin anew."""
+    """Eight clients at their rate. LoadError when a connection was lost."""
     exchange = exchanges.read(10)
     found = load.run(server.ports.modbus, exchange, seconds=seconds, clients=POLLERS, rate=POLL_RATE, reopen=True)
     if found.reopened:
@@ -174,7 +174,7 @@ def poll(server: Server, seconds: float) -> load.Load:
 
 
 def wait_polled(server: Server, done: Callable[[], bool]) -> None:
-    """Until the eight are connected, for who polls was there first, or done() already. LoadError after some seconds."""
+    """Waits until the eight are connected, or done(). LoadError after some seconds."""
     question = questions.get("/api/sockets", False, _eight_poll)
     deadline = time.monotonic() + _CONNECT_S
     while not done():
@@ -210,7 +210,7 @@ def sieges(bench: Bench, seconds: float, progress: Callable[[str], object]) -> l
 
 
 async def _siege(server: Server, came: str, page: bytes, seconds: float) -> Siege:
-    """Who polls is connected before the slow ones come."""
+    """Pollers are connected before the slow visitors."""
     slow, visitor = Slowloris(server.ports.http, SLOW), Visitor(server.ports.http, page)
     both = (visitor, slow) if came == BEFORE else (slow, visitor)
     ahead = _AHEAD * seconds

@@ -28,7 +28,7 @@ def configuration(over=None):
         "name": "meterport-emulated",
         "http": {"port": emulated.PORTS["http"], "bind": "0.0.0.0"},
         "modbus": {"port": emulated.PORTS["modbus"], "bind": "0.0.0.0"},
-        "ntp": {"server": slirp.GATEWAY},  # this machine, at a port where nobody listens
+        "ntp": {"server": slirp.GATEWAY},  # this machine, at a closed port
         "buses": [UART],
     }
     config = sim.merge(sim.merge(sim.DEFAULT_CONFIG, on_chip), over or {})

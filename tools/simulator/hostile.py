@@ -1,4 +1,4 @@
-"""Peers that nobody wishes for: slowloris, floods, connections without a request, peers that vanish or never read."""
+"""Hostile peers: slowloris, floods, connections without a request, peers that vanish or never read."""
 
 from tools.simulator.world import HTTP, MODBUS
 

@@ -11,7 +11,7 @@ import math
 from selectors import EVENT_READ, EVENT_WRITE
 
 FIRST_FD = 1 << 20  # far above what the process itself has open
-_STILL_MAX = 50_000  # turns in which time stands still: somebody spins
+_STILL_MAX = 50_000  # turns in which time stands still: a part spins
 
 
 class SimError(Exception):
@@ -43,7 +43,7 @@ class FakeSelector:
     # -- descriptors
 
     def new_fd(self, source):
-        """The lowest free descriptor, as kernels give them out: an old one soon means somebody else."""
+        """The lowest free descriptor, as kernels give them out: an old number is soon reused."""
         fd = FIRST_FD
         while fd in self._sources:
             fd += 1
@@ -51,7 +51,7 @@ class FakeSelector:
         return fd
 
     def drop_fd(self, fd):
-        """True when somebody is still watching it: a defect of theirs."""
+        """True when it is still watched, which is a defect."""
         del self._sources[fd]
         self._hot.pop(fd, None)
         return self._keys.pop(fd, None) is not None
@@ -139,7 +139,7 @@ class FakeSelector:
         return ready
 
     def calm(self):
-        """Forgets that somebody span."""
+        """Resets the count of turns without progress."""
         self._still = 0
 
     def _spinning(self):

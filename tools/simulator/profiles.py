@@ -1,4 +1,4 @@
-"""What TCP/IP of each board has, and how it says no. One Profile for each kind of device, and HOST for everybody else.
+"""What TCP/IP of each board has, and how it says no. One Profile for each kind of device, and HOST for the others.
 
 Sources: ESP-IDF v5.5 components/lwip/Kconfig and MicroPython's ports/esp32 (sdkconfig.base, lwip_patch.c, modsocket.c);
 lwIP 2.2.1 (opt.h, tcp.c, tcp_in.c) with MicroPython's extmod/lwip-include/lwipopts_common.h and extmod/modlwip.c;
@@ -30,7 +30,7 @@ class Profile:
     pcb_for_socket: bool = False  # socket() takes a TCP PCB, listen() gives it back
     no_fd: int = errno.EMFILE
     no_pcb: int = errno.ENOBUFS
-    # Newcomers
+    # New connections
     backlog_full: str = DROP
     backlog_extra: int = 0  # connections that the queue takes beyond the backlog
     pending_limit: bool = False  # as many handshakes under way as the backlog says; further SYNs are dropped
@@ -153,7 +153,7 @@ UNIX = Profile(
     name="unix", board="unix", sockets=16, tcp=16, udp=16, jitter_ms=20, backlog_extra=1, call_us=10,
     send_buffer=1 << 17, error_once=True,
 )  # fmt: skip
-# Everybody else on the network.
+# The other hosts of the network.
 HOST = replace(UNIX, name="host", board="", call_us=0, time_wait_s=0)
 
 DEVICES = (UNIX, ESP32, ESP32_16, PICOW, PICOW_16, PICO_EMULATED)

@@ -172,7 +172,7 @@ class FakeSocket:
             listener.aborted -= 1
             raise OSError(errno.ECONNABORTED, "a SYN found no PCB")
         if not listener.queue:
-            raise BlockingIOError(errno.EAGAIN, "nobody waits")
+            raise BlockingIOError(errno.EAGAIN, "no connection waits")
         pcb = listener.queue.popleft()
         pcb.accepted()
         if not self._module.has_fd():

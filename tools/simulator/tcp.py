@@ -30,7 +30,7 @@ _SYN_RETRY_US = 1_000_000  # Linux: after 1, 3, 7, 15, ... s
 
 
 class Pcb:
-    """`app` is whoever has this end: its changed() is called whenever reading or writing may have become possible.
+    """`app` owns this end: its changed() is called whenever reading or writing may have become possible.
     None while the connection waits to be accepted, and after close()."""
 
     def __init__(self, stack, local_port, remote, state):
@@ -230,7 +230,7 @@ class Pcb:
         self.stack.network.segment(self, self._arrive, name, *args)
 
     def _arrive(self, name, *args):
-        """At the other end. A segment that meets nobody is one that is never acknowledged."""
+        """Delivers at the other end. A segment without a receiver is never acknowledged."""
         other = self.other
         if not other.gone:
             getattr(other, name)(*args)

@@ -1,7 +1,7 @@
 """Virtual time: microseconds as an integer, and a heap of calls that are due at some of them.
 
 In:  at(when_us, call, *args). Out: the calls, in the order of their time, and of their coming where that is equal.
-Calls may schedule more. Time moves when the loop lets it (loop.py), or when somebody is busy for a while (spend_us).
+Calls may schedule more. Time moves when the loop lets it (loop.py), or when a part computes for a while (spend_us).
 """
 
 import heapq
@@ -51,5 +51,5 @@ class Timeline:
                 call(*args)
 
     def spend_us(self, us):
-        """Somebody computes or waits busily for so long: nothing else can happen before it ends."""
+        """A part computes or waits busily for so long: nothing else happens meanwhile."""
         self.now_us += us

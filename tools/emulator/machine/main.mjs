@@ -3,7 +3,7 @@
 // Runs the RP2040 whose flash is FILE (2 MiB, written as the chip writes it; flash.mjs can keep a journal of that). The
 // REPL and both UARTs are TCP servers on 127.0.0.1; port 0 picks a free one. A UART has one client: a newcomer takes the
 // place of the one before. The REPL may have several, which all see its output.
-// In, on stdin: a line switches the power on, once whoever started this has connected; the end of stdin ends it.
+// In, on stdin: a line switches the power on, once the parent process has connected; the end of stdin ends it.
 // Out, on stdout: one JSON object a line,
 //   {"event":"listening","repl":N,"uart0":N,"uart1":N}    {"event":"usb"}    {"event":"reset","cause":"software"|"watchdog"}
 //   {"event":"fault","text":...} and then exit code 3     {"event":"statistics",...} on SIGUSR2

@@ -45,7 +45,7 @@ function replace(old, fresh) {
   return fresh;
 }
 
-// What has become of what somebody did. What went well need not stay.
+// Shows the result of an action. A success disappears by itself.
 const NOTICE_MS = 8000;
 let noticeTimer = 0;
 

@@ -100,7 +100,7 @@ function setSecret(path, value) {
 const fieldsShown = () => [...$("main").querySelectorAll("[data-path]")];
 
 // What is wrong with a field, beside it: as the device said, or by the same limits here. An empty field of a new
-// item is no error before somebody has been there.
+// item is no error before it was edited.
 function showError(input, untouched) {
   const path = input.dataset.path, spec = specOf(path), value = lookUp(path, draft.now);
   const note = input.type === "password" || untouched && value === undefined ? "" : wanted(value, spec);

@@ -13,7 +13,7 @@ let shownAt = 0, timer = 0, wait_ms = 0, healthAt = 0;
 let asking = false, again = false;
 // A page could not be shown for want of an answer.
 let unshown = false;
-// Somebody who may look without a password wants to log in.
+// A visitor without a session wants to log in.
 let loginWanted = false;
 
 const addressed = () => {
@@ -38,7 +38,7 @@ async function show() {
     if (mine === shownAt) {
       await wanted.show(content, argument);
     }
-    if (mine !== shownAt) return; // somebody has gone on meanwhile
+    if (mine !== shownAt) return; // another page was opened meanwhile
     main.replaceChildren(content);
     page = wanted;
     wake();
@@ -83,7 +83,7 @@ async function refreshHealth() {
   showProblems();
 }
 
-// Nothing is known of the device any more: it has restarted, or who looks may not know.
+// Forgets the device: it has restarted, or the session has ended.
 function forgetHealth() {
   health = null;
   healthAt = 0;
@@ -91,7 +91,7 @@ function forgetHealth() {
   $("problems").replaceChildren();
 }
 
-// What everybody has to know, on whatever page.
+// Notices that every page shows.
 function showProblems() {
   const { name, version, board, uptime_s, time_unix_s, config, reboot_due, services } = health;
   showName(name);
@@ -151,7 +151,7 @@ addEventListener("hashchange", () => {
   loginWanted = false;
   scrollTo(0, 0);
   show().then(() => {
-    // Who listens to the page hears where it is now.
+    // Announces the page to screen readers.
     const title = $("main").querySelector("h2");
     title?.setAttribute("tabindex", -1);
     title?.focus({ preventScroll: true });

@@ -19,7 +19,7 @@ function keysOf(password, salt, iterations) {
   return { client, stored: sha256(client), server: hmac(salted, utf8("Server Key")) };
 }
 
-// The members of a request that prove that we know the password, and the signature that only who knows it too can give.
+// The members of a request that prove the password, and the signature by which the device proves that it has its keys.
 function proofOf(keys, nonce) {
   const client_nonce = randomHex(), message = utf8(client_nonce + "," + nonce);
   return {

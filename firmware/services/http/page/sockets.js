@@ -1,4 +1,4 @@
-// Sockets: who holds which of them, and how to get more out of them.
+// Sockets: the ledger, evictions and advice.
 
 const socketsPage = {
   title: "Sockets",
