@@ -85,7 +85,7 @@ def test_whatever_a_save_takes_comes_back_with_a_page_that_can_log_in_and_save(t
     assert refused > 2
 
 
-def test_a_file_that_leaves_no_page_gives_way_to_the_one_before_by_itself_and_says_so(tmp_path):
+def test_a_configuration_without_a_page_is_replaced_by_the_one_before(tmp_path):
     with Rig(tmp_path, frozen=True) as rig:
         wait_for(lambda: list((rig.folder / "data").glob("config.good.*")), CONFIRMED_S, "the last good copy")
         path = rig.folder / "data" / "config.json"

@@ -203,7 +203,7 @@ def test_who_has_just_come_is_spared_and_the_next_waits_until_one_of_them_is_ser
     assert budget.postponed == 3
 
 
-def test_a_burst_of_newcomers_is_served_one_after_the_other_and_none_is_closed_unserved(events):
+def test_a_burst_of_new_connections_is_served_and_none_closed_unserved(events):
     budget = make(events)
     waiting = 40
     under_way = []
@@ -246,7 +246,7 @@ def test_a_browser_that_is_served_keeps_its_place_beside_one_that_never_asks(eve
     assert reader.closed
 
 
-def test_a_poller_takes_the_place_of_a_browser_rather_than_that_of_a_poller_however_busy_the_page_is(events):
+def test_a_poller_takes_the_place_of_a_busy_browser_before_that_of_a_poller(events):
     budget = make(events)
     pollers = [connect(budget, "modbus").served() for _ in range(6)]
     browsers = [connect(budget, "http").served() for _ in range(4)]
@@ -326,7 +326,7 @@ def test_a_browser_beside_pollers_evicts_its_own_connections_only(events):
     assert budget.in_use() == 16
 
 
-def test_a_page_under_way_is_not_cut_for_another_which_waits_and_no_poller_goes_for_it(events):
+def test_a_second_page_waits_for_the_first_and_closes_no_poller(events):
     budget = make(events)
     pollers = [connect(budget, "modbus").served() for _ in range(9)]
     browser = connect(budget, "http").served().busy()
@@ -359,7 +359,7 @@ def test_listeners_that_wait_are_told_once_when_somebody_was_served_or_left(even
     assert budget.waiting == []
 
 
-def test_with_no_browser_the_page_takes_the_place_of_the_least_recently_used_idle_poller(events):
+def test_without_a_browser_a_page_closes_the_least_recently_used_idle_poller(events):
     budget = make(events)
     pollers = fill(budget)
     pollers[0].busy()

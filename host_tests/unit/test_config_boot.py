@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_the_last_good_runs(good, mon
     assert found.errors[0].startswith("data/config.json: cannot be read: ")
 
 
-def test_of_a_last_good_copy_that_a_newer_firmware_finds_wrong_the_rest_runs_and_it_is_said():
+def test_a_last_good_copy_that_is_partly_wrong_runs_in_its_other_parts():
     store.save(config.LAST_GOOD, json.dumps({**GOOD, "http": {"port": 0}, "meters": [meter(0, unit=0)]}).encode())
     found = boot("{")
     assert found.source == "last good"
@@ -240,7 +240,7 @@ WRONG_PARTS = {
 
 
 @pytest.mark.parametrize("name", WRONG_PARTS)
-def test_a_part_that_is_wrong_is_that_of_the_last_good_copy_and_all_others_are_the_files(good, name):
+def test_only_a_wrong_part_is_taken_from_the_last_good_copy(good, name):
     value, text = WRONG_PARTS[name]
     new = {**GOOD, "name": "site 8", "history": {"bytes": 2048}, "meters": [meter(5)], "routes": [{"unit": 201}]}
     new |= {"network": {"ssid": "new"}, "http": {"port": 8081}, "modbus": {"port": 1503}, "ntp": {"port": 1}}

@@ -40,7 +40,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_crc_in_machine_code_is_that_of_its_plain_twin_and_never_reads_beyond_the_buffer(folder):
+def test_the_crc_in_machine_code_equals_the_plain_one_and_stays_in_the_buffer(folder):
     script = COMPARE.format(folder=str(folder), lib=str(ROOT / "lib"))
     done = subprocess.run([ensure(), "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "same\n", done.stdout + done.stderr

@@ -571,7 +571,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_what_is_no_answer_to_the_query_is_passed_over_and_the_right_one_behind_it_taken(events, monkeypatch, case):
+def test_a_datagram_that_answers_another_query_is_passed_over(events, monkeypatch, case):
     async def test():
         server = await dns_server(monkeypatch, lambda data: [FOREIGN[case](data)] * 2 + [dns_answer(data)])
         bench = DnsBench(events, "127.0.0.1")

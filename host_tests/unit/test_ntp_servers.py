@@ -70,7 +70,7 @@ def test_the_next_is_asked_at_once_and_stays_the_first_choice():
     run(silent, scenario)
 
 
-def test_while_none_answers_the_time_is_unknown_and_all_are_tried_at_doubling_intervals():
+def test_while_no_server_answers_all_are_tried_at_doubling_intervals():
     def silent(bench):
         for server in bench.servers:
             server.answers = False

@@ -283,7 +283,7 @@ def counter(request, all_of, now):
     return Counter(all_of, now, *request.param.split())
 
 
-def test_a_total_never_falls_when_a_meter_restarts_at_0_and_comes_back_with_its_true_value(counter):
+def test_a_total_never_falls_when_a_meter_restarts_at_0_and_recovers(counter):
     assert counter.poll(5000) == (5000000, "good")
     assert counter.poll(0) == (5000000, "held")
     assert counter.poll(0) == (5000000, "held")

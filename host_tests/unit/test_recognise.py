@@ -72,7 +72,7 @@ def test_no_signature_fits_a_meter_that_gives_zeros_or_ones_everywhere(name):
         assert not all(recognise.matches(test, byte * 2 * test[2]) for test in tests)
 
 
-def test_the_wattson_whose_words_are_swapped_is_not_taken_for_one_that_its_profile_reads():
+def test_a_wattson_with_swapped_words_is_not_taken_for_the_profiles():
     meter = VirtualMeter(2, "elkor-wattson-mk2")
     meter.holding[0x51A] = 1
     assert search(meter)[0] == []
