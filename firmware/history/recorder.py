@@ -118,6 +118,11 @@ class Recorder:
         room = self.segments.limit_bytes - SEGMENT_BYTES // 2  # half of the newest segment is filled, on the average
         return max(room, 0) // self._record_bytes() * self.interval_s
 
+    @property
+    def bytes_a_day(self) -> int:
+        """Bytes that a day's records take on flash at the present rate."""
+        return 86400 // self.interval_s * self._record_bytes()
+
     def _record_bytes(self) -> int:
         """The mean size of a record on flash, estimated before there is one."""
         segments = self.segments

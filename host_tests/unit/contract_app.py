@@ -33,7 +33,8 @@ def _recorder():
     """A recorder as GET /api/history shows it."""
     segments = SimpleNamespace(removed=1, damaged=2, bytes=3, limit_bytes=4)
     return SimpleNamespace(
-        interval_s=300, kept_s=5, window_s=6, taken=7, pending=8, lost=9, stall_ms=10, error="OSError(28,)",
+        interval_s=300, kept_s=5, window_s=6, bytes_a_day=11, taken=7, pending=8, lost=9, stall_ms=10,
+        error="OSError(28,)",
         segments=segments,
     )  # fmt: skip
 

@@ -54,6 +54,7 @@ class Flash:
         self.limit = None  # no cut
         self.tear = TEARS[0]
         self.writes = 0
+        self.erases = [0] * geometry.block_count  # of each block
         self.cut = False
 
     def read(self, cfg, block, off, size):
@@ -66,6 +67,7 @@ class Flash:
         return self._change(at, bytes(old & new for old, new in zip(there, data, strict=True)))
 
     def erase(self, cfg, block):
+        self.erases[block] += 1
         return self._change(block * cfg.block_size, b"\xff" * cfg.block_size)
 
     def sync(self, cfg):

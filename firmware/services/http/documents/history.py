@@ -74,6 +74,7 @@ def _kept(recorder: "Recorder | None") -> "dict | None":
     segments = recorder.segments
     return {
         "interval_s": recorder.interval_s, "kept_s": recorder.kept_s, "window_s": recorder.window_s,
+        "bytes_a_day": recorder.bytes_a_day,
         "taken": recorder.taken, "pending": recorder.pending, "lost": recorder.lost,
         "removed": segments.removed, "damaged": segments.damaged,
         "bytes": segments.bytes, "limit_bytes": segments.limit_bytes,

@@ -8,21 +8,29 @@ const systemPage = {
     this.about = el("div");
     this.log = el("div");
     this.clock = el("strong");
-    main.append(card("Device", el("div", { class: "fields" }, field("name"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about),
+    this.history = el("div");
+    main.append(card("Device", el("div", { class: "fields" }, field("name"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about, this.history),
       timeCard(this.clock), passwordCard(), backupCard(), restartCard(), this.log);
-    this.refresh();
+    return this.refresh();
   },
-  refresh() {
+  async refresh() {
     if (!health) return;
     const { version, board, uptime_s, heap, config, task_restarts, ntp } = health;
     const facts = { Firmware: `meterport ${version} on ${board}`, "Up for": span(uptime_s), "Memory free": `${Math.round(heap.free / 1024)} KiB`,
       Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: ntp ? ntp.error || `set ${span(ntp.age_s)} ago, stratum ${ntp.stratum}` : "off" };
-    this.about = replace(this.about, el("dl", null, Object.entries(facts).map(([name, fact]) => el("div", null, el("dt", null, name), el("dd", null, String(fact))))));
+    this.about = replace(this.about, factList(facts));
     this.clock.textContent = health.time_unix_s ? clock(health.time_unix_s) : "not set";
     this.log = replace(this.log, card("Log", table([">ago", "from", "what"], health.events.slice().reverse()
       .map(event => [span(uptime_s - event.uptime_s), event.source, event.text + (event.times > 1 ? ` (${event.times} times)` : "")]))));
+    const { records } = await get("api/history");
+    if (records) this.history = replace(this.history, factList({
+      "History on flash": `keeps ${span(records.kept_s)} at this rate`, "A power cut loses": span(records.window_s) + " at most",
+      "Written to flash": `${Math.ceil(records.bytes_a_day / 1024)} KB a day`, "Records lost": records.lost + (records.error ? ": " + records.error : ""),
+    }));
   },
 };
+
+const factList = facts => el("dl", null, Object.entries(facts).map(([name, fact]) => el("div", null, el("dt", null, name), el("dd", null, String(fact)))));
 
 function timeCard(clock) {
   return card("Time", el("p", null, "The device's clock: ", clock), dim("Shown in the time of this browser. NTP sets it by itself where it is on and reaches its server."),
