@@ -13,7 +13,7 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
 
 docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
 say "nothing special" when they are left out: unconfirmed, no_value, no_value_floats, signed_current, signature,
-gap_ms.
+gap_ms, tenfold_frequency.
 """
 
 import json
@@ -35,12 +35,13 @@ TYPES = {
     "uint64": 4,
     "int64": 4,
     "float32": 2,
+    "float64": 4,
 }  # -> registers
 KINDS = ("instantaneous", "accumulating", "net")
 WORD_ORDERS = ("big", "little")
 NO_VALUES = ("none", "maximum", "sunspec")
 REQUIRED = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
-OPTIONAL = {"unconfirmed", "no_value", "no_value_floats", "signed_current", "signature", "gap_ms"}
+OPTIONAL = {"unconfirmed", "no_value", "no_value_floats", "signed_current", "signature", "gap_ms", "tenfold_frequency"}
 _TESTS_MAX = 8  # rows of a signature
 _CHOICES_MAX = 16  # values of one of them
 _NO_VALUE_FLOATS_MAX = 4
@@ -130,6 +131,7 @@ class Profile:
     no_value: str = "none"
     no_value_floats: tuple = ()
     signed_current: bool = False
+    tenfold_frequency: bool = False
     gap_ms: int = 0  # the least silence before a request
     signature: tuple = ()  # rows: function, address, type, and a list of values or the lowest and the highest
 
@@ -240,6 +242,8 @@ def parse(text, profile_id):
     )
     signed_current = data.get("signed_current", False)
     ensure(isinstance(signed_current, bool), "signed_current", f"{signed_current!r} is not true or false")
+    tenfold = data.get("tenfold_frequency", False)
+    ensure(isinstance(tenfold, bool), "tenfold_frequency", f"{tenfold!r} is not true or false")
     gap_ms = data.get("gap_ms", 0)
     ensure(_is_int(gap_ms) and 0 <= gap_ms <= 1000, "gap_ms", f"{gap_ms!r} is not one of 0..1000")
     signature = data.get("signature", [])
@@ -258,6 +262,7 @@ def parse(text, profile_id):
         no_value=no_value,
         no_value_floats=tuple(no_value_floats),
         signed_current=signed_current,
+        tenfold_frequency=tenfold,
         gap_ms=gap_ms,
         signature=tuple(tuple(row) for row in signature),
     )
@@ -277,7 +282,7 @@ def _check_test(row, ensure):
         return
     choices = test[0]
     ensure(
-        type_name != "float32"
+        not type_name.startswith("float")
         and isinstance(choices, list)
         and 1 <= len(choices) <= _CHOICES_MAX
         and all(_is_int(one) for one in choices),
@@ -331,14 +336,14 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# Raw values and registers. float32 is packed as the meter does it; integers are rounded and must fit.
+# Raw values and registers. A float is packed as the meter does it; integers are rounded and must fit.
 _FORMATS = {"uint16": ">H", "int16": ">h", "uint32": ">I", "int32": ">i", "uint64": ">Q", "int64": ">q",
-            "float32": ">f"}  # fmt: skip
+            "float32": ">f", "float64": ">d"}  # fmt: skip
 
 
 def encode(raw, type_name, word_order):
     """Registers (a list of ints, in wire order) of a raw value. Raises struct.error when it does not fit."""
-    packed = struct.pack(_FORMATS[type_name], raw if type_name == "float32" else round(raw))
+    packed = struct.pack(_FORMATS[type_name], raw if type_name.startswith("float") else round(raw))
     words = [int.from_bytes(packed[i : i + 2], "big") for i in range(0, len(packed), 2)]
     return words if word_order == "big" else words[::-1]
 
@@ -351,7 +356,7 @@ def decode(registers, type_name, word_order):
 
 def void(type_name, no_value):
     """The raw value that means "no value" in registers of this type; None when there is none."""
-    if type_name == "float32":
+    if type_name.startswith("float"):
         return math.nan
     if no_value == "none":
         return None
@@ -363,7 +368,7 @@ def void(type_name, no_value):
 
 def is_void(raw, type_name, no_value, no_value_floats=()):
     """True when a raw value means that the meter has none, or is beyond what can be measured."""
-    if type_name == "float32":
+    if type_name.startswith("float"):
         return not abs(raw) < _FLOAT_LIMIT or raw in map(float32, no_value_floats)
     if TYPES[type_name] == 4 and not -_INT64_LIMIT <= raw < _INT64_LIMIT:
         return True

@@ -302,7 +302,7 @@ class VirtualMeter:
         for row_function, address, kind, *test in self.profile.signature:
             if row_function == function:
                 is_code = len(test) == 1
-                value = test[0][0] if is_code else sum(test) / 2 if kind == "float32" else test[0]
+                value = test[0][0] if is_code else sum(test) / 2 if kind.startswith("float") else test[0]
                 words = profiles.encode(value, kind, self.word_order)
                 identity[address, len(words)] = words, is_code
         return identity

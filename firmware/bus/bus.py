@@ -498,7 +498,7 @@ class Bus:
         for i, before, value in meter.store(block, wire.view, wire.at + 3, until_ms, self._uptime_s()):
             self._events.add(
                 "bus", "meter %s: %s: counter reset: %d after %d"
-                % (meter.name, meter.profile.names()[i].decode(), value, before)
+                % (meter.name, meter.profile.name_of(i), value, before)
             )  # fmt: skip
 
     def _refused(self, meter, position, code):

@@ -16,7 +16,7 @@ if _TYPING:
 RESERVE = const(12288)
 _WORD = const(16)  # bytes: the heap gives out multiples of it
 _PROFILE = const(408)  # with the entry in dicts
-_FORMAT = const(32)
+_ENCODING = const(32)
 _READ = const(36)
 _METER = const(752)  # with its round of polls, its name and the entries in lists
 _BLOCK = const(84)
@@ -33,8 +33,8 @@ def _rounded(size):
 def of_profile(profile: "Profile") -> "tuple[int, int]":
     """(bytes of the profile, bytes of each meter of its kind)."""
     points = len(profile)
-    shared = _PROFILE + _rounded(len(profile.names_text)) + 5 * _rounded(points)
-    shared += _FORMAT * len(profile.formats) + _READ * len(profile.plan)
+    shared = _PROFILE + _rounded(len(profile.names)) + 5 * _rounded(points)
+    shared += _ENCODING * len(profile.encodings) + _READ * len(profile.plan)
     meter = _METER
     for _, _, count in profile.plan:
         meter += _BLOCK + _rounded(2 * count)

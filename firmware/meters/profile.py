@@ -1,56 +1,85 @@
 """What all meters of one kind share: their points, how each is decoded, and the plan of register reads.
 
 Made from a profile file by profile_loader.py. Compact, for a board holds up to 64 meters of many kinds: a point is
-five bytes and the letters of its name; what it shares with others of its profile (type, scale, flags) is stored once,
-as a format.
+five bytes and its name; what it shares with others of its profile (type, scale, flags) is stored once, as an encoding.
 
-Units are base units (V A W var VA Hz Wh varh VAh). Accumulating points end as integers and are computed in integers:
-floats on the chips have 24 bits, too few for a meter that has been running for some years.
+Units are base units (V A W var VA Hz Wh varh VAh). Accumulating points are integers and are computed in integers:
+floats on the chips have 24 bits, too few for a meter that has been running for some years. Floats in registers are IEEE
+754, of single or double precision.
 """
 
 from struct import unpack_from
 
 from micropython import const
 
-TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32")
-REGISTERS = b"\x01\x01\x02\x02\x04\x04\x02"  # of each type
-CODES = (">H", ">h", ">I", ">i", ">Q", ">q", ">f")  # of each type, as struct has them
+_TYPING = const(0)
+if _TYPING:
+    from typing import TypeAlias
+
+    # voltage, current, power: numerator and denominator of each, behind those (1, 1) of everything else
+    Ratios: TypeAlias = tuple[int, int, int, int, int, int, int, int]
+    Registers: TypeAlias = bytes | bytearray | memoryview
+
+TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+REGISTERS = b"\x01\x01\x02\x02\x04\x04\x02\x04"  # of each type
+CODES = (">H", ">h", ">I", ">i", ">Q", ">q", ">f", ">d")  # of each type, as struct has them
 UNITS = ("", "V", "A", "W", "var", "VA", "Hz", "Wh", "varh", "VAh")
 FLOAT32 = const(6)  # index into TYPES
-# Flags of a format
+_UINT32 = const(2)
+_INT64 = const(5)
+# Flags of an encoding
 WHOLE = const(1)  # the value is an integer: energy
 TURNS = const(2)  # the value has the other sign on a meter that is inverted
 RISES = const(4)  # a counter: falls only when the meter has lost it (Meter.store)
-PLAIN = const(8)  # decode() needs no more than the type and the scale
+PLAIN = const(8)  # at most 32 bits, only the usual "no value", no float in little word order, and a decimal scale
+LITTLE = const(16)  # the low word comes first
+TENFOLD = const(32)  # a value above 100 is ten times too large: frequencies of some meters
 # Nothing measures a float of 2^41 (2.2e12), or an integer of 64 bits beyond 2^48 (2.8e14), before the scale.
 _FLOAT_MOST = const(0x53)  # first byte without the sign: upper seven bits of the exponent
+_DOUBLE_MOST = const(0x427F)  # the same of the first two bytes of a double
 _INT64_SIZE = const(8)
-_INT64 = const(5)
+DECIMALS_BITS = const(4)  # of a decimal number: see Profile.decimal
+DECIMALS_MASK = const(15)
+_DECIMALS_MAX = const(7)
+_DIGITS_MOST = const(0x2000000)  # seven digits and somewhat more
+_TENFOLD_ABOVE = const(100)
+# Decimals with which a float32 has seven digits, or seven decimals below 1, by its first byte without the sign. Each of
+# them is two powers of two: 3F is 0.5 to 2, 40 is 2 to 8, ...
+_PLACES = (
+    b"\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"
+    b"\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"
+    b"\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"
+    b"\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"
+    b"\x06\x06\x05\x04\x04\x03\x03\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+)
+_FIVES = (1, 5, 25, 125, 625, 3125, 15625, 78125, 390625, 1953125)
 # Which pair of a meter's ratios applies to a unit: 0 none, 1 voltage, 2 current, 3 both
 _RATIO = b"\x00\x01\x02\x03\x03\x03\x00\x03\x03\x03"
 
 
 class Profile:
-    """`name` is the title. Bytes with one entry for each point: `numbers`; `units`, index into UNITS; `format_of`,
-    index into formats; `blocks`, index into plan; `offsets`, in bytes from the start of the block.
+    """`name` is the title; `names`: for each point a byte, the length of its name, and the name (ASCII, nothing that
+    JSON would have to escape). Bytes with one entry for each point: `numbers`; `units`, index into UNITS;
+    `encoding_of`, index into encodings; `blocks`, index into plan; `offsets`, in bytes from the start of the block.
 
-    `formats` is a list of (index into TYPES, numerator, denominator, flags): value = raw x numerator / denominator;
-    flags: WHOLE, TURNS, RISES, PLAIN. `plan` is a list of (function, address, count): the reads. `is_little`: the low
-    word comes first. `no_value` is the first byte of the signed integer that means "no value" (0x7F: 7FFF..., 0x80:
-    8000...; unsigned ones are FFFF... then), or 0 when every integer is a value; `no_value_floats`: tuple of the floats
-    that mean it, beside those that always do. `counters`: bytes, the indices of the points that only rise. `gap_ms`:
-    the least silence that these meters need before a request."""
+    `encodings` is a list of (index into TYPES, numerator, denominator, flags, factor, tens): value = raw x numerator /
+    denominator; flags: WHOLE, TURNS, RISES, PLAIN, ...; of a PLAIN integer value = raw x factor / 10**tens, of a
+    PLAIN float value = raw x factor x 10**tens, and factor is 1 or -1. `plan` is a list of (function, address, count):
+    the reads. `is_little`: the low word comes first. `no_value` is the first byte of the signed integer that means "no
+    value" (0x7F: 7FFF..., 0x80: 8000...; unsigned ones are FFFF... then), or 0 when every integer is a value;
+    `no_value_floats`: tuple of the floats that mean it, beside those that always do. `counters`: bytes, the indices of
+    the points that only rise. `gap_ms`: the least silence that these meters need before a request."""
 
     def __init__(
-        self, name, names, numbers, units, format_of, formats, is_little, no_value, no_value_floats, plan, blocks,
+        self, name, names, numbers, units, encoding_of, encodings, is_little, no_value, no_value_floats, plan, blocks,
         offsets, gap_ms,
     ):  # fmt: skip
         self.name = name
-        self.names_text = names  # in one piece, a line each: as a list they would take three times the heap
+        self.names = names  # in one piece: as a list they would take three times the heap
         self.numbers = numbers
         self.units = units
-        self.format_of = format_of
-        self.formats = formats
+        self.encoding_of = encoding_of
+        self.encodings = encodings
         self.is_little = is_little
         self.no_value = no_value
         self.no_value_floats = no_value_floats
@@ -58,76 +87,136 @@ class Profile:
         self.blocks = blocks
         self.offsets = offsets
         self.gap_ms = gap_ms
-        self.counters = bytes([i for i in range(len(numbers)) if formats[format_of[i]][3] & RISES])
+        self.counters = bytes([i for i in range(len(numbers)) if encodings[encoding_of[i]][3] & RISES])
 
-    def __len__(self):
+    def __len__(self) -> int:
+        """How many points there are."""
         return len(self.numbers)
 
-    def names(self):
-        """The points' names, as a new list of bytes: ASCII, nothing that JSON would have to escape."""
-        return self.names_text.split(b"\n")
+    def name_of(self, i: int) -> str:
+        """The name of point `i`."""
+        begin = 0
+        for _ in range(i):
+            begin += 1 + self.names[begin]
+        return self.names[begin + 1 : begin + 1 + self.names[begin]].decode()
 
-    def index_of(self, number):
+    def index_of(self, number: int) -> int:
         """The index of the point with that number, 1 to 255, or -1."""
         return self.numbers.find(bytes((number,)))
 
-    def unit(self, i):
+    def unit(self, i: int) -> str:
         """The unit of point `i`, "" where it has none."""
         return UNITS[self.units[i]]
 
-    def accumulates(self, i):
+    def accumulates(self, i: int) -> bool:
         """True when point `i` counts on (energy): an integer."""
-        return bool(self.formats[self.format_of[i]][3] & WHOLE)
+        return bool(self.encodings[self.encoding_of[i]][3] & WHOLE)
 
-    def decode(self, i, raw, ratios=None):
-        """The value of point `i` from the registers of its block (blocks[i]): an integer, a float, or None when they
-        hold no value: NaN, infinity and what nothing can measure (FLT_MAX), or what the profile names. In the point's
-        unit; accumulating points are always integers. `ratios`: those of the meter (profile_loader.ratios), or None."""
+    def size(self, i: int) -> int:
+        """How many registers point `i` takes: 1, 2 or 4."""
+        return REGISTERS[self.encodings[self.encoding_of[i]][0]]
+
+    def decode(self, i: int, raw: "Registers", ratios: "Ratios | None" = None) -> "int | float | None":
+        """The value of point `i` in its unit, from the registers of its block (blocks[i]), big-endian; an integer when
+        it accumulates. None when they hold no value: NaN, infinity and what nothing can measure (FLT_MAX), or what the
+        profile names. `ratios`: those of the meter's transformers (profile_loader.ratios), or None."""
         # What most points need, in a frame of at most 11 words, which MicroPython keeps off the heap.
-        form = self.formats[self.format_of[i]]
-        if ratios or not form[3] & PLAIN:
-            return self._decode_any(i, raw, form, ratios)
-        if form[0] == FLOAT32 and raw[self.offsets[i]] & 0x7F > _FLOAT_MOST:
+        encoding = self.encodings[self.encoding_of[i]]
+        if encoding[3] & WHOLE:
+            decimal = self.decimal(i, raw, ratios)
+            return None if decimal is None else decimal >> DECIMALS_BITS
+        if ratios or encoding[3] & (PLAIN | LITTLE | TENFOLD) != PLAIN:
+            return self._decode_any(i, raw, encoding, ratios)
+        if encoding[0] == FLOAT32 and raw[self.offsets[i]] & 0x7F > _FLOAT_MOST:
             return None
-        return _scaled(unpack_from(CODES[form[0]], raw, self.offsets[i])[0], form[1], form[2])
+        return _scaled(unpack_from(CODES[encoding[0]], raw, self.offsets[i])[0], encoding[1], encoding[2])
 
-    def _decode_any(self, i, raw, form, ratios):
-        """decode() for words in the other order, accumulating points, ratios, and values that mean "no value"."""
-        kind, numerator, denominator, flags = form
+    def decimal(self, i: int, raw: "Registers", ratios: "Ratios | None" = None) -> "int | None":
+        """The same value as a decimal number in one integer: number << DECIMALS_BITS | decimals; value = number /
+        10**decimals. An integer has the decimals of its scale, a float seven digits or somewhat more, and seven
+        decimals below 1; a point that accumulates has none. Exact, or rounded half away from zero."""
+        encoding = self.encodings[self.encoding_of[i]]
+        if ratios or not encoding[3] & PLAIN:
+            return self._decimal_any(i, raw, encoding, ratios)
+        return plain_decimal(encoding, raw, self.offsets[i])
+
+    def _decode_any(self, i, raw, encoding, ratios):
+        """decode() of a point that is not PLAIN, or behind transformers."""
+        kind, numerator, denominator, flags, _, _ = encoding
         begin = self.offsets[i]
-        size = 2 * REGISTERS[kind]
-        if self.is_little and size > 2:
-            raw = swapped(raw, begin, size)
+        if self.is_little and REGISTERS[kind] > 1:
+            raw = swapped(raw, begin, 2 * REGISTERS[kind])
             begin = 0
+        if self._is_no_value(kind, raw, begin):
+            return None
         if ratios:
-            k = 2 * _RATIO[self.units[i]]
-            numerator *= ratios[k]
-            denominator *= ratios[k + 1]
-        if kind == FLOAT32:
-            if raw[begin] & 0x7F > _FLOAT_MOST:
-                return None
-            if self.no_value_floats and unpack_from(">f", raw, begin)[0] in self.no_value_floats:
-                return None
-            if flags & WHOLE:
-                return scaled_integer(raw, numerator, denominator, begin)
-        elif size == _INT64_SIZE:
-            top = unpack_from(">h", raw, begin)[0]
-            if top and not (top == -1 and kind == _INT64):
-                return None
-        elif self.no_value:
-            head = self.no_value if kind & 1 else 0xFF
-            rest = b"\x00" if head == 0x80 else b"\xff"
-            if raw[begin] == head and raw[begin + 1 : begin + size] == rest * (size - 1):
-                return None
-        value = unpack_from(CODES[kind], raw, begin)[0]
+            pair = 2 * _RATIO[self.units[i]]
+            numerator *= ratios[pair]
+            denominator *= ratios[pair + 1]
+        value = _scaled(unpack_from(CODES[kind], raw, begin)[0], numerator, denominator)
+        return value / 10 if flags & TENFOLD and value > _TENFOLD_ABOVE else value
+
+    def _decimal_any(self, i, raw, encoding, ratios):
+        """decimal() of a point that is not PLAIN, or behind transformers: as an exact fraction first."""
+        kind, numerator, denominator, flags, _, _ = encoding
+        begin = self.offsets[i]
+        if self.is_little and REGISTERS[kind] > 1:
+            raw = swapped(raw, begin, 2 * REGISTERS[kind])
+            begin = 0
+        if self._is_no_value(kind, raw, begin):
+            return None
+        if ratios:
+            pair = 2 * _RATIO[self.units[i]]
+            numerator *= ratios[pair]
+            denominator *= ratios[pair + 1]
+        if kind < FLOAT32:
+            numerator *= unpack_from(CODES[kind], raw, begin)[0]
+        else:
+            mantissa, exponent = _float_parts(raw, begin, kind == FLOAT32)
+            numerator *= mantissa << max(exponent, 0)
+            denominator <<= max(-exponent, 0)
+        if flags & TENFOLD and numerator > _TENFOLD_ABOVE * denominator:
+            denominator *= 10
+        decimals = 0
         if flags & WHOLE:
-            return _divided(value * numerator, denominator)
-        return _scaled(value, numerator, denominator)
+            pass
+        elif kind < FLOAT32:
+            while decimals < _DECIMALS_MAX and numerator * 10**decimals % denominator:
+                decimals += 1
+        else:
+            decimals = _DECIMALS_MAX
+            while decimals and abs(numerator) * 10**decimals >= _DIGITS_MOST * denominator:
+                decimals -= 1
+        return _divided(numerator * 10**decimals, denominator) << DECIMALS_BITS | decimals
+
+    def _is_no_value(self, kind, raw, begin):
+        """Whether raw[begin:], in big word order, means that there is no value, or is beyond what can be measured."""
+        if kind >= FLOAT32:
+            if kind == FLOAT32 and raw[begin] & 0x7F > _FLOAT_MOST:
+                return True
+            if kind > FLOAT32 and (raw[begin] & 0x7F) << 8 | raw[begin + 1] > _DOUBLE_MOST:
+                return True
+            return bool(self.no_value_floats) and unpack_from(CODES[kind], raw, begin)[0] in self.no_value_floats
+        size = 2 * REGISTERS[kind]
+        if size == _INT64_SIZE:
+            high = unpack_from(">h", raw, begin)[0]
+            return high != 0 and not (high == -1 and kind == _INT64)
+        head = self.no_value if kind & 1 else 0xFF  # signed types have odd indices
+        if not self.no_value or raw[begin] != head:
+            return False
+        return raw[begin + 1 : begin + size] == (b"\x00" if head == 0x80 else b"\xff") * (size - 1)
 
 
-def swapped(raw, begin=0, size=None):
+def pack_names(names: "list[str]") -> bytes:
+    """Profile.names of points with these names, each at most 255 characters of ASCII."""
+    return b"".join([bytes((len(name),)) + name.encode() for name in names])
+
+
+def swapped(raw: "Registers", begin: int = 0, size: "int | None" = None) -> bytes:
     """The words (2 bytes each) of raw[begin:begin+size] in the other order, as new bytes."""
     end = len(raw) if size is None else begin + size
+    if end - begin == 4:  # mostly
+        return bytes((raw[begin + 2], raw[begin + 3], raw[begin], raw[begin + 1]))
     return b"".join([bytes(raw[k : k + 2]) for k in range(end - 2, begin - 2, -2)])
 
 
@@ -143,22 +232,67 @@ def _divided(a, b):
     return (2 * a + b) // (2 * b) if a >= 0 else -((b - 2 * a) // (2 * b))
 
 
-def scaled_integer(data, numerator, denominator=1, at=0):
-    """round(float32 * numerator / denominator), halves away from zero, from the four bytes of a big-endian IEEE 754
-    number at data[at], in integers only: exact where a 24-bit float would lose units. None for NaN and infinity."""
-    bits = unpack_from(">I", data, at)[0]
-    exponent = bits >> 23 & 0xFF
-    if exponent == 0xFF:
+def plain_decimal(encoding: tuple, data: "Registers", at: int) -> "int | None":
+    """Profile.decimal() of a point at data[at] whose encoding is PLAIN. No floats, no tuples, and frames of at most
+    11 words, which MicroPython keeps off the heap: what is allocated for each point costs most in the collections that
+    follow."""
+    tens = encoding[5]
+    if encoding[0] != FLOAT32:
+        decimal = _integer(data, at, encoding[0], encoding[3] & LITTLE) * encoding[4] << DECIMALS_BITS | tens
+    elif data[at] & 0x7F > _FLOAT_MOST:
         return None
-    mantissa = bits & 0x7FFFFF
+    else:
+        places = tens if encoding[3] & WHOLE else _PLACES[data[at] & 0x7F]
+        if places < tens:
+            places = tens
+        decimal = times_ten(data, at, places) * encoding[4] << DECIMALS_BITS | places - tens
+    if encoding[3] & TENFOLD and decimal >> DECIMALS_BITS > _TENFOLD_ABOVE * 10 ** (decimal & DECIMALS_MASK):
+        decimal += 1  # one decimal more
+    return decimal
+
+
+def _integer(data, at, kind, is_little):
+    """The integer of 16 or 32 bits at data[at], which is TYPES[kind]."""
+    if kind < _UINT32:
+        number = data[at] << 8 | data[at + 1]
+        return number - 0x10000 if kind and number & 0x8000 else number
+    if is_little:
+        low = data[at] << 8 | data[at + 1]
+        high = data[at + 2] << 8 | data[at + 3]
+    else:
+        high = data[at] << 8 | data[at + 1]
+        low = data[at + 2] << 8 | data[at + 3]
+    return (high - 0x10000 if kind & 1 and high & 0x8000 else high) << 16 | low
+
+
+def times_ten(data: "Registers", at: int, places: int) -> int:
+    """round(float32 * 10**places), halves away from zero, from the four bytes at data[at]; places: 0 to 9."""
+    shift = 150 - places - ((data[at] & 0x7F) << 1 | data[at + 1] >> 7)
+    # mantissa * 5**places / 2**shift, in two parts of 12 bits of the mantissa
+    factor = _FIVES[places]
+    high = ((data[at + 1] | 0x80) << 4 | data[at + 2] >> 4) * factor
+    low = ((data[at + 2] & 0x0F) << 8 | data[at + 3]) * factor
+    if shift > 12:
+        if shift > 46:
+            return 0
+        number = high + (low >> 12) + (1 << shift - 13) >> shift - 12
+    elif shift > 0:
+        number = (high << 12 - shift) + (low + (1 << shift - 1) >> shift)
+    else:
+        number = (high << 12) + low << -shift
+    return -number if data[at] & 0x80 else number
+
+
+def _float_parts(data, at, is_single):
+    """(mantissa with its sign, exponent) of the IEEE 754 number of 32 or 64 bits at data[at], which is neither infinite
+    nor NaN: its value is mantissa * 2**exponent."""
+    bits = unpack_from(">I" if is_single else ">Q", data, at)[0]
+    width = 23 if is_single else 52
+    exponent = bits >> width & (0xFF if is_single else 0x7FF)
+    mantissa = bits & (1 << width) - 1
     if exponent:
-        mantissa |= 0x800000
+        mantissa |= 1 << width
     else:
         exponent = 1
-    shift = 150 - exponent  # value = mantissa / 2**shift
-    number = mantissa * numerator
-    if shift <= 0:
-        number = _divided(number << -shift, denominator)
-    else:
-        number = _divided(number, denominator << shift)
-    return -number if bits >> 31 else number
+    bias = 127 if is_single else 1023
+    return -mantissa if data[at] & 0x80 else mantissa, exponent - bias - width

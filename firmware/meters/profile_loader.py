@@ -13,13 +13,26 @@ import struct
 from micropython import const
 
 from firmware.meters import catalog
-from firmware.meters.profile import PLAIN, REGISTERS, RISES, TURNS, TYPES, UNITS, WHOLE, Profile
+from firmware.meters.profile import (
+    FLOAT32,
+    LITTLE,
+    PLAIN,
+    REGISTERS,
+    RISES,
+    TENFOLD,
+    TURNS,
+    TYPES,
+    UNITS,
+    WHOLE,
+    Profile,
+    pack_names,
+)  # fmt: skip
 
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating", "net")
 KEYS = (
     "columns", "confidence", "gap", "gap_ms", "max_registers", "name", "no_value", "no_value_floats", "points",
-    "signature", "signed_current", "unconfirmed", "word_order",
+    "signature", "signed_current", "tenfold_frequency", "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
 _POINTS_MAX = const(120)
@@ -29,6 +42,8 @@ _NO_VALUE_FLOATS_MAX = const(4)
 _NAME_MAX = const(32)
 _REGISTERS_MAX = const(125)  # Application Protocol 6.3
 _GAP_MAX_MS = const(1000)  # as in a bus's section of the configuration
+_TENS_MIN = const(-3)  # of the scale of a float, a power of ten
+_TENS_MAX = const(9)
 
 
 class ProfileError(ValueError):
@@ -65,6 +80,7 @@ def parse(name, raw):
     no_value = raw.get("no_value", "none")
     no_value_floats = raw.get("no_value_floats", [])
     signed_current = raw.get("signed_current", False)
+    tenfold = raw.get("tenfold_frequency", False)
     rows = raw.get("points")
     title = raw.get("name", name)
     ensure(isinstance(title, str) and 0 < len(title) <= 40, "name", "1 to 40 characters")
@@ -78,6 +94,7 @@ def parse(name, raw):
     good = good and all([_number(one) for one in no_value_floats])
     ensure(good, "no_value_floats", "a list of at most %d numbers" % _NO_VALUE_FLOATS_MAX)
     ensure(isinstance(signed_current, bool), "signed_current", "true or false")
+    ensure(isinstance(tenfold, bool), "tenfold_frequency", "true or false")
     ensure(raw.get("columns") == COLUMNS, "columns", str(COLUMNS))
     ensure(isinstance(rows, list) and 0 < len(rows) <= _POINTS_MAX, "points", "1 to %d rows" % _POINTS_MAX)
     numbers = set()
@@ -101,15 +118,15 @@ def parse(name, raw):
     _check_signature(ensure, raw.get("signature", []))
     rows.sort(key=lambda row: (row[2], row[3]))
     plan, blocks, offsets = make_plan(rows, max_registers, gap)
-    is_plain = order == "big" and no_value == "none" and not no_value_floats
-    formats, format_of = _formats(rows, signed_current, is_plain)
+    has_no_value = no_value != "none" or bool(no_value_floats)
+    encodings, encoding_of = _encodings(rows, signed_current, order == "little", has_no_value, tenfold)
     return Profile(
         title,
-        "\n".join([row[1] for row in rows]).encode(),
+        pack_names([row[1] for row in rows]),
         bytes([row[0] for row in rows]),
         bytes([UNITS.index(row[6]) for row in rows]),
-        format_of,
-        formats,
+        encoding_of,
+        encodings,
         order == "little",
         NO_VALUE[no_value],
         tuple([struct.unpack(">f", struct.pack(">f", one))[0] for one in no_value_floats]),  # as the registers give it
@@ -144,15 +161,16 @@ def inverted(profile):
         place = (number - 32) % 12  # 32 to 35 import, 36 to 39 export; 44 to 51 the same, reactive
         if 32 <= number < 52 and place < 8:
             k = profile.index_of(number + (4 if place < 4 else -4))
-            alike = profile.units[k] == profile.units[i] and profile.format_of[k] == profile.format_of[i]
+            alike = profile.units[k] == profile.units[i] and profile.encoding_of[k] == profile.encoding_of[i]
             if k >= 0 and alike:
                 offsets[i] = profile.offsets[k]
                 blocks[i] = profile.blocks[k]
-    formats = []
-    for kind, numerator, denominator, flags in profile.formats:
-        formats.append((kind, -numerator if flags & TURNS else numerator, denominator, flags))
+    encodings = []
+    for kind, numerator, denominator, flags, factor, tens in profile.encodings:
+        sign = -1 if flags & TURNS else 1
+        encodings.append((kind, sign * numerator, denominator, flags, sign * factor, tens))
     return Profile(
-        profile.name, profile.names_text, profile.numbers, profile.units, profile.format_of, formats,
+        profile.name, profile.names, profile.numbers, profile.units, profile.encoding_of, encodings,
         profile.is_little, profile.no_value, profile.no_value_floats, profile.plan, bytes(blocks), bytes(offsets),
         profile.gap_ms,
     )  # fmt: skip
@@ -204,7 +222,7 @@ def _check_signature(ensure, tests):
             ensure(good, where + "test", "the lowest and the highest number")
             continue
         choices = test[3]
-        good = isinstance(choices, list) and 0 < len(choices) <= _CHOICES_MAX and test[2] != "float32"
+        good = isinstance(choices, list) and 0 < len(choices) <= _CHOICES_MAX and test[2] not in ("float32", "float64")
         good = good and all([isinstance(one, int) and not isinstance(one, bool) for one in choices])
         ensure(good, where + "test", "a list of 1 to %d integers, or the lowest and the highest number" % _CHOICES_MAX)
 
@@ -230,23 +248,49 @@ def make_plan(rows, max_registers, gap):
     return plan, bytes(blocks), bytes(offsets)
 
 
-def _formats(rows, signed_current, is_plain):
-    """(formats, format_of) as Profile has them. `is_plain`: big word order, and only the usual floats are no values."""
-    formats = []
-    format_of = bytearray()
+def _encodings(rows, signed_current, is_little, has_no_value, tenfold_frequency):
+    """(encodings, encoding_of) as Profile has them. `has_no_value`: more than the usual floats mean "no value"."""
+    encodings = []
+    encoding_of = bytearray()
     for number, _, _, _, kind, scale, unit, use in rows:
         # Powers, power factors, and currents that carry the sign of the power
         turns = unit in ("W", "var") or 28 <= number <= 31 or (signed_current and unit == "A")
         index = TYPES.index(kind)
+        numerator, denominator = fraction(scale)
         if use == "instantaneous":
-            flags = (TURNS if turns else 0) | (PLAIN if is_plain and (REGISTERS[index] < 4) else 0)
+            flags = TURNS if turns else 0
         else:
             flags = WHOLE | (RISES if use == "accumulating" else 0)
-        form = (index,) + fraction(scale) + (flags,)
-        if form not in formats:
-            formats.append(form)
-        format_of.append(formats.index(form))
-    return formats, bytes(format_of)
+        if is_little:
+            flags |= LITTLE
+        if tenfold_frequency and unit == "Hz":
+            flags |= TENFOLD
+        factor = tens = 0
+        if not has_no_value:
+            if index < FLOAT32 and REGISTERS[index] < 4:
+                while tens < _TENS_MAX and not flags & WHOLE and numerator * 10**tens % denominator:
+                    tens += 1
+                factor, remainder = divmod(numerator * 10**tens, denominator)
+                flags |= 0 if remainder else PLAIN
+            elif index == FLOAT32 and not is_little:
+                factor = 1
+                tens = _logarithm(numerator) - _logarithm(denominator)
+                is_decimal = numerator * 10 ** max(-tens, 0) == denominator * 10 ** max(tens, 0)
+                if is_decimal and _TENS_MIN <= tens <= _TENS_MAX and (tens >= 0 or not flags & WHOLE):
+                    flags |= PLAIN
+        encoding = (index, numerator, denominator, flags, factor, tens)
+        if encoding not in encodings:
+            encodings.append(encoding)
+        encoding_of.append(encodings.index(encoding))
+    return encodings, bytes(encoding_of)
+
+
+def _logarithm(number):
+    """The decimal logarithm of a positive integer, without its fraction."""
+    tens = 0
+    while 10 ** (tens + 1) <= number:
+        tens += 1
+    return tens
 
 
 def fraction(scale):

@@ -12,7 +12,6 @@ If all is refused the first block is asked for all the same (Round.begin), so th
 from micropython import const
 
 from firmware.meters.block import NOT_FRESH, REFUSED, Part
-from firmware.meters.profile import REGISTERS
 
 _LEARNT_FROM = (2, 3)  # Application Protocol 7: ILLEGAL DATA ADDRESS, ILLEGAL DATA VALUE
 _MORE_BLOCKS_MAX = const(24)  # than the profile's plan has: about 3 KB of heap for each meter at worst
@@ -62,7 +61,7 @@ def _halve(meter, k):
     for i, number in enumerate(meter.block_of):
         if number == k:
             first = block.origin + profile.offsets[i] // 2
-            spans.append((first, first + REGISTERS[profile.formats[profile.format_of[i]][0]]))
+            spans.append((first, first + profile.size(i)))
     spans.sort()
     nearest = None
     end = spans[0][1]

@@ -22,7 +22,8 @@ Names that the seam gives:
     close(stream)                        never raises
     address(ip, port), peer(address) -> (ip, port)
     Sink(n)                              a file in memory, with room for n bytes and growing, that print() and
-                                         json.dump() write to without an object for each text; read like any file
+                                         json.dump() write to without an object for each text; read like any file;
+                                         write(data, begin, count) writes a piece of bytes
 The price on MicroPython is three private names of asyncio.core: IOQueue, _io_queue, _task_queue.
 """
 

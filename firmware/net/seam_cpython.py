@@ -53,8 +53,9 @@ class Sink(io.BytesIO):
     def __init__(self, room: int) -> None:
         super().__init__()
 
-    def write(self, data: "bytes | str") -> int:  # type: ignore[override]
-        return super().write(data.encode() if isinstance(data, str) else data)
+    def write(self, data: "bytes | str", begin: int = 0, count: "int | None" = None) -> int:  # type: ignore[override]
+        raw = data.encode() if isinstance(data, str) else data
+        return super().write(raw if count is None else raw[begin : begin + count])
 
 
 class Waker:

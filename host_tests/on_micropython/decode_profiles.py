@@ -3,8 +3,9 @@
     micropython decode_profiles.py PATH...
 
 The PATHs go to the front of sys.path. In: one JSON object a line: {"meter": configuration of a meter, "blocks": [what
-each read of the plan gave, in hex]}. Out: one line of JSON for each, the values of all points in the profile's order;
-integers as texts, so that no parser makes floats of them. The last line is {"heap": {profile: bytes that it takes}}.
+each read of the plan gave, in hex]}. Out: one line of JSON for each, the values of all points in the profile's order,
+and behind them what Profile.decimal() makes of each; integers as texts, so that no parser makes floats of them. The
+last line is {"heap": {profile: bytes that it takes}}.
 """
 
 import gc
@@ -47,6 +48,7 @@ def main():
         ratios = profile_load.ratios(meter)
         blocks = [bytearray(bytes.fromhex(text)) for text in question["blocks"]]
         values = [profile.decode(i, blocks[profile.blocks[i]], ratios) for i in range(len(profile))]
+        values += [profile.decimal(i, blocks[profile.blocks[i]], ratios) for i in range(len(profile))]
         print(json.dumps([shown(value) for value in values]))
     print(json.dumps({"heap": heap}))
 

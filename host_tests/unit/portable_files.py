@@ -15,7 +15,6 @@ from firmware.config.config_store import ConfigStore
 from firmware.meters import catalog, recognise
 from firmware.meters import profile_loader as profile_load
 from firmware.meters.meter import Meter
-from firmware.meters.profile import scaled_integer
 from firmware.meters.readings import Readings
 from host_tests.on_micropython.config_boot import Log
 
@@ -41,6 +40,10 @@ def _exact(bits, scale):
 def test_scaled_integers_are_exact():
     patterns = [0, 1, 0x7FFFFF, 0x800000, 0x3F000000, 0x3EFFFFFF, 0x3F7FFFFF, 0x4B7FFFFF, 0x4B800000, 0x7F7FFFFF,
                 0x7F800000, 0x7FC00000, 0x4640E6B7, 0x4640E6B8]  # fmt: skip
+    points = []
+    for scale in (1, 1000, 1000000):
+        rows = [[32, "energy", 4, 0, "float32", scale, "Wh", "accumulating"]]
+        points.append((profile_load.parse("test", {"columns": profile_load.COLUMNS, "points": rows}), scale))
     number = 12345
     for _ in range(300):
         number = (number * 1103515245 + 12345) & 0x7FFFFFFF
@@ -48,10 +51,11 @@ def test_scaled_integers_are_exact():
     for bits in patterns:
         for sign in (0, 0x80000000):
             raw = struct.pack(">I", bits | sign)
-            for scale in (1, 1000, 1000000):
-                wanted = _exact(bits | sign, scale)
-                got = scaled_integer(raw, scale)
+            for point, scale in points:
+                wanted = _exact(bits | sign, scale) if bits & 0x7F000000 <= 0x53000000 else None
+                got = point.decode(0, raw)
                 assert got == wanted, (bits, sign, scale, got, wanted)
+                assert point.decode(0, raw, (1, 1) * 4) == wanted
 
 
 def test_integers_of_every_size_are_decoded_without_loss():
@@ -85,7 +89,7 @@ def test_the_profiles_of_the_tree_load():
     assert len(names) >= 14
     for name in names:
         profile = profile_load.load(name)
-        assert len(profile.names()) == len(profile)
+        assert profile.name_of(len(profile) - 1)
         for i in range(len(profile)):
             _, _, count = profile.plan[profile.blocks[i]]
             assert profile.decode(i, bytearray(2 * count)) == 0

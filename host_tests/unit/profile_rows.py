@@ -4,11 +4,17 @@ import math
 import struct
 from fractions import Fraction
 
+from firmware.meters import profile
 from firmware.meters import profile_loader as profile_load
 from host_tests.unit import the_schema
 
-SIZES = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
-FORMATS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f"}
+FORMATS = {
+    "uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q", "float32": "f",
+    "float64": "d",
+}  # fmt: skip
+SIZES = {kind: struct.calcsize(">" + code) // 2 for kind, code in FORMATS.items()}  # in registers
+INTEGERS = [kind for kind in SIZES if not kind.startswith("float")]
+FLOATS = [kind for kind in SIZES if kind.startswith("float")]
 
 
 def document(*rows, **change):
@@ -19,8 +25,9 @@ def row(number=1, name="a", function=4, address=0, kind="uint16", scale=1, unit=
     return [number, name, function, address, kind, scale, unit, use]
 
 
-def one_point(kind, order="big", scale=1, use="instantaneous", address=0):
-    return profile_load.parse("test", document(row(kind=kind, scale=scale, use=use, address=address), word_order=order))
+def one_point(kind, order="big", scale=1, use="instantaneous", address=0, number=1, **change):
+    rows = [row(number, kind=kind, scale=scale, use=use, address=address)]
+    return profile_load.parse("test", document(*rows, word_order=order, **change))
 
 
 def on_the_wire(kind, order, value):
@@ -34,7 +41,7 @@ def on_the_wire(kind, order, value):
 
 def is_measurable(kind, value):
     """Whether a meter can have measured that: see docs/reference/points.md."""
-    if kind == "float32":
+    if kind.startswith("float"):
         return -(2.0**41) < value < 2.0**41  # False for NaN
     return SIZES[kind] < 4 or -(2**48) <= value < 2**48
 
@@ -43,6 +50,21 @@ def nearest(exact):
     """To the nearest integer, halves away from zero."""
     whole = math.floor(abs(exact) + Fraction(1, 2))
     return whole if exact >= 0 else -whole
+
+
+def check_decimal(decimal, exact, kind, scale=1):
+    """A decimal number (Profile.decimal) has all digits of a scaled integer, and seven of a float, or seven decimals
+    before the scale; it is rounded right. `exact`: the value as a fraction; None: there is none."""
+    if exact is None:
+        assert decimal is None
+        return
+    number, decimals = decimal >> profile.DECIMALS_BITS, decimal & profile.DECIMALS_MASK
+    assert number == nearest(exact * 10**decimals)
+    error = abs(Fraction(number, 10**decimals) - exact)
+    if kind.startswith("float"):
+        assert error <= max(abs(exact) * Fraction(5, 10**7), Fraction(5, 10**8) * max(Fraction(str(scale)), 1))
+    else:
+        assert error == 0 or (decimals == 7 and error <= Fraction(5, 10**8))
 
 
 def transformers(**change):

@@ -410,12 +410,12 @@ def test_a_profile_that_is_damaged_is_the_last_good_one_and_its_meters_run(mine,
     text, reason = DAMAGED[case]
     new = {**GOOD, "meters": [meter(0, profile="mine"), meter(1)]}
     assert boot(new).source == "file"
-    whole, points = complete(new), loaded().profiles["mine"].names_text
+    whole, points = complete(new), loaded().profiles["mine"].names
     mine(text)
     for raw in (new, "{"):  # the last good configuration as a whole needs it too
         found = boot(raw)
         assert found.config == whole
-        assert found.profiles["mine"].names_text == points
+        assert found.profiles["mine"].names == points
     assert found.source == "last good"
     assert len(found.errors) == 1
     found = boot(new)

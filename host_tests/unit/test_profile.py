@@ -1,6 +1,5 @@
 """Profiles: decoding against struct and exact arithmetic, and the plan of reads."""
 
-import math
 import struct
 from fractions import Fraction
 
@@ -10,14 +9,25 @@ from hypothesis import strategies as st
 
 from firmware.meters import profile
 from firmware.meters import profile_loader as profile_load
-from host_tests.unit.profile_rows import SIZES, document, is_measurable, nearest, on_the_wire, one_point, row
+from host_tests.unit.profile_rows import (
+    FORMATS,
+    INTEGERS,
+    SIZES,
+    check_decimal,
+    document,
+    is_measurable,
+    nearest,
+    on_the_wire,
+    one_point,
+    row,
+)  # fmt: skip
 from tools import profiles
 
 # -- decode
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
-@pytest.mark.parametrize("kind", [kind for kind in SIZES if kind != "float32"])
+@pytest.mark.parametrize("kind", INTEGERS)
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_an_integer_of_every_type_and_word_order_is_what_struct_says(kind, order, data):
@@ -97,36 +107,94 @@ def test_one_register_has_no_word_order(order):
     assert one_point("uint16", order).decode(0, b"\x12\x34") == 0x1234
 
 
-@given(
-    bits=st.integers(0, 2**32 - 1),
-    scale=st.sampled_from([1, 2, 10, 100, 1000, 3600, 999999, 1000000]),
+BITS = st.one_of(
+    st.integers(0, 2**32 - 1),
+    st.floats(-1e7, 1e7, width=32).map(lambda value: int.from_bytes(struct.pack(">f", value), "big")),
 )
+SCALES = [1, 2, 10, 100, 1000, 3600, 999999, 1000000, 1e9, 1e-9, 0.1, 0.01, 0.001, 0.0001, 0.5, 0.3, 12.5]
+
+
+def check_float(kind, order, bits, scale):
+    """A point that accumulates is the exact product, rounded, and any other the decimals that it should have."""
+    size = 2 * SIZES[kind]
+    (value,) = struct.unpack(">" + FORMATS[kind], bits.to_bytes(size, "big"))
+    raw = on_the_wire("uint64" if size == 8 else "uint32", order, bits)
+    exact = Fraction(value) * Fraction(str(scale)) if is_measurable(kind, value) else None
+    whole = one_point(kind, order, scale=scale, use="accumulating")
+    assert whole.decode(0, raw) == (None if exact is None else nearest(exact))
+    assert whole.decode(0, raw, (1, 1) * 4) == whole.decode(0, raw)
+    point = one_point(kind, order, scale=scale, number=28)
+    check_decimal(point.decimal(0, raw), exact, kind, scale)
+    check_decimal(point.decimal(0, raw, (1, 1) * 4), exact, kind, scale)
+    check_decimal(profile_load.inverted(point).decimal(0, raw), None if exact is None else -exact, kind, scale)
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@given(bits=BITS, scale=st.sampled_from(SCALES))
 @settings(max_examples=1500, deadline=None)
-def test_a_scaled_integer_is_the_exact_product_rounded(bits, scale):
-    raw = bits.to_bytes(4, "big")
-    (value,) = struct.unpack(">f", raw)
-    got = profile.scaled_integer(raw, scale)
-    if math.isnan(value) or math.isinf(value):
-        assert got is None
-        return
-    exact = Fraction(value) * scale
-    # To the nearest, halves away from zero.
-    wanted = math.floor(abs(exact) + Fraction(1, 2))
-    assert got == (wanted if exact >= 0 else -wanted)
-    assert isinstance(got, int)
+def test_a_scaled_float_is_exact(order, bits, scale):
+    check_float("float32", order, bits, scale)
 
 
-@pytest.mark.parametrize(
-    "bits",
-    [
-        0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x3F000000, 0x3EFFFFFF, 0xBF000000,
-        0x3F7FFFFF, 0x4B000000, 0x4B7FFFFF, 0x4B800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000,
-        0x7F800001, 0xFFFFFFFF,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("order", ["big", "little"])
+@given(
+    bits=st.one_of(
+        st.integers(0, 2**64 - 1),
+        st.floats(-1e12, 1e12).map(lambda value: int.from_bytes(struct.pack(">d", value), "big")),
+    ),
+    scale=st.sampled_from(SCALES),
+)
+@settings(max_examples=500, deadline=None)
+def test_a_scaled_double_is_exact(order, bits, scale):
+    check_float("float64", order, bits, scale)
+
+
+@pytest.mark.parametrize("exponent", range(256))
 @pytest.mark.parametrize("scale", [1, 1000, 1000000])
-def test_a_scaled_integer_at_the_edges_of_float32(bits, scale):
-    test_a_scaled_integer_is_the_exact_product_rounded.hypothesis.inner_test(bits, scale)
+def test_a_scaled_float_is_exact_at_every_exponent(exponent, scale):
+    for mantissa in (0, 1, 2, 0x7FFFFF, 0x7FFFFE, 0x400000, 0x0624DD, 0x1374BC, 0x555555, 0x000800, 0x7FF800):
+        for sign in (0, 1):
+            check_float("float32", "big", sign << 31 | exponent << 23 | mantissa, scale)
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("kind", INTEGERS)
+@given(data=st.data(), scale=st.sampled_from([1, 10, 1000, 0.1, 0.01, 0.001, 0.0001, 0.5, 1.5, 0.3, 12.5]))
+@settings(max_examples=60, deadline=None)
+def test_a_scaled_integer_is_exact(kind, order, data, scale):
+    bits = 16 * SIZES[kind]
+    low, high = (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    value = data.draw(st.one_of(st.integers(low, high), st.integers(max(low, -(2**49)), min(high, 2**49))))
+    raw = on_the_wire(kind, order, value)
+    exact = Fraction(value) * Fraction(str(scale)) if is_measurable(kind, value) else None
+    whole = one_point(kind, order, scale=scale, use="accumulating")
+    assert whole.decode(0, raw) == (None if exact is None else nearest(exact))
+    point = one_point(kind, order, scale=scale)
+    check_decimal(point.decimal(0, raw), exact, kind)
+    for ratios in ((1, 1, 1, 1, 3, 7, 3, 7), (1, 1, 1, 1, 40, 1, 40, 1)):
+        behind = profile_load.parse("test", document(row(9, kind=kind, scale=scale, unit="A"), word_order=order))
+        check_decimal(
+            behind.decimal(0, raw, ratios), None if exact is None else exact * Fraction(ratios[4], ratios[5]), kind
+        )
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize(("kind", "scale", "raw", "wanted"), [
+    ("float32", 1, 500.2, 50.02), ("float32", 1, 50.02, 50.02), ("float32", 1, 100.0, 100.0),
+    ("float64", 1, 599.5, 59.95), ("uint16", 0.1, 5003, 50.03), ("uint16", 0.1, 500, 50.0),
+    ("uint16", 0.1, 1000, 100.0), ("uint32", 0.01, 60010, 60.01),
+])  # fmt: skip
+def test_a_frequency_that_is_ten_times_too_large_is_mended_where_the_profile_says_so(order, kind, scale, raw, wanted):
+    rows = [row(15, kind=kind, scale=scale, unit="Hz"), row(1, address=8, kind=kind, scale=scale, unit="V")]
+    made = profile_load.parse("test", document(*rows, word_order=order, tenfold_frequency=True))
+    data = on_the_wire(kind, order, raw)
+    assert made.decode(0, data) == pytest.approx(wanted, rel=1e-6)
+    number = made.decimal(0, data)
+    assert (number >> profile.DECIMALS_BITS) / 10 ** (number & profile.DECIMALS_MASK) == pytest.approx(wanted, rel=1e-6)
+    assert made.decode(1, data) == pytest.approx(raw * scale, rel=1e-6)  # no other point is changed
+    rows[0][2:3] = [4]
+    as_it_is = profile_load.parse("test", document(*rows, word_order=order))
+    assert as_it_is.decode(0, data) == pytest.approx(raw * scale, rel=1e-6)
 
 
 def test_energy_beyond_24_bits_keeps_its_last_watt_hour():
@@ -171,7 +239,7 @@ def test_a_scale_that_is_no_fraction_of_one_is_not_rounded_to_one(scale):
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
-@pytest.mark.parametrize("kind", [kind for kind in SIZES if kind != "float32"])
+@pytest.mark.parametrize("kind", INTEGERS)
 @given(data=st.data(), scale=st.sampled_from([1, 10, 100, 1000, 0.1, 0.01, 0.001, 0.5, 1.5, 0.3, 12.5, 1000000]))
 @settings(max_examples=40, deadline=None)
 def test_accumulating_integers_are_scaled_in_integers(kind, order, data, scale):
@@ -227,7 +295,7 @@ def points_of(parsed):
     for i in range(len(parsed)):
         function, start, _ = parsed.plan[parsed.blocks[i]]
         first = start + parsed.offsets[i] // 2
-        kind = parsed.formats[parsed.format_of[i]][0]
+        kind = parsed.encodings[parsed.encoding_of[i]][0]
         found.append((function, first, first + SIZES[profile.TYPES[kind]]))
     return found
 

@@ -66,6 +66,7 @@ def test_a_row_of_another_shape_is_refused(bad):
         *(("no_value", v) for v in ("nan", "", None, 0, True, [], {})),
         *(("no_value_floats", v) for v in (None, {}, "x", -1.0, ["1"], [None], [True], [math.nan], [1, 2, 3, 4, 5])),
         *(("signed_current", v) for v in (0, 1, "true", None, [])),
+        *(("tenfold_frequency", v) for v in (0, 1, "true", None, [])),
         *(("unconfirmed", v) for v in (None, 1, "1", [2], ["1"], [True], [1, 2], {}, [[]])),
         *(("signature", v) for v in (None, {}, "x", 5, True, [[3, 0, "uint16", [1]]] * 9)),
         *(("columns", v) for v in (None, [], profile_load.COLUMNS[:-1], list(reversed(profile_load.COLUMNS)))),
@@ -169,8 +170,8 @@ def test_a_users_profile_goes_before_one_that_came_with_the_firmware(tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "meters").mkdir(parents=True)
     (tmp_path / "data" / "meters" / "pzem-004t-v3.json").write_text(json.dumps(document(row(200, "mine"), name="Mine")))
-    assert profile_load.load("pzem-004t-v3").names() == [b"mine"]
-    assert b"mine" not in profile_load.load("eastron-sdm630").names()
+    assert profile_load.load("pzem-004t-v3").name_of(0) == "mine"
+    assert b"mine" not in profile_load.load("eastron-sdm630").names
 
 
 def test_a_profile_that_is_not_json_is_a_profile_error(tmp_path, monkeypatch):
@@ -196,6 +197,6 @@ def test_names_and_units_stay_with_their_points():
             row(2, "second", function=3, unit="Hz"),
         ),
     )
-    assert list(zip(parsed.names(), parsed.numbers, [parsed.unit(i) for i in range(3)], strict=True)) == [
-        (b"second", 2, "Hz"), (b"first", 1, "V"), (b"third", 3, "W"),
+    assert [(parsed.name_of(i), parsed.numbers[i], parsed.unit(i)) for i in range(3)] == [
+        ("second", 2, "Hz"), ("first", 1, "V"), ("third", 3, "W"),
     ]  # fmt: skip

@@ -159,7 +159,7 @@ def test_inverted_import_and_export_change_places():
     assert len(set(was.values())) > 10
     for number, value in now.items():
         assert value == was[swapped.get(number, number)], number
-    assert turned.names() == plain.names()
+    assert turned.names is plain.names
     assert turned.plan == plain.plan
 
 
@@ -167,7 +167,7 @@ def test_inverted_import_and_export_change_places():
 def test_inverted_twice_is_as_before(name):
     plain = profile_load.load(name)
     twice = profile_load.inverted(profile_load.inverted(plain))
-    assert (twice.offsets, twice.blocks, twice.formats) == (plain.offsets, plain.blocks, plain.formats)
+    assert (twice.offsets, twice.blocks, twice.encodings) == (plain.offsets, plain.blocks, plain.encodings)
 
 
 def test_meters_of_a_kind_share_a_profile_and_inverted_ones_another():
@@ -182,5 +182,5 @@ def test_meters_of_a_kind_share_a_profile_and_inverted_ones_another():
     assert made[2] is made[3]
     assert made[4] is made[5] is not made[6]
     assert len({id(one) for one in made}) == 4
-    assert made[2].names_text is made[0].names_text
+    assert made[2].names is made[0].names
     assert made[2].plan is made[0].plan

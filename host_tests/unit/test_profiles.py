@@ -32,7 +32,7 @@ def test_the_names_of_the_profiles_are_permanent():
         "chint-dtsu666", "chint-dtsu666-401e", "chint-dtsu666-h", "eastron-sdm120", "eastron-sdm230",
         "eastron-sdm630", "eastron-sdm72d-m", "eastron-sdm72d-m-v2", "elkor-wattson-1100", "elkor-wattson-mcm",
         "elkor-wattson-mcm-60", "elkor-wattson-mk2", "janitza-umg96rm-e", "orno-we-516", "pzem-004t-v3",
-        "schneider-iem3150", "schneider-iem3155", "shelly-pro-3em", "sunspec-213",
+        "schneider-iem3150", "schneider-iem3155", "shelly-pro-3em", "siemens-pac2200", "sunspec-213",
     ]  # fmt: skip
 
 
@@ -147,6 +147,7 @@ def test_a_wrong_row_is_named_with_what_is_allowed(document, row, column, value,
         ("unconfirmed", 1, "must be a list"),
         ("no_value", "nan", "no_value: 'nan' is not one of ('none', 'maximum', 'sunspec')"),
         ("signed_current", 1, "signed_current: 1 is not true or false"),
+        ("tenfold_frequency", 1, "tenfold_frequency: 1 is not true or false"),
         ("signature", {}, "signature: must be a list of at most 8 rows"),
         ("signature", [[4, 0, "uint16"]], "signature[0]: must be [function, address, type, ...]"),
         ("signature", [[4, 0, "uint16", [1]], [5, 0, "uint16", [1]]], "signature[1]: function 5 is not 3 or 4"),

@@ -20,7 +20,7 @@ def rig(tmp_path):
     rig = Rig(tmp_path, meters=2, commit_s=300)
     for slot, meter in enumerate(rig.meters):
         meter.name = ("main", 'a "quoted", one')[slot]
-        meter.profile.names = lambda: [b"energy_import", b"active_power"]
+        meter.profile.name_of = ("energy_import", "active_power").__getitem__
     rig.live(6000)
     rig.meters[1].quality = 9
     rig.live(600)
@@ -109,7 +109,7 @@ def test_undated_records_have_their_uptime(tmp_path):
     rig = Rig(tmp_path, unix_s=None, commit_s=300)
     for meter in rig.meters:
         meter.name = "m"
-        meter.profile.names = lambda: [b"e", b"p"]
+        meter.profile.name_of = "ep".__getitem__
     rig.run(700)
     rows = get(rig, b"format=csv")[1].splitlines()
     assert rows[1].startswith(",300,good,")

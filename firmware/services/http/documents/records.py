@@ -74,7 +74,7 @@ class RecordsDocument:
         out.write(b"time,uptime_s,quality")
         for k in columns:
             meter, i = recorder.series[k]
-            title = "%s %s" % (meter.name, meter.profile.names()[i].decode())
+            title = "%s %s" % (meter.name, meter.profile.name_of(i))
             out.write(b',"%s %s"' % (title.replace('"', '""').encode(), meter.profile.unit(i).encode()))
         out.write(b"\r\n")
         yield
@@ -140,7 +140,7 @@ def _series(recorder: "Recorder", columns: "list[int]") -> "Iterator[dict]":
         meter, i = recorder.series[k]
         yield {
             "id": meter.point_id(i), "meter": meter.name,
-            "point": meter.profile.names()[i].decode(), "unit": meter.profile.unit(i),
+            "point": meter.profile.name_of(i), "unit": meter.profile.unit(i),
         }  # fmt: skip
 
 
