@@ -85,10 +85,24 @@ class Meter:
         """The meter has answered the read of `block`, one of its blocks, as Block.store() takes it. A counter that says
         less than before is held for three polls: a meter that restarts may say 0 first, and then its total. Returns
         [(index of the point, value before, value now)] of those that still say so then: they were reset."""
-        number = -1 if block.read_at_s is None else self.blocks.index(block)
-        counters = [(i, self._counted(i)) for i in self.profile.counters if self.block_of[i] == number]
+        counters = []
+        if block.read_at_s is not None:
+            number = self.blocks.index(block)
+            begin = at - block.offset(block.first)  # where the first register in block.raw would be in the frame
+            for i in self.profile.counters:
+                # Most say what they said before, and are not decoded.
+                if self.block_of[i] == number and (self.held or self._is_changed(i, block.raw, frame, begin)):
+                    counters.append((i, self._counted(i)))
         block.store(frame, at, fresh_until_ms, now_s)
         return [(i, last, self.value(i)) for i, last in counters if last is not None and self._is_reset(i, last)]
+
+    def _is_changed(self, i, raw, frame, begin):
+        """Whether the registers of point `i` in frame[begin:] are others than in `raw`."""
+        k = self.profile.offsets[i]
+        end = k + 2 * self.profile.size(i)
+        while k < end and raw[k] == frame[begin + k]:
+            k += 1
+        return k < end
 
     def _decoded(self, i):
         return self.profile.decode(i, self.blocks[self.block_of[i]].raw, self.ratios)

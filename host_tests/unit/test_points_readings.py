@@ -447,3 +447,17 @@ def test_the_registers_of_a_meter_stay_what_it_said(all_of):
     assert [block.raw for block in changed.blocks] == [block.raw for block in plain.blocks]
     assert [changed.point_id(i) for i in range(7)] == [plain.point_id(i) for i in range(7)]
     assert changed.profile.plan == plain.profile.plan
+
+
+def test_a_poll_decodes_no_counter_that_says_what_it_said_before(counter, monkeypatch):
+    counter.poll(5000)
+    decoded = []
+    decode = counter.meter.profile.decode
+    monkeypatch.setattr(
+        counter.meter.profile, "decode", lambda i, *arguments: decoded.append(i) or decode(i, *arguments)
+    )
+    counter.shown = lambda: None
+    counter.poll(5000, voltage=231)
+    assert decoded == []
+    counter.poll(5001)
+    assert set(decoded) == {0}
