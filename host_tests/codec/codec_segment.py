@@ -94,6 +94,26 @@ def test_more_than_eight_series_have_a_longer_bitmap():
     assert _decode(_encode(options, records), options) == records
 
 
+def test_series_that_are_not_wanted_are_passed_over():
+    options = bytes((RISES, 0, RISES, 0))
+    records = [
+        (k, [10**12 + 125 * k * k, None if k % 3 else -300 * k, 7 * k, 70000 if k % 2 else None]) for k in range(9)
+    ]
+    frame = _encode(options, records)
+    for wanted in range(16):
+        decoder = Decoder(options)
+        decoder.wanted = bytes([wanted >> k & 1 for k in range(4)])
+        decoder.open(frame)
+        for slot, values in records:
+            assert decoder.next()
+            assert decoder.slot == slot
+            for k in range(4):
+                is_there = decoder.wanted[k] and values[k] is not None
+                assert decoder.known[k] == int(is_there)
+                assert not is_there or decoder.values[k] == values[k]
+        assert not decoder.next()
+
+
 def test_a_frame_is_read_without_those_before_it():
     encoder = Encoder(OPTIONS, 256)
     frames = []
@@ -174,7 +194,7 @@ def test_no_bytes_with_a_right_crc_do_more_than_raise():
             seed = (seed * 1103515245 + 12345) & 0x7FFFFFFF
             frame[k] = (seed >> 16 & 0xFF) | (0x80 if seed >> 8 & 3 == 0 else 0)
         frame[0] = RECORDS
-        decoder = Decoder(OPTIONS)
+        decoder = Decoder(bytes(200) if seed & 1 else OPTIONS)  # of many series the bitmap is longer than a short frame
         try:
             decoder.open(bytes(frame))
             while decoder.next():

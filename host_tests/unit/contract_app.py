@@ -29,13 +29,12 @@ class _Wire:
     """An open line."""
 
 
-def _recorder():
+def _recorder(meter):
     """A recorder as GET /api/history shows it."""
     segments = SimpleNamespace(removed=1, damaged=2, bytes=3, limit_bytes=4)
     return SimpleNamespace(
-        interval_s=300, kept_s=5, window_s=6, bytes_a_day=11, taken=7, pending=8, lost=9, stall_ms=10,
-        error="OSError(28,)",
-        segments=segments,
+        series=[(meter, 0)], interval_s=300, kept_s=5, window_s=6, bytes_a_day=11, taken=7, pending=8, lost=9,
+        stall_ms=10, error="OSError(28,)", segments=segments,
     )  # fmt: skip
 
 
@@ -103,7 +102,7 @@ def make():
     app = SimpleNamespace(readings=readings, meter=meter, gateway=gateway)
     app.http = HttpService(
         config.default()["http"], budget, events, clock, link, device, config_store, table, readings, buses,
-        SimpleNamespace(recent=Recent(8, [meter], readings), records=_recorder(), daily=None),
+        SimpleNamespace(recent=Recent(8, [meter], readings), records=_recorder(meter), daily=None),
     )  # fmt: skip
     device.entry("http").service = app.http
     app.expected = {

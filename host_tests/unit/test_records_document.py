@@ -85,6 +85,49 @@ def test_times_can_be_dates(rig):
     assert [row[0] for row in wanted] == [NOON + 600]
 
 
+def test_a_step_has_the_mean_of_a_power_and_the_last_value_of_an_energy(rig):
+    rig.meters[0].power_w = 161.0
+    rig.live(900)  # the meter that is unknown was known for a part of the second step
+    each = json.loads(get(rig, b"from=%d" % NOON)[1])["records"]
+    document = json.loads(get(rig, b"every=3600&from=%d" % NOON)[1])
+    assert document["interval_s"] == 3600
+    steps = document["records"]
+    assert [row[:2] for row in steps] == [[NOON + 3600 * k, None] for k in (1, 2, 3)]
+    for k, row in enumerate(steps):
+        inside = each[12 * k : 12 * (k + 1)]
+        for column in (2, 3, 4, 5):
+            known = [one[column] for one in inside if one[column] is not None]
+            wanted = (known[-1] if column < 4 else int(sum(known) / len(known) + 0.5)) if known else None
+            assert row[column] == wanted
+    assert steps[2][3] is None
+    qualities = [row[2] for row in csv.reader(io.StringIO(get(rig, b"format=csv&every=3600")[1]))]
+    assert qualities == ["quality", "good", "gaps", "gaps"]
+
+
+def test_one_meter_of_many_is_read_without_decoding_the_others(tmp_path):
+    rig = Rig(tmp_path, meters=9, commit_s=300)
+    for meter in rig.meters:
+        meter.name = "m"
+        meter.profile.names = lambda: [b"e", b"p"]
+        meter.energy_wh = 10**12 * meter.slot
+    rig.live(3000)
+    rig.meters[4].quality = 9
+    rig.live(600)
+    whole = json.loads(get(rig)[1])["records"]
+    for slot in range(9):
+        one = json.loads(get(rig, b"meter=%d" % slot)[1])["records"]
+        assert one == [[*row[:2], row[2 + slot], row[11 + slot]] for row in whole]
+
+
+def test_a_step_has_no_record_without_a_time(tmp_path):
+    rig = Rig(tmp_path, unix_s=None, commit_s=300)
+    for meter in rig.meters:
+        meter.name = "m"
+        meter.profile.names = lambda: [b"e", b"p"]
+    rig.run(700)
+    assert json.loads(get(rig, b"every=600")[1])["records"] == []
+
+
 def test_without_a_time_the_last_day_is_given(rig):
     rig.live(2 * 86400)
     document = json.loads(get(rig)[1])
@@ -118,7 +161,17 @@ def test_undated_records_have_their_uptime(tmp_path):
 
 @pytest.mark.parametrize(
     "query",
-    [b"fromm=1", b"from=yesterday", b"from=2026-02-30", b"every=hour", b"format=xml", b"from=12345678901", b"to="],
+    [
+        b"fromm=1",
+        b"from=yesterday",
+        b"from=2026-02-30",
+        b"from=12345678901",
+        b"to=",
+        b"every=hour",
+        b"every=0",
+        b"every=86401",
+        b"format=xml",
+    ],  # fmt: skip
 )
 def test_a_wrong_parameter_is_an_error(rig, query):
     with pytest.raises(ValueError, match="known are|a time is|no such"):

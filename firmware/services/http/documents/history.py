@@ -73,6 +73,7 @@ def _kept(recorder: "Recorder | None") -> "dict | None":
         return None
     segments = recorder.segments
     return {
+        "points": [meter.point_id(i) for meter, i in recorder.series],
         "interval_s": recorder.interval_s, "kept_s": recorder.kept_s, "window_s": recorder.window_s,
         "bytes_a_day": recorder.bytes_a_day,
         "taken": recorder.taken, "pending": recorder.pending, "lost": recorder.lost,

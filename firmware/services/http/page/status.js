@@ -1,11 +1,12 @@
-// Status: every value of every meter with its age and quality, and the last hours of those that are kept.
+// Status: every value of every meter with its age and quality, and the past of those that are kept.
 
 // Of many points these are shown at first (docs/reference/points.md); the rest on demand.
 const FIRST_POINTS = new Set([1, 9, 15, 16, 28, 32, 36, 40]);
 const FEWEST_SHOWN = 6, TRENDS_A_ROUND = 2;
 
-// What is known of the past: `ids` of the points that are kept (null: not asked yet), `known` by id.
-const trends = { ids: null, known: new Map() };
+// What is known of the past: `ids` of the points whose last hours are kept (null: not asked yet), `known` by id; `records`:
+// what is said of the records on flash, if there are any.
+const trends = { ids: null, known: new Map(), records: null };
 
 // Once the next step has ended.
 function isDue(id) {
@@ -15,7 +16,10 @@ function isDue(id) {
 
 // A few of them a round: readings do not wait for all.
 async function refreshTrends() {
-  trends.ids ??= (await get("api/history")).points;
+  if (!trends.ids) {
+    const { points, records } = await get("api/history");
+    Object.assign(trends, { ids: points, records });
+  }
   for (const id of trends.ids.filter(isDue).slice(0, TRENDS_A_ROUND)) {
     const trend = await get("api/history?point=" + id), first = trend.values.findIndex(value => value != null);
     // What was before the device began to keep values is no part of the picture.
@@ -25,26 +29,47 @@ async function refreshTrends() {
 
 // A row of the table and what keeps it up to date.
 function pointRow(point) {
-  const name = pointTitle(point.name), value = el("td", { class: "n" }), age = el("td", { class: "n" }), past = el("td");
-  const row = el("tr", { "data-point": point.id }, el("th", { scope: "row" }, name), value, past, age);
-  let shown, unfolded;
-  const toggle = el("button", { type: "button", class: "trend", "aria-expanded": "false", "aria-label": "Last hours of " + name, onclick() {
+  const title = pointTitle(point.name), value = el("td", { class: "n" }), age = el("td", { class: "n" }), past = el("td");
+  const row = el("tr", { "data-point": point.id }, el("th", { scope: "row" }, title), value, past, age);
+  let shown, unfolded, name = "", drawn;
+  const hasRecords = () => trends.records?.points.includes(point.id);
+  const toggle = el("button", { type: "button", class: "trend", "aria-expanded": "false", "aria-label": "Past of " + title, onclick() {
     if (unfolded) unfolded.remove();
-    unfolded = unfolded ? null : el("tr", { class: "unfolded" }, el("td", { colspan: 4 }, chart(shown, point.unit, name)));
-    if (unfolded) row.after(unfolded);
+    unfolded = unfolded ? null : el("tr", { class: "unfolded" }, el("td", { colspan: 4 }));
     toggle.setAttribute("aria-expanded", Boolean(unfolded));
+    if (!unfolded) return;
+    row.after(unfolded);
+    choose(shown ? "" : "day");
   } });
+  // Draws the last hours (""), or one of SPANS.
+  async function choose(wanted) {
+    name = wanted;
+    drawn = null;
+    draw(dim("Reading ..."));
+    try {
+      drawn = name ? await recorded(point, wanted, trends.records.interval_s) : shown;
+    } catch (error) {
+      return wanted === name && draw(dim(capital(error.message)));
+    }
+    if (wanted === name) draw();
+  }
+  function draw(instead) {
+    const step = name && drawn && big[point.unit] ? ` in ${span(drawn.step_s)}` : "";
+    const names = [...(shown ? [""] : []), ...(hasRecords() ? Object.keys(SPANS) : [])];
+    unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, title + step), el("div", { class: "actions" },
+      names.length < 2 ? [] : names.map(one => button(capital(one || "hours"), () => choose(one), "plain", { "aria-pressed": String(one === name) }))));
+  }
   function update(now) {
     const good = now.quality === "good", trend = trends.known.get(now.id);
     value.textContent = quantity(now.value, now.unit);
     age.textContent = good ? span(now.age_s) : words(now.quality);
     value.classList.toggle("bad", !good);
     age.className = good ? "n dim" : "n bad";
-    if (trend === shown) return;
+    if (!past.firstChild && (trend || hasRecords())) past.append(toggle);
+    if (trend === shown && toggle.firstChild) return;
     shown = trend;
-    toggle.replaceChildren(spark(trend));
-    past.replaceChildren(toggle);
-    if (unfolded) unfolded.firstChild.replaceChildren(chart(shown, point.unit, name));
+    toggle.replaceChildren(trend ? spark(trend) : "past");
+    if (unfolded && !name) choose("");
   }
   return { row, update };
 }
@@ -70,7 +95,7 @@ function meterCard(meter) {
   if (more) more.textContent = label;
   fold(true);
   body.append(...rows.map(({ row }) => row));
-  const head = ["point", ">value", "last hours", ">age"].map(headCell);
+  const head = ["point", ">value", "past", ">age"].map(headCell);
   const section = el("section", { class: "meter" }, el("h2", null, meter.name, " ", state), dim(`unit ${meter.unit}, ${meter.profile}`),
     el("table", null, el("thead", null, el("tr", null, head)), body), more || null);
   return { section, update(now) {
