@@ -66,6 +66,29 @@ def test_a_document_in_pieces_of_any_size_arrives_whole(blocks, size):
         assert response.body == text_of(n)
 
 
+@pytest.mark.parametrize("version", [10, 11])
+def test_a_document_that_writes_nothing_for_long_lets_the_caller_look_at_the_clock(blocks, version):
+    asked = 0
+
+    def seldom():
+        nonlocal asked
+        for _ in range(100):
+            asked += 1
+            if asked % 30 == 0:
+                blocks.out.write(b"%d\n" % asked)
+            yield
+
+    writer = ResponseWriter(blocks)
+    writer.begin(Response(seldom()), True, version=version)
+    data = b""
+    while writer.is_active:
+        before = asked
+        n = writer.fill()
+        data += bytes(writer.block[:n])
+        assert asked - before < 50
+    assert responses(data, "GET")[0].body == b"30\n60\n90\n"
+
+
 @pytest.mark.parametrize("n", [0, 100, 1024, 5000])
 def test_http_1_0_gets_a_document_unchunked_and_the_end_of_the_connection(blocks, n):
     writer = ResponseWriter(blocks)

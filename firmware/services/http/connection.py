@@ -25,6 +25,7 @@ if _TYPING:
     from firmware.services.http.service import HttpService
 
 _REQUEST_MS = const(10000)  # from the first byte of a request to its last
+_TURN_MS = const(20)  # that a response is made and sent for, before others have their turn
 _TIMEOUT = REASONS.index("timeout")
 
 
@@ -165,12 +166,18 @@ class HttpConnection(Connection):
             self._serve(self.reader.restore(self._service.block))
 
     def _send_response(self) -> bool:
-        """Sends the response as far as the socket takes it. True when all of it was sent and the next request may be
-        answered."""
+        """Sends the response as far as the socket takes it, and of a long one a part in each turn of the loop. True
+        when all of it was sent and the next request may be answered."""
         writer = self._writer
+        begun_ms = None
         if self._later is not None:
             return False
         while writer.is_active:
+            if begun_ms is None:
+                begun_ms = seam.ticks_ms()
+            elif seam.ticks_diff(seam.ticks_ms(), begun_ms) >= _TURN_MS:
+                self._wait(b"")
+                return False
             n = writer.fill()
             sent = self._write(writer.block, n) if n else 0
             if sent < n:

@@ -5,7 +5,7 @@ Bytes and files have a Content-Length; a document is chunked (HTTP/1.1) or ends 
 
     writer.begin(response, ...)
     while writer.is_active:
-        n = writer.fill()              makes writer.block[:n]; send or copy it before the next call
+        n = writer.fill()              makes writer.block[:n], which may be empty; send or copy it before the next call
         writer.give_back(k)            returns its last k bytes, which the socket did not take
 """
 
@@ -24,6 +24,7 @@ BLOCK = const(1024)
 _FILE_BLOCK = const(3072)  # bytes of a file in one write: each write takes a call of the port and of the network
 _CHUNK_HEAD = const(6)  # bytes
 _CHUNK_TAIL = const(7)  # CR LF, and the last chunk: 0 CR LF CR LF
+_SILENT_MAX = const(8)  # times in a row that a document may write nothing, before the caller looks at the clock
 PIECE = const(256)  # about the bytes that a document writes at a time
 
 
@@ -41,7 +42,7 @@ class ResponseWriter:
         self._head = b""
         self._rest = b""  # written by a document, and more than fits into the block
         self._sent = 0  # bytes, if the body is bytes
-        self._is_file = self._is_chunked = False
+        self._is_file = self._is_chunked = self._is_complete = False
 
     def begin(self, response: "Response", keep_alive: bool, version: int = 11, is_head: bool = False) -> None:
         """Begins a response; with `is_head` only its head is sent. Raises ValueError (http1.response_head), OSError."""
@@ -49,6 +50,7 @@ class ResponseWriter:
         self.is_active = True
         self._rest = b""
         self._sent = 0
+        self._is_complete = False
         self._is_file = hasattr(response.body, "readinto")
         is_open = not self._is_file and not isinstance(response.body, bytes)  # the length is not known before its end
         self._is_chunked = is_open and version == 11
@@ -72,7 +74,8 @@ class ResponseWriter:
         self._head = head
 
     def fill(self) -> int:
-        """Makes the next block; returns its length, 0 when nothing is left. Raises what a document or a file raises."""
+        """Makes the next block; returns its length, 0 when nothing is left or a document has written nothing for long.
+        Raises what a document or a file raises."""
         buffers = self._buffers
         body = self._body
         n = len(self._head)
@@ -135,7 +138,7 @@ class ResponseWriter:
 
     def _fill_plain(self, start):
         n = self._write_pieces(start, BLOCK)
-        if n < BLOCK:
+        if self._is_complete:
             self.close()
         return n
 
@@ -143,21 +146,21 @@ class ResponseWriter:
         block = self._buffers.block
         begin = start + _CHUNK_HEAD
         n = self._write_pieces(begin, BLOCK - _CHUNK_TAIL)
-        is_last = n < BLOCK - _CHUNK_TAIL
         if n > begin:
             block[start:begin] = http1.chunk_head(n - begin)
             block[n : n + 2] = http1.CHUNK_END
             n += 2
         else:
             n = start
-        if is_last:
+        if self._is_complete:
             block[n : n + 5] = http1.LAST_CHUNK
             n += 5
             self.close()
         return n
 
     def _write_pieces(self, begin, end):
-        """Writes pieces of the document into block[begin:end]; returns their end, `end` until the document ends."""
+        """Writes pieces of the document into block[begin:end]; returns their end. It is complete when the document has
+        ended and nothing of it is left."""
         out = self._buffers.out
         size = end - begin
         out.seek(0)
@@ -165,14 +168,18 @@ class ResponseWriter:
             out.write(self._rest)
             self._rest = b""
         body = self._body
-        while out.tell() < size:
-            if next(body, out) is out:
-                break
         made = out.tell()
+        silent = 0
+        has_ended = False
+        while made < size and silent < _SILENT_MAX and not has_ended:
+            has_ended = next(body, out) is out  # behind its last piece it may have written more
+            before = made
+            made = out.tell()
+            silent = silent + 1 if made == before else 0
         out.seek(0)
         if made <= size:
+            self._is_complete = has_ended
             out.readinto(self._buffers.view[begin : begin + made])
-            # If they just fill it, the next call finds the end of the document.
             return begin + made
         out.readinto(self._buffers.view[begin:end])
         self._rest = out.read(made - size)
