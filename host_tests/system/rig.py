@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 BAUD = 115200
 UART = "bus0"  # a symbolic link in the state directory
 READY_S = 30
-CONFIRMED_S = 30  # longer than the page must have been up before a last good copy is made, and the next look
+_CONFIRMED_S = 30  # longer than the page must have been up before a last good copy is made, and the next look
 ANSWER_S = 5  # longer than any time-out of a meter in these tests
 
 ILLEGAL_FUNCTION = 0x01
@@ -300,6 +300,11 @@ class Rig:
     def state_of(self, unit):
         """The meter's state as /api/status gives it."""
         return next(meter["state"] for meter in self.status()["meters"] if meter["unit"] == unit)
+
+    def wait_last_good(self):
+        """Waits until the last good copy of the configuration is whole: while it is written it has another name."""
+        copy = self.folder / "data" / "config.good.a"
+        wait_for(copy.exists, _CONFIRMED_S, "the last good copy")
 
     def wait_polled(self, timeout=15.0):
         """Waits until every point of every meter is good."""

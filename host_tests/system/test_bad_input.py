@@ -12,7 +12,6 @@ import time
 import pytest
 
 from host_tests.system.rig import (
-    CONFIRMED_S,
     GATEWAY_PATH_UNAVAILABLE,
     GATEWAY_TARGET_FAILED,
     ILLEGAL_DATA_ADDRESS,
@@ -414,7 +413,7 @@ def good_before(tmp_path_factory):
     rig = Rig(tmp_path_factory.mktemp("last-good"), virtual=())
     with rig:
         assert rig.status()["config"] == {"source": "file", "errors": []}
-        wait_for(lambda: list((rig.folder / "data").glob("config.good.*")), CONFIRMED_S, "the last good copy")
+        rig.wait_last_good()
     return rig
 
 

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from host_tests.system.rig import CONFIRMED_S, HOST, Rig, wait_for
+from host_tests.system.rig import HOST, Rig, wait_for
 from tools import profiles
 from tools.device_api import Device
 
@@ -87,7 +87,7 @@ def test_whatever_a_save_takes_comes_back_with_a_page_that_can_log_in_and_save(t
 
 def test_a_configuration_without_a_page_is_replaced_by_the_one_before(tmp_path):
     with Rig(tmp_path, frozen=True) as rig:
-        wait_for(lambda: list((rig.folder / "data").glob("config.good.*")), CONFIRMED_S, "the last good copy")
+        rig.wait_last_good()
         path = rig.folder / "data" / "config.json"
         config = json.loads(path.read_text())
         with Owner(rig) as owner:
@@ -113,7 +113,7 @@ def test_a_file_that_takes_more_heap_than_there_is_does_not_keep_the_page_away(t
     with Rig(tmp_path, virtual=(), frozen=True, heap="104K") as rig:
         path = rig.folder / "data" / "config.json"
         if has_last_good:
-            wait_for(lambda: list(path.parent.glob("config.good.*")), CONFIRMED_S, "the last good copy")
+            rig.wait_last_good()
         rig.gateway.stop()
         config = json.loads(path.read_text())
         config["meters"] = meters(KINDS, 64)
