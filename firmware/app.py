@@ -71,8 +71,16 @@ def _ntp(app):
     return NtpClient(app.config["ntp"], app.budget, app.events, app.clock, app.link, resolver)
 
 
+def _finder(app):
+    from firmware.services.finder.finder import Finder
+
+    return Finder(
+        app.config["finder"], app.config_store.name, app.budget, app.events, app.clock, app.link, app.device
+    )  # fmt: skip
+
+
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
-BUILT = (("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240))
+BUILT = (("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240), ("finder", _finder, 4096))
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 
 

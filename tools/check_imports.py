@@ -85,7 +85,7 @@ LAYERS = (
     Layer(
         "services",
         ("firmware/services/*",),
-        (*_CODECS, *_CORE, *_INTERFACES, "asyncio", "hashlib", "json", "os", "struct", "{own}"),
+        (*_CODECS, *_CORE, *_INTERFACES, "asyncio", "errno", "hashlib", "json", "os", "struct", "{own}"),
     ),
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
     Layer(

@@ -38,7 +38,7 @@ RUNTIMES = ("micropython", "cpython")
 FORGOTTEN = "the firmware has removed its configuration"
 HEAP = "256K"  # of a firmware that runs as files,
 FROZEN_HEAP = "112K"  # what an ESP32 without PSRAM has
-_PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port")}
+_PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port"), "finder": ("bind", "port")}
 
 _QUICK_S = 2.0  # a run shorter than this is a quick one,
 _QUICK_MAX = 10  # and this many quick reboots in a row are a loop

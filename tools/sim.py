@@ -37,6 +37,7 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "http": {"port": 8080, "bind": HOST, "public_status": True},
     "modbus": {"port": 1502, "bind": HOST},
     "ntp": {"server": HOST, "port": 12399},  # a closed port: the sim gets no time
+    "finder": {"bind": HOST},
     "buses": [{"uart": UART, "baud": 9600, "framing": "8N1"}],
     "meters": [
         {"slot": 0, "name": "main", "unit": 1, "profile": "eastron-sdm630", "interval_s": 1},

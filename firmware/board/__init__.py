@@ -10,6 +10,7 @@ from micropython import const
 
 _TYPING = const(0)
 if _TYPING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     class Board(Protocol):
@@ -32,6 +33,12 @@ if _TYPING:
         def heap(self) -> tuple[int, int]:
             """(free, used) bytes of Python's heap; `free` is what may be taken without harm to the port. (0, 0) where
             the port does not say."""
+
+        def identity(self) -> tuple[str, str]:
+            """(model, serial): what is written on the board, and what no other device has. ASCII, without " and \\."""
+
+        def led(self, pin: "int | None") -> "Callable[[int], Any] | None":
+            """Sets the LED at that GPIO, or without one the board's own, to 0 or 1; None where there is none."""
 
         def open_line(self, config: dict) -> "Line":
             """Opens the serial line of a section "buses" of the configuration. Raises OSError, with a text when the

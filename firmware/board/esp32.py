@@ -18,6 +18,7 @@ from firmware.board import machine_common
 
 _TYPING = const(0)
 if _TYPING:
+    from collections.abc import Callable
     from typing import Any
 
     from firmware.board import Link
@@ -125,6 +126,15 @@ class Board:
     def heap(self) -> tuple:
         # MicroPython counts the largest free block of ESP-IDF as its own; who takes it starves lwIP and Wi-Fi.
         return machine_common.heap(max([region[2] for region in esp32.idf_heap_info(esp32.HEAP_DATA)]))
+
+    def identity(self) -> tuple:
+        return os.uname().machine, machine_common.serial()
+
+    def led(self, pin: "int | None") -> "Callable | None":
+        """Boards differ: without a pin there is none, and none where the flash, PSRAM or Ethernet has it."""
+        if pin is None or pin in self._module_pins + Board._ethernet_pins:
+            return None
+        return machine_common.led(pin)
 
     def _line_pins(self, config):
         if config["uart"] == 0:

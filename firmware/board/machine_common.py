@@ -214,6 +214,19 @@ class WiFi(_Interface):
             return None
 
 
+def serial() -> str:
+    """The number of this chip (of its flash, on the RP2), in hexadecimal digits."""
+    return machine.unique_id().hex()
+
+
+def led(pin: "int | str") -> "Callable | None":
+    """That pin as an output, or None where this board has no such pin."""
+    try:
+        return Pin(pin, Pin.OUT, value=0)
+    except (TypeError, ValueError):
+        return None
+
+
 def heap(reserved: int = 0) -> tuple:
     """(free, used) of Python's heap, in bytes; `reserved` of the free ones belong to the port."""
     return max(gc.mem_free() - reserved, 0), gc.mem_alloc()

@@ -15,6 +15,7 @@ from firmware.board import machine_common
 
 _TYPING = const(0)
 if _TYPING:
+    from collections.abc import Callable
     from typing import Any
 
     from firmware.board import Link
@@ -68,6 +69,12 @@ class Board:
 
     def heap(self) -> tuple:
         return machine_common.heap()
+
+    def identity(self) -> tuple:
+        return os.uname().machine, machine_common.serial()
+
+    def led(self, pin: "int | None") -> "Callable | None":
+        return machine_common.led("LED" if pin is None else pin)
 
     def open_line(self, config: dict) -> machine_common.Line:
         return machine_common.Line(config, machine_common.line_pins(config, _PINS), _JITTER_MS, _TICK_MS)

@@ -74,6 +74,10 @@ KEYS = (
     )),
     ("finder", "section", (
         ("enabled", "bool", True),
+        ("bind", "ip", "0.0.0.0"),
+        ("port", "int", 10502, 1, 65535),
+        ("anywhere", "bool", False),
+        ("led", "pin", None),
     )),
     ("ntp", "section", (
         ("enabled", "bool", True),

@@ -1,4 +1,5 @@
-"""Keeps the network interface connected. The link itself (Wi-Fi, Ethernet) is the board's."""
+"""Keeps the network interface connected, and says who is on its network. The link itself (Wi-Fi, Ethernet) is the
+board's."""
 
 from micropython import const
 
@@ -43,3 +44,18 @@ async def keep_up(link: "Link", events: "Events") -> None:
             await seam.sleep_ms(_LOOK_MS)
             waited_ms += _LOOK_MS
         retry_ms = min(2 * retry_ms, _RETRY_LAST_MS)
+
+
+def is_local(link: "Link", ip: str) -> bool:
+    """Whether the address is on the device's own network; where the device does not know its network, whether it is an
+    address that no router forwards (RFC 1918, RFC 3927)."""
+    parts = [int(part) for part in ip.split(".")]
+    if parts[0] == 127:
+        return True
+    address, netmask = link.details()[:2]
+    if netmask and netmask != "255.255.255.255":
+        own = [int(part) for part in address.split(".")]
+        mask = [int(part) for part in netmask.split(".")]
+        return all([parts[k] & mask[k] == own[k] & mask[k] for k in range(4)])
+    first, second = parts[:2]
+    return first == 10 or (first == 172 and 16 <= second < 32) or (first, second) in ((192, 168), (169, 254))

@@ -16,7 +16,8 @@ Names that the seam gives:
     interest(stream, events)             READ, WRITE, both or 0
     unwatch(stream)
     install(), run(coroutine)            the loop itself.   print_exception(error): where it came from, on the console
-    tcp_listen(bind, port, backlog), accept(listener) -> (stream, address) or None, udp(bind, port),
+    tcp_listen(bind, port, backlog), accept(listener) -> (stream, address) or None,
+    udp(bind, port)                      with a port it may send to broadcast addresses
     connect(ip, port) -> (stream, address) of a connection that is being made; once it is ready to be written, or has
     failed, finish_connect(stream, events) raises the OSError with which it failed
     close(stream)                        never raises

@@ -240,6 +240,8 @@ def close(stream: "Any") -> None:
 def udp(bind: str, port: int) -> "Any":
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
+        if port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.bind((bind, port))
     except OSError:
         sock.close()

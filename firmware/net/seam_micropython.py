@@ -336,6 +336,8 @@ def close(stream: "Any") -> None:
 def udp(bind: str, port: int) -> "Any":
     stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
+        if port:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         stream.bind(address(bind, port))
         stream.setblocking(False)
     except Exception:

@@ -12,6 +12,7 @@ class Service:
 
     name = ""
     has_task = False  # run() is kept running by the supervisor
+    conflict = None  # text while another device has what only one may have (name, BACnet instance): the finder shows it
 
     def start(self) -> None:
         """Opens its sockets. Raises OSError when that cannot be done, MemoryError without room."""

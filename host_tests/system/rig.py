@@ -196,12 +196,13 @@ class Rig:
         options   for tools.gateway.Gateway: runtime, heap, frozen, device_dir, ...
         """
         self.folder = Path(folder)
-        self.http_port, self.modbus_port, ntp_port = gateway.free_ports(3)
+        self.http_port, self.modbus_port, ntp_port, self.finder_port = gateway.free_ports(4)
         base = {
             "name": "test",
             "http": {"port": self.http_port, "bind": HOST, "public_status": True},
             "modbus": {"port": self.modbus_port, "bind": HOST},
             "ntp": {"server": HOST, "port": ntp_port},  # nobody answers there
+            "finder": {"bind": HOST, "port": self.finder_port},
             "buses": [{"uart": UART, "baud": BAUD, "framing": "8N1"}],
             "meters": list(meters),
         }

@@ -51,9 +51,12 @@ def ask(port, requests):
     ids=["10 registers", "40 registers", "four reads in turn"],
 )
 def test_a_repeated_read_from_memory_allocates_nothing(device, tmp_path, requests):
-    (port, http) = free_ports(2)
+    (port, http, finder) = free_ports(3)
     still = [{**meter, "interval_s": 3600, "max_age_s": 3600} for meter in sim.DEFAULT_CONFIG["meters"]]
-    config = {"modbus": {"port": port}, "http": {"port": http}, "meters": still, "buses": [{"uart": "bus0"}]}
+    config = {
+        "modbus": {"port": port}, "http": {"port": http}, "finder": {"port": finder}, "meters": still,
+        "buses": [{"uart": "bus0"}],
+    }  # fmt: skip
     write_config(tmp_path, sim.merge(sim.DEFAULT_CONFIG, config))
     with VirtualLine(default_meters(), 9600, link=str(tmp_path / "bus0")):
         firmware = subprocess.Popen(

@@ -15,10 +15,11 @@ HEAP_TOLERANCE = 256  # bytes
 
 
 def test_100000_different_requests_by_every_door_leave_no_name_and_no_memory_behind(tmp_path):
-    http_port, modbus_port = gateway.free_ports(2)
+    http_port, modbus_port, finder_port = gateway.free_ports(3)
     config = {
         "http": {"port": http_port, "public_status": True, "commissioning": True},
-        "modbus": {"port": modbus_port}, "ntp": {"enabled": False}, "buses": [{"uart": "nowhere"}], "meters": [],
+        "modbus": {"port": modbus_port}, "ntp": {"enabled": False},
+        "finder": {"bind": "127.0.0.1", "port": finder_port}, "buses": [{"uart": "nowhere"}], "meters": [],
     }  # fmt: skip
     gateway.write_config(tmp_path, config)
     argv = [gateway.find_frozen(print), "-X", "heapsize=96K", SCRIPT, str(ROUNDS), str(SAVES)]

@@ -93,6 +93,7 @@ def make():
     device.board.larger = "another build"
     device.run("modbus", **counters.status())
     device.run("ntp", age_s=9, server="ntp", stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer")
+    device.run("finder", answered=11, refused=12, conflict=None)
     device.services[2].state = device.services[4].state = "no_memory"
     link = FakeLink()
     buses = FakeBuses(bus)

@@ -45,6 +45,7 @@ class Port:
         self.pins = {}  # number -> level, of those that are outputs
         self.used = set()  # pins that something was connected to
         self.connected = False
+        self.has_led = self.is_rp2  # its pins.csv names one
         self.associated = True  # with the access point: while connected
         self.connecting = False
         self.wifi_error = None  # raised by WLAN()
@@ -62,7 +63,11 @@ class _Pin:
     port = None
 
     def __init__(self, number, mode=None, *, value=None):
+        if number == "LED" and self.port.has_led:
+            number = 25
         if not isinstance(number, int):
+            if self.port.is_rp2 and isinstance(number, str):
+                raise ValueError("unknown named pin")
             if self.port.is_rp2:
                 raise TypeError("can't convert NoneType to int")
             raise ValueError("invalid pin")
@@ -248,6 +253,7 @@ def _machine(port):
         port.reset_cause = machine.WDT_RESET if port.is_rp2 else 2
 
     machine.reset = reset
+    machine.unique_id = lambda: b"\xe6\x61\x4c\x31\x1b\x7e\x6f\x35"[: 8 if port.is_rp2 else 6]
     return machine
 
 

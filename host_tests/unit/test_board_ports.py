@@ -251,6 +251,39 @@ def test_a_restart_is_no_watchdog_reset_and_a_bite_is(install, machine_name):
     assert board.reset_cause() == ""
 
 
+# -- identity and LED
+
+
+@pytest.mark.parametrize(("machine_name", "serial"), [(PICO_W, "e6614c311b7e6f35"), (CLASSIC, "e6614c311b7e")])
+def test_a_board_says_its_name_and_its_chips_number(install, machine_name, serial):
+    assert install(machine_name).board.Board().identity() == (machine_name, serial)
+
+
+def test_a_pico_has_a_led_of_its_own_and_takes_another(install):
+    port = install(PICO_W)
+    for pin, number in ((None, 25), (7, 7)):
+        led = port.board.Board().led(pin)
+        led(1)
+        assert [level for _, level in port.pins[number]] == [0, 1]
+
+
+def test_a_build_without_a_led_and_a_pin_that_is_not_there_have_none(install):
+    port = install(PICO_W)
+    port.has_led = False
+    board = port.board.Board()
+    assert (board.led(None), board.led(30)) == (None, None)
+
+
+def test_an_esp32_has_the_led_that_is_configured_but_no_pin_of_the_flash_or_ethernet(install):
+    port = install(CLASSIC)
+    board = port.board.Board()
+    assert board.led(None) is None
+    board.led(2)(1)
+    assert [level for _, level in port.pins[2]] == [0, 1]
+    board.open_link(network(link="ethernet")).connect()
+    assert [board.led(pin) for pin in (6, 11, 23, 99)] == [None] * 4
+
+
 # -- memory and time
 
 

@@ -625,6 +625,7 @@ def gateway(make):
     made.config_store.errors = ['http.port: "x" is not 1 to 65535']
     made.config_store.reboot_due = lambda: ["bacnet"]
     made.device.run("http", requests=1, refused=2)
+    made.device.run("finder", answered=1, refused=2, conflict=None)
     made.device.run("modbus", **Counters().status() | {"rtu_frames": 7})
     made.device.run("ntp", age_s=None, server=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
     return made

@@ -35,12 +35,13 @@ BUS_TIME = "time on a full bus (9600 baud, ten meters) over the least that bits 
 
 
 def _configuration():
-    http_port, modbus_port = free_ports(2)
+    http_port, modbus_port, finder_port = free_ports(3)
     return sim.merge(
         sim.DEFAULT_CONFIG,
         {
             "http": {"port": http_port},
             "modbus": {"port": modbus_port},
+            "finder": {"port": finder_port},
             "buses": [{"uart": "bus0", "baud": _BAUD}],
         },
     )

@@ -201,6 +201,7 @@ class Bench:
         meter = {"slot": 0, "name": "ramp", "unit": UNIT, "profile": "ramp", "timeout_ms": 1000, **_QUIET}
         config = sim.merge(sim.DEFAULT_CONFIG, {"meters": [meter]})
         config = sim.merge(config, {"http": {"port": ports.http}, "modbus": {"port": ports.modbus}})
+        config = sim.merge(config, {"finder": {"port": udp_port()}})
         config = sim.merge(config, {"buses": [{"uart": "bus0", "baud": _BAUD}]})
         gateway.write_config(folder, sim.merge(config, over or {}))
         (folder / "data" / "meters").mkdir()

@@ -29,6 +29,7 @@ def configuration(over=None):
         "http": {"port": emulated.PORTS["http"], "bind": "0.0.0.0"},
         "modbus": {"port": emulated.PORTS["modbus"], "bind": "0.0.0.0"},
         "ntp": {"server": slirp.GATEWAY},  # this machine, at a closed port
+        "finder": {"bind": "0.0.0.0"},
         "buses": [UART],
     }
     config = sim.merge(sim.merge(sim.DEFAULT_CONFIG, on_chip), over or {})

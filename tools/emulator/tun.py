@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from tools.emulator import network
 
 _TUN = "/dev/net/tun"
-_DEVICE = "chip"
+DEVICE = "chip"
 _MTU = 1500  # lwIP's PPP_MRU
 _PACKET_MAX = 2048
 _TURN = 64  # packets in one turn, then the line's
@@ -59,7 +59,7 @@ def _open_device() -> int:
         how = f"`modprobe tun`, or `mkdir -p /dev/net && mknod {_TUN} c 10 200`"
         raise TunError(f"{_TUN}: {error.strerror}; where the kernel has it: {how}") from error
     try:
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", _DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
             for request, address in ((_SIOCSIFADDR, network.GATEWAY), (_SIOCSIFDSTADDR, network.GUEST)):
                 _configure(control, request, struct.pack("=H2x4s8x", socket.AF_INET, socket.inet_aton(address)))
@@ -74,7 +74,7 @@ def _open_device() -> int:
 
 def _configure(control: socket.socket, request: int, value: bytes) -> None:
     """One ioctl of netdevice(7)."""
-    fcntl.ioctl(control, request, struct.pack("16s24s", _DEVICE.encode(), value))
+    fcntl.ioctl(control, request, struct.pack("16s24s", DEVICE.encode(), value))
 
 
 class Namespace:

@@ -63,6 +63,12 @@ class SimBoard:
     def heap(self):
         return (0, 0)
 
+    def identity(self):
+        return "simulated", "0200000001"
+
+    def led(self, pin):
+        return None
+
     def open_line(self, config):
         """config["uart"] is the number of the wire."""
         return self._wires[config["uart"]].open()

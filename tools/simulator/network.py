@@ -61,7 +61,12 @@ class Network:
             self.timeline.after(wait_us, self._again, target, pcb, wait_us)
 
     def datagram(self, source, source_port, ip, port, data):
-        """source: the sending Stack."""
+        """source: the sending Stack. The last number 255 of `ip` is the broadcast of a network of 256 addresses."""
+        if ip.endswith(".255"):
+            for other in list(self.stacks):
+                if other.startswith(ip[:-3]) and other != source.ip:
+                    self.datagram(source, source_port, other, port, data)
+            return
         now = self.timeline.now_us
         rng = self.rng
         for _ in range(2 if self.duplicate and rng.random() < self.duplicate else 1):

@@ -10,6 +10,7 @@ from micropython import const
 
 from firmware import VERSION
 from firmware.net import seam
+from firmware.net.link import is_local
 from firmware.services.http.json_body import is_whole, object_of, unhex
 from firmware.services.http.logins import ITERATIONS
 from firmware.services.http.response import Refused, Response, to_json
@@ -17,7 +18,6 @@ from firmware.services.http.response import Refused, Response, to_json
 _TYPING = const(0)
 if _TYPING:
     from collections.abc import Callable
-    from typing import Any
 
     from firmware.services.http.service import HttpService
     from http1 import Request
@@ -122,7 +122,7 @@ def set_password(service: "HttpService", request: "Request") -> Response:
     password = service.password
     fields = object_of(request.body)
     if not password.is_set:
-        if not _is_local(service.link, ip):
+        if not is_local(service.link, ip):
             raise Refused(403, "the first password is set from the local network only, not from %s" % ip)
     elif request.session is None:
         raise Refused(403, "not logged in")
@@ -144,18 +144,3 @@ def set_password(service: "HttpService", request: "Request") -> Response:
 
 def _ip(request: "Request") -> str:
     return seam.peer(request.peer)[0]
-
-
-def _is_local(link: "Any", ip: str) -> bool:
-    """True for an address on the device's own network; where that is unknown, for one that no router forwards
-    (RFC 1918, RFC 3927)."""
-    parts = [int(part) for part in ip.split(".")]
-    if parts[0] == 127:
-        return True
-    address, netmask = link.details()[:2]
-    if netmask and netmask != "255.255.255.255":
-        own = [int(part) for part in address.split(".")]
-        mask = [int(part) for part in netmask.split(".")]
-        return all([parts[k] & mask[k] == own[k] & mask[k] for k in range(4)])
-    first, second = parts[:2]
-    return first == 10 or (first == 172 and 16 <= second < 32) or (first, second) in ((192, 168), (169, 254))

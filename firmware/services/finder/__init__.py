@@ -1,0 +1,1 @@
+"""Finder: finder.py, by which gateways are found on the local network."""
