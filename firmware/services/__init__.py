@@ -12,7 +12,8 @@ class Service:
 
     name = ""
     has_task = False  # run() is kept running by the supervisor
-    conflict = None  # text while another device has what only one may have (name, BACnet instance): the finder shows it
+    # A text while another device has what only one may have (a name, a BACnet instance): the finder shows it.
+    conflict: "str | None" = None
 
     def start(self) -> None:
         """Opens its sockets. Raises OSError when that cannot be done, MemoryError without room."""

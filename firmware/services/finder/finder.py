@@ -18,6 +18,8 @@ from firmware.services import Service
 
 _TYPING = const(0)
 if _TYPING:
+    from typing import Any
+
     from firmware.board import Link
     from firmware.device import Device
     from firmware.events import Events
@@ -55,12 +57,12 @@ class Finder(Service):
         self._led = device.board.led(config["led"])
         self._same_name = _DOCUMENT + json.dumps(name).encode() + b","
         self._serial = device.board.identity()[1].encode()
-        self._stream = None
+        self._stream: "Any" = None
         self._left = _PER_SECOND  # datagrams that are still looked at in this second
         self._empty = 0  # datagrams in a row that were empty
         self._blink_s = 0
         self._question_in_s = _FIRST_QUESTION_S
-        self.conflict = None  # firmware.services.Service
+        self.conflict = None
         self.refused = 0
 
     def start(self) -> None:
