@@ -253,7 +253,9 @@ def unwatch(stream: "Any") -> None:
 
 def address(ip: str, port: int) -> "Any":
     """What connect, bind and sendto want for a numeric address: looks nothing up, so it does not block."""
-    return socket.getaddrinfo(ip, port)[0][-1]
+    # A constant above 8191 in a frozen tuple, such as the default of a port, is a long integer in MicroPython 1.25.
+    # getaddrinfo of the ESP32 and of the unix port takes that for no number; a sum is a short one again.
+    return socket.getaddrinfo(ip, port + 0)[0][-1]
 
 
 def peer(where: "Any") -> "tuple[str, int]":

@@ -170,3 +170,18 @@ def test_25000_different_datagrams_leave_no_name_and_no_memory_and_refused_ones_
     assert names[0] == names[1]
     (refused,) = [int(line.split()[1]) for line in lines if line.startswith("refused ")]
     assert refused == 3 * REQUESTS + 50
+
+
+def test_frozen_firmware_opens_its_default_port(tmp_path):
+    """Which is a constant that MicroPython has frozen as a long integer."""
+    script = tmp_path / "port.py"
+    script.write_text(
+        "from firmware.config import schema\nfrom firmware.net import seam\n"
+        "section = {key[0]: key[2] for key in schema.KEYS}['finder']\n"
+        "port = {key[0]: key[2] for key in section}['port']\nseam.address('127.0.0.1', port)\nprint(port)\n"
+    )
+    done = subprocess.run(
+        [str(gateway.find_frozen(print)), str(script)],
+        env={"MICROPYPATH": ".frozen"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("10502\n", 0), done.stdout + done.stderr

@@ -156,11 +156,12 @@ def test_a_reboot_without_a_configuration_keeps_the_place_and_nothing_else(state
         process.wait_reboots(2)
         process.wait_ready(TIMEOUT_S)
         assert process.ports() == ports
-    assert set(before) > {"http", "modbus", "ntp"}
+    assert set(before) > {"http", "modbus", "ntp", "finder"}
     assert json.loads(config.read_text()) == {
         "http": {"bind": "127.0.0.1", "port": ports[0]},
         "modbus": {"bind": "127.0.0.1", "port": ports[1]},
         "ntp": before["ntp"],
+        "finder": before["finder"],
     }
 
 
