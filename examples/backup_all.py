@@ -2,7 +2,8 @@
 
     METERPORT_PASSWORD=... .venv/bin/python examples/backup_all.py backups 192.168.1.50 192.168.1.51:8080
 
-All have the same password here. A backup holds no secrets; a PUT of it (tools/device_api.py restore) is a restore.
+All have the same password here. A backup holds no secrets; a PUT of it is a restore.
+`meterport config backup` does the same in parallel (docs/cli.md); this shows how a script does.
 Ends with 1 when a gateway could not be reached; the others are kept all the same.
 """
 

@@ -11,12 +11,13 @@ PAGES = sorted(
 )  # fmt: skip
 
 # Commands that host_tests/system/test_documents.py runs, by their first words.
-RUN_ON_THE_SIM = ("curl http://127.0.0.1:8080/", "mbpoll -m tcp -p 1502 ")
+CLI = ".venv/bin/meterport "
+RUN_ON_THE_SIM = ("curl http://127.0.0.1:8080/", "mbpoll -m tcp -p 1502 ", CLI)
 # Commands that are made of targets: only their names and variables are checked here (make -n). `make sim`, `check`,
 # `test` and `emulated` are what developers and CI run; the others need a board, a MicroPython checkout, or much time.
 MAKE = "make "
 # Commands that need a board or a gateway on the network, or would change this machine.
-NEEDS_HARDWARE = (".venv/bin/mpremote ", ".venv/bin/python -m tools.device_api --host 192.168.")
+NEEDS_HARDWARE = (".venv/bin/mpremote ",)
 NEEDS_NETWORK = ("git clone ",)
 # The rest runs as it stands, from the root.
 

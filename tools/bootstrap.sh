@@ -9,7 +9,10 @@ cd "$(dirname "$0")/.."
 lock=${1:-tools/requirements.lock}
 venv=${2:-.venv}
 installed=$venv/installed.lock # a copy of the lock, written last; with another one the packages are brought up to date
+# The command line for gateways.
+link_meterport() { [ "$venv" != .venv ] || ln -sfn ../../tools/meterport "$venv/bin/meterport"; }
 if [ -x "$venv/bin/python" ] && cmp -s "$lock" "$installed"; then
+    link_meterport
     exit 0
 fi
 
@@ -94,5 +97,6 @@ rm -f "$installed"
 say "installing $(grep -c '^[a-z]' "$lock") packages into $venv (half a minute when all are new) ..."
 # -I: neither PYTHONPATH nor the user's own packages; -qq: errors only.
 "$venv/bin/python" -I -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r "$lock" </dev/null
+link_meterport
 cp "$lock" "$installed"
 say "done"

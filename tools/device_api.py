@@ -1,26 +1,17 @@
-"""Talks to a gateway as its page does: sets the password, logs in, saves and restores its configuration, restarts it.
+"""Talks to a gateway as its page does: sets the password, logs in, saves its configuration, restarts it.
 
-    python -m tools.device_api --host 192.168.1.50 set-password
-    python -m tools.device_api --host 192.168.1.50 backup switchroom.json
-    python -m tools.device_api --host 192.168.1.50 restore switchroom.json
-    python -m tools.device_api --host 192.168.1.50 reboot
-
-The password is asked for, or taken from the variable METERPORT_PASSWORD. It is never sent: SCRAM-SHA-256 (RFC 5802, RFC
-7677) as docs/reference/http.md has it. A backup holds no secrets, and a restore keeps those that the device has.
+The password is never sent: SCRAM-SHA-256 (RFC 5802, RFC 7677) as docs/reference/http.md has it. A configuration that
+was read holds no secrets, and saving it keeps those that the device has. The command line is tools/cli.
 """
 
-import argparse
 import contextlib
-import getpass
+import gzip
 import hashlib
 import hmac
 import http.client
 import json
-import os
 import secrets
-import sys
 import time
-from pathlib import Path
 
 TIMEOUT_S = 20
 _RESTART_S = 1.5  # the device goes a second after it was told to, and until then may still answer
@@ -126,6 +117,13 @@ class Device:
             raise ApiError(status, document)
         return document
 
+    def fetch(self, path):
+        """The bytes of a document. Raises ApiError."""
+        status, headers, data = self.request("GET", path)
+        if status >= 400:
+            raise ApiError(status, json.loads(data))
+        return gzip.decompress(data) if headers.get("Content-Encoding") == "gzip" else data
+
     def get(self, path):
         return self.call("GET", path)
 
@@ -187,56 +185,3 @@ class Device:
             time.sleep(0.5)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the device has not come back within {wait_s} s")
-
-
-def _password(again=False):
-    given = os.environ.get("METERPORT_PASSWORD")
-    if given:
-        return given
-    given = getpass.getpass("password: ")
-    if again and getpass.getpass("again: ") != given:
-        raise SystemExit("these were two different ones")
-    return given
-
-
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", required=True, help="address or name of the device")
-    parser.add_argument("--port", type=int, default=80)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("set-password", help="sets the first password (from the device's own network only)")
-    commands.add_parser("status", help="prints /api/status")
-    for name, text in (("backup", "writes the configuration into a file"), ("restore", "saves a configuration")):
-        commands.add_parser(name, help=text).add_argument("file", type=Path)
-    commands.add_parser("reboot", help="restarts the device and waits until it is back")
-    options = parser.parse_args(arguments)
-    try:
-        with Device(options.host, options.port) as device:
-            return _run(device, options)
-    except (ApiError, OSError, ValueError, http.client.HTTPException) as error:
-        print(f"{options.host}: {error}", file=sys.stderr)
-        return 1
-
-
-def _run(device, options):
-    if options.command == "set-password":
-        device.set_password(_password(again=True))
-        return 0
-    device.login(_password())
-    if options.command == "status":
-        print(json.dumps(device.get("/api/status"), indent=1))
-    elif options.command == "backup":
-        status, _, data = device.request("GET", "/api/config?download=1")
-        if status != 200:
-            raise ApiError(status, json.loads(data))
-        options.file.write_bytes(data)
-    elif options.command == "restore":
-        due = device.save(options.file.read_bytes())
-        print("saved; a reboot is due for: " + ", ".join(due) if due else "saved; nothing has changed")
-    else:
-        device.reboot()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -162,7 +162,7 @@ def run(options):
         if not any((Path(state_dir) / "data").glob("password.?")):
             program.say(
                 f"sim: no password is set yet, and none is needed to look: http://{HOST}:{http}/ sets one, or "
-                f"python -m tools.device_api --host {HOST} --port {http} set-password"
+                f".venv/bin/meterport set-password -g {HOST}:{http}"
             )
         if program.wait_while(lambda: process.alive and (line is None or line.alive)):
             return 0

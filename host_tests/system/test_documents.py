@@ -4,6 +4,7 @@ and the tour of adding a meter, each on real MicroPython as `make sim` starts it
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from host_tests.documents import ROOT, RUN_ON_THE_SIM, commands
+from host_tests.documents import CLI, ROOT, RUN_ON_THE_SIM, commands
 from host_tests.system.rig import wait_for
 from tools import debian
 from tools.device_api import Device
+from tools.gateway import free_ports
 
 PASSWORD = "correct horse"
 HOST = "127.0.0.1"
@@ -55,7 +57,7 @@ def run(command, **env):
     ).stdout  # fmt: skip
 
 
-ASKING = sorted({command for _, _, command in commands() if command.startswith(RUN_ON_THE_SIM)})
+ASKING = sorted({command for _, _, command in commands() if command.startswith(RUN_ON_THE_SIM[:2])})
 
 
 def test_the_documents_ask_by_curl_and_by_mbpoll():
@@ -99,6 +101,36 @@ def test_backup_all_keeps_the_configuration_that_the_device_has(ports, tmp_path)
     run(script, METERPORT_PASSWORD=PASSWORD)
     (kept,) = tmp_path.iterdir()
     assert [meter["name"] for meter in json.loads(kept.read_text())["meters"]] == ["main", "feeder", "socket"]
+
+
+CLI_COMMANDS = [(page, command) for page, _, command in commands() if command.startswith(CLI)]
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _ in CLI_COMMANDS}))
+def test_the_command_line_does_what_a_page_says(page, tmp_path):
+    """One command after the other, on a gateway of the page's own."""
+    (finder_port,) = free_ports(1)
+    config = tmp_path / "finder.json"
+    config.write_text(json.dumps({"finder": {"port": finder_port}}))
+    with sim("--config", config) as ports:
+        if "set-password" not in "".join(command for where, command in CLI_COMMANDS if where == page):
+            with Device(HOST, ports[0]) as device:
+                device.set_password(PASSWORD)
+        for where, command in CLI_COMMANDS:
+            if where == page:
+                run_cli(command, ports, finder_port, tmp_path)
+
+
+def run_cli(command, ports, finder_port, folder):
+    words = shlex.split(command)[1:]
+    words = [f"{HOST}:{ports[0]}:{ports[1]}" if word == "192.168.1.50" else word for word in words]
+    words += ["--to", HOST, "--finder-port", str(finder_port)] if words[0] == "find" else []
+    done = subprocess.run(
+        [ROOT / "tools" / "meterport", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "METERPORT_PASSWORD": PASSWORD},
+    )  # fmt: skip
+    assert done.returncode == (3 if "diff" in words else 0), (command, done.stdout, done.stderr)
+    assert done.stdout
 
 
 def test_the_example_meter_is_read_by_its_own_profile(tmp_path):

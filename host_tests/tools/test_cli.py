@@ -1,0 +1,254 @@
+"""The parts of the command line that need no gateway."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from host_tests.documents import ROOT
+from tools.cli import search, show
+from tools.cli.fleet import Gateway, read_fleet
+from tools.cli.keys import at_key, differences, set_at_key, steps
+from tools.cli.log import Event, new_events
+
+METERPORT = ROOT / "tools" / "meterport"
+
+
+def run(*words, **env):
+    return subprocess.run(
+        [METERPORT, *words], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, **env},
+    )  # fmt: skip
+
+
+# -- which gateways
+
+
+@pytest.mark.parametrize(
+    ("text", "gateway"),
+    [("10.0.0.1", ("10.0.0.1", 80, 502)), ("gate:8080", ("gate", 8080, 502)), ("gate:8080:1502", ("gate", 8080, 1502))],
+)
+def test_a_gateway_is_a_host_and_its_ports(text, gateway):
+    assert Gateway.parse(text) == gateway
+
+
+@pytest.mark.parametrize("text", ["", ":80", "gate:", "gate:http", "gate:0", "gate:65536", "gate:1:2:3", "fe80::1"])
+def test_what_names_no_gateway_is_refused(text):
+    with pytest.raises(ValueError, match="is not HOST"):
+        Gateway.parse(text)
+
+
+def test_a_fleet_is_a_file_with_a_gateway_in_a_line(tmp_path):
+    path = tmp_path / "fleet"
+    path.write_text("# all\n10.0.0.1\n\n10.0.0.2:8080   # the cellar\n")
+    assert read_fleet(path) == [Gateway("10.0.0.1"), Gateway("10.0.0.2", 8080)]
+
+
+def test_a_wrong_line_of_a_fleet_is_named(tmp_path):
+    path = tmp_path / "fleet"
+    path.write_text("10.0.0.1\nno:port\n")
+    with pytest.raises(ValueError, match="line 2: 'no:port'"):
+        read_fleet(path)
+    path.write_text("# none\n")
+    with pytest.raises(ValueError, match="names no gateway"):
+        read_fleet(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"], ["nothing"], ["status", "-g", "a:b"], ["status", "-f", "/nowhere"],
+        ["read", "1", "5", "0", "-g", "x"],
+        ["read", "1", "3", "0", "126", "-g", "x"], ["read", "256", "3", "0", "-g", "x"],
+        ["config", "set", "name", "-g", "x"], ["history", "--csv", "-g", "x", "-g", "y"],
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_ends_with_2_and_says_why(words):
+    done = run(*words)
+    assert done.returncode == 2
+    assert "Error" in done.stderr
+
+
+def test_commands_and_options_are_completed():
+    done = run(_METERPORT_COMPLETE="bash_complete", COMP_WORDS="meterport config re", COMP_CWORD="2")
+    assert done.stdout.split() == ["plain,restore"]
+    assert "complete" in run(_METERPORT_COMPLETE="bash_source").stdout
+
+
+def test_it_runs_from_any_folder_and_by_a_link(tmp_path):
+    link = tmp_path / "meterport"
+    link.symlink_to(METERPORT)
+    (tmp_path / "tools").mkdir()  # must not be taken for ours
+    done = subprocess.run([link, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert "set-password" in done.stdout
+
+
+# -- keys
+
+
+def test_a_key_is_names_and_numbers():
+    assert steps("modbus.port") == ["modbus", "port"]
+    assert steps("meters[12].name") == ["meters", 12, "name"]
+
+
+@pytest.mark.parametrize("key", ["", ".", "a.", ".a", "a..b", "[0]", "a[x]", "a[0", "a.[0]", "a b", "meters[0]name"])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(ValueError, match="is no key"):
+        steps(key)
+
+
+def test_what_has_its_default_is_not_in_a_configuration():
+    with pytest.raises(ValueError, match=r"modbus\.port is not in the configuration"):
+        at_key({"modbus": {}}, "modbus.port")
+    assert at_key({"meters": [{"name": "main"}]}, "meters[0].name") == "main"
+
+
+def test_a_value_is_set_where_a_section_is_missing_and_behind_a_list():
+    config = {"meters": [{"name": "main"}]}
+    set_at_key(config, "modbus.port", 1502)
+    set_at_key(config, "meters[0].unit", 7)
+    set_at_key(config, "meters[1].name", "feeder")
+    set_at_key(config, "dns[0]", "10.0.0.1")
+    assert config == {
+        "meters": [{"name": "main", "unit": 7}, {"name": "feeder"}], "modbus": {"port": 1502}, "dns": ["10.0.0.1"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["name.first", "meters.name", "meters[3].name", "meters[5]", "name[0]"])
+def test_no_value_is_set_where_there_is_no_place(key):
+    config = {"name": "x", "meters": []}
+    with pytest.raises(ValueError, match="no such place"):
+        set_at_key(config, key, 1)
+    assert config == {"name": "x", "meters": []}
+
+
+def test_differences_are_named_by_their_keys():
+    one = {"name": "a", "http": {"port": 80}, "meters": [{"unit": 1}], "dns": ["x"]}
+    other = {"name": "b", "http": {"port": 80}, "meters": [{"unit": 1}, {"unit": 2}], "dns": []}
+    assert differences(one, other) == [
+        {"key": "dns", "gateway": ["x"], "file": []},
+        {"key": "meters[1].unit", "file": 2},
+        {"key": "name", "gateway": "a", "file": "b"},
+    ]
+    assert differences(one, one) == []
+
+
+# -- log
+
+
+def events(*rows):
+    return [Event(uptime_s, "bus", text, times) for uptime_s, text, times in rows]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "count"),
+    [
+        (events(), events((1, "a", 1)), 1),
+        (events((1, "a", 1)), events((1, "a", 1)), 0),
+        (events((1, "a", 1)), events((1, "a", 1), (2, "b", 1)), 1),
+        (events((1, "a", 1)), events((3, "a", 2)), 1),
+        (events((1, "a", 1)), events((7, "b", 1), (8, "c", 1)), 2),
+        (events((500, "a", 2)), events((1, "a", 1), (2, "b", 1)), 2),
+    ],
+    ids=["first look", "nothing new", "one more", "repeated", "all displaced", "restarted"],
+)
+def test_only_new_lines_of_a_log_are_shown(before, now, count):
+    assert new_events(before, now) == now[len(now) - count :]
+
+
+# -- finding
+
+
+def found(name, serial, address, **fields):
+    return search.Found(address, {"meterport": 1, "name": name, "serial": serial, "ports": {}, **fields})
+
+
+def test_a_name_and_an_instance_that_two_gateways_have_are_conflicts_of_both():
+    one = found("cellar", "01", "10.0.0.1", instance=7)
+    two = found("cellar", "02", "10.0.0.2", instance=8)
+    three = found("roof", "03", "10.0.0.3", instance=7, conflicts=["its own"])
+    assert search.conflicts([one, two, three]) == {
+        "01": ["name cellar is also that of 10.0.0.2", "BACnet instance 7 is also that of 10.0.0.3"],
+        "02": ["name cellar is also that of 10.0.0.1"],
+        "03": ["its own", "BACnet instance 7 is also that of 10.0.0.1"],
+    }
+
+
+def test_gateways_without_an_instance_are_no_conflict():
+    two = [found("a", "01", "10.0.0.1", instance=4194303), found("b", "02", "10.0.0.2", instance=4194303)]
+    assert search.conflicts(two) == {"01": [], "02": []}
+
+
+def test_one_gateway_at_two_addresses_is_no_conflict():
+    assert search.conflicts([found("a", "01", "10.0.0.1"), found("a", "01", "10.1.0.1")]) == {"01": []}
+
+
+GOOD = {"meterport": 1, "name": "a", "serial": "01", "ports": {}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", b"[" * 2000, b"7", b"{}", b'{"meterport":1}', b'{"meterport":1,"name":7,"serial":"1","ports":{}}',
+     b'{"meterport":1,"name":"a","serial":"01","ports":[]}'],
+)  # fmt: skip
+def test_what_is_no_document_of_a_gateway_is_not_found(data):
+    with answering(data, json.dumps(GOOD).encode()) as port:
+        assert [one.document for one in search.search(["127.0.0.1"], port, 0.3)] == [GOOD]
+
+
+def answering(*answers):
+    """A UDP port of 127.0.0.1 where each request gets all of `answers`."""
+
+    class Answering:
+        def __enter__(self):
+            self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.sock.bind(("127.0.0.1", 0))
+            self.thread = threading.Thread(target=self.answer)
+            self.thread.start()
+            return self.sock.getsockname()[1]
+
+        def answer(self):
+            while True:
+                data, sender = self.sock.recvfrom(100)
+                if data == b"end":
+                    return
+                for answer in answers:
+                    self.sock.sendto(answer, sender)
+
+        def __exit__(self, *exc):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+                own.sendto(b"end", self.sock.getsockname())
+            self.thread.join()
+            self.sock.close()
+
+    return Answering()
+
+
+def test_texts_of_a_gateway_cannot_command_the_terminal():
+    hostile = GOOD | {"name": "\x1b]0;x\x07[red]a", "uptime_s": "long", "sockets": None, "conflicts": 7}
+    with answering(json.dumps(hostile).encode()) as port:
+        done = run("find", "--to", "127.0.0.1", "--finder-port", str(port), "--wait", "0.3")
+    assert done.returncode == 0
+    assert "?]0;x?[red]a" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_an_unanswered_search_ends_with_1():
+    with answering() as port:
+        done = run("find", "--to", "127.0.0.1", "--finder-port", str(port), "--wait", "0.1", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, [])
+    assert "no gateway has answered" in done.stderr
+
+
+def test_a_cell_shows_what_a_gateway_has_said():
+    assert [show.cell(value).plain for value in (None, True, 7, "a\nb")] == ["-", "yes", "7", "a?b"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (59, "59 s"), (61, "1 min 1 s"), (3660, "1 h 1 min"), (90000, "1 d 1 h")]
+)
+def test_a_duration_has_two_units(seconds, text):
+    assert show.duration(seconds) == text

@@ -1,0 +1,555 @@
+"""The commands of `meterport`.
+
+Exit codes: 0, everything was done; 1, a gateway could not; 2, the command line is wrong; 3, a comparison found
+differences.
+"""
+
+import functools
+import json
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from pymodbus.client import ModbusTcpClient
+from pymodbus.exceptions import ModbusException
+from rich.console import Console, RenderableType
+
+from tools.cli import search, show
+from tools.cli.fleet import Failure, Fleet, Gateway, Outcome, read_fleet
+from tools.cli.keys import at_key, differences, set_at_key
+from tools.cli.log import Event, new_events
+from tools.device_api import Device
+
+Tell = Callable[[int, int], None]
+Tables = Callable[[show.Documents], Iterable[RenderableType]]
+EXIT_FAILED = 1
+EXIT_DIFFERS = 3
+_SCAN_LOOK_S = 0.5
+_REBOOT_WAIT_S = 90
+_EXCEPTIONS = {
+    1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "server device failure",
+    5: "acknowledge", 6: "server device busy", 8: "memory parity error", 10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=None, version="0.1.0", prog_name="meterport")
+def meterport() -> None:
+    """Gateways of this project, one or many: found, read, configured.
+
+    A password is asked for when a gateway wants one, or taken from the variable METERPORT_PASSWORD.
+    """
+
+
+# ---------------------------------------------------------------------------
+# What all commands have in common
+
+
+def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--wait", "wait_s", type=click.FloatRange(0.1, 60), default=2.0, show_default=True, metavar="S",
+                     help="Seconds in which answers may come."),
+        click.option("--finder-port", type=click.IntRange(1, 65535), default=search.PORT, show_default=True,
+                     metavar="N"),
+        click.option("--to", multiple=True, metavar="ADDRESS",
+                     help="Search there instead of on all networks of this machine: an address, or a broadcast "
+                     "address."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _for_gateways(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that name gateways; `command` gets a Fleet and whether to print JSON."""
+
+    @functools.wraps(command)
+    def run(
+        gateway: tuple[str, ...], fleet: Path | None, found: bool, to: tuple[str, ...], finder_port: int,
+        wait_s: float, timeout: float, as_json: bool, **options: Any,
+    ) -> None:  # fmt: skip
+        errors = show.console(stderr=True)
+        try:
+            gateways = [Gateway.parse(text) for text in gateway]
+            if fleet is not None:
+                gateways += read_fleet(fleet)
+        except (ValueError, OSError) as error:
+            raise click.UsageError(str(error)) from None
+        if found:
+            gateways += [_place(one) for one in _search(to, finder_port, wait_s)]
+        if not gateways:
+            raise click.UsageError("which gateway? --gateway HOST, --fleet FILE or --found")
+        with Fleet(gateways, timeout, errors) as chosen:
+            command(chosen, as_json, **options)
+
+    with_fleet: Callable[..., Any] = run
+
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with an entry for each gateway."),
+        click.option("--timeout", type=click.FloatRange(0.1, 600), default=20.0, show_default=True, metavar="S",
+                     help="Seconds for one answer."),
+    ):  # fmt: skip
+        with_fleet = option(with_fleet)
+    with_fleet = _search_options(with_fleet)
+    for option in (
+        click.option("--found", is_flag=True, help="All gateways that `find` finds."),
+        click.option("-f", "--fleet", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+                     help="All gateways of a file: one in a line, # begins a comment."),
+        click.option("-g", "--gateway", multiple=True, envvar="METERPORT_GATEWAY", show_envvar=True,
+                     metavar="HOST[:HTTP[:MODBUS]]", help="Address or name, and ports if they are not 80 and 502; may "
+                     "be given several times."),
+    ):  # fmt: skip
+        with_fleet = option(with_fleet)
+    return with_fleet
+
+
+def _search(to: tuple[str, ...], port: int, wait_s: float) -> list[search.Found]:
+    try:
+        return search.search(to, port, wait_s)
+    except OSError as error:
+        raise click.ClickException(f"the search could not be sent: {error.strerror or error}") from None
+
+
+def _place(found: search.Found) -> Gateway:
+    return Gateway(found.address, found.port("http") or 80, found.port("modbus") or 502)
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=1))
+
+
+def _failures(errors: Console, outcomes: list[Outcome]) -> bool:
+    """Prints them; True when there are any."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in failed:
+        errors.print(show.cell(f"{outcome.gateway}: {outcome.error}", "red"))
+    if failed and len(outcomes) > 1:
+        errors.print(f"{len(failed)} of {len(outcomes)} gateways failed")
+    return bool(failed)
+
+
+def _print(outcomes: list[Outcome], as_json: bool, tables: Tables) -> None:
+    if as_json:
+        _print_json(
+            {
+                str(outcome.gateway): outcome.document if outcome.error is None else {"error": outcome.error}
+                for outcome in outcomes
+            }
+        )
+        return
+    console = show.console()
+    for table in tables([(outcome.gateway, outcome.document) for outcome in outcomes if outcome.error is None]):
+        console.print(table)
+
+
+def _finish(fleet: Fleet, outcomes: list[Outcome], as_json: bool, tables: Tables) -> None:
+    """Prints what was got, then as _end()."""
+    _print(outcomes, as_json, tables)
+    _end(fleet, outcomes)
+
+
+def _end(fleet: Fleet, outcomes: list[Outcome]) -> None:
+    """Prints what failed. Ends the program with 1 when anything did."""
+    if _failures(fleet.errors, outcomes):
+        raise SystemExit(EXIT_FAILED)
+
+
+def _get(path: str) -> Callable[[Device, Gateway, Tell], Any]:
+    return lambda device, gateway, tell: device.get(path)
+
+
+# ---------------------------------------------------------------------------
+# Finding
+
+
+@meterport.command()
+@_search_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of the gateways' documents.")
+def find(to: tuple[str, ...], finder_port: int, wait_s: float, as_json: bool) -> None:
+    """Search the local network for gateways."""
+    found = _search(to, finder_port, wait_s)
+    conflicts = search.conflicts(found)
+    if as_json:
+        _print_json([one.document | {"from": one.address, "conflicts": conflicts[one.document["serial"]]}
+                     for one in found])  # fmt: skip
+    elif found:
+        rows = [_found_row(one, conflicts[one.document["serial"]]) for one in found]
+        columns = ("name", "address", "model", "firmware", "http|", "modbus|", "bacnet|", "free sockets|", "up",
+                   "serial", "conflicts")  # fmt: skip
+        show.console().print(show.table(columns, rows))
+    if not found:
+        raise click.ClickException(f"no gateway has answered within {wait_s:g} s")
+
+
+def _found_row(one: search.Found, conflicts: list[str]) -> list[Any]:
+    document = one.document
+    uptime_s = document.get("uptime_s")
+    return [
+        document["name"], one.address, document.get("model"), document.get("firmware"), one.port("http"),
+        one.port("modbus"), one.port("bacnet"), f"{document.get('sockets_free')}/{document.get('sockets')}",
+        show.duration(uptime_s if isinstance(uptime_s, int) else None), document["serial"],
+        show.cell("; ".join(conflicts), "red"),
+    ]  # fmt: skip
+
+
+@meterport.command()
+@click.argument("serial")
+@_search_options
+def identify(serial: str, to: tuple[str, ...], finder_port: int, wait_s: float) -> None:
+    """Blink the LED of the gateway with that SERIAL number for 20 s."""
+    try:
+        found = search.search(to, finder_port, wait_s, b"meterport identify " + serial.encode("ascii"))
+    except UnicodeEncodeError:
+        raise click.UsageError("a serial number is hexadecimal digits") from None
+    except OSError as error:
+        raise click.ClickException(f"the request could not be sent: {error.strerror or error}") from None
+    if not found:
+        raise click.ClickException(f"no gateway with the serial number {serial} has answered within {wait_s:g} s")
+    for one in found:
+        led = "blinks its LED for 20 s" if one.document.get("led") else "has no LED, and has logged the request"
+        show.console().print(show.cell(f"{one.document['name']} at {one.address} {led}"))
+
+
+# ---------------------------------------------------------------------------
+# Looking
+
+
+@meterport.command()
+@_for_gateways
+def status(fleet: Fleet, as_json: bool) -> None:
+    """What runs on a gateway, its serial lines and its meters."""
+    _finish(fleet, fleet.run(_get("/api/status")), as_json, show.status)
+
+
+@meterport.command()
+@_for_gateways
+def sockets(fleet: Fleet, as_json: bool) -> None:
+    """Who holds a gateway's sockets."""
+    _finish(fleet, fleet.run(_get("/api/sockets")), as_json, show.sockets)
+
+
+@meterport.command()
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C; with --json a line for each time.")
+@click.option("--every", "every_s", type=click.FloatRange(0.5, 3600), default=2.0, show_default=True, metavar="S",
+              help="With --watch: seconds from one to the next.")  # fmt: skip
+@_for_gateways
+def readings(fleet: Fleet, as_json: bool, watch: bool, every_s: float) -> None:
+    """The values of all meters."""
+    if not watch:
+        _finish(fleet, fleet.run(_get("/api/readings")), as_json, show.readings)
+        return
+    console = show.console()
+    try:
+        while True:
+            outcomes = fleet.run(_get("/api/readings"))
+            if as_json:
+                click.echo(json.dumps({str(one.gateway): one.document or {"error": one.error} for one in outcomes}))
+            else:
+                console.clear()
+                _print(outcomes, False, show.readings)
+            _failures(fleet.errors, outcomes)
+            time.sleep(every_s)
+    except KeyboardInterrupt:
+        return
+
+
+# ---------------------------------------------------------------------------
+# Modbus
+
+
+@meterport.command()
+@click.argument("unit", type=click.IntRange(0, 255))
+@click.argument("function", metavar="FC", type=click.IntRange(1, 4))
+@click.argument("address", type=click.IntRange(0, 65535))
+@click.argument("count", type=click.IntRange(1, 2000), default=1)
+@_for_gateways
+def read(fleet: Fleet, as_json: bool, unit: int, function: int, address: int, count: int) -> None:
+    """Read by Modbus TCP: COUNT bits (FC 1 and 2) or registers (FC 3 and 4) from ADDRESS, which counts from 0.
+
+    Unit 255 is the gateway itself.
+    """
+    if function > 2 and count > 125:
+        raise click.UsageError("COUNT: at most 125 registers fit a reply")
+    timeout_s = fleet.timeout_s
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        return _read(gateway, timeout_s, unit, function, address, count)
+
+    _finish(fleet, fleet.run(work), as_json, show.registers)
+
+
+def _read(gateway: Gateway, timeout_s: float, unit: int, function: int, address: int, count: int) -> dict[str, Any]:
+    with ModbusTcpClient(gateway.host, port=gateway.modbus_port, timeout=timeout_s, retries=0) as client:
+        if not client.connected:
+            raise Failure(f"no Modbus TCP connection to port {gateway.modbus_port}")
+        names = ("read_coils", "read_discrete_inputs", "read_holding_registers", "read_input_registers")
+        try:
+            reply = getattr(client, names[function - 1])(address, count=count, device_id=unit)
+        except ModbusException as error:
+            raise Failure(f"no answer within {timeout_s:g} s ({error})") from None
+    if reply.isError():
+        code = reply.exception_code
+        raise Failure(f"exception {code}, {_EXCEPTIONS.get(code, 'of no specification')}")
+    if function < 3:
+        return {"first": address, "bits": [int(bit) for bit in reply.bits[:count]]}
+    return {"first": address, "registers": reply.registers}
+
+
+# ---------------------------------------------------------------------------
+# History
+
+
+@meterport.command()
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, as the gateway writes it.")
+@click.option(
+    "--from",
+    "first",
+    metavar="TIME",
+    help="The first time: 2026-11-26, 2026-11-26T03:51:07Z or unix seconds. Default: a day ago.",
+)
+@click.option("--before", metavar="TIME", help="The first time that is not wanted any more.")
+@click.option("--meter", type=click.IntRange(0, 63), metavar="SLOT", help="Only this meter.")
+@click.option("--every", type=click.Choice(["interval", "day"]), default="interval", show_default=True)
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write FOLDER/GATEWAY.csv (or .json); needed for the CSV of several gateways.",
+)
+@_for_gateways
+def history(
+    fleet: Fleet, as_json: bool, as_csv: bool, first: str | None, before: str | None, meter: int | None, every: str,
+    into: Path | None,
+) -> None:  # fmt: skip
+    """The energies and powers that a gateway keeps on its flash."""
+    asked = {"from": first, "to": before, "meter": meter, "every": every, "format": "csv" if as_csv else "json"}
+    path = "/api/records?" + urllib.parse.urlencode({key: value for key, value in asked.items() if value is not None})
+    if as_csv and into is None and (as_json or len(fleet.gateways) > 1):
+        raise click.UsageError("--csv of several gateways needs --into FOLDER, and goes without --json")
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        data = device.fetch(path)
+        if into is not None:
+            return str(_keep(into, gateway, "csv" if as_csv else "json", data))
+        return data.decode() if as_csv else json.loads(data)
+
+    outcomes = fleet.run(work, "history")
+    if as_csv and into is None:
+        for outcome in outcomes:
+            click.echo(outcome.document or "", nl=False)
+        _end(fleet, outcomes)
+    else:
+        _finish(fleet, outcomes, as_json, show.lines if into else show.records)
+
+
+def _keep(folder: Path, gateway: Gateway, ending: str, data: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{str(gateway).replace(':', '-')}.{ending}"
+    path.write_bytes(data)
+    return path
+
+
+# ---------------------------------------------------------------------------
+# The configuration
+
+
+@meterport.group()
+def config() -> None:
+    """A gateway's configuration: one JSON document (docs/reference/configuration.md)."""
+
+
+@config.command("get")
+@click.argument("key", required=False)
+@_for_gateways
+def config_get(fleet: Fleet, as_json: bool, key: str | None) -> None:
+    """Print the configuration, or what is at KEY: modbus.port, meters[0].name. Keys that have their default are not in
+    it."""
+    outcomes = fleet.run(lambda device, gateway, tell: at_key(device.config(), key) if key else device.config())
+    _finish(fleet, outcomes, as_json, show.documents)
+
+
+@config.command("set")
+@click.argument("pairs", nargs=-1, required=True, metavar="KEY VALUE [KEY VALUE]...")
+@_for_gateways
+def config_set(fleet: Fleet, as_json: bool, pairs: tuple[str, ...]) -> None:
+    """Set KEY to VALUE, which is JSON or else a text. All keys of one command are saved at once, or none."""
+    if len(pairs) % 2:
+        raise click.UsageError(f"{pairs[-1]} has no value")
+    changes = [(pairs[k], _value(pairs[k + 1])) for k in range(0, len(pairs), 2)]
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        changed = device.config()
+        for key, value in changes:
+            set_at_key(changed, key, value)
+        return {"reboot_due": device.save(changed)}
+
+    _finish(fleet, fleet.run(work, "config set"), as_json, show.saved)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@config.command("backup")
+@click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
+@_for_gateways
+def config_backup(fleet: Fleet, as_json: bool, path: Path) -> None:
+    """Keep the configuration in FILE; of several gateways in FILE/GATEWAY.json. It holds no passwords."""
+    single = len(fleet.gateways) == 1 and not path.is_dir()
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        data = device.fetch("/api/config?download=1")
+        if not single:
+            return str(_keep(path, gateway, "json", data))
+        path.write_bytes(data)
+        return str(path)
+
+    _finish(fleet, fleet.run(work, "config backup"), as_json, show.lines)
+
+
+def _backup_of(path: Path, gateway: Gateway) -> Path:
+    return path / f"{str(gateway).replace(':', '-')}.json" if path.is_dir() else path
+
+
+@config.command("restore")
+@click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="FILE")
+@_for_gateways
+def config_restore(fleet: Fleet, as_json: bool, path: Path) -> None:
+    """Save the configuration of FILE, or of FILE/GATEWAY.json where FILE is a folder. Passwords stay as they are."""
+    if len(fleet.gateways) > 1 and not path.is_dir():
+        raise click.UsageError(f"{path} is one configuration: several gateways need a folder with one for each")
+    _finish(
+        fleet,
+        fleet.run(
+            lambda device, gateway, tell: {"reboot_due": device.save(_backup_of(path, gateway).read_bytes())},
+            "config restore",
+        ),
+        as_json,
+        show.saved,
+    )
+
+
+@config.command("diff")
+@click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="FILE")
+@_for_gateways
+def config_diff(fleet: Fleet, as_json: bool, path: Path) -> None:
+    """Compare the configuration with that of FILE, or of FILE/GATEWAY.json where FILE is a folder. Ends with 3 when
+    they differ."""
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        wanted = json.loads(_backup_of(path, gateway).read_text(encoding="utf-8"))
+        return differences(device.config(), wanted)
+
+    outcomes = fleet.run(work, "config diff")
+    _finish(fleet, outcomes, as_json, show.differences)
+    if any(outcome.document for outcome in outcomes):
+        raise SystemExit(EXIT_DIFFERS)
+
+
+# ---------------------------------------------------------------------------
+# Doing
+
+
+@meterport.command("set-password")
+@_for_gateways
+def set_password(fleet: Fleet, as_json: bool) -> None:
+    """Set the first password of a gateway that has none, from its own network."""
+    password = fleet.ask_password(again=True)
+    outcomes = fleet.run(lambda device, gateway, tell: device.set_password(password) and None or "the password is set")
+    _finish(fleet, outcomes, as_json, show.lines)
+
+
+@meterport.command()
+@click.option("--bus", type=click.IntRange(0, 1), default=0, show_default=True)
+@click.option("--baud", metavar="N[,N...]", help="Default: the bus's own.")
+@click.option("--framing", metavar="8N1[,8E1...]", help="Default: the bus's own.")
+@click.option("--first", type=click.IntRange(1, 247), default=1, show_default=True, metavar="UNIT")
+@click.option("--last", type=click.IntRange(1, 247), default=247, show_default=True, metavar="UNIT")
+@_for_gateways
+def scan(fleet: Fleet, as_json: bool, bus: int, baud: str | None, framing: str | None, first: int, last: int) -> None:
+    """Search a serial line for meters. Polling of that line pauses meanwhile; Ctrl-C stops the search."""
+    asked = {"bus": bus, "baud": baud, "framing": framing, "first": first, "last": last}
+    path = "/api/scan?" + urllib.parse.urlencode({key: value for key, value in asked.items() if value is not None})
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        state = device.call("POST", path)  # without a body, as the API has it
+        try:
+            while state["running"]:
+                if fleet.stopping.wait(_SCAN_LOOK_S):
+                    raise Failure("the search was stopped")
+                state = device.get("/api/scan")
+                tell(state["done"], state["total"])
+        except BaseException:
+            device.call("DELETE", "/api/scan")
+            raise
+        if state["error"]:
+            raise Failure(state["error"])
+        return state
+
+    _finish(fleet, fleet.run(work, "scan"), as_json, show.scan)
+
+
+@meterport.command()
+@click.option("--no-wait", is_flag=True, help="Do not wait until it is back.")
+@click.option("--yes", is_flag=True, help="Do not ask before several gateways are restarted.")
+@_for_gateways
+def reboot(fleet: Fleet, as_json: bool, no_wait: bool, yes: bool) -> None:
+    """Restart a gateway, and wait until it is back."""
+    count = len(fleet.gateways)
+    if count > 1 and not yes and not click.confirm(f"Restart {count} gateways?", err=True):
+        raise click.Abort
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        device.reboot(0 if no_wait else _REBOOT_WAIT_S)
+        return "restarts" if no_wait else "is back"
+
+    _finish(fleet, fleet.run(work, "reboot"), as_json, show.lines)
+
+
+@meterport.command()
+@click.option("--follow", is_flag=True, help="Print what comes, until Ctrl-C.")
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(0.5, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="With --follow: seconds from one look to the next.",
+)
+@_for_gateways
+def log(fleet: Fleet, as_json: bool, follow: bool, every_s: float) -> None:
+    """The last 24 lines of a gateway's log."""
+    seen: dict[Gateway, list[Event]] = {}
+    try:
+        while True:
+            outcomes = fleet.run(lambda device, gateway, tell: device.get("/api/status")["events"])
+            for outcome in outcomes:
+                if outcome.error is None:
+                    events = [Event(**event) for event in outcome.document]
+                    for event in new_events(seen.get(outcome.gateway, []), events):
+                        _print_event(fleet, outcome.gateway, event, as_json)
+                    seen[outcome.gateway] = events
+            failed = _failures(fleet.errors, outcomes)
+            if not follow:
+                break
+            time.sleep(every_s)
+    except KeyboardInterrupt:
+        return
+    if failed:
+        raise SystemExit(EXIT_FAILED)
+
+
+def _print_event(fleet: Fleet, gateway: Gateway, event: Event, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"gateway": str(gateway)} | event._asdict()))
+    else:
+        name = f"{gateway} " if len(fleet.gateways) > 1 else ""
+        times = f" ({event.times} times)" if event.times > 1 else ""
+        click.echo(show.cell(f"{name}[{event.uptime_s}] {event.source}: {event.text}{times}").plain)
