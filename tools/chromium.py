@@ -18,7 +18,6 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
 )
 # Playwright's defaults that keep hidden pages running, left out: the page rests when its tab is hidden.
 _WITHOUT = (
@@ -29,13 +28,16 @@ _WITHOUT = (
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A running browser, headless, with a user's directory of its own."""
+def chromium(names: tuple[str, ...] = ()) -> Iterator[Browser]:
+    """A running browser, headless, with a user's directory of its own. For it each of `names` is 127.0.0.1."""
     path = debian.ensure_packages({"chromium": "chromium"})["chromium"]
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium cannot have one as root
+    rules = ", ".join([*(f"MAP {name} {HOST}" for name in names), "MAP * ~NOTFOUND", f"EXCLUDE {HOST}"])
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
-            executable_path=path, args=[*_FLAGS, *sandbox], ignore_default_args=list(_WITHOUT)
+            executable_path=path,
+            args=[*_FLAGS, f"--host-resolver-rules={rules}", *sandbox],
+            ignore_default_args=list(_WITHOUT),
         )
         try:
             yield browser

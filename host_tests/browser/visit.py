@@ -23,15 +23,18 @@ def _named(request):
 
 
 class Visit:
-    """A page of the gateway in a context of its own: no cookie, no cache. `sent` are the bodies of its requests."""
+    """A page of the gateway in a context of its own: no cookie, no cache. `sent` are the bodies of its requests.
+    `address`: of the page, with the "/" at its end, where it is not the gateway's own."""
 
-    def __init__(self, browser, rig, size=DESK, scheme="light"):
+    def __init__(self, browser, rig, size=DESK, scheme="light", address=None):
         self.rig = rig
         self.size = size
+        self.address = address or f"http://{HOST}:{rig.http_port}/"
         self.context = browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme=scheme,
             has_touch=size == PHONE,
+            ignore_https_errors=address is not None,  # a proxy of a test signs its own certificate
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(WAIT_MS)
@@ -60,7 +63,7 @@ class Visit:
             self.sent.append(f"{_named(request)} {request.post_data}")
 
     def open(self, name="status"):
-        self.page.goto(f"http://{HOST}:{self.rig.http_port}/#/{name}")
+        self.page.goto(f"{self.address}#/{name}")
         return self
 
     def tab(self, name):
@@ -118,7 +121,7 @@ class Visit:
         """AssertionError when the page complained or talked to anybody else."""
         self.context.close()
         assert not self.complaints, self.complaints
-        assert self.hosts <= {f"{HOST}:{self.rig.http_port}"}, self.hosts
+        assert self.hosts <= {self.address.split("/")[2]}, self.hosts
 
 
 class Tabs:

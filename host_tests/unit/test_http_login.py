@@ -123,7 +123,7 @@ def test_login_gives_a_cookie_and_the_devices_own_proof(locked):
     fields, signature = device_api.proof(PASSWORD, locked.get("/api/session").json())
     response = locked.post("/api/login", fields)
     assert response.json() == {"signature": signature}
-    assert response.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict; Path=/")
+    assert response.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict")
     cookie = response.headers["set-cookie"].partition(";")[0]
     assert len(cookie) == len("session=") + 32
     session = locked.get("/api/session", cookie=cookie).json()

@@ -24,8 +24,10 @@ if _TYPING:
 
 _IDLE_S = const(3600)
 SESSIONS_MAX = const(4)
-_HEADER = "session=%s; HttpOnly; SameSite=Strict; Path=/"
-_END_HEADER = "session=; Max-Age=0; HttpOnly; SameSite=Strict; Path=/"
+# Without Path: a browser sends the cookie to the folder of the login only (RFC 6265, 5.1.4). Behind a reverse proxy
+# other devices share the name, and may have a cookie "session" too.
+_HEADER = "session=%s; HttpOnly; SameSite=Strict"
+_END_HEADER = "session=; Max-Age=0; HttpOnly; SameSite=Strict"
 _ITERATIONS_MAX = const(1000000)
 # Keys of a password record with the least and most bytes of their values.
 _KEYS = (("salt", 8, 32), ("stored_key", 32, 32), ("server_key", 32, 32))
