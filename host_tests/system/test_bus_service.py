@@ -3,7 +3,9 @@
 import contextlib
 import http.client
 import json
+import math
 import struct
+import time
 
 from pymodbus import FramerType
 from pymodbus.client import ModbusTcpClient
@@ -204,3 +206,74 @@ def test_no_meter_is_online_while_the_serial_device_is_gone(make_rig):
     assert {meter["reason"] for meter in rig.get("/api/readings")["meters"]} == {"serial line gone"}
     rig.line.start()
     wait_for(lambda: {rig.state_of(unit) for unit in (1, 2, 3)} == {"online"}, ANSWER_S, "the meters to come back")
+
+
+def point(rig, unit, name):
+    return next(point for point in rig.points(unit).values() if point["name"] == name)
+
+
+def shows(rig, unit, name, value, quality):
+    """Waits until a point of a meter has this value and quality."""
+    expected = {"value": value, "quality": quality}
+    wait_for(lambda: point(rig, unit, name).items() >= expected.items(), 20, f"{name} {value} {quality}")
+
+
+def test_a_total_that_falls_is_held_and_taken_when_it_stays(make_rig):
+    rig = make_rig(meters=[METERS[0] | {"interval_s": 2}])  # three polls: time enough to look on any machine
+    meter = rig.meter(1)
+    meter.set("energy_import", 5_000_000)
+    shows(rig, 1, "energy_import", 5_000_000, "good")
+
+    meter.set("energy_import", 0)  # as a meter says that is just starting
+    shows(rig, 1, "energy_import", 5_000_000, "held")
+    meter.set("energy_import", 5_001_000)
+    shows(rig, 1, "energy_import", 5_001_000, "good")
+    assert rig.event_count("counter reset") == 0
+
+    meter.set("energy_import", 2_000)  # another meter hangs there now
+    shows(rig, 1, "energy_import", 5_001_000, "held")
+    shows(rig, 1, "energy_import", 2_000, "good")
+    rig.wait_event("meter main: energy_import: counter reset: 2000 after 5001000")
+    with rig.client() as client:
+        value, _, quality = struct.unpack(">fHH", client.read(255, 4, 4 * point(rig, 1, "energy_import")["id"], 4))
+    assert (value, quality) == (2000, 0)
+
+
+def test_what_nothing_measures_is_no_value_and_a_frequency_of_500_is_50(make_rig):
+    rig = make_rig()
+    meter = rig.meter(1)
+    for value in (3.4028234663852886e38, -3.4028234663852886e38, math.inf, math.nan):
+        meter.set("voltage_l1", value)
+        shows(rig, 1, "voltage_l1", None, "no_value")
+        meter.set("voltage_l1", 231.5)
+        shows(rig, 1, "voltage_l1", 231.5, "good")
+    meter.set("frequency", 499.5)
+    shows(rig, 1, "frequency", 49.95, "good")
+
+
+class Stopwatch(VirtualMeter):
+    """Notes the shortest time between the end of an answer, as the meter gave it, and the next request."""
+
+    def __init__(self, unit, profile):
+        super().__init__(unit, profile)
+        self.least_s = math.inf
+        self._answered_s = None
+
+    def answer(self, pdu):
+        now_s = time.monotonic()
+        if self._answered_s is not None:
+            self.least_s = min(self.least_s, now_s - self._answered_s)
+        reply = super().answer(pdu)
+        self._answered_s = now_s
+        return reply
+
+
+def test_an_eastron_has_its_hundred_milliseconds_between_two_requests(make_rig):
+    meter = Stopwatch(1, "eastron-sdm630")
+    rig = make_rig(meters=METERS[:1], virtual=[meter])
+    rig.wait_polled()
+    with rig.client() as client:
+        for _ in range(4):
+            assert client.exception(1, struct.pack(">BHH", 3, 0, 2)) == 1
+    assert meter.requests > 6
+    assert meter.least_s >= 0.1

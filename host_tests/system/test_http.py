@@ -149,6 +149,42 @@ def test_head_has_the_headers_and_no_body(connection, path):
     assert fetch(connection, "/api/sockets")[0].status == 200  # and the connection is still in step
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_uptime_monitor_without_gzip_sees_the_page(connection, method):
+    connection.putrequest(method, "/", skip_accept_encoding=True)
+    connection.endheaders()
+    response = connection.getresponse()
+    body = response.read()
+    assert (response.status, response.headers["Content-Encoding"]) == (200, None)
+    if method == "GET":
+        assert body.decode() == page(connection)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200), ("meterport", 200), ("meterport.fritz.box", 200), ("meterport.lan", 200),
+        ("METERPORT.home.arpa", 200), ("meterport.local.", 200), ("meterport.fritz.box.:8080", 200),
+        ("evil.example", 421), ("meterportx.example", 421),
+    ],
+)  # fmt: skip
+def test_the_device_answers_to_the_names_that_routers_give_it(connection, host, status):
+    connection.request("GET", "/api/sockets", headers={"Host": host})
+    response = connection.getresponse()
+    response.read()
+    assert response.status == status
+
+
+def test_a_head_of_8_kib_is_answered_and_a_longer_one_refused(rig):
+    head = b"GET /api/sockets HTTP/1.1\r\nHost: x\r\n" + b"X-Forwarded-For: 192.0.2.1\r\n" * 200
+    head += b"Authorization: " + b"t" * (8192 - len(head) - 19) + b"\r\n\r\n"
+    assert len(head) == 8192
+    for data, status in ((head, b"200"), (head.replace(b"Host: x", b"Host: xx"), b"431")):
+        with Client(rig.http_port) as client:
+            client.send(data)
+            assert client.socket.recv(12) == b"HTTP/1.1 " + status
+
+
 def test_pipelined_requests_are_answered_in_order(rig):
     requests_ = b"".join(
         b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in (b"/nothing", b"/api/sockets", b"/none")
