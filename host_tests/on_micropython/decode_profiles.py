@@ -41,6 +41,7 @@ def main():
         meter = question["meter"]
         name = meter["profile"]
         if name not in heap:
+            profiles.clear()  # questions of a kind come one behind the other
             profile_load.of_meter(meter, {})  # what is allocated once is no profile's
             # The collector takes whatever looks like a pointer for one: what lies about on the stack may keep garbage.
             heap[name] = min([heap_of(name, profiles) for _ in range(3)])
@@ -49,7 +50,11 @@ def main():
         blocks = [bytearray(bytes.fromhex(text)) for text in question["blocks"]]
         values = [profile.decode(i, blocks[profile.blocks[i]], ratios) for i in range(len(profile))]
         values += [profile.decimal(i, blocks[profile.blocks[i]], ratios) for i in range(len(profile))]
-        print(json.dumps([shown(value) for value in values]))
+        before = "["
+        for value in values:
+            print(before, json.dumps(shown(value)), sep="", end="")
+            before = ","
+        print("]")
     print(json.dumps({"heap": heap}))
 
 

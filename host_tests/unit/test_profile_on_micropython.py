@@ -104,7 +104,7 @@ def on_micropython():
         for config, image in questions(name)
     ]
     done = subprocess.run(
-        [str(ensure()), "-X", "heapsize=256K", str(_SCRIPT), str(_ROOT), str(_ROOT / "lib")],
+        [str(ensure()), "-X", "heapsize=1M", str(_SCRIPT), str(_ROOT), str(_ROOT / "lib")],
         input="".join(json.dumps(question) + "\n" for _, question in asked),
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
