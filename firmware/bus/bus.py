@@ -504,12 +504,12 @@ class Bus:
     def _refused(self, meter, position, code):
         """Learns that the meter refuses the block at that index. Returns the index of the block that is read next."""
         block = meter.blocks[position]
-        if code != block.exception and not refusals.teaches(code):
+        if code != block.exception and not refusals.is_lasting(code):
             self._events.add(
                 "bus", "meter %s refuses registers %d to %d of function %d: exception %d"
                 % (meter.name, block.first, block.first + block.count - 1, block.function, code)
             )  # fmt: skip
-        return refusals.refuse(meter, position, code)
+        return refusals.note(meter, position, code)
 
     def _update_state(self, meter, result):
         """Updates counters and state of the meter after an exchange."""

@@ -1,8 +1,8 @@
-"""One planned read of a meter: which registers, what the meter last said they are, and how far that can be relied on.
+"""One planned read of a meter: its registers as they were last read, and whether they still count.
 
-The registers stay as they came, byte for byte: Modbus reads are answered from them, and readings decoded from them
+The registers stay as they came, byte for byte: Modbus reads are answered from them, and readings are decoded from them
 on demand. So a value exists once, and only what is asked for is decoded. The bus fills a block; all others read it.
-How a block keeps its state is known in this file only.
+Only this file knows how a block keeps its state.
 """
 
 from micropython import const
@@ -59,18 +59,18 @@ class Block:
 
     @property
     def seen(self) -> bool:
-        """Whether they were read at least once."""
+        """True when the block was read at least once."""
         return self.read_at_s is not None
 
     def may_answer(self, function: int, first: int, count: int) -> bool:
-        """Whether all registers of that read lie in this block and may answer it, up to fresh_until_ms."""
+        """True when all registers of that read lie in this block and may answer it, up to fresh_until_ms."""
         read = self._read
         if self.fresh_until_ms < 0 or function != read[0]:
             return False
         return first >= read[1] and first + count <= read[1] + read[2]
 
     def offset(self, first: int) -> int:
-        """Where the register of that address begins in `raw`, in bytes."""
+        """The index in `raw` of the first byte of the register with that address."""
         return 2 * (first - self._read[1])
 
     def copy_to(self, out: bytearray, at: int, first: int, count: int) -> None:
@@ -79,7 +79,8 @@ class Block:
         out[at : at + 2 * count] = memoryview(self.raw)[begin : begin + 2 * count]
 
     def store(self, frame: "bytearray | memoryview", at: int, fresh_until_ms: int, now_s: int) -> None:
-        """The meter has answered: the block's registers are in frame[at:] and may answer until then (ticks)."""
+        """Stores the answer of the meter: the block's registers are in frame[at:], and may answer until fresh_until_ms
+        (ticks). `now_s`: uptime."""
         _, first, count = self._read
         begin = self.offset(first)
         self.raw[begin : begin + 2 * count] = memoryview(frame)[at : at + 2 * count]
@@ -89,18 +90,20 @@ class Block:
         self.exception = 0
 
     def refuse(self, exception: int) -> int:
-        """The meter has answered with that exception code. Returns the code of the answer before, 0 for none."""
+        """Notes that the meter has refused the read with that exception code. Returns the code of the answer before, 0
+        for none."""
         before = self.exception
         self._spoil()
         self.exception = exception
         return before
 
     def fail(self) -> None:
-        """The meter has not answered, or wrongly. (What it said before may still answer: see Meter.purge.)"""
+        """Notes that the meter has not answered, or wrongly. What was read before may still answer: see
+        Meter.purge()."""
         self.failed = True
 
     def purge(self) -> None:
-        """What was read may not answer any more, and counts as failed."""
+        """Marks what was read as failed, and no longer fit to answer."""
         self._spoil()
         self.failed = True
 
@@ -116,7 +119,8 @@ class Block:
             self._spoil()
 
     def expire(self, now_ms: int, ticks_diff: "Callable[[int, int], int]") -> None:
-        """What is too old may not answer any more. Ticks wrap, so this must not wait for a reader."""
+        """Lets the block answer no more if it is too old at `now_ms`. Ticks wrap, so this must not wait for a
+        reader."""
         if self.fresh_until_ms >= 0 and ticks_diff(now_ms, self.fresh_until_ms) > 0:
             self.fresh_until_ms = NOT_FRESH
 
@@ -140,5 +144,5 @@ class Part(Block):
         return self._origin
 
     def offset(self, first: int) -> int:
-        """Where the register of that address begins in `raw`, in bytes."""
+        """The index in `raw` of the first byte of the register with that address."""
         return 2 * (first - self._origin)

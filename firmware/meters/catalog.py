@@ -1,7 +1,7 @@
-"""Which profiles there are: those that a user has added, in data/meters/NAME.json, and those that came with the
-firmware. One that a user has added takes the place of the firmware's of the same name.
+"""Finds profiles: files that a user has added, data/meters/NAME.json, and those that came with the firmware. An added
+one takes the place of the firmware's of the same name.
 
-The one place that knows where profiles lie and what their names may be. What is in them: profile_loader.py.
+Only this module knows where profiles lie and what their names may be; profile_loader.py knows what they contain.
 """
 
 import os
@@ -19,13 +19,14 @@ _POINTS = b'"points"'
 _HEAD_BYTES = const(1024)
 
 
-def is_name(name):
-    """Whether a profile may be called that: letters (ASCII), digits, - _ . only."""
+def is_name(name: str) -> bool:
+    """True when a profile may have that name: letters (ASCII), digits, - _ . only, at least one of them."""
     raw = name.encode()
-    return bool(raw) and all([one in b"-_." or 48 <= one <= 57 or 65 <= one <= 90 or 97 <= one <= 122 for one in raw])
+    are_allowed = [byte in b"-_." or 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122 for byte in raw]
+    return bool(raw) and all(are_allowed)
 
 
-def names():
+def names() -> "list[str]":
     """The names of all profiles: first those that a user has added, then those of the firmware, each sorted."""
     try:
         added = sorted([file[: -len(_ENDING)] for file in os.listdir(ADDED[:-1]) if file.endswith(_ENDING)])
@@ -36,8 +37,8 @@ def names():
 
 
 def read(name: str, only: "tuple[str, ...] | None" = None) -> object:
-    """The JSON document of that profile, parsed and not checked; with `only`, these of its keys. Raises OSError when
-    there is none or it cannot be read, ValueError when it is not JSON."""
+    """Parses the JSON document of that profile and checks nothing of it; with `only`, these of its keys. Raises OSError
+    when there is none or it cannot be read, ValueError when it is not JSON."""
     if only is not None:
         document = _read_head(name, only)
         if document is not None:
@@ -46,7 +47,7 @@ def read(name: str, only: "tuple[str, ...] | None" = None) -> object:
 
 
 def _text(name: str, size: "int | None" = None) -> bytes:
-    """The text of that profile, or its first `size` bytes. Raises OSError."""
+    """Reads the text of that profile, or its first `size` bytes. Raises OSError."""
     try:
         path = ADDED + name + _ENDING
         whole = os.stat(path)[6]
@@ -57,8 +58,8 @@ def _text(name: str, size: "int | None" = None) -> bytes:
 
 
 def _read_head(name: str, only: "tuple[str, ...]") -> "dict | None":
-    """Those keys of the profile when all of them stand before its points, as in the firmware's own: the points may be
-    ten kilobytes, and no board with its modules as files has so much in one piece. Else None. Raises OSError."""
+    """Reads those keys of the profile if all of them stand before its points, as in the firmware's own: the points may
+    be ten kilobytes, and no board with its modules as files has so much in one piece. Else None. Raises OSError."""
     text = _text(name, _HEAD_BYTES)
     before = text[: max(text.find(_POINTS), 0)].rstrip()
     if not before.endswith(b","):
@@ -72,9 +73,9 @@ def _read_head(name: str, only: "tuple[str, ...]") -> "dict | None":
     return document
 
 
-def title(name):
-    """(title, confidence 0 to 2) of that profile; (name, 0) where its file does not say, or is damaged: the check of
-    a configuration that uses it tells what is wrong."""
+def title(name: str) -> "tuple[str, int]":
+    """Reads (title, confidence 0 to 2) of that profile; (name, 0) where its file does not say, or is damaged: the check
+    of a configuration that uses it reports what is wrong."""
     try:
         document = read(name, _TITLE)
     except (OSError, ValueError):

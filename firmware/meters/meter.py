@@ -1,31 +1,43 @@
-"""One meter of the configuration: where it is, what its registers mean, what was last read of it, how it behaves."""
+"""One meter of the configuration: its address and profile, the registers that were last read of it, its state."""
 
 from micropython import const
 
 from firmware.meters.block import REFUSED, Block
 
-# What a meter's last exchanges say of it
-UNKNOWN = const(0)  # never asked yet
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+
+    from firmware.bus.bus_stats import AnswerTimes
+    from firmware.meters.profile import Profile, Ratios
+
+# States, by the last exchanges
+UNKNOWN = const(0)  # no request since boot
 ONLINE = const(1)
-FAILING = const(2)  # the last request got no (right) answer
-QUARANTINED = const(3)  # asked only now and then
+FAILING = const(2)  # the last request got no answer, or a wrong one
+QUARANTINED = const(3)  # asked now and then only
 STATES = ("unknown", "online", "failing", "quarantined")
-_HELD_POLLS = const(3)  # that a counter must say less than before until it is believed
+_HELD_POLLS = const(3)  # a counter is held for so many polls after a fall
 
 
 class Meter:
     """`config` is an item of the configuration's `meters`; `ratios` those of its transformers (profile_loader.ratios).
 
-    What its bus keeps: state (of STATES); requests, timeouts, errors (answers that were not taken), exceptions:
-    counters since boot; failures: in a row; last_result, last_reason: how the last exchange ended; answer_times.
+    state           index into STATES; this and the following are kept by the meter's bus
+    requests, timeouts, errors, exceptions
+                    counters since boot; errors: answers that were wrong
+    failures        failed exchanges in a row
+    last_result, last_reason
+                    how the last exchange ended (firmware.bus)
+    answer_times    statistics of the answers' times, or None
+    blocks          the reads, at first those of the profile's plan
+    block_of        bytes, for each point the index of its block
+    refused_text    which registers the meter refuses (firmware.meters.refusals), "" for none
+    held            None, or {index of a point: (value, polls)} of counters that have fallen: the value before the
+                    fall, and how many polls have given less since; 0 polls while the meter gives no value for it
+    """
 
-    blocks: the reads, at first those of the profile's plan. block_of: bytes, for each point the index of its block.
-    refused_text: which registers the meter refuses (firmware.meters.refusals), "" for none.
-
-    held: None, or {index of a point: (value, polls)} of counters that have fallen: the value before the fall, and how
-    many polls have said less since; 0 polls while the meter gives no value for it."""
-
-    def __init__(self, config, profile, ratios=None):
+    def __init__(self, config: dict, profile: "Profile", ratios: "Ratios | None" = None) -> None:
         self.slot = config["slot"]
         self.name = config["name"]
         self.unit = config["unit"]
@@ -49,14 +61,14 @@ class Meter:
         self.failures = 0
         self.last_result = 0
         self.last_reason = 0
-        self.answer_times = None
-        self.held = None
+        self.answer_times: AnswerTimes | None = None
+        self.held: dict[int, tuple[int, int]] | None = None
 
-    def point_id(self, i):
+    def point_id(self, i: int) -> int:
         """The permanent id of point `i` of the profile."""
         return self.slot << 8 | self.profile.numbers[i]
 
-    def find(self, function, first, count):
+    def find(self, function: int, first: int, count: int) -> "Block | None":
         """The block that holds those registers and may answer for them, up to its fresh_until_ms; or None."""
         # No `for`, so that the frame has at most 11 words, which MicroPython keeps off the heap.
         k = len(self.blocks)
@@ -66,38 +78,40 @@ class Meter:
                 return self.blocks[k]
         return None
 
-    def next_block(self, k):
+    def next_block(self, k: int) -> int:
         """Index of the first block from `k` on that is to be read; len(blocks) when there is none."""
         blocks = self.blocks
         while k < len(blocks) and blocks[k].fresh_until_ms == REFUSED:
             k += 1
         return k
 
-    def value(self, i):
-        """The value of point `i`, as Profile.decode() has it; of a counter that has fallen the value before its fall
-        (see store). Zero registers, as before the first read, are a value too: ask the block."""
+    def value(self, i: int) -> "int | float | None":
+        """The value of point `i`, as Profile.decode() returns it; of a counter that has fallen, the value before its
+        fall (see store). Before the first read the registers are 0, which is a value too: ask the block first."""
         value = self._decoded(i)
         if self.held and i in self.held and value is not None:
             return self.held[i][0]
         return value
 
-    def store(self, block, frame, at, fresh_until_ms, now_s):
-        """The meter has answered the read of `block`, one of its blocks, as Block.store() takes it. A counter that says
-        less than before is held for three polls: a meter that restarts may say 0 first, and then its total. Returns
-        [(index of the point, value before, value now)] of those that still say so then: they were reset."""
+    def store(
+        self, block: Block, frame: "bytearray | memoryview", at: int, fresh_until_ms: int, now_s: int
+    ) -> "list[tuple[int, int, int | float | None]]":
+        """Stores the answer to the read of `block`, one of the meter's, as Block.store() does. Holds a counter that
+        falls for three polls: a meter that restarts may give 0 first, and then its total. Returns [(index of the point,
+        value before, value now)] of counters that are lower still: they were reset."""
         counters = []
         if block.read_at_s is not None:
             number = self.blocks.index(block)
             begin = at - block.offset(block.first)  # where the first register in block.raw would be in the frame
             for i in self.profile.counters:
-                # Most say what they said before, and are not decoded.
+                # Most have not changed, and are not decoded.
                 if self.block_of[i] == number and (self.held or self._is_changed(i, block.raw, frame, begin)):
                     counters.append((i, self._counted(i)))
         block.store(frame, at, fresh_until_ms, now_s)
-        return [(i, last, self.value(i)) for i, last in counters if last is not None and self._is_reset(i, last)]
+        return [(i, last, self.value(i)) for i, last in counters if last is not None and self._follow(i, last)]
 
     def _is_changed(self, i, raw, frame, begin):
-        """Whether the registers of point `i` in frame[begin:] are others than in `raw`."""
+        """True when the registers of point `i` in frame[begin:] differ from those in `raw`."""
         k = self.profile.offsets[i]
         end = k + 2 * self.profile.size(i)
         while k < end and raw[k] == frame[begin + k]:
@@ -108,12 +122,12 @@ class Meter:
         return self.profile.decode(i, self.blocks[self.block_of[i]].raw, self.ratios)
 
     def _counted(self, i):
-        """What counter `i` was the last time that it had a value and had not fallen; None before the first."""
+        """The last value of counter `i` before a fall; None before the first."""
         return self.held[i][0] if self.held and i in self.held else self._decoded(i)
 
-    def _is_reset(self, i, last):
-        """Compares counter `i`, which has just been read, with what it was: holds it, or lets go of it. True when it
-        has fallen and is held no longer."""
+    def _follow(self, i, last):
+        """Holds counter `i`, which has just been read, if it is lower than `last`, or ends the hold. Returns True when
+        it is lower and held no longer: it was reset."""
         value = self._decoded(i)
         held = self.held or {}
         _, polls = held.get(i, (last, 0))
@@ -126,17 +140,17 @@ class Meter:
         self.held = held
         return False
 
-    def purge(self):
-        """After a failure nothing that this meter said before is passed on as if it were current."""
+    def purge(self) -> None:
+        """Marks all that was read as failed, and no longer fit to answer a Modbus read: the meter has failed."""
         for block in self.blocks:
             block.purge()
 
-    def written(self, first, count):
-        """Somebody writes those registers."""
+    def written(self, first: int, count: int) -> None:
+        """A client writes those registers: what was read of them may not answer."""
         for block in self.blocks:
             block.written(first, count)
 
-    def expire(self, now_ms, ticks_diff):
-        """What is too old (ticks) may not answer any more."""
+    def expire(self, now_ms: int, ticks_diff: "Callable[[int, int], int]") -> None:
+        """Lets no block answer that is too old at `now_ms` (ticks)."""
         for block in self.blocks:
             block.expire(now_ms, ticks_diff)

@@ -1,4 +1,4 @@
-"""All meters, by slot.
+"""Finds meters by slot, and points by their permanent id.
 
 A point's id is permanent: meter slot x 256 + the profile's point number. It is the BACnet instance, and four times
 the id is the point's register on unit 255 (docs/reference/modbus.md).
@@ -6,24 +6,29 @@ the id is the point's register on unit 255 (docs/reference/modbus.md).
 
 from micropython import const
 
+_TYPING = const(0)
+if _TYPING:
+    from firmware.meters.meter import Meter
+
 SLOTS = const(64)  # 64 x 256 points x 4 registers fill the 65536 addresses of unit 255
 
 
 class Meters:
-    """`meters`: a list of Meter, in the order of the configuration. len() is the number of all their points."""
+    """`meters`: in the order of the configuration."""
 
-    def __init__(self, meters):
+    def __init__(self, meters: "list[Meter]") -> None:
         self.meters = meters
         self._by_slot = {meter.slot: meter for meter in meters}
 
-    def __len__(self):
+    def __len__(self) -> int:
+        """How many points all meters have together."""
         return sum([len(meter.profile) for meter in self.meters])
 
-    def in_slot(self, slot):
+    def in_slot(self, slot: int) -> "Meter | None":
         """The meter in that slot, or None."""
         return self._by_slot.get(slot)
 
-    def find(self, point_id):
+    def find(self, point_id: int) -> "tuple[Meter, int] | None":
         """(meter, index of the point in its profile); index -1 when its profile has no such point; None when there is
         no such meter."""
         meter = self._by_slot.get(point_id >> 8)

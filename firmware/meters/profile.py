@@ -58,22 +58,39 @@ _RATIO = b"\x00\x01\x02\x03\x03\x03\x00\x03\x03\x03"
 
 
 class Profile:
-    """`name` is the title; `names`: for each point a byte, the length of its name, and the name (ASCII, nothing that
-    JSON would have to escape). Bytes with one entry for each point: `numbers`; `units`, index into UNITS;
-    `encoding_of`, index into encodings; `blocks`, index into plan; `offsets`, in bytes from the start of the block.
-
-    `encodings` is a list of (index into TYPES, numerator, denominator, flags, factor, tens): value = raw x numerator /
-    denominator; flags: WHOLE, TURNS, RISES, PLAIN, ...; of a PLAIN integer value = raw x factor / 10**tens, of a
-    PLAIN float value = raw x factor x 10**tens, and factor is 1 or -1. `plan` is a list of (function, address, count):
-    the reads. `is_little`: the low word comes first. `no_value` is the first byte of the signed integer that means "no
-    value" (0x7F: 7FFF..., 0x80: 8000...; unsigned ones are FFFF... then), or 0 when every integer is a value;
-    `no_value_floats`: tuple of the floats that mean it, beside those that always do. `counters`: bytes, the indices of
-    the points that only rise. `gap_ms`: the least silence that these meters need before a request."""
+    """name             the title
+    names            for each point a byte, the length of its name, and the name: ASCII that JSON need not escape
+    numbers, units, encoding_of, blocks, offsets
+                     bytes with one entry for each point: its number; indices into UNITS, encodings and plan; bytes from
+                     the start of its block
+    encodings        list of (index into TYPES, numerator, denominator, flags, factor, tens); flags: WHOLE, TURNS, ...
+                     value = raw x numerator / denominator; where PLAIN is set also, for an integer, raw x factor /
+                     10**tens, for a float raw x factor x 10**tens with a factor of 1 or -1
+    is_little        True when the low word comes first
+    no_value         first byte of the signed integer that means "no value" (0x7F: 7FFF..., 0x80: 8000...; unsigned ones
+                     are FFFF... then), or 0 when every integer is a value
+    no_value_floats  floats that mean it, beside those that always do
+    plan             list of (function, address, count): the reads
+    gap_ms           the least silence that these meters need before a request
+    counters         bytes, the indices of the points that only rise
+    """
 
     def __init__(
-        self, name, names, numbers, units, encoding_of, encodings, is_little, no_value, no_value_floats, plan, blocks,
-        offsets, gap_ms,
-    ):  # fmt: skip
+        self,
+        name: str,
+        names: bytes,
+        numbers: bytes,
+        units: bytes,
+        encoding_of: bytes,
+        encodings: "list[tuple]",
+        is_little: bool,
+        no_value: int,
+        no_value_floats: "tuple[float, ...]",
+        plan: "list[tuple[int, int, int]]",
+        blocks: bytes,
+        offsets: bytes,
+        gap_ms: int,
+    ) -> None:
         self.name = name
         self.names = names  # in one piece: as a list they would take three times the heap
         self.numbers = numbers

@@ -1,8 +1,8 @@
-"""Profile files: JSON in, a Profile (profile.py) out.
+"""Makes a Profile (profile.py) of the JSON of a profile file.
 
-A profile says what one kind of meter offers: a row for each point (number, name, function, address, type, scale,
-unit, kind). The number is permanent and the same for the same quantity in every profile. Every key and column is in
-docs/reference/profiles.md.
+A profile file describes one kind of meter: a row for each point (number, name, function, address, type, scale, unit,
+kind). The number is permanent and the same for the same quantity in every profile. docs/reference/profiles.md has every
+key and column.
 
 The plan: points are sorted by function and address and coalesced into as few blocks as possible. Registers between
 two points are read over when that is cheaper than another request (`gap`), up to what the meter gives at once.
@@ -28,6 +28,12 @@ from firmware.meters.profile import (
     pack_names,
 )  # fmt: skip
 
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.meters.profile import Ratios
+
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating", "net")
 KEYS = (
@@ -50,72 +56,72 @@ class ProfileError(ValueError):
     """Says which profile, which row, which column, and what would be right."""
 
 
-def load(name):
-    """The profile called `name`. Raises ProfileError."""
+def load(name: str) -> Profile:
+    """Loads the profile called `name`. Raises ProfileError."""
     try:
-        raw = catalog.read(name)
+        document = catalog.read(name)
     except OSError:
         where = catalog.ADDED + name
         raise ProfileError("profile %s: there is no %s.json and none came with the firmware" % (name, where)) from None
     except ValueError as error:
         raise ProfileError("profile %s: not JSON: %s" % (name, error)) from None
-    return parse(name, raw)
+    return parse(name, document)
 
 
-def parse(name, raw):
-    """A Profile from the parsed JSON `raw`, whose rows it checks one by one. Raises ProfileError."""
+def parse(name: str, document: "Any") -> Profile:
+    """Makes a Profile of the parsed JSON of a profile file, and checks all of it. Raises ProfileError."""
 
     def ensure(condition, where, wanted):
         if not condition:
             raise ProfileError("profile %s: %s: must be %s" % (name, where, wanted))
 
-    ensure(isinstance(raw, dict), "file", "a JSON object")
-    for key in raw:
+    ensure(isinstance(document, dict), "file", "a JSON object")
+    for key in document:
         if key not in KEYS:
             raise ProfileError("profile %s: %s: unknown key; known are %s" % (name, key, ", ".join(KEYS)))
-    max_registers = raw.get("max_registers", _REGISTERS_MAX)
-    gap = raw.get("gap", 0)
-    gap_ms = raw.get("gap_ms", 0)
-    order = raw.get("word_order", "big")
-    no_value = raw.get("no_value", "none")
-    no_value_floats = raw.get("no_value_floats", [])
-    signed_current = raw.get("signed_current", False)
-    tenfold = raw.get("tenfold_frequency", False)
-    rows = raw.get("points")
-    title = raw.get("name", name)
+    max_registers = document.get("max_registers", _REGISTERS_MAX)
+    gap = document.get("gap", 0)
+    gap_ms = document.get("gap_ms", 0)
+    order = document.get("word_order", "big")
+    no_value = document.get("no_value", "none")
+    no_value_floats = document.get("no_value_floats", [])
+    signed_current = document.get("signed_current", False)
+    tenfold = document.get("tenfold_frequency", False)
+    rows = document.get("points")
+    title = document.get("name", name)
     ensure(isinstance(title, str) and 0 < len(title) <= 40, "name", "1 to 40 characters")
-    ensure(_integer(raw.get("confidence", 0), 0, 2), "confidence", "0 to 2")
-    ensure(_integer(max_registers, 4, _REGISTERS_MAX), "max_registers", "4 to 125")
-    ensure(_integer(gap, 0, 64), "gap", "0 to 64")
-    ensure(_integer(gap_ms, 0, _GAP_MAX_MS), "gap_ms", "0 to %d" % _GAP_MAX_MS)
+    ensure(_is_integer(document.get("confidence", 0), 0, 2), "confidence", "0 to 2")
+    ensure(_is_integer(max_registers, 4, _REGISTERS_MAX), "max_registers", "4 to 125")
+    ensure(_is_integer(gap, 0, 64), "gap", "0 to 64")
+    ensure(_is_integer(gap_ms, 0, _GAP_MAX_MS), "gap_ms", "0 to %d" % _GAP_MAX_MS)
     ensure(order in ("big", "little"), "word_order", '"big" or "little"')
     ensure(isinstance(no_value, str) and no_value in NO_VALUE, "no_value", "one of " + ", ".join(sorted(NO_VALUE)))
-    good = isinstance(no_value_floats, list) and len(no_value_floats) <= _NO_VALUE_FLOATS_MAX
-    good = good and all([_number(one) for one in no_value_floats])
-    ensure(good, "no_value_floats", "a list of at most %d numbers" % _NO_VALUE_FLOATS_MAX)
+    are_floats = isinstance(no_value_floats, list) and all([_is_number(value) for value in no_value_floats])
+    is_right = are_floats and len(no_value_floats) <= _NO_VALUE_FLOATS_MAX
+    ensure(is_right, "no_value_floats", "a list of at most %d numbers" % _NO_VALUE_FLOATS_MAX)
     ensure(isinstance(signed_current, bool), "signed_current", "true or false")
     ensure(isinstance(tenfold, bool), "tenfold_frequency", "true or false")
-    ensure(raw.get("columns") == COLUMNS, "columns", str(COLUMNS))
+    ensure(document.get("columns") == COLUMNS, "columns", str(COLUMNS))
     ensure(isinstance(rows, list) and 0 < len(rows) <= _POINTS_MAX, "points", "1 to %d rows" % _POINTS_MAX)
     numbers = set()
     for k, row in enumerate(rows):
         where = "points[%d]." % k
         ensure(isinstance(row, list) and len(row) == len(COLUMNS), where + "row", "%d columns" % len(COLUMNS))
         number, label, function, address, kind, scale, unit, use = row
-        ensure(_integer(number, 1, 255) and number not in numbers, where + "number", "1 to 255, each once")
+        ensure(_is_integer(number, 1, 255) and number not in numbers, where + "number", "1 to 255, each once")
         numbers.add(number)
         ensure(isinstance(label, str) and 0 < len(label) <= _NAME_MAX, where + "name", "1 to 32 characters")
         raw_label = label.encode()  # bytes, for a letter by itself would become a name for good
-        plain = min(raw_label) > 32 and max(raw_label) < 127 and b'"' not in raw_label and b"\\" not in raw_label
-        ensure(plain, where + "name", "printable ASCII without spaces, quotes and backslashes")
+        is_plain = min(raw_label) > 32 and max(raw_label) < 127 and b'"' not in raw_label and b"\\" not in raw_label
+        ensure(is_plain, where + "name", "printable ASCII without spaces, quotes and backslashes")
         _check_place(ensure, where, function, address, kind)
-        ensure(_number(scale) and 1e-9 <= scale <= 1e9, where + "scale", "1e-9 to 1e9")
+        ensure(_is_number(scale) and 1e-9 <= scale <= 1e9, where + "scale", "1e-9 to 1e9")
         ensure(unit in UNITS, where + "unit", "one of " + ", ".join(UNITS))
         ensure(use in KINDS, where + "kind", "one of " + ", ".join(KINDS))
-    unconfirmed = raw.get("unconfirmed", [])
-    listed = isinstance(unconfirmed, list) and all([_integer(one, 1, 255) and one in numbers for one in unconfirmed])
-    ensure(listed, "unconfirmed", "a list of numbers of points")
-    _check_signature(ensure, raw.get("signature", []))
+    unconfirmed = document.get("unconfirmed", [])
+    are_points = isinstance(unconfirmed, list) and all([_is_integer(k, 1, 255) and k in numbers for k in unconfirmed])
+    ensure(are_points, "unconfirmed", "a list of numbers of points")
+    _check_signature(ensure, document.get("signature", []))
     rows.sort(key=lambda row: (row[2], row[3]))
     plan, blocks, offsets = make_plan(rows, max_registers, gap)
     has_no_value = no_value != "none" or bool(no_value_floats)
@@ -129,7 +135,9 @@ def parse(name, raw):
         encodings,
         order == "little",
         NO_VALUE[no_value],
-        tuple([struct.unpack(">f", struct.pack(">f", one))[0] for one in no_value_floats]),  # as the registers give it
+        tuple(
+            [struct.unpack(">f", struct.pack(">f", value))[0] for value in no_value_floats]
+        ),  # as the registers give it
         plan,
         blocks,
         offsets,
@@ -137,9 +145,9 @@ def parse(name, raw):
     )
 
 
-def of_meter(config, known):
-    """The Profile for a meter of the configuration. `known` is a dict in which those already made are kept for the
-    next. Raises ProfileError."""
+def of_meter(config: dict, known: "dict[str, Profile]") -> Profile:
+    """Returns the Profile for a meter of the configuration. Keeps it in `known`, for the next meter of its kind. Raises
+    ProfileError."""
     name = config["profile"]
     if name not in known:
         known[name] = load(name)
@@ -151,8 +159,8 @@ def of_meter(config, known):
     return known[key]
 
 
-def inverted(profile):
-    """The same Profile for a meter whose current transformers are the wrong way round: powers and power factors (and
+def inverted(profile: Profile) -> Profile:
+    """Makes the Profile for a meter whose current transformers are the wrong way round: powers and power factors (and
     currents, where they have a sign) with the other sign, and import in the place of export, where it has both and
     decodes them alike. What does not differ is shared."""
     offsets = bytearray(profile.offsets)
@@ -176,9 +184,9 @@ def inverted(profile):
     )  # fmt: skip
 
 
-def ratios(config):
-    """What the values of a meter of the configuration are multiplied with: (1, 1, voltage: numerator, denominator,
-    current: the same, both: the same). None when they are what they are: no transformers, or the meter knows them."""
+def ratios(config: dict) -> "Ratios | None":
+    """Transformer ratios of a meter of the configuration, in lowest terms: numerator and denominator for values without
+    one (1, 1), for voltages, for currents, and for their products. None if all are 1."""
     ct, ct_secondary = _lowest_terms(config["ct_primary"], config["ct_secondary"])
     pt, pt_secondary = _lowest_terms(config["pt_primary"], config["pt_secondary"])
     if ct == ct_secondary and pt == pt_secondary:
@@ -187,48 +195,50 @@ def ratios(config):
 
 
 def _lowest_terms(a, b):
-    """Small numbers are no objects in the heap."""
+    # Products of small numbers stay small, and those are no objects in the heap.
     x, y = a, b
     while y:
         x, y = y, x % y
     return a // x, b // x
 
 
-def _integer(value, low, high):
+def _is_integer(value, low, high):
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _number(value):
+def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
 def _check_place(ensure, where, function, address, kind):
-    """Columns that rows of points and rows of the signature have in common."""
-    ensure(_integer(function, 3, 4), where + "function", "3 or 4")
+    """Checks the columns that rows of points and rows of the signature have in common."""
+    ensure(_is_integer(function, 3, 4), where + "function", "3 or 4")
     ensure(kind in TYPES, where + "type", "one of " + ", ".join(TYPES))
     last = 0x10000 - REGISTERS[TYPES.index(kind)]
-    ensure(_integer(address, 0, last), where + "address", "0 to %d" % last)
+    ensure(_is_integer(address, 0, last), where + "address", "0 to %d" % last)
 
 
 def _check_signature(ensure, tests):
-    """Of what recognise.py takes from the file: its author is to hear of what is wrong."""
+    """Checks what recognise.py reads of the file: there a wrong signature would be passed over in silence."""
     ensure(isinstance(tests, list) and len(tests) <= _TESTS_MAX, "signature", "at most %d rows" % _TESTS_MAX)
     for k, test in enumerate(tests):
         where = "signature[%d]." % k
         ensure(isinstance(test, list) and len(test) in (4, 5), where + "row", "function, address, type and test")
         _check_place(ensure, where, test[0], test[1], test[2])
         if len(test) == 5:
-            good = _number(test[3]) and _number(test[4]) and test[3] <= test[4]
-            ensure(good, where + "test", "the lowest and the highest number")
+            is_range = _is_number(test[3]) and _is_number(test[4]) and test[3] <= test[4]
+            ensure(is_range, where + "test", "the lowest and the highest number")
             continue
         choices = test[3]
-        good = isinstance(choices, list) and 0 < len(choices) <= _CHOICES_MAX and test[2] not in ("float32", "float64")
-        good = good and all([isinstance(one, int) and not isinstance(one, bool) for one in choices])
-        ensure(good, where + "test", "a list of 1 to %d integers, or the lowest and the highest number" % _CHOICES_MAX)
+        is_list = isinstance(choices, list) and 0 < len(choices) <= _CHOICES_MAX and not test[2].startswith("float")
+        is_right = is_list and all([isinstance(code, int) and not isinstance(code, bool) for code in choices])
+        wanted = "a list of 1 to %d integers, or the lowest and the highest number" % _CHOICES_MAX
+        ensure(is_right, where + "test", wanted)
 
 
-def make_plan(rows, max_registers, gap):
-    """(plan, blocks, offsets) for rows sorted by function and address, as Profile has them."""
+def make_plan(rows: "list[list]", max_registers: int, gap: int) -> "tuple[list[tuple[int, int, int]], bytes, bytes]":
+    """Makes (plan, blocks, offsets), as Profile has them, of rows sorted by function and address. Reads over at most
+    `gap` registers between two points, and at most `max_registers` at once."""
     plan = []
     blocks = bytearray()
     offsets = bytearray()
@@ -249,7 +259,7 @@ def make_plan(rows, max_registers, gap):
 
 
 def _encodings(rows, signed_current, is_little, has_no_value, tenfold_frequency):
-    """(encodings, encoding_of) as Profile has them. `has_no_value`: more than the usual floats mean "no value"."""
+    """Makes (encodings, encoding_of), as Profile has them. `has_no_value`: more floats than usual mean "no value"."""
     encodings = []
     encoding_of = bytearray()
     for number, _, _, _, kind, scale, unit, use in rows:
@@ -293,9 +303,9 @@ def _logarithm(number):
     return tens
 
 
-def fraction(scale):
-    """(numerator, denominator) of a scale: 1000 is 1000 / 1, 0.1 is 1 / 10, 0.3 is 3 / 10. The parser's floats have
-    24 bits on the chips, so what is as near as 1e-5 is what was meant."""
+def fraction(scale: "int | float") -> "tuple[int, int]":
+    """Turns a scale into (numerator, denominator): 1000 is 1000 / 1, 0.1 is 1 / 10, 0.3 is 3 / 10. The parser's floats
+    have 24 bits on the chips, so the simplest fraction within 1e-5 is taken for the one that was meant."""
     if isinstance(scale, int):
         return scale, 1
     parts = round(1 / scale)

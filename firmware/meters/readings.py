@@ -1,4 +1,4 @@
-"""Latest value, quality and age of each point, decoded from its meter's blocks when they are asked for."""
+"""Latest value, age and quality of each point, decoded on demand from its meter's blocks."""
 
 from micropython import const
 
@@ -13,17 +13,17 @@ GOOD = const(0)
 _STALE = const(1)  # older than it should be by now
 _FAILED = const(2)  # the meter's last answer to this read was missing or wrong; the value is from before
 _NEVER = const(3)  # not read yet since boot
-_NO_VALUE = const(4)  # the meter has none (NaN, or as its profile knows), or refuses the register
-_HELD = const(5)  # the counter says less than before; the value is from before, until the fall is confirmed
+_NO_VALUE = const(4)  # the meter has none (NaN, or what its profile names), or refuses the register
+_HELD = const(5)  # the counter has fallen; the value is that of before, until the fall is confirmed
 QUALITIES = ("good", "stale", "failed", "never", "no_value", "held")
 WITHOUT_VALUE = (_NEVER, _NO_VALUE)  # qualities of a block that has no values
 _STALE_AFTER = const(3)  # intervals
 
 
 class Readings:
-    """What the API, unit 255 and the history show is decided here."""
+    """Decides what the API, unit 255 and the history show."""
 
-    def __init__(self, uptime_s: "Callable[[], int]"):
+    def __init__(self, uptime_s: "Callable[[], int]") -> None:
         """`uptime_s` returns the seconds since boot."""
         self._uptime_s = uptime_s
 

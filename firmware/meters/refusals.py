@@ -1,34 +1,38 @@
-"""What a meter refuses to be read (exceptions 02 and 03), and how its plan of reads learns from it.
+"""Adapts the plan of reads of a meter to what the meter refuses (exceptions 02 and 03).
 
-A meter refuses a whole read when one register of it does not exist, or when it gives fewer registers at once than its
-profile says. A block that was refused twice in a row, so that a meter which is just starting teaches nothing wrong, is
-halved at a border between two points, and its halves likewise, until what can be read is read. What is refused alone is
-remembered: it is not asked for again until ask_again(), and the meter's refused_text names it. Adjacent ones are
-joined, so a meter that refuses everything has as few blocks as before.
+A meter refuses a whole read when one of its registers does not exist, or when the meter gives fewer registers at once
+than its profile says. A block that is refused twice in a row is halved at a border between two points, and its halves
+likewise, until all that can be read is read. (One refusal may be that of a meter which is just starting.) A block that
+cannot be halved is read no more until ask_again(), and the meter's refused_text names it. Adjacent blocks of that kind
+are joined, so a meter that refuses everything has as few blocks as before.
 
-If all is refused the first block is asked for all the same (Round.begin), so that the meter's state is known.
+If all blocks are refused, the first is still read (Round.begin), so that the meter's state is known.
 """
 
 from micropython import const
 
 from firmware.meters.block import NOT_FRESH, REFUSED, Part
 
-_LEARNT_FROM = (2, 3)  # Application Protocol 7: ILLEGAL DATA ADDRESS, ILLEGAL DATA VALUE
+_TYPING = const(0)
+if _TYPING:
+    from firmware.meters.meter import Meter
+
+_LASTING = (2, 3)  # Application Protocol 7: ILLEGAL DATA ADDRESS, ILLEGAL DATA VALUE
 _MORE_BLOCKS_MAX = const(24)  # than the profile's plan has: about 3 KB of heap for each meter at worst
 _NAMED_MAX = const(3)  # ranges of registers in the meter's refused_text
 
 
-def teaches(exception):
-    """Whether that exception code says that a read can never be answered."""
-    return exception in _LEARNT_FROM
+def is_lasting(exception: int) -> bool:
+    """True when that exception code means that the same read will be refused each time."""
+    return exception in _LASTING
 
 
-def refuse(meter, k, exception):
-    """Block `k` of the meter was read just now and refused with that exception code. Returns the index of the block
-    that is read next in this round."""
+def note(meter: "Meter", k: int, exception: int) -> int:
+    """Notes that the meter has just refused its block `k` with that exception code. Returns the index of the block that
+    is read next in this round."""
     block = meter.blocks[k]
     before = block.refuse(exception)
-    if not teaches(exception) or not teaches(before) or block.fresh_until_ms == REFUSED:
+    if not is_lasting(exception) or not is_lasting(before) or block.fresh_until_ms == REFUSED:
         return k + 1
     if len(meter.blocks) < len(meter.profile.plan) + _MORE_BLOCKS_MAX and _halve(meter, k):
         return k
@@ -38,23 +42,23 @@ def refuse(meter, k, exception):
     return k + 1
 
 
-def ask_again(meter):
-    """Has the meter asked once more for what it refused: it may have been replaced, or have been starting."""
+def ask_again(meter: "Meter") -> None:
+    """Puts refused blocks back into the plan: the meter may have been replaced, or have been starting."""
     for block in meter.blocks:
         if block.fresh_until_ms == REFUSED:
             block.fresh_until_ms = NOT_FRESH
     meter.refused_text = ""
 
 
-def refused_ranges(meter):
-    """[(function, first register, count, exception code)] of what the meter is not asked for."""
+def refused_ranges(meter: "Meter") -> "list[tuple[int, int, int, int]]":
+    """Lists (function, first register, count, exception code) of the blocks that are not read."""
     blocks = [block for block in meter.blocks if block.fresh_until_ms == REFUSED]
     return [(block.function, block.first, block.count, block.exception) for block in blocks]
 
 
 def _halve(meter, k):
-    """Puts two parts in the place of block `k`, as equal as the points allow. False when no border between two points
-    lies in it. Registers between two points belong to neither part: perhaps they are what is missing."""
+    """Replaces block `k` by two parts, as equal as the points allow. Returns False when no border between two points
+    lies in it. Registers between two points belong to neither part: perhaps the meter lacks these."""
     block = meter.blocks[k]
     profile = meter.profile
     spans = []
@@ -85,8 +89,8 @@ def _halve(meter, k):
 
 
 def _join(meter, k):
-    """Joins the refused block `k` with a refused one that lies before it in the same block of the plan. Returns its
-    index."""
+    """Joins the refused block `k` with a refused one before it, if both are parts of one block of the plan. Returns the
+    index of the block that then holds the registers of `k`."""
     block = meter.blocks[k]
     before = meter.blocks[k - 1]
     if not k or before.raw is not block.raw or before.fresh_until_ms != REFUSED:
@@ -100,6 +104,7 @@ def _join(meter, k):
 
 
 def _name(meter):
+    """Sets the meter's refused_text."""
     ranges = refused_ranges(meter)
     texts = ["%d to %d of function %d" % (first, first + count - 1, function) for function, first, count, _ in ranges]
     more = len(texts) - _NAMED_MAX

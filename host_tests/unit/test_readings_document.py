@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware.meters import profile_loader
+from firmware.meters import profile_loader, refusals
 from firmware.meters.meter import Meter
 from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
-from firmware.meters.refusals import refuse
 from firmware.net import seam
 from firmware.services.http.documents.readings import ReadingsDocument
 from host_tests.unit.fakes import Uptime, defaults, store
@@ -147,7 +146,7 @@ def test_points_without_a_value_and_held_ones_are_as_readings_decide():
     assert told == [(None, "2", "no_value")] * 3
 
 
-def test_a_meter_that_refuses_a_read_while_the_document_is_written_changes_no_other_point():
+def test_a_read_refused_while_the_document_is_written_changes_no_other_point():
     """Its plan of reads changes between two pieces; every value stays that of its own point."""
     rows = [row(k + 1, f"p{k}", address=k, unit="V") for k in range(40)]
     for change_at in range(1, 14):
@@ -160,7 +159,7 @@ def test_a_meter_that_refuses_a_read_while_the_document_is_written_changes_no_ot
         for pieces, _ in enumerate(made.get(None).body):
             if pieces == change_at:
                 for _ in range(6):
-                    refuse(meter, 0, 2)
+                    refusals.note(meter, 0, 2)
                 assert len(meter.blocks) > 1
         found = [point["value"] for point in json.loads(out.getvalue())["meters"][0]["points"]]
         assert [value for value in found if value is not None] == [k for k in range(40) if found[k] is not None]
