@@ -22,7 +22,7 @@ _NEXT = (  # for each of QUALITIES: what stands between the age of a point and t
     ',"quality":"no_value"},{"id":',
     ',"quality":"held"},{"id":',
 )
-_POINTS_A_PIECE = const(3)
+_POINTS_A_PIECE = const(2)  # of at most 128 bytes each: see PIECE of response_writer
 
 _TYPING = const(0)
 if _TYPING:
@@ -56,6 +56,11 @@ class ReadingsDocument:
             print(before, '{"slot":', meter.slot, ',"name":', sep="", end="", file=out)
             before = ","
             self._write_meter(meter)
+            yield
+            print(',"state":"', STATES[meter.state], '","reason":', sep="", end="", file=out)
+            write_json(out, self._buses[meter.bus].fault_text(meter))
+            out.write(b',"points":[')
+            yield
             yield from self._write_points(meter)
             out.write(b"]}")
             yield
@@ -67,9 +72,6 @@ class ReadingsDocument:
         write_json(out, meter.name)
         print(',"unit":', meter.unit, ',"profile":', sep="", end="", file=out)
         write_json(out, meter.profile_name)
-        print(',"state":"', STATES[meter.state], '","reason":', sep="", end="", file=out)
-        write_json(out, self._buses[meter.bus].fault_text(meter))
-        out.write(b',"points":[')
 
     def _write_points(self, meter):
         out = self._out
