@@ -2,7 +2,7 @@
 
 One connection at a time, on the slot that its service holds from boot on. The socket is given back at every error, and
 each wait has an end. The loop watches the socket only while a task waits for it: a connection that the server has
-reset would otherwise be reported again in every turn of the loop, until somebody reads it.
+reset would otherwise be reported again in every turn of the loop, until it is read.
 """
 
 import errno

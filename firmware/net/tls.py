@@ -5,7 +5,7 @@ more: nothing is outstanding on the buses during a step of the handshake, which 
 What is trusted is the section's choice:
     "ca"    a certificate for this host name, now valid, signed by an authority in data/<ca_file> (PEM or DER)
     "pin"   the one certificate whose SHA-256 (of its DER) is pin_sha256, in hexadecimal; neither name nor date matter
-    "none"  any: whoever is on the way can read and change everything
+    "none"  any: everybody on the way can read and change everything
 """
 
 import binascii

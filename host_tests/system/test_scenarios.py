@@ -48,7 +48,7 @@ def sampler(rig):
 
 
 class Counters:
-    """Holding registers 100 to 133 of unit 255 as numbers, by the names of docs/reference/modbus.md."""
+    """The first 34 holding registers of unit 255 from 100 on, as numbers by the names of docs/reference/modbus.md."""
 
     def __init__(self, data):
         numbers = [int.from_bytes(data[k : k + 2], "big") for k in range(0, len(data), 2)]

@@ -18,7 +18,7 @@ async function restart(path, body) {
   Object.assign(draft, { loaded: false, now: {}, saved: {} });
   showChanges();
   const dialog = $("dialog"), said = el("span");
-  dialog.replaceChildren(el("p", { id: "question", role: "status" }, "The device restarts. This page comes back by itself. ", said));
+  dialog.replaceChildren(el("p", { id: "question", role: "status" }, "The device restarts. This page comes back by itself; then log in again. ", said));
   dialog.oncancel = event => event.preventDefault();
   dialog.showModal();
   const begun = Date.now();

@@ -34,7 +34,7 @@ function scanCard(profiles) {
     [["Line", line], ["Speeds", speeds], ["Last unit id", last]].map(([text, input]) => el("div", { class: "field" }, el("label", { for: input.id }, text), input))),
   el("div", { class: "actions" }, go, stop, bar));
   const section = card("Search for meters", lines.length ? form : dim("There is no line yet."), said, results,
-    dim("Meanwhile nothing else is read on this line. A unit takes about a sixth of a second at each speed."));
+    dim("Meanwhile nothing else is read on this line. A silent unit takes about a sixth of a second at each speed, a found one some seconds."));
   return { section, show, isRunning: () => go.disabled };
 }
 

@@ -96,6 +96,6 @@ function setupView(main) {
     show();
   });
   main.append(el("section", { class: "narrow" }, el("h2", null, "Choose a password"),
-    el("p", null, "This device has no password yet. Until it has one, it shows and changes nothing."),
+    el("p", null, "This device has no password yet. Until it has one, nothing can be changed."),
     el("form", { onsubmit: submit }, userName(), wanted.fields, el("div", { class: "actions" }, el("button", null, "Set password")))));
 }
