@@ -79,8 +79,28 @@ def _finder(app):
     )  # fmt: skip
 
 
+def _posting(app):
+    from firmware.net.tcp_client import TcpClient
+    from firmware.services.posting.service import Posting
+
+    section = app.config["posting"]
+    client = TcpClient(app.budget.service_slot("posting"), app.resolver())
+    tls = None
+    if section["url"].startswith("https:"):
+        from firmware.net.tls import Tls
+
+        tls = Tls(section, app.clock, app.buses, app.board.heap)
+    return Posting(
+        section, app.config["name"], client, tls, app.events, app.clock, app.link, app.history,
+        app.meters, app.readings, app.buses,
+    )  # fmt: skip
+
+
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
-BUILT = (("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240), ("finder", _finder, 4096))
+BUILT = (
+    ("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240), ("finder", _finder, 4096),
+    ("posting", _posting, 40960),
+)  # fmt: skip
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 
 
@@ -150,7 +170,7 @@ class App:
 
     def service(self, name: str) -> "Any":
         """The running service of that name, or None."""
-        return self.device.services[SERVICES.index(name)].service
+        return self.device.running(name)
 
     # -- running
 
@@ -159,7 +179,7 @@ class App:
         gc.collect()  # so that the free heap is known
         for name, make, heap in BUILT:
             entry = self.device.services[SERVICES.index(name)]
-            if entry.state == "reserved":
+            if entry.state == "reserved" and self.config[name].get("url") != "":  # without an address nothing is posted
                 self._start_service(entry, make, heap)
         for bus in self.buses:
             self.supervisor.keep_running("bus %d" % bus.number, bus.run)
@@ -227,8 +247,14 @@ class App:
         finally:
             self.buses.resume()
 
-    def _prepare_restart(self):
+    def _write_what_waits(self):
         self.history.commit()
+        posting = self.service("posting")
+        if posting is not None:
+            posting.keep()
+
+    def _prepare_restart(self):
+        self._write_what_waits()
         self.config_store.uncount_start()
 
     async def main(self) -> None:
@@ -241,7 +267,7 @@ class App:
 
     def close(self) -> None:
         """Closes every socket and line, so that the firmware can be started again at the REPL."""
-        self.history.commit()
+        self._write_what_waits()
         for slot in self.budget.connections[:]:
             slot.connection.close()
         for entry in self.device.services:

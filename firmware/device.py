@@ -20,7 +20,7 @@ class ServiceEntry:
     """A row of the table of services. `state` is one of
     "running"    it has started
     "off"        switched off in the configuration
-    "reserved"   enabled, and its slot is held, but not part of this firmware yet
+    "reserved"   enabled, and its slot is held, but not part of this firmware yet, or (posting) without an address
     "no_room"    this board has no socket for it
     "no_memory"  this board has no memory for it
     "failed"     it could not start
@@ -47,6 +47,13 @@ class Device:
         self._budget = budget
         self._events = events
         self._before_restart = before_restart
+
+    def running(self, name: str) -> "Any":
+        """The running service of that name, or None."""
+        for entry in self.services:
+            if entry.name == name:
+                return entry.service
+        return None
 
     @property
     def restarts(self) -> int:

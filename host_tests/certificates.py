@@ -1,6 +1,7 @@
 """Certificates for tests of TLS, made anew by each: an authority, and servers' certificates that are good, or not."""
 
 import datetime
+import ipaddress
 from pathlib import Path
 
 from cryptography import x509
@@ -9,6 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 HOST = "meters.example"
+
+
+def _general_name(name):
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 class Certificate:
@@ -29,7 +37,7 @@ class Certificate:
             .not_valid_before(now + datetime.timedelta(days=days[0]))
             .not_valid_after(now + datetime.timedelta(days=days[1]))
             .add_extension(x509.BasicConstraints(ca=signed_by is None, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_general_name(name)]), critical=False)
             .sign(signed_by.key if signed_by else self.key, hashes.SHA256())
         )
         self.der = self.certificate.public_bytes(serialization.Encoding.DER)
@@ -47,18 +55,19 @@ class Certificate:
 
 
 class Certificates:
-    """`authority` and the certificates of servers by what is the matter with them."""
+    """`authority` and the certificates of servers by what is the matter with them; `host`: name or address of a
+    server."""
 
-    def __init__(self):
+    def __init__(self, host=HOST):
         self.authority = Certificate("the test's authority")
         foreign = Certificate("another authority")
         self.servers = {
-            "good": Certificate(HOST, self.authority),
-            "rsa": Certificate(HOST, self.authority, rsa_bits=2048),
-            "expired": Certificate(HOST, self.authority, days=(-10, -1)),
-            "future": Certificate(HOST, self.authority, days=(1, 10)),
+            "good": Certificate(host, self.authority),
+            "rsa": Certificate(host, self.authority, rsa_bits=2048),
+            "expired": Certificate(host, self.authority, days=(-10, -1)),
+            "future": Certificate(host, self.authority, days=(1, 10)),
             "wrong-name": Certificate("elsewhere.example", self.authority),
-            "unknown": Certificate(HOST, foreign),
+            "unknown": Certificate(host, foreign),
         }
 
 

@@ -117,7 +117,7 @@ class Response:
         """True when all of it has come."""
         return self._state == _COMPLETE
 
-    def feed(self, buf: "bytes | bytearray", n: int) -> bool:
+    def feed(self, buf: "bytes | bytearray | memoryview", n: int) -> bool:
         """Takes buf[:n]. True when the response is complete; what is behind it then is dropped, and the connection
         cannot persist. Raises ResponseError."""
         i = 0
@@ -247,7 +247,7 @@ class Response:
 
     # -- body
 
-    def _take_body(self, buf: "bytes | bytearray", begin: int, end: int) -> None:
+    def _take_body(self, buf: "bytes | bytearray | memoryview", begin: int, end: int) -> None:
         self._body_bytes += end - begin
         room = KEPT_MAX - len(self.body)
         if room > 0:

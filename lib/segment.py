@@ -321,3 +321,12 @@ class Decoder(_Predictor):
 def decimals(option: int) -> int:
     """Decimals of a series with that option: its value is number / 10**decimals."""
     return option & _DECIMALS
+
+
+def number(value: int, decimals: int) -> bytes:
+    """value / 10**decimals as text, exact: the 24 bits of a float would not hold it."""
+    if not decimals:
+        return b"%d" % value
+    scale = 10**decimals
+    whole = abs(value)
+    return b"%s%d.%0*d" % (b"-" if value < 0 else b"", whole // scale, decimals, whole % scale)

@@ -74,7 +74,7 @@ LAYERS = (
         ("firmware/net/seam_cpython.py", "firmware/net/tls_cpython.py"),
         ("*", "firmware.events", "firmware.net"),
     ),
-    Layer("TLS", ("firmware/net/tls*.py",), (*_NET, "binascii", "hashlib", "io", "sys", "tls")),
+    Layer("TLS", ("firmware/net/tls*.py",), (*_NET, "binascii", "hashlib", "io", "os", "sys", "tls")),
     Layer("net seam", ("firmware/net/seam*.py",), (*_NET, "io", "sys")),
     Layer("net", ("firmware/net/*",), _NET),
     Layer(

@@ -12,6 +12,7 @@ if _TYPING:
     from typing import Any
 
 _ON_BUS_MAX = const(32)  # unit loads of RS-485
+_FIELDS_OF_REQUEST = ("host", "content-length", "transfer-encoding", "connection", "expect")
 _UNIT_LAST = const(254)  # that a route may name: 255 is the gateway
 
 
@@ -27,6 +28,8 @@ def part_errors(name: str, part: "Any") -> "Iterator[str]":
     elif name == "modbus":
         if part["rtu_over_tcp"] == part["port"]:
             yield "modbus.rtu_over_tcp: %d is taken by modbus.port" % part["port"]
+    elif name == "posting":
+        yield from _posting(part)
     elif name == "buses":
         if len(part) == 2 and part[0]["uart"] == part[1]["uart"]:
             yield "buses[1].uart: %s is used by the other bus" % shortened(part[1]["uart"])
@@ -61,6 +64,39 @@ def _network(network):
         yield "network.address: %s is no address of a device" % network["address"]
     elif network["gateway"] and (_as_number(network["gateway"]) ^ address) & mask:
         yield "network.gateway: %s is not in the network of network.address" % network["gateway"]
+
+
+def _posting(posting):
+    """Nothing is posted without an address."""
+    if not posting["url"]:
+        return
+    # Here and not at the head: they take heap where nothing is posted, too.
+    import http_client
+    import template
+
+    try:
+        http_client.parse_url(posting["url"])
+    except ValueError as error:
+        yield "posting.url: %s" % error
+    if not (has_only(posting["ca_file"], b"-_.") and posting["ca_file"].endswith((".pem", ".der", ".crt", ".cer"))):
+        yield "posting.ca_file: the name of a file in data/ such as ca.pem, ca.der, ca.crt: letters, digits, - _ . only"
+    pin = posting["pin_sha256"].replace(":", "")
+    if posting["trust"] == "pin" and (len(pin) != 64 or pin.strip("0123456789abcdefABCDEF")):
+        yield 'posting.pin_sha256: 64 hexadecimal digits for trust "pin"'
+    if posting["auth"] == "basic" and ":" in posting["user"]:
+        yield 'posting.user: no colon with auth "basic"'
+    if posting["auth"] == "field" and not http_client.is_field(posting["user"], posting["password"]):
+        yield 'posting.user: the name of a field such as "X-Api-Key" for auth "field"'
+    for line in posting["headers"].split("\n"):
+        name, _, value = line.partition(":")
+        if line and not http_client.is_field(name, value.strip()):
+            yield 'posting.headers: a line is not a field such as "X-Site: north"'
+        elif name.lower() in _FIELDS_OF_REQUEST:
+            yield "posting.headers: %s is not yours to set" % name
+    try:
+        template.check(posting["template"].encode())
+    except ValueError as error:
+        yield "posting.template: %s" % error
 
 
 def _as_number(ip):

@@ -22,7 +22,7 @@ if _TYPING:
     from firmware.events import Events
 
 PASSWORD = "data/password"  # of the page, kept by store.py
-SECRETS = (("network", "password"),)  # (section, key): never shown
+SECRETS = (("network", "password"), ("posting", "password"))  # (section, key): never shown
 _UPLOAD = const("data/config.upload")  # left by a firmware that wrote a save there first
 
 

@@ -115,11 +115,11 @@ def correction(value: "Any", row: tuple) -> "str | None":
         return None if isinstance(value, bool) else "true or false"
     if kind == "int":
         return None if is_number and row[3] <= value <= row[4] else "%d to %d" % (row[3], row[4])
-    if kind == "text":
+    if kind == "text" or kind == "lines":
         wanted = "a text of %d to %d printable characters" % (row[3], row[4])
         if not isinstance(value, str) or not row[3] <= len(value) <= row[4]:
             return wanted
-        code, what = _first_unprintable(value)
+        code, what = _first_unprintable(value.replace("\n", "") if kind == "lines" else value)
         return None if code < 0 else "%s: U+%04X is %s" % (wanted, code, what)
     if kind == "choice":
         is_right = isinstance(value, type(row[3][0])) and value in row[3]

@@ -5,6 +5,7 @@ A row is (name, kind, default, ...) for a key, by kind:
     "bool"     default
     "int"      default, lowest, highest
     "text"     default, shortest, longest (characters)
+    "lines"    the same of a text that may have line breaks
     "choice"   default, (values)
     "pin"      default: GPIO number or None
     "uart"     default: number of a UART, or path of a serial device
@@ -88,6 +89,17 @@ KEYS = (
     )),
     ("posting", "section", (
         ("enabled", "bool", True),
+        ("url", "text", "", 0, 255),
+        ("format", "choice", "json", ("json", "csv", "influx", "emoncms", "acquisuite", "daily_csv", "template")),
+        ("interval_s", "choice", 300, (60, 300, 600, 900, 1800, 3600, 21600, 86400)),
+        ("auth", "choice", "none", ("none", "basic", "bearer", "token", "field")),
+        ("user", "text", "", 0, 64),
+        ("password", "text", "", 0, 255),
+        ("trust", "choice", "ca", ("ca", "pin", "none")),
+        ("ca_file", "text", "ca.pem", 1, 32),
+        ("pin_sha256", "text", "", 0, 95),
+        ("headers", "lines", "", 0, 255),
+        ("template", "lines", "", 0, 2048),
     )),
     ("history", "section", (
         ("bytes", "int", 1024, 0, 4096),

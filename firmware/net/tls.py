@@ -11,6 +11,7 @@ What is trusted is the section's choice:
 import binascii
 import gc
 import hashlib
+import os
 import sys
 
 from micropython import const
@@ -33,7 +34,7 @@ if _TYPING:
     from firmware.net.tcp_client import TcpClient
 
 _ROOM = const(46080)  # 16.4 + 4.1 KB of record buffers, certificates, keys, and what the handshake takes for a moment
-_FILE_MAX = const(16384)
+_FILE_MAX = const(8192)
 _AUTHORITIES_MAX = const(8)
 _ASK_AGAIN_MS = const(100)
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
@@ -48,7 +49,7 @@ class Tls:
 
     def __init__(self, section: dict, clock: "Clock", buses: "Buses", heap: "Callable[[], tuple[int, int]]") -> None:
         self._trust = section["trust"]
-        self._path = "data/" + section["ca_file"]
+        self.path = "data/" + section["ca_file"]
         self._pin = binascii.unhexlify(section["pin_sha256"].replace(":", ""))
         self._clock = clock
         self._buses = buses
@@ -70,13 +71,32 @@ class Tls:
             if free < _ROOM:
                 raise ConnectionFailed("no memory for TLS: %d of %d bytes free" % (free, _ROOM))
 
+    def ca_bytes(self) -> "int | None":
+        """The size of the file with the authorities; None without one."""
+        try:
+            return os.stat(self.path)[6]
+        except OSError:
+            return None
+
+    def check_authorities(self, data: bytes) -> None:
+        """Raises ValueError, with the reason, for what is no file of certificates."""
+        _authorities_of(data)
+
+    def store_authorities(self, data: bytes) -> None:
+        """Writes the file with the authorities, which was checked: they count from the next handshake on. A power cut
+        leaves the old file or the new one. Raises OSError."""
+        new = self.path + ".new"
+        with open(new, "wb") as file:
+            file.write(data)
+        os.rename(new, self.path)
+
     async def handshake(self, client: "TcpClient", stream: "Any", host: str, until_ms: int) -> "Any":
         """Begins a session over `stream`, the socket of `client`, before the moment `until_ms`. Returns what data goes
         through, with readinto, write and close as a stream has them. Raises ConnectionFailed."""
         self._is_accepted = False
         session = None
         try:
-            authorities = _read_authorities(self._path) if self._trust == "ca" else []
+            authorities = _read_authorities(self.path) if self._trust == "ca" else []
             session = port.Session(stream, host, authorities, self._accept if self._trust == "pin" else None)
             Tls._session = session
             while not await self._step(session, until_ms):
@@ -118,15 +138,23 @@ class Tls:
 
 
 def _read_authorities(path):
-    """The certificates of a PEM or DER file, each as DER: not every port's Mbed TLS reads PEM. Raises
-    ConnectionFailed."""
+    """The certificates of a file. Raises ConnectionFailed."""
     try:
         with open(path, "rb") as file:
             data = file.read(_FILE_MAX + 1)
     except OSError:
         raise ConnectionFailed("no file %s with certificates of authorities" % path) from None
+    try:
+        return _authorities_of(data)
+    except ValueError as error:
+        raise ConnectionFailed("%s: %s" % (path, error)) from None
+
+
+def _authorities_of(data):
+    """The certificates of a PEM or DER file, each as DER: not every port's Mbed TLS reads PEM. Raises ValueError with
+    the reason when there are none, or they are cut short: more is found out by a handshake."""
     if len(data) > _FILE_MAX:
-        raise ConnectionFailed("%s is larger than %d bytes" % (path, _FILE_MAX))
+        raise ValueError("larger than %d bytes" % _FILE_MAX)
     found = []
     at = data.find(_BEGIN)
     if at < 0:
@@ -134,10 +162,17 @@ def _read_authorities(path):
     while at >= 0:
         end = data.find(_END, at)
         if end < 0 or len(found) == _AUTHORITIES_MAX:
-            raise ConnectionFailed("%s is cut short, or has more than %d certificates" % (path, _AUTHORITIES_MAX))
+            raise ValueError("cut short, or more than %d certificates" % _AUTHORITIES_MAX)
         try:
             found.append(binascii.a2b_base64(data[at + len(_BEGIN) : end]))
         except ValueError:
-            raise ConnectionFailed("%s has a certificate that is no base64" % path) from None
+            raise ValueError("a certificate that is no base64") from None
         at = data.find(_BEGIN, end)
+    if not all([_is_sequence(der) for der in found]):
+        raise ValueError("no certificate in PEM or DER")
     return found
+
+
+def _is_sequence(der):
+    """True for one whole SEQUENCE in DER (X.690, 8.1.3 and 10.1) with a length of two bytes, as certificates have."""
+    return len(der) > 4 and der[:2] == b"\x30\x82" and len(der) == 4 + (der[2] << 8 | der[3])

@@ -94,6 +94,17 @@ def make():
     device.run("modbus", **counters.status())
     device.run("ntp", age_s=9, server="ntp", stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer")
     device.run("finder", answered=11, refused=12, conflict=None)
+    posting = {
+        "state": "waiting", "error": "refused", "next_s": 10, "waiting": 11, "delivered": 12, "set_aside": 13,
+        "lost": 14, "undated": 15, "posts": 16, "failures": 17,
+    }  # fmt: skip
+    device.run("posting", **posting)
+    last = {"unix_s": 20, "status": 400, "answer": "no"}
+    details = posting | {
+        "host": "h", "format": "json", "interval_s": 300, "offset_s": 18, "is_kept": True, "batch_max": 19,
+        "tls_stall_ms": 21, "ca_bytes": 22, "last": last, "refused": [last],
+    }  # fmt: skip
+    device.running("posting").details = lambda: details
     device.services[2].state = device.services[4].state = "no_memory"
     link = FakeLink()
     buses = FakeBuses(bus)

@@ -87,6 +87,9 @@ class FakeDevice:
     def entry(self, name):
         return self.services[SERVICES.index(name)]
 
+    def running(self, name):
+        return self.entry(name).service
+
     def run(self, name, **status):
         entry = self.entry(name)
         entry.state, entry.service = "running", FakeService(**status)

@@ -63,6 +63,7 @@ WRONG = {
     "bool": [0, 1, "true", None, [], {}],
     "int": ["1", None, True, 1.5, [], {}],
     "text": [1, None, True, [], {}, "a\nb", "a\x00b", "\x7f"],
+    "lines": [1, None, True, [], {}, "a\rb", "a\x00b", "\x7f"],
     "choice": ["none of these", None, True, 1, [], {}, [9600]],
     "pin": [-1, 49, "4", True, 1.5, [], {}],
     "uart": [-1, 3, None, True, 1.5, "", "x" * 81, [], {}],
@@ -109,7 +110,7 @@ def wrong_values(spec):
         values += [float(spec[1]), spec[1] + 1, str(spec[1])]
     if spec == ("ip", ""):
         values.remove("")
-    if spec[0] == "text":
+    if spec[0] in ("text", "lines"):
         values += ["x" * (spec[3] + 1)]
         if spec[2]:
             values += ["x" * (spec[2] - 1)]
@@ -123,8 +124,12 @@ def right_values(spec):
         return [True, False]
     if kind == "int":
         return [spec[2], spec[3], (spec[2] + spec[3]) // 2]
+    if spec == schema.SCHEMA["posting"]["url"]:
+        return ["", "http://x", "https://x/" + "x" * (spec[3] - 10)]
     if kind == "text":
         return ["x" * spec[2], "x" * spec[3]]
+    if kind == "lines":
+        return ["x" * spec[2], "x" * spec[3], "a\nb\n"]
     if kind == "choice":
         return list(spec[2])
     if kind == "pin":
@@ -143,7 +148,7 @@ def allowed(spec):
     kind = spec[0]
     if kind == "int":
         return [str(spec[2]), str(spec[3])]
-    if kind == "text":
+    if kind in ("text", "lines"):
         return [str(spec[2]), str(spec[3]), "text"]
     if kind == "choice":
         return [str(choice) for choice in spec[2]]

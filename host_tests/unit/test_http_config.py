@@ -7,7 +7,9 @@ import pytest
 
 from firmware.config import load as config
 from firmware.config import store
+from firmware.net.tls import Tls
 from firmware.services.http import request_reader
+from host_tests.certificates import Certificate
 from host_tests.unit import the_schema
 from host_tests.unit.http_rig import Rig
 
@@ -364,3 +366,57 @@ def test_profiles_of_the_user_come_with_their_titles_and_hide_those_of_the_firmw
     assert found["mine"] == {"name": "mine", "title": "My <b>meter</b>, mine", "confidence": 1}
     assert found["pzem-004t-v3"]["title"] == "pzem-004t-v3"
     assert found["eastron-sdm120"] == {"name": "eastron-sdm120", "title": "Eastron SDM120", "confidence": 2}
+
+
+# -- certificates of authorities, for posting
+
+AUTHORITIES = "/api/posting/authorities"
+
+
+@pytest.fixture
+def over_https(gateway):
+    """A gateway that posts over https; `file` is that of the authorities."""
+    gateway.device.run("posting")
+    gateway.device.running("posting").tls = Tls(
+        {"trust": "ca", "ca_file": "ca.pem", "pin_sha256": ""}, None, gateway.buses, None
+    )
+    gateway.file = gateway.data / "ca.pem"
+    return gateway
+
+
+@pytest.mark.parametrize("form", ["pem", "der"])
+def test_certificates_of_authorities_are_written_while_the_buses_rest(over_https, form):
+    certificate = getattr(Certificate("authority"), form)
+    over_https.buses.rests_at_once = False
+    peer = over_https.begin("PUT", AUTHORITIES, certificate)
+    assert peer.take() == b""
+    assert not over_https.file.exists()
+    over_https.buses.rest()
+    peer.settle()
+    assert peer.take().startswith(b"HTTP/1.1 200 OK")
+    assert over_https.file.read_bytes() == certificate
+    assert not over_https.buses.paused
+    assert over_https.device.running("posting").tls.ca_bytes() == len(certificate)
+
+
+@pytest.mark.parametrize(("body", "status"), [
+    (b"", 422), (b"not a certificate", 422), (b"-----BEGIN CERTIFICATE-----\nMIIB", 422), (bytes(8192), 422),
+    (bytes(8193), 413),
+])  # fmt: skip
+def test_what_is_no_certificate_leaves_the_old_ones(over_https, body, status):
+    old = Certificate("authority").pem
+    over_https.file.write_bytes(old)
+    response = over_https.send("PUT", AUTHORITIES, body, cookie=over_https.cookie)
+    assert response.status == status
+    assert over_https.file.read_bytes() == old
+    assert [path.name for path in over_https.data.glob("ca*")] == ["ca.pem"]
+
+
+def test_authorities_are_for_a_session_and_for_posting_over_https(over_https):
+    pem = Certificate("authority").pem
+    assert over_https.send("PUT", AUTHORITIES, pem).status == 403
+    over_https.device.running("posting").tls = None
+    assert over_https.send("PUT", AUTHORITIES, pem, cookie=over_https.cookie).status == 409
+    over_https.device.entry("posting").service = None
+    assert over_https.send("PUT", AUTHORITIES, pem, cookie=over_https.cookie).status == 409
+    assert not over_https.file.exists()

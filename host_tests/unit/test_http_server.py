@@ -628,6 +628,10 @@ def gateway(make):
     made.device.run("finder", answered=1, refused=2, conflict=None)
     made.device.run("modbus", **Counters().status() | {"rtu_frames": 7})
     made.device.run("ntp", age_s=None, server=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
+    made.device.run(
+        "posting", state="waiting", error=None, next_s=1, waiting=0, delivered=0, set_aside=0, lost=0, undated=0,
+        posts=0, failures=0,
+    )  # fmt: skip
     return made
 
 

@@ -6,11 +6,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import segment
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.net.seam import Sink
-from firmware.services.http.documents.records import RecordsDocument, number
+from firmware.services.http.documents.records import RecordsDocument
 from firmware.services.http.response import Refused
 from host_tests.unit.test_history_flash import INTERVAL_S, NOON, Rig
 
@@ -187,6 +188,6 @@ def test_what_is_not_kept_is_404(rig, query):
 
 @given(st.integers(-(1 << 53), 1 << 53), st.integers(0, 6))
 def test_numbers_are_exact(value, decimals):
-    text = number(value, decimals).decode()
+    text = segment.number(value, decimals).decode()
     assert int(text.replace(".", "")) == value
     assert len(text.partition(".")[2]) == decimals

@@ -152,7 +152,7 @@ def allowed(spec):
     kind = spec[0]
     if kind == "int":
         return f"{spec[2]} to {spec[3]}"
-    if kind == "text":
+    if kind in ("text", "lines"):
         return f"{spec[2]} to {spec[3]} characters"
     if kind == "choice":
         return ", ".join(str(choice) for choice in spec[2])
@@ -332,7 +332,7 @@ def fields(value, path=""):
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/status", "/api/readings", "/api/sockets", "/api/bus", "/api/scan", "/api/history"]
+    "path", ["/api/status", "/api/readings", "/api/sockets", "/api/bus", "/api/scan", "/api/history", "/api/posting"]
 )
 def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, path):
     documented = [code(row[0]) for row in tables("http", f"GET {path}")[0]]

@@ -150,13 +150,17 @@ def test_only_an_authority_needs_the_time(tmp_path, certificates, trust, reason)
 
 
 @pytest.mark.parametrize(("authority", "reason"), [
-    (b"", "TLS error"),
-    (bytes(16385), "data/ca.pem is larger than 16384 bytes"),
-    (b"-----BEGIN CERTIFICATE-----\nMIIB", "data/ca.pem is cut short, or has more than 8 certificates"),
-    (b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----", "data/ca.pem has a certificate that is no base64"),
+    (b"", "no certificate in PEM or DER"),
+    (b"0\x82\x01\x00cut short", "no certificate in PEM or DER"),
+    (b"0\x82\x00\x02no", "TLS error"),
+    (bytes(8193), "larger than 8192 bytes"),
+    (b"-----BEGIN CERTIFICATE-----\nMIIB", "cut short, or more than 8 certificates"),
+    (b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----", "a certificate that is no base64"),
+    (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "no certificate in PEM or DER"),
 ])  # fmt: skip
 def test_a_bad_file_of_authorities_is_named(tmp_path, certificates, authority, reason):
-    assert run(tmp_path, certificates, authority=authority) == reason
+    named = reason if reason == "TLS error" else "data/ca.pem: " + reason
+    assert run(tmp_path, certificates, authority=authority) == named
 
 
 def test_a_file_of_authorities_may_be_der_or_have_several_in_pem(tmp_path, certificates):

@@ -51,9 +51,9 @@ def set_time(service: "HttpService", request: "http1.Request") -> Response:
     unix_s = object_of(request.body).get("unix_s")
     if not is_whole(unix_s, _EARLIEST_S, _LATEST_S):
         raise Refused(422, "this is no time", ("unix_s: must be %d to %d" % (_EARLIEST_S, _LATEST_S),))
-    for entry in service.device.services:
-        if entry.name == "ntp" and entry.service is not None and entry.service.status()["age_s"] is not None:
-            raise Refused(409, "the clock is set by the time server")
+    ntp = service.device.running("ntp")
+    if ntp is not None and ntp.status()["age_s"] is not None:
+        raise Refused(409, "the clock is set by the time server")
     service.clock.set_ms(1000 * unix_s)
     service.events.add("time", "set from the page")
     return Response(b"{}")
@@ -63,6 +63,16 @@ def reboot(service: "HttpService", request: "http1.Request") -> Response:
     """Restarts the device once the response has been sent. Raises Refused."""
     object_of(request.body)
     service.device.reboot()
+    return Response(b"{}")
+
+
+def post_now(service: "HttpService", request: "http1.Request") -> Response:
+    """Has posted what waits. Raises Refused."""
+    object_of(request.body)
+    posting = service.device.running("posting")
+    if posting is None:
+        raise Refused(409, "posting does not run: it is off, or has no address")
+    posting.post_now()
     return Response(b"{}")
 
 

@@ -25,10 +25,9 @@ from firmware.services.http.response import (
 
 _TYPING = const(0)
 if _TYPING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from firmware.bus import Buses
-    from firmware.config.config_store import ConfigStore
     from firmware.net.seam import Sink
     from firmware.services.http.service import HttpService
     from http1 import Request
@@ -55,15 +54,41 @@ def _write_config(out: "Sink", document: dict) -> "Iterator[None]":
 def put_config(service: "HttpService", request: "Request") -> "Save":
     """Checks the configuration in the body and begins to save it. Raises Refused (409 during a scan or another save,
     422 with every error), MemoryError."""
+    _check_idle(service)
+    store = service.config_store
+    checked, wrong = store.check(request.body)
+    if wrong:
+        raise Refused(422, "nothing was saved: the configuration is not right", wrong)
+    due = store.reboot_due_after(checked)
+    return _begin_save(service, lambda: store.write(checked, due), Response(to_json({"reboot_due": due})))
+
+
+def put_authorities(service: "HttpService", request: "Request") -> "Save":
+    """Checks the certificates in the body, PEM or DER, and begins to save them for posting over https. Raises Refused
+    (409 as for a configuration, or without such posting; 422), MemoryError."""
+    posting = service.device.running("posting")
+    if posting is None or posting.tls is None:
+        raise Refused(409, "nothing is posted over https: save the address first, and restart")
+    _check_idle(service)
+    data = request.body
+    try:
+        posting.tls.check_authorities(data)
+    except ValueError as error:
+        raise Refused(422, "nothing was saved", ("file: %s" % error,)) from None
+    return _begin_save(service, lambda: posting.tls.store_authorities(data), Response(b"{}"))
+
+
+def _check_idle(service):
+    """Raises Refused while a scan or a save runs."""
     buses = service.buses
     if buses.scan is not None and buses.scan.running:
         raise Refused(409, "a scan is running")
     if service.save is not None and not service.save.has_ended():
         raise Refused(409, "another save is under way")
-    checked, wrong = service.config_store.check(request.body)
-    if wrong:
-        raise Refused(422, "nothing was saved: the configuration is not right", wrong)
-    service.save = save = Save(service.config_store, buses, checked)  # first, so that tick() bounds it
+
+
+def _begin_save(service, write, saved):
+    service.save = save = Save(write, service.buses, saved)  # first, so that tick() bounds it
     try:
         save.begin()
     except MemoryError:
@@ -73,15 +98,13 @@ def put_config(service: "HttpService", request: "Request") -> "Save":
 
 
 class Save(Later):
-    """The save of a configuration that was checked. The buses go on at its end in any case."""
+    """The save of what was checked: `write()` writes it, `saved` is the response then, made before anything is written,
+    so that a response that nothing was saved is true. The buses go on at its end in any case."""
 
-    def __init__(self, config_store: "ConfigStore", buses: "Buses", checked: dict) -> None:
-        self._store = config_store
+    def __init__(self, write: "Callable[[], None]", buses: "Buses", saved: Response) -> None:
+        self._write: "Callable[[], None] | None" = write
         self._buses = buses
-        self._checked = checked
-        self._due = config_store.reboot_due_after(checked)
-        # Made before anything is written: a response that nothing was saved is true.
-        self._saved = Response(to_json({"reboot_due": self._due}))
+        self._saved = saved
         self._begun_ms = seam.ticks_ms()
         self._has_paused = False
 
@@ -92,11 +115,12 @@ class Save(Later):
     def write(self) -> None:
         """Writes the file and answers; called when all buses rest."""
         answer = SHORT_RESPONSE
+        assert self._write is not None
         try:
-            self._store.write(self._checked, self._due)
+            self._write()
             answer = self._saved
         except OSError as error:
-            wrong = ("configuration: it cannot be written: %r" % error,)
+            wrong = ("configuration: the file cannot be written: %r" % error,)
             answer = response_to(Refused(422, "nothing was saved", wrong))
         except MemoryError:
             pass  # while the new file was being made: the old one is in place
@@ -107,7 +131,7 @@ class Save(Later):
 
     def has_ended(self) -> bool:
         """True once it is answered or cancelled."""
-        return self._checked is None
+        return self._write is None
 
     def cancel(self) -> None:
         """Ends the save without writing: the client has gone before the buses rested."""
@@ -124,7 +148,7 @@ class Save(Later):
     def _end(self, answer: "Response | None") -> None:
         if self.has_ended():
             return
-        self._checked = None
+        self._write = None
         if self._has_paused:
             self._buses.resume()
         if answer is not None:

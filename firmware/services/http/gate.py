@@ -5,11 +5,11 @@ rights.
 from micropython import const
 
 from firmware.config.load import FILE_MAX
-from firmware.services.http.commands import factory_reset, read, reboot, set_time
-from firmware.services.http.config_api import get_config, put_config, write_profiles, write_schema
+from firmware.services.http.commands import factory_reset, post_now, read, reboot, set_time
+from firmware.services.http.config_api import get_config, put_authorities, put_config, write_profiles, write_schema
 from firmware.services.http.documents.bus import start_scan, stop_scan, write_bus, write_scan
 from firmware.services.http.documents.sockets import write_sockets
-from firmware.services.http.documents.status import write_status
+from firmware.services.http.documents.status import write_posting, write_status
 from firmware.services.http.page_file import get_page
 from firmware.services.http.response import Refused, Response
 from firmware.services.http.sessions import get_session, log_in, log_out, set_password
@@ -26,6 +26,7 @@ _SESSION = const(2)
 
 _BODY_MAX = const(512)  # bytes
 _PASSWORD_MAX = const(768)
+_AUTHORITIES_MAX = const(8192)
 _READS = (b"GET", b"HEAD")
 # Endings that do not exist in the public DNS (RFC 6762, RFC 8375; the others are not delegated).
 _LOCAL = (b".local", b".lan", b".home", b".home.arpa", b".internal", b".localdomain")
@@ -50,6 +51,10 @@ def find_route(path: bytes) -> "tuple | None":
         return _READERS, 0, write_scan, start_scan, None, stop_scan
     if path == b"/api/sockets":
         return _READERS, 0, write_sockets, None, None, None
+    if path == b"/api/posting":
+        return _SESSION, _BODY_MAX, write_posting, post_now, None, None
+    if path == b"/api/posting/authorities":
+        return _SESSION, _AUTHORITIES_MAX, None, None, put_authorities, None
     if path == b"/api/session":
         return _ALL, 0, get_session, None, None, None
     if path == b"/api/login":

@@ -91,7 +91,7 @@ class RecordsDocument:
                 for k, value in enumerate(values):
                     out.write(b",")
                     if value is not None:
-                        out.write(number(value, segment.decimals(options[k])))
+                        out.write(segment.number(value, segment.decimals(options[k])))
                 out.write(b"\r\n")
             yield
 
@@ -113,7 +113,7 @@ class RecordsDocument:
                 out.write(b",null" if uptime_s is None else b",%d" % uptime_s)
                 for k, value in enumerate(values):
                     out.write(b",")
-                    out.write(b"null" if value is None else number(value, segment.decimals(options[k])))
+                    out.write(b"null" if value is None else segment.number(value, segment.decimals(options[k])))
                 out.write(b"]")
             yield
         out.write(b"]}")
@@ -198,15 +198,6 @@ def _index(ids: "Sequence[int]", point_id: int) -> int:
         if ids[k] == point_id:
             return k
     return -1
-
-
-def number(value: int, decimals: int) -> bytes:
-    """value / 10**decimals as text, exactly: a float has only 24 bits."""
-    if not decimals:
-        return b"%d" % value
-    scale = 10**decimals
-    whole = abs(value)
-    return b"%s%d.%0*d" % (b"-" if value < 0 else b"", whole // scale, decimals, whole % scale)
 
 
 def _time(value: bytes) -> int:

@@ -72,6 +72,13 @@ def write_status(service: "HttpService", request: "Request") -> "Iterator[None]"
     yield
 
 
+def write_posting(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """GET /api/posting: what the service says of itself, null when it does not run."""
+    posting = service.device.running("posting")
+    write_json(service.out, None if posting is None else posting.details())
+    yield
+
+
 def _bus(bus: "Bus") -> dict:
     error = bus.line_error
     config = bus.config

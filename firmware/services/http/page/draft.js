@@ -111,7 +111,7 @@ async function save() {
     throw new Error("Look at the field that is marked: nothing was saved.");
   }
   try {
-    const answer = await ask("PUT", "api/config", draft.now, 30000);
+    const answer = await ask("PUT", "api/config", draft.now, SAVE_MS);
     if (health) health.reboot_due = answer.reboot_due;
   } catch (error) {
     if (error.status !== 422) throw error;

@@ -9,7 +9,7 @@ function wanted(value, spec) {
   if (value === undefined) return normal === null && kind !== "pin" ? "something has to be here" : "";
   switch (kind) {
     case "int": return isNumber && value >= low && value <= high ? "" : `${low} to ${high}`;
-    case "text": return [...value].length >= low && [...value].length <= high ? "" : `${low} to ${high} characters`;
+    case "text": case "lines": return [...value].length >= low && [...value].length <= high ? "" : `${low} to ${high} characters`;
     case "choice": return low.includes(value) ? "" : "one of " + low.join(", ");
     case "pin": return value === null || isNumber && value >= 0 && value <= 48 ? "" : "0 to 48, or empty";
     case "ip": return value === normal || isIp(value) ? "" : "an address such as 192.0.2.1";
@@ -29,7 +29,7 @@ function read(input, spec) {
     case "pin": return text ? number : null;
     case "int": return input.validity.badInput ? NaN : text ? number : undefined;
     case "uart": return text ? number : undefined;
-    case "text": return input.value || (spec[2] ? undefined : "");
+    case "text": case "lines": return input.value || (spec[2] ? undefined : "");
     default: return text || undefined;
   }
 }
@@ -41,6 +41,11 @@ function control(path, spec, options) {
   if (choices) {
     if (!choices.some(([one]) => String(one) === written)) choices.unshift([written, written || "choose ..."]);
     return el("select", null, choices.map(([one, text]) => el("option", { value: one, selected: String(one) === written }, text)));
+  }
+  if (kind === "lines") {
+    const area = el("textarea", { rows: 3, spellcheck: "false", maxlength: high });
+    area.value = written; // not as a child: visible() would replace its line breaks
+    return area;
   }
   if (kind === "int" || kind === "pin") return el("input", { type: "number", inputmode: "numeric", min: low ?? 0, max: high ?? 48, value: written });
   return el("input", { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "off", maxlength: kind === "text" ? high : null, value: Array.isArray(value) ? value.join(", ") : written });
@@ -68,8 +73,8 @@ function field(path, { options, onchange } = {}) {
 // The fields of a section, but those that are shown elsewhere.
 const fieldsOf = (path, ...but) => Object.keys(specOf(path) || {}).filter(key => !but.includes(key)).map(key => field(path + "." + key));
 
-// A secret is never shown: what is typed takes its place.
-function secretField(path) {
+// A secret is never shown: what is typed takes its place. `none`: what it means to have none.
+function secretField(path, none_text) {
   if (!specOf(path)) return null;
   const id = "f-" + path.replace(".", "-"), high = specOf(path)[3];
   const input = el("input", { type: "password", id, autocomplete: "new-password", maxlength: high, value: lookUp(path, draft.now) || "",
@@ -85,7 +90,7 @@ function secretField(path) {
   input.disabled = none.checked;
   return el("div", { class: "field" }, el("label", { for: id }, labelOf(path)), input,
     el("p", { id: id + "-note", class: "note" }, el("span", { class: "error" }), el("span", { class: "dim" }, "empty: stays as it is")),
-    el("div", { class: "check" }, none, el("label", { for: none.id }, "None: an open network")));
+    el("div", { class: "check" }, none, el("label", { for: none.id }, none_text)));
 }
 
 // A secret's default, the empty text, is not the same as leaving it out.

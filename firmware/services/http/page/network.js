@@ -8,7 +8,7 @@ const networkPage = {
   config: true,
   every_ms: SELDOM_MS,
   show(main) {
-    const wifi = el("div", { class: "fields" }, field("network.ssid"), secretField("network.password"), field("network.country"));
+    const wifi = el("div", { class: "fields" }, field("network.ssid"), secretField("network.password", "None: an open network"), field("network.country"));
     const wired = el("div", { class: "fields" }, field("network.ethernet", { onchange: () => arrange() }));
     const spi = el("div", { class: "fields" }, SPI_KEYS.map(key => field("network." + key)));
     const fixed = el("div", { class: "fields" }, STATIC_KEYS.map(key => field("network." + key)));

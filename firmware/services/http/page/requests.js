@@ -16,6 +16,9 @@ class Unanswered extends Error {}
 // How often a page asks on which little happens by itself: longer than the device keeps a connection that is idle.
 const SELDOM_MS = 20000;
 
+// How long a save may take: longer than the device waits for its buses.
+const SAVE_MS = 30000;
+
 let lastRequest = Promise.resolve();
 
 // The JSON that answers, in its turn. Throws Refused or Unanswered.
@@ -35,7 +38,7 @@ async function send(method, path, body, limit_ms) {
       method,
       // No page of another site can send this header without asking first.
       headers: method === "GET" ? {} : { "X-Meterport": "1" },
-      body: body && JSON.stringify(body),
+      body: body instanceof Blob ? body : body && JSON.stringify(body),
       cache: "no-store",
       signal: AbortSignal.timeout(limit_ms),
     });

@@ -20,14 +20,14 @@ function costOf(name) {
   return wanted ? `From the restart on it takes ${plural(slots, "socket")} from connections.` : `Switched on it would take ${plural(slots, "socket")} from connections.`;
 }
 
-function serviceCard(name) {
+function serviceCard(name, ...settings) {
   const [title, warning] = SERVICES[name];
-  const [state, kind] = STATES[stateOf(name)?.state] || ["", "dim"], port = stateOf(name)?.port;
+  const [state, kind] = name === "posting" && stateOf(name)?.state === "reserved" ? ["no address", "dim"] : STATES[stateOf(name)?.state] || ["", "dim"], port = stateOf(name)?.port;
   const cost = dim();
   const say = () => { cost.textContent = costOf(name) + (warning && !valueAt(name + ".enabled") ? " " + warning : ""); };
   say();
   return el("section", null, el("h2", null, title, " ", el("span", { class: kind }, state + (port && state === "running" ? ", port " + port : ""))),
-    cost, el("div", { class: "fields" }, field(name + ".enabled", { onchange: say }), fieldsOf(name, "enabled")));
+    cost, el("div", { class: "fields" }, field(name + ".enabled", { onchange: say }), settings.length ? null : fieldsOf(name, "enabled")), settings);
 }
 
 const servicesPage = {
@@ -36,15 +36,5 @@ const servicesPage = {
   every_ms: SELDOM_MS,
   show(main) {
     main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(serviceCard));
-  },
-};
-
-const postingPage = {
-  title: "Posting",
-  config: true,
-  every_ms: SELDOM_MS,
-  show(main) {
-    main.append(card("Posting to a web server",
-      el("p", null, "This firmware does not post readings to a web server yet. The service's socket is kept free for it as long as it is switched on; a later firmware will find it there.")), serviceCard("posting"));
   },
 };

@@ -1,0 +1,248 @@
+"""What is posted: records of the flash from a durable cursor on, or without them the present readings.
+
+Both have: columns; open(number) goes to the record of that number, the oldest one by default; next() to the first one
+behind it whose time is known: then record is its number, time_s the begin of its interval (unix time) and value(k) the
+value of column k as text, b"" when it is unknown. waiting: records that were not delivered yet. pass_on(batch) moves
+the cursor behind what was delivered or set aside.
+"""
+
+import segment
+from micropython import const
+
+from firmware.config import store
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Sequence
+
+    from firmware.history.recorder import Recorder
+    from firmware.history.segments import Range, Walk
+    from firmware.meters.meter import Meter
+    from firmware.meters.readings import Readings
+    from firmware.net.clock import Clock
+
+_CURSOR = "data/posting"  # kept by store.py: cursor, and of all time the records set aside, lost, never dated
+_GOOD = const(0)  # firmware.meters.readings.GOOD
+
+
+class Columns:
+    """The series that are posted, those of a meter side by side: `series` is a list of (meter, index of the point).
+
+    order: for each column the index in `series`; names: bytes, as energy_import_wh; meters: list of those that have
+    columns; meter_of: for each column the index in meters."""
+
+    def __init__(self, series: "list[tuple[Meter, int]]") -> None:
+        self.series = series
+        self.meters: list[Meter] = []
+        for meter, _ in series:
+            if meter not in self.meters:
+                self.meters.append(meter)
+        keys = [self.meters.index(meter) for meter, _ in series]
+        self.order = bytes([key & 0xFF for key in sorted([m << 8 | k for k, m in enumerate(keys)])])
+        self.meter_of = bytes([keys[k] for k in self.order])
+        known: dict = {}
+        self.names = []
+        for k in self.order:
+            meter, i = series[k]
+            key = meter.profile, i
+            if key not in known:
+                name = meter.profile.name_of(i).encode()
+                unit = meter.profile.unit(i).lower().encode()
+                known[key] = name + b"_" + unit if unit else name
+            self.names.append(known[key])
+
+    def is_whole(self, k: int) -> bool:
+        """True when column k has whole numbers only: energy."""
+        meter, i = self.series[self.order[k]]
+        return meter.profile.accumulates(i)
+
+
+class Batch:
+    """Records begin to end - 1 by their numbers, of which `count` are there and dated, and `undated` will never be.
+    time_s: of the first one; has_values: any of them says anything; size: bytes of the body that is made of them."""
+
+    def __init__(self, begin: int) -> None:
+        self.begin = self.end = begin
+        self.count = self.undated = self.size = self.time_s = 0
+        self.has_values = False
+
+    def add(self, records: "FlashRecords | PresentReadings") -> None:
+        """Adds the record that `records` stands at."""
+        if not self.count:
+            self.time_s = records.time_s
+        self.count += 1
+        self.end = records.record + 1
+        self.undated = records.passed_undated
+        if not self.has_values:
+            self.has_values = any([len(records.value(k)) for k in range(len(records.columns.names))])
+
+
+class FlashRecords:
+    """Records that `recorder` takes. set_aside, lost, undated: records since the cursor was first kept that a server
+    refused, that were gone before they were delivered, and that were made in a boot which never knew the time."""
+
+    is_kept = True
+
+    def __init__(self, recorder: "Recorder") -> None:
+        """Raises OSError."""
+        self.columns = Columns(recorder.series)
+        self.record = self.time_s = 0
+        self.passed_undated = 0  # since open()
+        self._recorder = recorder
+        self._places: list[int] = []
+        kept = [int(part) for part in (store.load(_CURSOR) or b"").split() if part.isdigit()]
+        self.cursor, self.set_aside, self.lost, self.undated = kept if len(kept) == 4 else (0, 0, 0, 0)
+        if self.cursor > recorder.segments.next_record:
+            self.cursor = 0  # the history was removed, and begins anew
+        self._kept = self._state()
+        self.open(self.cursor)
+
+    @property
+    def is_ready(self) -> bool:
+        """True when all records of this boot have their time."""
+        return self._recorder.is_dated
+
+    @property
+    def interval_s(self) -> int:
+        """Of the records that are taken now."""
+        return self._recorder.interval_s
+
+    @property
+    def waiting(self) -> int:
+        """Records to be delivered."""
+        return max(self._recorder.next_record - self.cursor, 0)
+
+    def open(self, number: int) -> None:
+        """Goes to the record of that number, or the first one behind it."""
+        self._begin(self._recorder.read(first_record=number))
+
+    def open_day(self, begin_s: int, end_s: int) -> None:
+        """Goes to the first record of that day."""
+        self._begin(self._recorder.read(begin_s + 1, end_s + 1))  # they have the times at which intervals ended
+
+    def take(self) -> None:
+        """The recorder has taken them."""
+
+    def _begin(self, reader: "Range") -> None:
+        self.passed_undated = 0
+        self._reader = reader
+        self._walk: Walk | None = None
+
+    def next(self) -> bool:
+        """Raises MemoryError."""
+        while self._reader.next():
+            walk = self._reader.walk
+            assert walk is not None
+            if walk.unix_s is None:
+                self.passed_undated += 1
+                continue
+            if walk is not self._walk:
+                self._walk = walk
+                self._decoder = walk.decoder
+                self._find_columns(walk.header.ids)
+            self.record = self._reader.record
+            self.time_s = walk.unix_s - walk.header.interval_s
+            return True
+        return False
+
+    def _find_columns(self, ids: "Sequence[int]") -> None:
+        """A segment from before a change of meters has others."""
+        places = {ids[place]: place for place in range(len(ids))}
+        series = self.columns.series
+        self._places = [places.get(series[k][0].point_id(series[k][1]), -1) for k in self.columns.order]
+
+    def value(self, k: int) -> bytes:
+        """Of column k, as text."""
+        place = self._places[k]
+        decoder = self._decoder
+        if place < 0 or not decoder.known[place]:
+            return b""
+        return segment.number(decoder.values[place], segment.decimals(decoder.options[place]))
+
+    def pass_on(self, batch: Batch, set_aside: bool = False) -> None:
+        """Moves the cursor behind a batch, and counts what was never delivered."""
+        self.lost += batch.end - batch.begin - batch.count - batch.undated
+        self.undated += batch.undated
+        if set_aside:
+            self.set_aside += batch.count
+        self.cursor = batch.end
+
+    # -- the durable cursor
+
+    def _state(self) -> tuple:
+        """Records that are not on flash yet have numbers which are given again after a power cut."""
+        return min(self.cursor, self._recorder.segments.next_record), self.set_aside, self.lost, self.undated
+
+    def is_to_keep(self) -> bool:
+        """True when keep() has something to write."""
+        return self._state() != self._kept
+
+    def keep(self) -> None:
+        """Writes the cursor. Raises OSError."""
+        state = self._state()
+        store.save(_CURSOR, b"%d %d %d %d" % state)
+        self._kept = state
+
+
+class PresentReadings:
+    """What the meters say now, as one record at a time: nothing is kept, and what could not be posted is replaced by
+    what they say then. `interval_s`: record times are multiples of it."""
+
+    is_kept = False
+
+    def __init__(
+        self, series: "list[tuple[Meter, int]]", interval_s: int, readings: "Readings", clock: "Clock"
+    ) -> None:
+        self.columns = Columns(series)
+        self.interval_s = interval_s
+        self.record = self.time_s = self.cursor = 0
+        self.passed_undated = self.set_aside = self.lost = self.undated = 0
+        self.is_ready = True
+        self.waiting = 0
+        self._readings = readings
+        self._clock = clock
+        self._values: list[bytes] = []
+
+    def take(self) -> None:
+        """Takes a record of what the meters say now."""
+        now_s = self._clock.unix_s()
+        self.time_s = now_s - now_s % self.interval_s
+        self._values = [self._text(self.columns.series[k]) for k in self.columns.order]
+        self.waiting = 1
+
+    def _text(self, point: "tuple[Meter, int]") -> bytes:
+        value, _, quality = self._readings.read(*point)
+        if quality != _GOOD or value is None:
+            return b""
+        return b"%d" % (value if isinstance(value, int) else int(value + 0.5 if value >= 0 else value - 0.5))
+
+    def open(self, number: int) -> None:
+        """Goes to the record."""
+        self.record = number - 1
+
+    def open_day(self, begin_s: int, end_s: int) -> None:
+        """Goes to the record."""
+        self.record = self.cursor - 1
+
+    def next(self) -> bool:
+        """True when there is one."""
+        self.record += 1
+        return self.record - self.cursor < self.waiting
+
+    def value(self, k: int) -> bytes:
+        """Of column k, as text."""
+        return self._values[k]
+
+    def pass_on(self, batch: Batch, set_aside: bool = False) -> None:
+        """The record is not needed any more."""
+        self.cursor = batch.end
+        self.waiting = 0
+        if set_aside:
+            self.set_aside += batch.count
+
+    def is_to_keep(self) -> bool:
+        """Never."""
+        return False
+
+    def keep(self) -> None:
+        """Nothing is kept."""

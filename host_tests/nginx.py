@@ -1,0 +1,80 @@
+"""nginx, Debian's, not installed, on loopback: a TLS server and reverse proxy that is not ours. A context manager."""
+
+import os
+import socket
+import subprocess
+
+from host_tests.system.rig import HOST, wait_for
+from tools import debian
+
+_START_S = 20
+_STOP_S = 10
+_CONFIG = """
+daemon off;
+{user}worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log info;
+events {{ worker_connections 64; }}
+http {{
+  access_log off;
+  client_max_body_size 1m;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+{servers}
+}}
+"""
+
+
+def tls_proxy(port, certificate, to_port):
+    """The text of a server that ends TLS with the PEM file `certificate` (which has its key, too) and passes requests
+    to `to_port`."""
+    proxy = f"proxy_pass http://{HOST}:{to_port}; proxy_http_version 1.1; proxy_set_header Connection '';"
+    keys = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
+    return f"server {{ listen {HOST}:{port} ssl; {keys} location / {{ {proxy} }} }}"
+
+
+class Nginx:
+    """`servers`: texts of server blocks of its http block; `ports`: where they listen."""
+
+    def __init__(self, folder, servers, ports):
+        self.folder = folder
+        self._servers = servers
+        self._ports = ports
+        self._process = None
+
+    def __enter__(self):
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / "nginx.conf"
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        path.write_text(_CONFIG.format(user=user, folder=self.folder, servers="\n".join(self._servers)))
+        program = debian.unpack("nginx") / "usr" / "sbin" / "nginx"
+        with open(self.folder / "output", "w") as output:
+            self._process = subprocess.Popen(
+                [program, "-p", self.folder, "-c", path, "-e", self.folder / "nginx.log"], stdout=output, stderr=output
+            )
+        try:
+            wait_for(self._listens, _START_S, "nginx to listen")
+        except AssertionError as error:
+            error.add_note((self.folder / "output").read_text() + self.log())
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self._process.terminate()
+        self._process.wait(_STOP_S)
+
+    def log(self):
+        path = self.folder / "nginx.log"
+        return path.read_text() if path.exists() else ""
+
+    def _listens(self):
+        assert self._process.poll() is None, "nginx has ended"
+        for port in self._ports:
+            with socket.socket() as client:
+                if client.connect_ex((HOST, port)):
+                    return False
+        return True
