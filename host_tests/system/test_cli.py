@@ -127,32 +127,39 @@ def test_a_password_comes_from_the_environment_only_and_its_session_ends(locked)
         assert browser.session()["logged_in"]
 
 
-def test_a_password_is_asked_for_and_not_shown(locked):
+def in_a_terminal(*words, typed):
+    """What a user sees who types that after the prompt."""
     main, other = pty.openpty()
     process = subprocess.Popen(
-        [METERPORT, "status", "-g", place(locked)], stdin=other, stdout=other, stderr=other,
-        env=environment(None) | {"COLUMNS": "200"},
+        [METERPORT, *map(str, words)], stdin=other, stdout=other, stderr=other,
+        env=environment(None) | {"COLUMNS": "200", "TERM": "xterm"},
     )  # fmt: skip
     os.close(other)
     shown = b""
-    typed = False
+    is_typed = False
     try:
         while True:
             try:
-                data = os.read(main, 4096)
+                shown += os.read(main, 4096)
             except OSError:
                 break  # the other end is closed
-            shown += data
-            if b"Password:" in shown and not typed:
-                typed = True
-                os.write(main, PASSWORD.encode() + b"\n")
-        assert process.wait(RUN_S) == 0
+            if b"Password:" in shown and not is_typed:
+                is_typed = True
+                os.write(main, typed.encode() + b"\n")
+        assert process.wait(RUN_S) == 0, shown
     finally:
         process.kill()
         process.wait()
         os.close(main)
-    assert b"locked" in shown
-    assert PASSWORD.encode() not in shown
+    return shown.decode()
+
+
+def test_a_password_is_asked_for_once_and_not_shown_and_progress_is(open_rig, locked):
+    shown = in_a_terminal("status", "-g", place(open_rig), "-g", place(locked), typed=PASSWORD)
+    assert "locked" in shown
+    assert shown.count("Password:") == 1
+    assert PASSWORD not in shown
+    assert "2/2" in shown, "both asked"
 
 
 def test_a_new_gateway_gets_its_first_password_and_is_told_so_before(tmp_path):

@@ -1,6 +1,5 @@
 """Searches for gateways: one datagram to each address, and the documents that answer (docs/reference/finder.md)."""
 
-import fcntl
 import json
 import select
 import socket
@@ -34,6 +33,8 @@ def broadcast_addresses() -> list[str]:
     """That of each network of this machine; only 255.255.255.255 where the system (not Linux) does not say."""
     found = []
     if sys.platform == "linux":
+        import fcntl
+
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
             for _, name in socket.if_nameindex():
                 try:
