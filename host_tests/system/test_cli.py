@@ -57,15 +57,11 @@ def place(rig):
     return f"{HOST}:{rig.http_port}:{rig.modbus_port}"
 
 
-def name(rig):
-    return f"{HOST}:{rig.http_port}"
-
-
 def ask(rig, *words, **options):
     """The document that --json prints for that gateway."""
     document = json.loads(run(*words, "-g", place(rig), "--json", **options).stdout)
-    assert list(document) == [name(rig)]
-    return document[name(rig)]
+    assert list(document) == [place(rig)]
+    return document[place(rig)]
 
 
 @pytest.fixture
@@ -109,7 +105,7 @@ def test_read_shows_registers_and_bits_and_names_exceptions(open_rig):
     assert ask(rig, "read", meter.unit, 4, 0, 4) == {"first": 0, "registers": meter.registers(4, 0, 4)}
     assert "0x0010" in run("read", 255, 3, 100, 1, "-g", place(rig)).stdout
     refused = run("read", meter.unit, 4, 60000, 2, "-g", place(rig), code=1)
-    assert refused.stderr.startswith(f"{name(rig)}: exception ")
+    assert refused.stderr.startswith(f"{place(rig)}: exception ")
     silent = ask(rig, "read", 99, 3, 0, 1, code=1)
     assert silent == {"error": "exception 11, gateway target device failed to respond"}
 
@@ -242,7 +238,7 @@ def test_log_follows_what_the_gateway_logs(open_rig):
 
 def test_watched_readings_are_a_line_each_time(open_rig):
     with running("readings", "--watch", "--every", 0.5, "--json", "-g", place(open_rig)) as process:
-        rounds = [json.loads(process.stdout.readline())[name(open_rig)]["uptime_s"] for _ in range(4)]
+        rounds = [json.loads(process.stdout.readline())[place(open_rig)]["uptime_s"] for _ in range(4)]
     assert rounds == sorted(rounds)
     assert rounds[-1] > rounds[0]
 
@@ -273,19 +269,19 @@ def test_a_fleet_is_asked_at_once_and_who_fails_is_named(open_rig, locked, tmp_p
     done = run("status", "-f", fleet, "--json", password=PASSWORD, code=1)
     document = json.loads(done.stdout)
     assert {key: value.get("name") for key, value in document.items()} == {
-        name(open_rig): "test", name(locked): "locked", f"{HOST}:{closed}": None,
+        place(open_rig): "test", place(locked): "locked", f"{HOST}:{closed}": None,
     }  # fmt: skip
     assert document[f"{HOST}:{closed}"] == {"error": "Connection refused"}
     assert f"{HOST}:{closed}: Connection refused\n1 of 3 gateways failed" in done.stderr
     for command in ("status", "sockets", "readings"):
         done = run(command, "-f", fleet, password=PASSWORD, code=1)
-        assert name(open_rig) in done.stdout
-        assert name(locked) in done.stdout
+        assert place(open_rig) in done.stdout
+        assert place(locked) in done.stdout
     with Device(HOST, open_rig.http_port) as device:
         device.set_password(PASSWORD)
     run("config", "backup", tmp_path / "all", "-f", fleet, password=PASSWORD, code=1)
     kept = {path.name: json.loads(path.read_text())["name"] for path in (tmp_path / "all").iterdir()}
-    assert kept == {f"{HOST}-{open_rig.http_port}.json": "test", f"{HOST}-{locked.http_port}.json": "locked"}
+    assert kept == {f"{place(rig).replace(':', '-')}.json": rig.config["name"] for rig in (open_rig, locked)}
     two = ("-g", place(open_rig), "-g", place(locked))
     run("config", "diff", tmp_path / "all", *two, password=PASSWORD)
     run("config", "set", "name", "same", *two, password=PASSWORD)

@@ -33,6 +33,7 @@ def run(*words, **env):
 )
 def test_a_gateway_is_a_host_and_its_ports(text, gateway):
     assert Gateway.parse(text) == gateway
+    assert str(Gateway.parse(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", ":80", "gate:", "gate:http", "gate:0", "gate:65536", "gate:1:2:3", "fe80::1"])
@@ -84,6 +85,13 @@ def test_it_runs_from_any_folder_and_by_a_link(tmp_path):
     (tmp_path / "tools").mkdir()  # must not be taken for ours
     done = subprocess.run([link, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert "set-password" in done.stdout
+
+
+def test_it_is_installed_into_the_virtual_environment():
+    done = subprocess.run(
+        [ROOT / ".venv" / "bin" / "meterport", "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("meterport")
 
 
 # -- keys

@@ -33,6 +33,9 @@ class Gateway(NamedTuple):
     modbus_port: int = 502
 
     def __str__(self) -> str:
+        """As parse() takes it."""
+        if self.modbus_port != 502:
+            return f"{self.host}:{self.http_port}:{self.modbus_port}"
         return self.host if self.http_port == 80 else f"{self.host}:{self.http_port}"
 
     @classmethod
