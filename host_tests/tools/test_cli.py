@@ -13,6 +13,7 @@ from tools.cli import search, show
 from tools.cli.fleet import Gateway, read_fleet
 from tools.cli.keys import at_key, differences, set_at_key, steps
 from tools.cli.log import Event, new_events
+from tools.gateway import free_ports
 
 METERPORT = ROOT / "tools" / "meterport"
 
@@ -71,6 +72,19 @@ def test_a_wrong_command_line_ends_with_2_and_says_why(words):
     done = run(*words)
     assert done.returncode == 2
     assert "Error" in done.stderr
+
+
+def test_the_gateway_of_the_variable_is_for_command_lines_that_name_none(tmp_path):
+    (closed,) = free_ports(1)
+    place = f"127.0.0.1:{closed}"
+    fleet = tmp_path / "fleet"
+    fleet.write_text(place)
+    refused = {"error": "Connection refused"}
+    variable = {"METERPORT_GATEWAY": f"127.0.0.2:{closed} 127.0.0.3:{closed}"}
+    assert json.loads(run("status", "--json", "-f", fleet, **variable).stdout) == {place: refused}
+    assert json.loads(run("status", "--json", "-g", place, **variable).stdout) == {place: refused}
+    by_variable = json.loads(run("status", "--json", **variable).stdout)
+    assert by_variable == {f"127.0.0.2:{closed}": refused, f"127.0.0.3:{closed}": refused}
 
 
 def test_commands_and_options_are_completed():

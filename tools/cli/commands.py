@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click.core import ParameterSource
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from rich.console import Console, RenderableType
@@ -67,11 +68,15 @@ def _for_gateways(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that name gateways; `command` gets a Fleet and whether to print JSON."""
 
     @functools.wraps(command)
+    @click.pass_context
     def run(
-        gateway: tuple[str, ...], fleet: Path | None, found: bool, to: tuple[str, ...], finder_port: int,
-        wait_s: float, timeout: float, as_json: bool, **options: Any,
+        context: click.Context, gateway: tuple[str, ...], fleet: Path | None, found: bool, to: tuple[str, ...],
+        finder_port: int, wait_s: float, timeout: float, as_json: bool, **options: Any,
     ) -> None:  # fmt: skip
         errors = show.console(stderr=True)
+        source = context.get_parameter_source("gateway")
+        if (fleet or found) and source is ParameterSource.ENVIRONMENT:
+            gateway = ()  # that of the variable is for a command line that names none
         try:
             gateways = [Gateway.parse(text) for text in gateway]
             if fleet is not None:
