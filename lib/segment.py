@@ -40,6 +40,8 @@ HEAD_BYTES = 11  # of a frame of records: all before the first record
 CRC_BYTES = 4
 VALUE_MAX = 1 << 53  # values are less than that, either way: what a reader in JavaScript holds exactly
 
+_SHORT_MAX = const(1 << 29)  # a comparison with a longer integer takes heap on a chip
+_RISES = const(0x80)
 _HEADER = const(13)
 _FRAME_HEAD = const(3)
 _DECIMALS = const(0x0F)
@@ -142,8 +144,9 @@ class _Predictor:
 
     def __init__(self, options: bytes) -> None:
         self.options = options
-        self.values = array("q", [0] * len(options))  # 64 bits: a total in Wh exceeds 32
-        self._steps = array("q", [0] * len(options))
+        # Lists and not arrays: MicroPython makes a long integer on the heap of each item of an array of 64 bits.
+        self.values = [0] * len(options)
+        self._steps = [0] * len(options)
 
     def reset(self) -> None:
         """As at the beginning of a frame."""
@@ -266,6 +269,7 @@ class Decoder(_Predictor):
         self.slot += head >> 1
         # All in one function and in local variables: a record has some sixty values, and a day some hundred records.
         known = self.known
+        options = self.options
         wanted = self.wanted
         values = self.values
         steps = self._steps
@@ -293,9 +297,9 @@ class Decoder(_Predictor):
             if wanted[k]:
                 before = values[k]
                 value = before + steps[k] + (-(number >> 1) - 1 if number & 1 else number >> 1)
-                if not -VALUE_MAX < value < VALUE_MAX:
+                if not -_SHORT_MAX < value < _SHORT_MAX and not -VALUE_MAX < value < VALUE_MAX:
                     raise SegmentError("value out of range")
-                if self.options[k] & RISES:
+                if options[k] & _RISES:
                     steps[k] = value - before
                 values[k] = value
                 known[k] = 1

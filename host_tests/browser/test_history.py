@@ -9,9 +9,9 @@ from playwright.sync_api import expect
 
 from host_tests.browser.test_page import assert_accessible, assert_fits
 from host_tests.browser.visit import DESK, PHONE
-from host_tests.system.past import DAY_S, ENERGY, INTERVAL_S, POWER, Past
 from host_tests.system.rig import METERS
 from tools.device_api import Device
+from tools.past import DAY_S, ENERGY, INTERVAL_S, POWER, Past
 
 HOST = "127.0.0.1"
 METER = [METERS[0]]  # with energy_import

@@ -151,7 +151,15 @@ def documented(bench: stages.Bench) -> dict[str, document.Sheet]:
         [what, *(found.get((what, server), "") for server in servers)]
         for what in dict.fromkeys(what for what, _ in found)
     ]
-    return {"cycles": document.Sheet("Cycles", 1, ["request", *servers], rows)}
+    tables = {"cycles": document.Sheet("Cycles", 1, ["request", *servers], rows)} if rows else {}
+    if bench.records:
+        tables["records"] = records_sheet(bench)
+    return tables
+
+
+def records_sheet(bench: stages.Bench) -> document.Sheet:
+    """What reading records from flash takes."""
+    return document.Sheet("Records of history as CSV", 1, ["what", "measured"], [list(row) for row in bench.records])
 
 
 def as_json(bench: stages.Bench) -> dict[str, object]:
@@ -161,6 +169,7 @@ def as_json(bench: stages.Bench) -> dict[str, object]:
         "firmware": bench.product.parent.name,
         "bare": bench.bare.parent.name,
         "rows": [row.as_json() for row in bench.rows],
+        "records": dict(bench.records),
         "heaps": [heap.as_json() for heap in bench.heaps],
         "idle_cycles_per_s": bench.idle,
         "parts": {name: {share.name: share.cycles for share in shares} for name, shares in bench.parts.items()},
@@ -174,9 +183,16 @@ def as_json(bench: stages.Bench) -> dict[str, object]:
 def show(bench: stages.Bench, functions: bool) -> None:
     """Prints the tables."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
-    console.print(rows_table(bench.rows))
+    if bench.rows:
+        console.print(rows_table(bench.rows))
     if bench.heaps:
         console.print(heaps_table(bench))
+    if bench.records:
+        sheet = records_sheet(bench)
+        table = _table(sheet.title, sheet.texts, *sheet.columns)
+        for row in sheet.rows:
+            table.add_row(*row)
+        console.print(table)
     if bench.parts:
         console.print(parts_table(bench.parts))
     if functions:

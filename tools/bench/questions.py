@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tools.bench.tcp import Connection
+from tools.past import Past
 
 
 class WrongAnswer(RuntimeError):
@@ -112,6 +113,24 @@ def equals(right: bytes) -> Callable[[bytes], None]:
             raise WrongAnswer(f"{len(body)} bytes that are not the {len(right)} of the page: {body[:60]!r}")
 
     return check
+
+
+def records(begin_s: int, end_s: int, past: Past) -> Question:
+    """Records of begin_s <= time < end_s as CSV, of a device with that past."""
+    right = "".join(line + "\r\n" for line in past.csv(begin_s, end_s)).encode()
+
+    def check(body: bytes) -> None:
+        found = body.partition(b"\r\n")[2]
+        if found != right:
+            raise WrongAnswer(f"records: {len(found)} bytes instead of {len(right)}: {found[:120]!r}")
+
+    asked = get(f"/api/records?from={begin_s}&to={end_s}&format=csv", True, check)
+    # Megabytes, which are not looked through from the front each time.
+    return asked._replace(whole=lambda connection: _ended_length(connection.received))
+
+
+def _ended_length(have: bytes | bytearray) -> int:
+    return len(have) if have.endswith(b"\r\n0\r\n\r\n") else 0
 
 
 def readings(meters: int) -> Callable[[bytes], None]:

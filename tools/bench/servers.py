@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import microdot
 
-from tools import build, page, sim, umodbus, virtual_meters
+from tools import build, page, past, sim, umodbus, virtual_meters
 from tools.bench.meters import Ramp
 from tools.emulator import __main__ as emulate
 from tools.emulator import emulated, image
@@ -22,6 +22,7 @@ OUT = build.ROOT / "build" / "bench"
 CACHED_UNIT, PASSED_UNIT = 1, 9  # of the quiet gateway: polled once, never polled
 READY = "ready"
 PAGE = page.packed()  # as every server sends it
+RECORDED = past.Past(meters=32, days=10, end_s=1_800_000_000 // past.DAY_S * past.DAY_S, energy=past.TOTAL_ENERGY)
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
 
 Progress = Callable[[str], object]
@@ -66,6 +67,18 @@ def gateway(progress: Progress, quiet: bool) -> Server:
     over = {"meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]]} if quiet else {}
     files = emulated.device_files(emulate.configuration(over), progress, frozen=True)
     return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
+
+
+def recorder(progress: Progress) -> Server:
+    """Our gateway with the most meters, polled once an hour, and with records of days gone by on flash."""
+    kind = "pzem-004t-v3"
+    meters = [
+        {"slot": k, "name": f"meter {k + 1}", "unit": k + 1, "profile": kind} | _QUIET for k in range(RECORDED.meters)
+    ]
+    config = emulate.configuration({"meters": meters, "history": {"flash": True}, "ntp": {"enabled": False}})
+    files = emulated.device_files(config, progress, frozen=True) | RECORDED.files()
+    line = [virtual_meters.VirtualMeter(one["unit"], kind, clock=lambda: 0.0) for one in meters]
+    return Server(GATEWAY, files, line, "link: up", frozen=True)
 
 
 def _still_meters() -> dict[int, virtual_meters.VirtualMeter]:

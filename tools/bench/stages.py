@@ -16,6 +16,7 @@ from tools.bench.meters import Ramp
 from tools.bench.questions import Question
 from tools.bench.tcp import Connection
 from tools.emulator import image
+from tools.past import DAY_S
 
 CLIENTS = 10
 MODBUS, HTTP = 502, 80
@@ -48,6 +49,7 @@ class Bench:
         self.heaps: list[measure.Heap] = []
         self.parts: dict[str, list[cycles.Share]] = {}  # of a read of 10 registers, by server
         self.functions: dict[str, list[cycles.Share]] = {}
+        self.records: list[tuple[str, str]] = []  # what reading them takes
         self.idle: dict[str, float] = {}  # cycles per second with nobody connected, by server
 
     @contextlib.contextmanager
@@ -226,6 +228,50 @@ def plant(bench: Bench) -> None:
         bench.heap_under(chip, server.name, started, [*clients, (chip.connect(HTTP), (page, readings))])
 
 
+def history(bench: Bench) -> None:
+    """Records of the most meters as CSV: of a day for nobody but the reader, of ten days while ten clients poll."""
+    server = servers.recorder(bench.progress)
+    past = servers.RECORDED
+    with bench.booted(server) as chip:
+        chip.wait(lambda: len(chip.line.transactions) >= past.meters, _POLLED_NS, "meters that are polled")
+        chip.run(1e9)
+        reader = chip.connect(HTTP)
+        bench.progress(f"{server.name}: a day of records")
+        end_s = past.end_s + 1
+        day = questions.records(end_s - DAY_S, end_s, past)
+        alone = asker(chip, reader, day)()
+        one = past.records // past.days
+        bench.records.append(("a day of 32 meters: time", f"{alone.latency_ns / 1e9:.1f} s"))
+        bench.records.append(("a day of 32 meters: records a second", f"{one / alone.latency_ns * 1e9:.0f}"))
+
+        bench.progress(f"{server.name}: ten days of records, {CLIENTS} clients")
+        polls = [questions.read(meter.unit, 4, 0, meter.registers(4, 0, 10)) for meter in server.meters[:CLIENTS]]
+        done: list[bytes] = []
+        whole = questions.records(past.begin_s + 1, end_s, past)
+
+        def check(answer: bytes) -> None:
+            whole.check(answer)
+            done.append(answer)
+
+        clients = [(chip.connect(MODBUS), (poll,)) for poll in polls]
+        sweeps = len(chip.sweeps)
+        samples = list(crowd(chip, [*clients, (reader, (whole._replace(check=check),))], lambda _: bool(done)))
+        latencies_ns = sorted(sample.latency_ns for sample in samples)
+        took_ns = latencies_ns.pop()  # of the reader
+        found = chip.sweeps[sweeps:]
+        bench.records += [
+            ("ten days of 32 meters while ten clients poll as fast as they can: time", f"{took_ns / 1e9:.1f} s"),
+            ("records a second", f"{past.records / took_ns * 1e9:.0f}"),
+            ("polls a second meanwhile, none lost", f"{len(latencies_ns) / took_ns * 1e9:.0f}"),
+            (
+                "median and slowest poll",
+                f"{latencies_ns[len(latencies_ns) // 2] / 1e6:.0f} ms, {latencies_ns[-1] / 1e6:.0f} ms",
+            ),
+            ("heap in use after a collection, at most", f"{max(sweep.after for sweep in found) // 1024} KiB"),
+            ("longest collection", f"{measure.cycles_us(max(sweep.cycles for sweep in found)) / 1000:.0f} ms"),
+        ]
+
+
 def _wait_polled(chip: Chip, browser: Connection, readings: Question) -> None:
     end_ns = chip.now_ns + _POLLED_NS
     while True:
@@ -308,6 +354,7 @@ STAGES: dict[str, Callable[[Bench], None]] = {
     "registers": quiet_gateway,
     "pages": pages,
     "plant": plant,
+    "history": history,
     "poll-loop": poll_loop,
     "umodbus": umodbus_server,
     "microdot": microdot_server,

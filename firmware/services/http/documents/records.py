@@ -22,6 +22,7 @@ if _TYPING:
     from firmware.net.seam import Sink
 
 _DAY_S = const(86400)
+_DECIMALS = const(0x0F)  # of the option of a series: lib/segment.py
 _CSV = "text/csv; charset=utf-8"
 _KNOWN = "known are from, to, meter, every, format"
 
@@ -88,10 +89,7 @@ class RecordsDocument:
                 out.write(b"" if unix_s is None else iso8601.format(unix_s))
                 out.write(b"," if uptime_s is None else b",%d" % uptime_s)
                 out.write(b",gaps" if has_gaps else b",good")
-                for k, value in enumerate(values):
-                    out.write(b",")
-                    if value is not None:
-                        out.write(segment.number(value, segment.decimals(options[k])))
+                _write_values(out, values, options, "")
                 out.write(b"\r\n")
             yield
 
@@ -111,13 +109,24 @@ class RecordsDocument:
                 before = b",["
                 out.write(b"null" if unix_s is None else b"%d" % unix_s)
                 out.write(b",null" if uptime_s is None else b",%d" % uptime_s)
-                for k, value in enumerate(values):
-                    out.write(b",")
-                    out.write(b"null" if value is None else segment.number(value, segment.decimals(options[k])))
+                _write_values(out, values, options, "null")
                 out.write(b"]")
             yield
         out.write(b"]}")
         yield
+
+
+def _write_values(out: "Sink", values: "list[int | None]", options: bytes, unknown: str) -> None:
+    """Writes "," and the value of each column: whole numbers without allocating."""
+    for k in range(len(values)):
+        value = values[k]
+        if value is None:
+            print(",", unknown, sep="", end="", file=out)
+        elif options[k] & _DECIMALS:
+            out.write(b",")
+            out.write(segment.number(value, options[k] & _DECIMALS))
+        else:
+            print(",", value, sep="", end="", file=out)
 
 
 def _rows(
@@ -132,11 +141,14 @@ def _rows(
 
 
 def _records(reader: "Range", ids: "list[int]") -> "Iterator[tuple]":
-    """A row of each record. Segments of other series, from before a change of meters, are read by the ids of their
-    points."""
+    """A row of each record, all with the same list of values. Segments of other series, from before a change of
+    meters, are read by the ids of their points."""
     walk = None
     places: list = []
     options = bytes(len(ids))
+    known = bytearray()
+    found: list = []
+    values: list = [None] * len(ids)
     while reader.next():
         if reader.walk is not walk:
             walk = reader.walk
@@ -144,9 +156,18 @@ def _records(reader: "Range", ids: "list[int]") -> "Iterator[tuple]":
             places = [_index(walk.header.ids, point_id) for point_id in ids]
             options = bytes([0 if place < 0 else walk.header.options[place] for place in places])
             walk.decoder.wanted = bytes([int(k in places) for k in range(len(walk.header.ids))])
-        decoder = walk.decoder
-        values = [decoder.values[k] if k >= 0 and decoder.known[k] else None for k in places]
-        yield walk.unix_s, walk.uptime_s, None in values, values, options
+            decoder = walk.decoder
+            known = decoder.known
+            found = decoder.values
+        has_gaps = False
+        for k in range(len(places)):
+            place = places[k]
+            if place >= 0 and known[place]:
+                values[k] = found[place]
+            else:
+                values[k] = None
+                has_gaps = True
+        yield walk.unix_s, walk.uptime_s, has_gaps, values, options
 
 
 def _steps(records: "Iterator[tuple]", step_s: int) -> "Iterator[tuple | None]":
