@@ -22,7 +22,6 @@ _DAILY = _DATA + "/daily"
 _FREE_SHARE = const(60)  # percent of the free flash, where nothing else is configured
 _LIMIT_MAX = const(1 << 20)
 _LIMIT_MIN = const(32768)  # two segments
-_DAILY_PART = const(5)  # of the room, a fifth is for daily totals
 
 
 class History:
@@ -53,8 +52,8 @@ class History:
 
                 limit = 1024 * section["flash_kb"] or _automatic_limit()
                 parts = (readings, clock, buses, events)
-                daily = limit // _DAILY_PART
                 energies = recorder.energies(meters)
+                daily = recorder.daily_limit(limit, len(energies))
                 series = energies + recorder.powers(meters)
                 if series:
                     segments = Segments(_RECORDS, limit - daily)

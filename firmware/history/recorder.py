@@ -31,6 +31,10 @@ _FRAME_OF_ONE = const(32)  # and for each series: an hour and more of records of
 _REST_S = const(20)  # the longest that a commit waits for the buses
 _ENERGIES = (32, 40)  # numbers of points: energy imported, or else the total
 _POWER = const(16)
+_DAILY_SHARE = const(40)  # percent of all room, which daily totals take at most;
+_DAILY_DAYS = const(3660)  # else what ten years take:
+_DAY_BYTES = const(17)  # a day without a meter, and
+_DAY_OF_ONE = const(5)  # each energy, of up to 17 GWh
 _DECIMALS = {"Wh": 0, "varh": 0, "VAh": 0, "W": 0, "var": 0, "VA": 0, "V": 1}  # of the others 3
 
 
@@ -50,6 +54,12 @@ def powers(meters: "list[Meter]") -> "list[tuple[Meter, int]]":
     """Series of the active power of each meter that has one."""
     indices = [(meter, meter.profile.index_of(_POWER)) for meter in meters]
     return [(meter, i) for meter, i in indices if i >= 0]
+
+
+def daily_limit(limit: int, energies: int) -> int:
+    """Bytes for the daily totals of so many energies, of `limit` bytes for all records."""
+    wanted = _DAILY_DAYS * (_DAY_BYTES + _DAY_OF_ONE * energies) + SEGMENT_BYTES
+    return min(wanted, limit * _DAILY_SHARE // 100)
 
 
 class Recorder:

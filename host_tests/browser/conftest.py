@@ -17,11 +17,11 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """visit(rig, size, scheme) is a new visitor; none of them may have heard a complaint at the end."""
+    """visit(rig, size, scheme, zone) is a new visitor; none of them may have heard a complaint at the end."""
     visits = []
 
-    def make(rig, size=DESK, scheme="light"):
-        visits.append(Visit(browser, rig, size, scheme))
+    def make(rig, size=DESK, scheme="light", zone=None):
+        visits.append(Visit(browser, rig, size, scheme, zone=zone))
         return visits[-1]
 
     yield make

@@ -104,6 +104,18 @@ def test_day_week_month_and_year_are_drawn_from_flash(rig, past, visit, size, sc
     assert_fits(desk, "chart")
 
 
+def test_the_page_shows_the_time_of_the_browsers_zone_and_the_device_knows_utc_only(rig, past, visit):
+    desk = visit(rig, zone="Asia/Tokyo").open()
+    page = desk.page
+    tokyo = time.strftime("%Y-%m-%d 09:00:", time.gmtime(past.end_s))
+    expect(page.locator("#about")).to_contain_text(tokyo)
+    page.locator(f"tr[data-point='{POWER}'] button").click()
+    desk.press("Day")
+    times = page.locator("figure .times span")
+    expect(times).to_have_text(["09:02", "15:02", "21:02", "02:57", "08:57"])  # the middles of steps
+    assert rig.get(f"/api/records?from={past.end_s}")["records"][0][0] == past.end_s
+
+
 def test_the_system_page_says_how_far_records_reach_back_and_what_they_cost(rig, visit):
     desk = visit(rig).open("system")
     desk.log_in()

@@ -26,13 +26,14 @@ class Visit:
     """A page of the gateway in a context of its own: no cookie, no cache. `sent` are the bodies of its requests.
     `address`: of the page, with the "/" at its end, where it is not the gateway's own."""
 
-    def __init__(self, browser, rig, size=DESK, scheme="light", address=None):
+    def __init__(self, browser, rig, size=DESK, scheme="light", address=None, zone=None):
         self.rig = rig
         self.size = size
         self.address = address or f"http://{HOST}:{rig.http_port}/"
         self.context = browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme=scheme,
+            timezone_id=zone,
             has_touch=size == PHONE,
             ignore_https_errors=address is not None,  # a proxy of a test signs its own certificate
         )

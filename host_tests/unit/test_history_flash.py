@@ -7,12 +7,13 @@ import pytest
 import segment
 
 from firmware.history import segments as segments_module
-from firmware.history.recorder import Recorder
+from firmware.history.recorder import Recorder, daily_limit
 from firmware.history.segments import Range, Segments
 from firmware.meters.readings import GOOD
 from host_tests.unit import fakes
 
 INTERVAL_S = 300
+DAY_S = 86400
 NOON = 1_800_000_000 // 86400 * 86400 + 43200
 
 
@@ -317,6 +318,36 @@ def test_thirty_two_meters_take_some_ninety_bytes_a_record(make):
         rig.run(INTERVAL_S)
     rig.recorder.commit()
     assert rig.segments.bytes / 600 <= 92
+
+
+@pytest.mark.parametrize(("meters", "years"), [(3, 10), (24, 10), (32, 7.5)])
+def test_daily_totals_of_ten_years_have_room_in_a_megabyte(make, meters, years):
+    """Of the most meters it is less. They take no more than they need, and two fifths of the room at most."""
+    limit_bytes = daily_limit(1 << 20, meters)
+    rig = make(meters=meters, limit_bytes=limit_bytes, interval_s=DAY_S, commit_s=0)
+    rig.recorder.series = rig.series = rig.series[:meters]  # energies
+    rig.start()
+    rng = random.Random(3)
+    for _ in range(12 * 365):
+        for meter in rig.meters:
+            meter.energy_wh += rng.randrange(30_000)
+        rig.clock.seconds += DAY_S
+        rig.recorder.tick(rig.clock.seconds)
+    found = rig.records()
+    assert rig.recorder.lost == 0
+    assert rig.segments.removed + len(found) == rig.recorder.taken
+    assert [row[0] for row in found] == list(range(found[0][0], found[-1][0] + 1, DAY_S))
+    assert found[-1][2] == [meter.energy_wh for meter in rig.meters]
+    assert found[-1][0] - found[0][0] >= years * 365 * DAY_S
+    assert rig.segments.bytes <= limit_bytes <= 0.4 * (1 << 20)
+
+
+def test_records_are_dated_right_beyond_2038(make):
+    unix_s = 2_240_000_000 // DAY_S * DAY_S  # 2040: beyond 31 bits, and in the second era of NTP
+    rig = make(unix_s=unix_s, commit_s=300)
+    rig.run(3 * INTERVAL_S)
+    rig.recorder.commit()
+    assert [row[0] for row in rig.records(begin_s=unix_s)] == [unix_s + INTERVAL_S * k for k in (1, 2, 3)]
 
 
 # Recovery

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tools.bench.tcp import Connection
-from tools.past import Past
+from tools.past import INTERVAL_S, Past
 
 
 class WrongAnswer(RuntimeError):
@@ -127,6 +127,22 @@ def records(begin_s: int, end_s: int, past: Past) -> Question:
     asked = get(f"/api/records?from={begin_s}&to={end_s}&format=csv", True, check)
     # Megabytes, which are not looked through from the front each time.
     return asked._replace(whole=lambda connection: _ended_length(connection.received))
+
+
+def steps(begin_s: int, past: Past, slot: int, step_s: int) -> Question:
+    """Records of one meter from begin_s on, one for each step, as the page asks for them."""
+    right = []
+    for end_s in range(begin_s + step_s, past.end_s + 1, step_s):
+        powers = [past.power_w(slot, unix_s) for unix_s in range(end_s - step_s + INTERVAL_S, end_s + 1, INTERVAL_S)]
+        mean = (2 * sum(powers) + len(powers)) // (2 * len(powers))
+        right.append([end_s, None, past.energy_wh(slot, end_s), mean])
+
+    def check(body: bytes) -> None:
+        found = json.loads(body)["records"]
+        if found != right:
+            raise WrongAnswer(f"steps: {len(found)} instead of {len(right)}: {found[:2]}")
+
+    return get(f"/api/records?meter={slot}&from={begin_s + 1}&every={step_s}", True, check)
 
 
 def _ended_length(have: bytes | bytearray) -> int:

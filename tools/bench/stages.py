@@ -244,6 +244,9 @@ def history(bench: Bench) -> None:
         bench.records.append(("a day of 32 meters: time", f"{alone.latency_ns / 1e9:.1f} s"))
         bench.records.append(("a day of 32 meters: records a second", f"{one / alone.latency_ns * 1e9:.0f}"))
 
+        week = asker(chip, reader, questions.steps(past.end_s - 7 * DAY_S, past, 20, 1800))()
+        bench.records.append(("a week of one of them in half hours: time", f"{week.latency_ns / 1e9:.1f} s"))
+
         bench.progress(f"{server.name}: ten days of records, {CLIENTS} clients")
         polls = [questions.read(meter.unit, 4, 0, meter.registers(4, 0, 10)) for meter in server.meters[:CLIENTS]]
         done: list[bytes] = []
