@@ -241,13 +241,13 @@ class Encoder(_Predictor):
 
 class Decoder(_Predictor):
     """Decodes the records of one frame after the other. `known`: bytearray, 1 for each series that the last record
-    knows, whose value is in values; `slot`: of the last record. `wanted`: bytes, 1 for each series whose values are
-    to be decoded; the others are passed over, which is quicker, and count as unknown."""
+    knows, whose value is in values; `slot`: of the last record. `wanted`: the indices of the series that are decoded,
+    in ascending order; the others are passed over, which is much quicker."""
 
     def __init__(self, options: bytes) -> None:
         super().__init__(options)
         self.known = bytearray(len(options))
-        self.wanted = b"\x01" * len(options)
+        self.wanted: Sequence[int] = range(len(options))
         self.slot = 0
         self._frame = b""
         self._at = self._end = 0
@@ -270,7 +270,6 @@ class Decoder(_Predictor):
         # All in one function and in local variables: a record has some sixty values, and a day some hundred records.
         known = self.known
         options = self.options
-        wanted = self.wanted
         values = self.values
         steps = self._steps
         frame = self._frame
@@ -282,7 +281,11 @@ class Decoder(_Predictor):
             at += (len(known) + 7) // 8
             if at > end:
                 raise SegmentError("record cut short")
-        for k in range(len(known)):
+        following = 0  # the series behind the last one that was decoded
+        for k in self.wanted:
+            if following < k:
+                at = self._pass(at, following, k, bitmap)
+            following = k + 1
             known[k] = 0
             if bitmap >= 0 and not frame[bitmap + k // 8] >> k % 8 & 1:
                 continue
@@ -294,17 +297,32 @@ class Decoder(_Predictor):
                 self._at = at - 1
                 number = self._varint()
                 at = self._at
-            if wanted[k]:
-                before = values[k]
-                value = before + steps[k] + (-(number >> 1) - 1 if number & 1 else number >> 1)
-                if not -_SHORT_MAX < value < _SHORT_MAX and not -VALUE_MAX < value < VALUE_MAX:
-                    raise SegmentError("value out of range")
-                if options[k] & _RISES:
-                    steps[k] = value - before
-                values[k] = value
-                known[k] = 1
-        self._at = at
+            before = values[k]
+            value = before + steps[k] + (-(number >> 1) - 1 if number & 1 else number >> 1)
+            if not -_SHORT_MAX < value < _SHORT_MAX and not -VALUE_MAX < value < VALUE_MAX:
+                raise SegmentError("value out of range")
+            if options[k] & _RISES:
+                steps[k] = value - before
+            values[k] = value
+            known[k] = 1
+        self._at = self._pass(at, following, len(known), bitmap)
         return True
+
+    def _pass(self, at: int, first: int, behind: int, bitmap: int) -> int:
+        """The place behind the values of the series `first` to `behind` - 1, which begin at `at`."""
+        frame = self._frame
+        end = self._end
+        left = behind - first
+        if bitmap >= 0:
+            for k in range(first, behind):
+                left -= 1 - (frame[bitmap + k // 8] >> k % 8 & 1)
+        while left:
+            if at >= end:
+                raise SegmentError("record cut short")
+            if frame[at] < 0x80:  # the last byte of a number
+                left -= 1
+            at += 1
+        return at
 
     def _varint(self) -> int:
         frame = self._frame

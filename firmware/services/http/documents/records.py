@@ -155,7 +155,7 @@ def _records(reader: "Range", ids: "list[int]") -> "Iterator[tuple]":
             assert walk is not None
             places = [_index(walk.header.ids, point_id) for point_id in ids]
             options = bytes([0 if place < 0 else walk.header.options[place] for place in places])
-            walk.decoder.wanted = bytes([int(k in places) for k in range(len(walk.header.ids))])
+            walk.decoder.wanted = sorted([place for place in places if place >= 0])
             decoder = walk.decoder
             known = decoder.known
             found = decoder.values

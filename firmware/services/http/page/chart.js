@@ -57,13 +57,15 @@ function chart(trend, unit, name) {
 // What records on flash are drawn over: seconds, and those between two values (none: the totals of days).
 const SPANS = { day: [86400, 300], week: [604800, 1800], month: [2592000], year: [31536000] };
 
+const LONG_MS = 40000; // a week of one of 32 meters takes a Pico some seconds, and longer beside other clients
+
 // A trend of a point from records on flash, as chart() takes it: a power is the mean of a step, an energy what it rose by.
 // A power of a day is the energy of the day, spread over it.
 async function recorded(point, name, interval_s) {
   if (!health?.time_unix_s) throw new Error("The device does not know the time yet.");
   const [length_s, wanted_s] = SPANS[name], step_s = wanted_s ? Math.max(wanted_s, interval_s) : 86400;
   const now_s = health.time_unix_s + (Date.now() - healthAt) / 1000, end_s = Math.floor(now_s / step_s) * step_s;
-  const { series, records } = await get(`api/records?meter=${point.id >> 8}&from=${end_s - length_s}&every=${wanted_s ? step_s : "day"}`);
+  const { series, records } = await ask("GET", `api/records?meter=${point.id >> 8}&from=${end_s - length_s}&every=${wanted_s ? step_s : "day"}`, undefined, LONG_MS);
   const own = series.findIndex(({ id }) => id === point.id), k = 2 + (own < 0 ? 0 : own), isEnergy = series[k - 2].unit.endsWith("Wh");
   const found = new Map(records.map(row => [row[0], row[k]]));
   const scale = own < 0 ? 86400 / 3600 : 1;
