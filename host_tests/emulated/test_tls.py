@@ -25,9 +25,11 @@ def test_only_the_right_certificate_passes_and_no_stall_reaches_the_watchdog(tmp
         )
         with Chip(tmp_path, build.OUR_PCBS, {"meters": []}, files=files) as chip:
             output = chip.emulator.exec(code, timeout=RUN_S)
-    *lines, stall, session, left = output.splitlines()
+    *lines, stall, session, left, enough, too_little = output.splitlines()
     assert lines == expected
     assert 50 < int(stall.split()[1]) < STALL_MAX_MS
     assert 20_000 < int(session.split()[1]) < 46_080  # 45 KB are what firmware/net/tls.py asks for
     assert int(left.split()[1]) <= 256
+    assert enough == "room True"
+    assert too_little.startswith("room no memory for TLS: ")
     print(stall, session, left)
