@@ -60,12 +60,14 @@ class _File:
 
 
 class ForgetfulServer(Server):
-    """Has all times that it was ever sent; away at times, busy, and its answers are sometimes lost."""
+    """Has all times that it was ever sent; `acknowledged`: those of which the gateway knows. Away at times, busy, and
+    its answers are sometimes lost."""
 
     def __init__(self, rng):
         super().__init__(self._answer)
         self.rng = rng
         self.times = set()
+        self.acknowledged = set()
         self.repeated = 0
 
     def _answer(self, request):
@@ -75,11 +77,13 @@ class ForgetfulServer(Server):
             return 503, b"", "Retry-After: 100\r\n"
         if b'"time":%d,' % REFUSED_S in request.body:
             return 400, b"out of range"
-        for part in request.body.split(b'{"time":')[1:]:
-            time = int(part.partition(b",")[0])
-            self.repeated += time in self.times
-            self.times.add(time)
-        return b"" if chance > 0.98 else 204  # the answer is lost
+        times = [int(part.partition(b",")[0]) for part in request.body.split(b'{"time":')[1:]]
+        self.repeated += len(self.times.intersection(times))
+        self.times.update(times)
+        if chance > 0.98:
+            return b""  # the answer is lost
+        self.acknowledged.update(times)
+        return 204
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -108,7 +112,11 @@ def test_every_record_of_a_year_arrives_or_is_counted(tmp_path, monkeypatch, see
         except PowerCut:
             cuts += 1
         if power.is_cut or chance > 0.85:
+            before = bench.posting.records.cursor
             bench.start()
+            # Delivered, but the cursor was not kept yet: the gateway takes them for records that wait.
+            forgotten = range(bench.posting.records.cursor, min(before, bench.recorder.next_record))
+            server.acknowledged.difference_update([bench.times[number] for number in forgotten])
         power.writes_left = 0
         power.is_cut = False
     assert cuts > 20
@@ -117,7 +125,7 @@ def test_every_record_of_a_year_arrives_or_is_counted(tmp_path, monkeypatch, see
     status = bench.posting.status()
     kept = {bench.times[number] for number in range(bench.recorder.next_record)}  # not what a power cut took
     waiting = set(sorted(kept)[len(kept) - status["waiting"] :]) if status["waiting"] else set()
-    missing = kept - server.times - waiting
+    missing = kept - server.acknowledged - waiting
     assert REFUSED_S in missing
     assert (status["set_aside"], status["waiting"] < 8) == (1, True)
     assert status["lost"] == len(missing) - 1 > 100
