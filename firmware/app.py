@@ -64,6 +64,15 @@ def _http(app):
     )  # fmt: skip
 
 
+def _bacnet(app):
+    from firmware.services.bacnet.service import BacnetService
+
+    return BacnetService(
+        app.config["bacnet"], app.config_store.name, app.board.name, app.budget, app.events, app.clock, app.link,
+        app.meters, app.readings, app.buses, app.device,
+    )  # fmt: skip
+
+
 def _ntp(app):
     from firmware.services.ntp.client import NtpClient
 
@@ -98,8 +107,8 @@ def _posting(app):
 
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
 BUILT = (
-    ("modbus", _modbus, 16384), ("http", _http, 63488), ("ntp", _ntp, 10240), ("finder", _finder, 4096),
-    ("posting", _posting, 40960),
+    ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 36864), ("ntp", _ntp, 10752),
+    ("finder", _finder, 4096), ("posting", _posting, 40960),
 )  # fmt: skip
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 

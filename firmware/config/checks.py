@@ -25,6 +25,10 @@ def part_errors(name: str, part: "Any") -> "Iterator[str]":
         if not server.strip("0123456789.") and not is_ip(server):
             shown = shortened(server)
             yield 'ntp.server: %s is neither a name nor an IPv4 address such as "192.0.2.1"' % shown
+    elif name == "bacnet":
+        numbers = part["points"].encode().split(b",") if part["points"] else []  # as bytes: no text is kept for good
+        if not all([number.isdigit() and 0 < int(number) < 256 for number in numbers]):
+            yield 'bacnet.points: %s is not a list of point numbers such as "32,16,1"' % shortened(part["points"])
     elif name == "modbus":
         if part["rtu_over_tcp"] == part["port"]:
             yield "modbus.rtu_over_tcp: %d is taken by modbus.port" % part["port"]

@@ -22,7 +22,9 @@ if _TYPING:
     from firmware.events import Events
 
 PASSWORD = "data/password"  # of the page, kept by store.py
-SECRETS = (("network", "password"), ("posting", "password"))  # (section, key): never shown
+BACNET = "data/bacnet"  # what BACnet clients have written, kept by store.py
+# (section, key): never shown
+SECRETS = (("network", "password"), ("bacnet", "password"), ("posting", "password"))
 _UPLOAD = const("data/config.upload")  # left by a firmware that wrote a save there first
 
 
@@ -185,11 +187,11 @@ class ConfigStore:
         self._set_due(due)
 
     def factory_reset(self) -> None:
-        """Removes the configuration, its last good copy and the password. Profiles that were added stay. Raises
-        OSError."""
+        """Removes the configuration, its last good copy, the password and what BACnet clients have written. Profiles
+        that were added stay. Raises OSError."""
         for path in (load.PATH, _UPLOAD, trial.PATH):
             store.remove_file(path)
-        for path in (load.LAST_GOOD, PASSWORD):
+        for path in (load.LAST_GOOD, PASSWORD, BACNET):
             store.remove(path)
         load.remove_profile_copies()
         self._events.add("app", "all settings were removed")

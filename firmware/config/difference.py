@@ -5,6 +5,8 @@ import json
 
 from micropython import const
 
+from firmware.config import schema
+
 _TYPING = const(0)
 if _TYPING:
     from typing import Any
@@ -40,6 +42,7 @@ def switched_services(document: dict, config: dict) -> "list[str]":
     for name, part in config.items():
         if isinstance(part, dict) and "enabled" in part:
             section = document.get(name)
-            if part["enabled"] != (section.get("enabled", True) if isinstance(section, dict) else True):
+            default = schema.find("enabled", schema.find(name)[2])[2]
+            if part["enabled"] != (section.get("enabled", default) if isinstance(section, dict) else default):
                 found.append(name)
     return found

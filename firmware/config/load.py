@@ -135,7 +135,7 @@ def parse(text: "bytes | bytearray | memoryview") -> "Any":
 
 
 def default() -> dict:
-    """The configuration of a new device: all six services, no meters."""
+    """The configuration of a new device: its default services, no meters."""
     config, errors = validate({})
     assert not errors
     return config

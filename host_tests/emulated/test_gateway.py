@@ -94,18 +94,18 @@ def test_the_page_and_the_readings_come_whole(chip):
         assert {point["id"] & 0xFF for point in meter["points"]} == set(wanted)
 
 
-def test_the_eleventh_client_evicts_exactly_the_least_recently_used(chip, connect):
-    assert chip.get("/api/sockets")["general"] == 10
+def test_one_client_too_many_evicts_exactly_the_least_recently_used(chip, connect):
+    assert chip.get("/api/sockets")["general"] == 11
     chip.wait_alone()
     clients = []
-    for _ in range(10):
+    for _ in range(11):
         clients.append(connect(chip))
         check(chip, clients[-1])
-    for k in (7, 2, 9, 0, 5, 1, 8, 6, 4):  # everybody but number 3, who was not the first to come
+    for k in (7, 2, 9, 0, 5, 10, 1, 8, 6, 4):  # everybody but number 3, who was not the first to come
         check(chip, clients[k])
     assert all(client.is_open() for client in clients)
     assert serve_and_name_the_evicted(chip, connect, clients) == [3]
-    for k in (0, 1, 2, 4, 5, 6, 7, 8, 9):
+    for k in (0, 1, 2, 4, 5, 6, 7, 8, 9, 10):
         check(chip, clients[k])
 
 
@@ -114,7 +114,7 @@ def test_thirty_newcomers_are_all_served_when_the_evicted_hang_up(chip, connect)
     for _ in range(30):
         clients.append(connect(chip))
         check(chip, clients[-1])
-        if len(clients) > 10:  # until the evicted one closes too, lwIP keeps its connection in FIN_WAIT_2
+        if len(clients) > 11:  # until the evicted one closes too, lwIP keeps its connection in FIN_WAIT_2
             wait_for(lambda: not clients[0].is_open(), CLOSED_S, "the end of the oldest connection")
             clients.pop(0).close()
     assert chip.get("/api/status")["task_restarts"] == 0

@@ -71,6 +71,6 @@ def test_a_pico_with_a_single_udp_socket_refuses_two_services_by_name(seed):
         assert "finder" in texts
         assert "ntp" in texts
         states = {entry.name: entry.state for entry in world.app.device.services}
-        assert (states["ntp"], states["finder"], states["bacnet"]) == ("no_room", "no_room", "reserved")
+        assert (states["ntp"], states["finder"], states["bacnet"]) == ("no_room", "no_room", "running")
 
     run(scenario, seed=seed, profile=poor)

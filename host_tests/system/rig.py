@@ -44,6 +44,8 @@ METERS = (
     {"slot": 2, "name": "socket", "unit": 3, "profile": "pzem-004t-v3", "interval_s": 1},
 )
 WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
+# For a Rig with all six services, which leave ten general slots. As files they need more than the usual 256K.
+ALL_SIX = {"config": {"bacnet": {"enabled": True}}, "heap": "384K"}
 MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # the largest of all profiles
 
 
@@ -196,11 +198,12 @@ class Rig:
         options   for tools.gateway.Gateway: runtime, heap, frozen, device_dir, ...
         """
         self.folder = Path(folder)
-        self.http_port, self.modbus_port, ntp_port, self.finder_port = gateway.free_ports(4)
+        self.http_port, self.modbus_port, ntp_port, self.finder_port, self.bacnet_port = gateway.free_ports(5)
         base = {
             "name": "test",
             "http": {"port": self.http_port, "bind": HOST, "public_status": True},
             "modbus": {"port": self.modbus_port, "bind": HOST},
+            "bacnet": {"port": self.bacnet_port},
             "ntp": {"server": HOST, "port": ntp_port},  # nobody answers there
             "finder": {"bind": HOST, "port": self.finder_port},
             "buses": [{"uart": UART, "baud": BAUD, "framing": "8N1"}],

@@ -177,7 +177,7 @@ def test_rtu_over_tcp_is_served_at_a_port_of_its_own_to_a_foreign_client(make_ri
         assert client.write_register(0, 1, device_id=1).exception_code == 1
     slots = rig.sockets()["slots"]
     assert [slot["kind"] for slot in slots if slot["role"] == "service"].count("modbus") == 2
-    assert rig.sockets()["general"] == 16 - 7
+    assert rig.sockets()["general"] == 16 - 6
 
 
 def test_rtu_frames_at_the_port_of_modbus_tcp_are_named_in_log_and_advice(make_rig):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from host_tests.system.rig import (
+    ALL_SIX,
     ANSWER_S,
     Client,
     SocketSampler,
@@ -24,8 +25,8 @@ SPARED_S = 1.1  # a newcomer is given a second for its first request
 
 @pytest.fixture
 def rig(make_rig):
-    """All six services are enabled by the default configuration."""
-    rig = make_rig()
+    """All six services are enabled."""
+    rig = make_rig(**ALL_SIX)
     rig.wait_polled()
     return rig
 
@@ -247,7 +248,8 @@ def test_twenty_clients_that_reconnect_all_make_progress(rig, sampler):
     ids=["all six", "BACnet off", "BACnet and posting off", "BACnet, posting and NTP off"],
 )
 def test_general_slots_counted_by_connections_that_stay_open(make_rig, connect_all, off, general):
-    rig = make_rig(config={name: {"enabled": False} for name in off}, meters=())
+    config = {"bacnet": {"enabled": True}} | {name: {"enabled": False} for name in off}
+    rig = make_rig(config=config, heap=ALL_SIX["heap"], meters=())
     with SocketSampler(rig.gateway) as sampler:
         clients = connect_all(rig, 16)
         assert sum(client.is_open() for client in clients) == general

@@ -248,7 +248,7 @@ def test_four_browsers_at_once_get_their_documents(rig):
 
 def test_fifty_connections_one_after_the_other_leave_no_socket(rig):
     def settled():
-        return rig.sockets()["in_use"] == 7  # six services, and the connection that asks
+        return rig.sockets()["in_use"] == 6  # five services, and the connection that asks
 
     wait_for(settled, what="an idle gateway")
     for k in range(50):

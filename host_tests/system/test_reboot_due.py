@@ -2,7 +2,7 @@
 
 import json
 
-from host_tests.system.rig import wait_for
+from host_tests.system.rig import ALL_SIX, wait_for
 
 LOOKS_S = 15  # the firmware looks at its file every 5 s
 
@@ -15,7 +15,7 @@ def rewrite(rig, change):
 
 
 def test_a_service_switched_off_keeps_its_slot_until_the_reboot_and_says_so(make_rig):
-    rig = make_rig()
+    rig = make_rig(**ALL_SIX)
     assert rig.status()["reboot_due"] == []
     assert rig.sockets()["general"] == 10
     with rig.client() as client:
@@ -50,4 +50,4 @@ def test_a_file_that_will_not_do_is_told_before_the_reboot(make_rig):
     path.write_text(path.read_text()[:-20])
     wait_for(lambda: rig.status()["reboot_due"] == ["configuration"], LOOKS_S, "reboot due")
     assert any("the new file is wrong: not JSON: cut off after" in line for line in rig.events())
-    assert rig.sockets()["general"] == 10
+    assert rig.sockets()["general"] == 11

@@ -22,7 +22,7 @@ from host_tests.system.crowd import (
     run_for,
     run_until,
 )
-from host_tests.system.rig import HOST, wait_for, within_budget, words
+from host_tests.system.rig import ALL_SIX, HOST, wait_for, within_budget, words
 
 LIMIT = 16
 REASONS = ("unserved", "idle", "busy", "quota", "timeout")
@@ -33,8 +33,8 @@ NONE = dict.fromkeys(REASONS, 0)
 
 @pytest.fixture
 def rig(make_rig):
-    """All six services are enabled by the default configuration: 10 slots are general. Nobody is connected."""
-    rig = make_rig()
+    """All six services are enabled: 10 slots are general. Nobody is connected."""
+    rig = make_rig(**ALL_SIX)
     rig.wait_polled()
     wait_for(lambda: rig.general_in_use() == 1, what="an empty ledger")
     return rig

@@ -57,7 +57,7 @@ def test_a_configuration_is_saved_checked_and_used_after_the_reboot(rig, device)
     config = device.config()
     config["name"] = "switch room"
     config["network"] = {"ssid": "plant", "password": "geheim"}
-    config["bacnet"] = {"enabled": False}
+    config["bacnet"] = {"enabled": True}
     with rig.client() as client:
         assert device.save(config) == ["bacnet"]
         assert client.read(255, 3, 0, 1) == b"MP", "pollers are not disturbed"

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from host_tests.system.crowd import CACHED, OWN, PASSED, Poller, assert_nothing_lost, play, run_until
-from host_tests.system.rig import Rig, wait_for, within_budget
+from host_tests.system.rig import ALL_SIX, Rig, wait_for, within_budget
 from tools import page
 from tools.bench.slowloris import Slowloris
 from tools.bench.visitor import Visitor
@@ -29,7 +29,7 @@ PAGE_S = 15
 
 @pytest.fixture(scope="module")
 def one_rig(tmp_path_factory):
-    with Rig(tmp_path_factory.mktemp("web")) as rig:
+    with Rig(tmp_path_factory.mktemp("web"), **ALL_SIX) as rig:
         rig.wait_polled()
         yield rig
 

@@ -92,6 +92,10 @@ def make():
 
     device.board.larger = "another build"
     device.run("modbus", **counters.status())
+    device.run(
+        "bacnet", requests=1, errors=2, rejects=3, aborts=4, malformed=5, limited=6, instance=7, objects=8,
+        conflict=None, subscriptions=9, notifications=10, unacknowledged=11, bbmd=None,
+    )  # fmt: skip
     device.run("ntp", age_s=9, server="ntp", stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer")
     device.run("finder", answered=11, refused=12, conflict=None)
     posting = {

@@ -175,7 +175,7 @@ def refuses_wrong_values(path, spec):
 
 
 def takes_the_ends_of_its_range(path, spec):
-    if path[-1] in ("profile", "bus", "count", "dhcp") or path[0] == "routes":
+    if path[-1] in ("profile", "bus", "count", "dhcp", "points") or path[0] == "routes":
         return  # those must also name something that exists, or want something else
     for value in right_values(spec):
         got, errors = config.validate(with_value(path, value))
@@ -380,14 +380,25 @@ def test_the_profiles_that_come_with_the_firmware_are_found(profile):
     assert errors_of(whole(meters=[meter(profile=profile)])) == []
 
 
-def test_a_new_device_has_six_services_and_no_meters():
+def test_a_new_device_has_all_services_but_bacnet_and_no_meters():
     fresh = config.default()
-    assert [name for name in SERVICES if fresh[name]["enabled"]] == list(SERVICES)
-    assert fresh["sockets"]["limit"] - 6 == 10
+    assert [name for name in SERVICES if not fresh[name]["enabled"]] == ["bacnet"]
+    assert fresh["sockets"]["limit"] == 16
     assert fresh["meters"] == []
     assert (fresh["http"]["port"], fresh["modbus"]["port"]) == (80, 502)
     assert fresh["http"]["public_status"] is False
     assert fresh["modbus"]["allow_writes"] is False
+
+
+@pytest.mark.parametrize("points", ["16", "1,255", "32,16,1"])
+def test_points_for_bacnet_are_numbers(points):
+    assert errors_of({"bacnet": {"points": points}}) == []
+
+
+@pytest.mark.parametrize("points", ["0", "256", "1,", ",1", "1;2", "a", "1, 2", "-1"])
+def test_points_for_bacnet_that_are_no_numbers_are_named(points):
+    (error,) = errors_of({"bacnet": {"points": points}})
+    assert error == f'bacnet.points: "{points}" is not a list of point numbers such as "32,16,1"'
 
 
 def test_validation_does_not_share_its_lists_with_the_schema():

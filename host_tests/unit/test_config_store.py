@@ -447,7 +447,7 @@ def test_a_flash_that_cannot_be_written_does_not_stop_the_device(events, monkeyp
 
 def test_a_save_says_what_waits_for_a_reboot(started, events):
     config = started(GOOD)
-    assert save(config, {**GOOD, "bacnet": {"enabled": False}, "name": "x"}) == ["bacnet"]
+    assert save(config, {**GOOD, "bacnet": {"enabled": True}, "name": "x"}) == ["bacnet"]
     assert save(config, {**GOOD, "posting": {"enabled": False}, "http": {"enabled": False}}) == ["http", "posting"]
     assert save(config, {**GOOD, "http": {"enabled": True, "port": 81}}) == ["configuration"]
     assert save(config, GOOD) == []
@@ -490,7 +490,7 @@ def test_a_file_that_was_changed_past_the_page_is_noticed(started, events):
     config = started(GOOD)
     config.notice_change()
     assert config.reboot_due() == []
-    touched({**GOOD, "bacnet": {"enabled": False}})
+    touched({**GOOD, "bacnet": {"enabled": True}})
     config.notice_change()
     assert config.reboot_due() == ["bacnet"]
     touched({**GOOD, "name": "x"})
@@ -542,6 +542,7 @@ def test_a_factory_reset_removes_all_settings_and_secrets_and_keeps_profiles(sta
     config = started({**GOOD, "meters": [{**METER, "profile": "mine"}]})
     store.save(config_store.PASSWORD, b"one")
     store.save(config_store.PASSWORD, b"two")
+    store.save(config_store.BACNET, b"{}")
     started({**GOOD, "name": "second", "meters": [{**METER, "profile": "mine"}]})
     for left_by_a_power_cut in ("config.json.new", "config.good.a.new", "password.b.new", "config.upload"):
         (flash / "data" / left_by_a_power_cut).write_text("geheim")

@@ -627,6 +627,10 @@ def gateway(make):
     made.device.run("http", requests=1, refused=2)
     made.device.run("finder", answered=1, refused=2, conflict=None)
     made.device.run("modbus", **Counters().status() | {"rtu_frames": 7})
+    made.device.run(
+        "bacnet", requests=1, errors=2, rejects=3, aborts=4, malformed=5, limited=6, instance=7, objects=8,
+        conflict=None, subscriptions=9, notifications=10, unacknowledged=11, bbmd=None,
+    )  # fmt: skip
     made.device.run("ntp", age_s=None, server=None, stratum=0, offset_ms=0, round_trip_ms=0, failures=1, error='x"y')
     made.device.run(
         "posting", state="waiting", error=None, next_s=1, waiting=0, delivered=0, set_aside=0, lost=0, undated=0,

@@ -69,6 +69,7 @@ class World:
             "name": "simulated",
             "network": {"link": "none"},
             "http": {"public_status": True},
+            "bacnet": {"enabled": True},
             "ntp": {"server": TIME_SERVER},
             "buses": [{"uart": 0, "baud": baud}],
             "meters": list(meters),

@@ -71,10 +71,10 @@ function field(path, { options, onchange } = {}) {
 }
 
 // The fields of a section, but those that are shown elsewhere.
-const fieldsOf = (path, ...but) => Object.keys(specOf(path) || {}).filter(key => !but.includes(key)).map(key => field(path + "." + key));
+const fieldsOf = (path, ...but) => Object.keys(specOf(path) || {}).filter(key => !but.includes(key)).map(key => key === "password" ? secretField(path + "." + key) : field(path + "." + key));
 
-// A secret is never shown: what is typed takes its place. `none`: what it means to have none.
-function secretField(path, none_text) {
+// A secret is never shown: what is typed takes its place. `none_text`: what it means to have none.
+function secretField(path, none_text = "None") {
   if (!specOf(path)) return null;
   const id = "f-" + path.replace(".", "-"), high = specOf(path)[3];
   const input = el("input", { type: "password", id, autocomplete: "new-password", maxlength: high, value: lookUp(path, draft.now) || "",

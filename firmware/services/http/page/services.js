@@ -26,8 +26,10 @@ function serviceCard(name, ...settings) {
   const cost = dim();
   const say = () => { cost.textContent = costOf(name) + (warning && !valueAt(name + ".enabled") ? " " + warning : ""); };
   say();
+  const { instance, objects } = health?.[name] || {};
   return el("section", null, el("h2", null, title, " ", el("span", { class: kind }, state + (port && state === "running" ? ", port " + port : ""))),
-    cost, el("div", { class: "fields" }, field(name + ".enabled", { onchange: say }), settings.length ? null : fieldsOf(name, "enabled")), settings);
+    cost, instance == null ? null : el("p", null, `Device ${instance}, ${plural(objects, "object")}.`),
+    el("div", { class: "fields" }, field(name + ".enabled", { onchange: say }), settings.length ? null : fieldsOf(name, "enabled")), settings);
 }
 
 const servicesPage = {

@@ -1,0 +1,91 @@
+"""The UDP socket of a service that others send to: so many datagrams a second; a dead socket comes back by itself."""
+
+import errno
+
+from micropython import const
+
+from firmware.net import seam
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+    from firmware.net.budget import Slot
+
+_DATAGRAM_LEAST = const(64)  # is read where there is no memory for more; the rest of the datagram is lost
+
+
+class UdpServer:
+    """Listens at bind:port on `slot` for `owner`, whose on_ready(events) calls receive() and whose fail(error) is told
+    what that raised. Of a flood `per_second` datagrams are read each second; the port drops the others.
+
+    stream   of the seam, to send by; None while the socket could not be opened again"""
+
+    def __init__(self, slot: "Slot", owner: "Any", bind: str, port: int, per_second: int) -> None:
+        self.stream: "Any" = None
+        self._slot = slot
+        self._owner = owner
+        self._bind = bind
+        self._port = port
+        self._per_second = per_second
+        self._left = per_second
+        self._empty = 0  # datagrams in a row
+
+    def open(self) -> None:
+        """Raises OSError, MemoryError."""
+        stream = seam.udp(self._bind, self._port)
+        try:
+            seam.watch(stream, self._owner)
+        except Exception:
+            seam.close(stream)
+            raise
+        self.stream = stream
+        self._slot.open = True
+
+    def close(self) -> None:
+        """May be called when it is closed already."""
+        if self.stream is not None:
+            seam.unwatch(self.stream)
+            seam.close(self.stream)
+            self.stream = None
+            self._slot.open = False
+
+    def tick(self) -> None:
+        """Once a second: reads on after a flood; opens the socket again where receive() could not."""
+        if self.stream is None:
+            try:
+                self.open()
+            except OSError as error:
+                self._owner.fail(error)
+        elif self._left <= 0:
+            seam.interest(self.stream, seam.READ)
+        self._left = self._per_second
+
+    def receive(self, most: int) -> "tuple | None":
+        """One datagram of at most `most` bytes, as (bytes, address); None when there was none. Raises OSError."""
+        self._left -= 1
+        if self._left <= 0:
+            seam.interest(self.stream, 0)  # until the next tick
+        try:
+            try:
+                data, sender = self.stream.recvfrom(most)
+            except MemoryError:  # else the loop would come back to this datagram at once, for ever
+                data, sender = self.stream.recvfrom(_DATAGRAM_LEAST)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                return None  # woken for nothing
+            raise
+        self._slot.received += len(data)
+        if data:
+            self._empty = 0
+            return data, sender
+        self._empty += 1
+        if self._empty > 1:
+            # The ESP32 takes an empty datagram for the end of a stream, and never reads that socket again: it gives
+            # nothing but empty ones (modsocket.c, _socket_read_data).
+            self._empty = 0
+            self.close()
+            self.open()
+            if self._left <= 0:
+                seam.interest(self.stream, 0)
+        return None
