@@ -23,22 +23,64 @@ PROPERTIES = {
     121: "Vendor_Name", 139: "Protocol_Revision", 152: "Active_COV_Subscriptions", 155: "Database_Revision",
     167: "Max_Segments_Accepted", 371: "Property_List", 372: "Serial_Number",
 }  # fmt: skip
-# BIBB (Annex K) and what is executed for it
+# (BIBB of Annex K, what is executed for it, the tests that show it). A test sees that those tests exist.
 BIBBS = (
-    ("DS-RP-B", "ReadProperty"),
-    ("DS-RPM-B", "ReadPropertyMultiple, with ALL, REQUIRED and OPTIONAL"),
+    (
+        "DS-RP-B", "ReadProperty",
+        ("test_read_property_is_answered_as_in_annex_f", "test_bacpypes3_reads_each_property_of_each_object"),
+    ),
+    (
+        "DS-RPM-B", "ReadPropertyMultiple, with ALL, REQUIRED and OPTIONAL",
+        (
+            "test_read_property_multiple_is_answered_as_in_annex_f",
+            "test_all_is_required_and_optional_without_the_list_of_properties",
+            "test_bacpypes3_reads_all_of_an_object_with_one_request",
+        ),
+    ),
     (
         "DS-WP-B",
         "WriteProperty: Object_Name, Description and Location of the Device, COV_Increment; where it is allowed",
+        (
+            "test_texts_of_the_device_are_written_and_kept",
+            "test_the_increment_of_an_input_is_written_kept_and_used",
+            "test_nothing_is_written_unless_it_is_allowed",
+        ),
     ),
-    ("DS-COV-B", "SubscribeCOV: 16 subscriptions, confirmed and unconfirmed notifications"),
-    ("DM-DDB-B", "Who-Is, I-Am"),
-    ("DM-DOB-B", "Who-Has, I-Have"),
-    ("DM-DCC-B", "DeviceCommunicationControl, with a password"),
-    ("DM-RD-B", "ReinitializeDevice, cold and warm start, with a password"),
-    ("DM-TS-B, DM-UTC-B", "TimeSynchronization, UTCTimeSynchronization; where they are allowed"),
-    ("GW-EO-B", "points of Modbus meters as objects of the Device"),
-)
+    (
+        "DS-COV-B", "SubscribeCOV: 16 subscriptions, confirmed and unconfirmed notifications",
+        (
+            "test_sixteen_subscriptions_are_taken_and_the_next_refused",
+            "test_bacpypes3_is_told_of_changes_as_long_as_its_subscription_lives",
+        ),
+    ),
+    (
+        "DM-DDB-B", "Who-Is, I-Am",
+        (
+            "test_who_is_is_answered_to_who_asks",
+            "test_bacpypes3_finds_the_gateway_by_local_and_by_global_broadcast",
+        ),
+    ),
+    (
+        "DM-DOB-B", "Who-Has, I-Have",
+        ("test_who_has_is_answered_for_an_object_and_for_a_name", "test_bacpypes3_finds_an_object_by_broadcast"),
+    ),
+    (
+        "DM-DCC-B", "DeviceCommunicationControl, with a password",
+        ("test_communication_is_switched_off_for_a_time_and_on_again", "test_without_the_password_nothing_happens"),
+    ),
+    (
+        "DM-RD-B", "ReinitializeDevice, cold and warm start, with a password",
+        ("test_the_device_restarts_for_who_knows_the_password", "test_without_the_password_nothing_happens"),
+    ),
+    (
+        "DM-TS-B, DM-UTC-B", "TimeSynchronization, UTCTimeSynchronization; where they are allowed",
+        ("test_the_clock_is_set_only_where_it_is_allowed",),
+    ),
+    (
+        "GW-EO-B", "points of Modbus meters as objects of the Device",
+        ("test_the_values_are_those_of_the_readings", "test_bac0_finds_the_gateway_and_reads_all_its_points"),
+    ),
+)  # fmt: skip
 
 
 def rows(required, optional):
@@ -51,7 +93,9 @@ def rows(required, optional):
 
 def pics() -> str:
     """The whole statement."""
-    lines = ["| BIBB | services |", "|---|---|", *(f"| {name} | {text} |" for name, text in BIBBS), ""]
+    lines = ["| BIBB | services | shown by |", "|---|---|---|"]
+    lines += [f"| {name} | {text} | {', '.join(f'`{test}`' for test in tests)} |" for name, text, tests in BIBBS]
+    lines += [""]
     lines += [
         "| | |",
         "|---|---|",

@@ -27,6 +27,7 @@ from host_tests.unit.bacnet_bench import (
     unpacked,
 )  # fmt: skip
 from tools import bacnet_pics
+from tools.build import ROOT
 
 UNKNOWN_OBJECT, UNKNOWN_PROPERTY, INVALID_INDEX, NOT_AN_ARRAY = (1, 31), (2, 32), (2, 42), (2, 50)
 WHO_IS = b"\x10\x08"
@@ -542,6 +543,14 @@ def test_the_socket_is_given_back(make):
 def test_the_pics_is_made_of_the_tables():
     page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "bacnet.md").read_text(encoding="utf-8")
     assert page.endswith(bacnet_pics.pics())
+
+
+def test_each_building_block_that_is_claimed_has_its_tests():
+    sources = "".join(path.read_text() for path in (ROOT / "host_tests").rglob("test_bacnet*.py"))
+    for name, _, tests in bacnet_pics.BIBBS:
+        assert tests, name
+        for test in tests:
+            assert f"\ndef {test}(" in sources, f"{name}: {test}"
 
 
 def test_the_page_names_the_points_in_the_order_of_the_firmware(make):
