@@ -44,7 +44,7 @@ METERS = (
     {"slot": 2, "name": "socket", "unit": 3, "profile": "pzem-004t-v3", "interval_s": 1},
 )
 WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
-# For a Rig with all six services, which leave ten general slots. As files they need more than the usual 256K.
+# For a Rig with all six services, which leave ten general slots. As files they need more than the usual 288K.
 ALL_SIX = {"config": {"bacnet": {"enabled": True}}, "heap": "384K"}
 MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # the largest of all profiles
 
