@@ -121,3 +121,21 @@ def test_three_gateways_are_found_and_a_name_that_two_have_is_shown(lan, tmp_pat
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert list(json.loads(status.stdout)) == ["10.9.0.11", "10.9.0.12", "10.9.0.13"]
+
+
+def test_a_bacnet_instance_that_two_have_is_shown(lan, tmp_path):
+    def config(name, instance):
+        return {"name": name, "bacnet": {"enabled": True, "instance": instance}}
+
+    with gateways(lan, tmp_path, config("cellar", 7), config("roof", 8), config("yard", 7)):
+
+        def all_three():
+            found = lan.find("--json")
+            return found if [one["instance"] for one in found] == [7, 8, 7] else None
+
+        cellar, roof, yard = wait_for(all_three, STARTED_S, "three BACnet devices")
+        assert cellar["ports"] == {"http": 80, "modbus": 502, "bacnet": 47808}
+        assert "BACnet instance 7 is also that of 10.9.0.13" in cellar["conflicts"]
+        assert "BACnet instance 7 is also that of 10.9.0.11" in yard["conflicts"]
+        assert roof["conflicts"] == []
+        assert "BACnet instance 7 is also that of 10.9.0.13" in lan.find()

@@ -200,7 +200,7 @@ def test_a_name_and_an_instance_that_two_gateways_have_are_conflicts_of_both():
 
 
 def test_gateways_without_an_instance_are_no_conflict():
-    two = [found("a", "01", "10.0.0.1", instance=4194303), found("b", "02", "10.0.0.2", instance=4194303)]
+    two = [found("a", "01", "10.0.0.1", instance=None), found("b", "02", "10.0.0.2", instance=None)]
     assert search.conflicts(two) == {"01": [], "02": []}
 
 

@@ -106,10 +106,22 @@ def test_a_search_is_answered_with_what_the_device_is(make):
     assert bench.found() == {
         "meterport": 1, "name": "switchroom", "serial": SERIAL, "model": "Raspberry Pi Pico 2 W", "board": "rp2",
         "firmware": "0.1.0", "address": "192.168.1.50", "mac": "28:cd:c1:01:23:45", "ports": {"http": 80},
-        "sockets": 16, "sockets_free": 9, "uptime_s": 77, "led": False, "conflicts": ['instance 7 is also "there"'],
+        "instance": None, "sockets": 16, "sockets_free": 9, "uptime_s": 77, "led": False,
+        "conflicts": ['instance 7 is also "there"'],
     }  # fmt: skip
     assert (bench.slot.open, bench.slot.peer, bench.slot.requests, bench.slot.received) == (True, ASKER, 1, len(FIND))
     assert bench.finder.status() == {"answered": 1, "refused": 0, "conflict": None}
+
+
+def test_the_instance_is_that_of_the_bacnet_service_that_runs(make):
+    bench = make()
+    bacnet = SimpleNamespace(conflict=None, status=lambda: {"instance": 1234567})
+    entry = SimpleNamespace(name="bacnet", state="running", port=47808, service=bacnet)
+    bench.device.services.append(entry)
+    document = bench.found()
+    assert (document["instance"], document["ports"]["bacnet"]) == (1234567, 47808)
+    entry.state, entry.service = "failed", None
+    assert bench.found()["instance"] is None
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \n"])

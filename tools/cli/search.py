@@ -15,7 +15,6 @@ _FIND = b"meterport find"
 _TIMES = 3  # a datagram may be lost
 _DOCUMENT_MAX = 2048
 _SIOCGIFBRDADDR = 0x8919  # linux/sockios.h
-_NO_INSTANCE = 4194303  # of a BACnet device that was given none (ANSI/ASHRAE 135, 12.11.1)
 
 
 class Found(NamedTuple):
@@ -96,10 +95,10 @@ def conflicts(found: list[Found]) -> dict[str, list[str]]:
     for one in found:
         reported = one.document.get("conflicts")
         texts[one.document["serial"]] = [str(text) for text in reported] if isinstance(reported, list) else []
-    for key, what, free in (("name", "name", None), ("instance", "BACnet instance", _NO_INSTANCE)):
+    for key, what in (("name", "name"), ("instance", "BACnet instance")):
         for one in found:
             value = one.document.get(key)
-            if value is None or value == free:
+            if value is None:
                 continue
             others = sorted(
                 other.address

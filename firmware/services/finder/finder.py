@@ -166,6 +166,11 @@ class Finder(Service):
             for entry in device.services
             if entry.state == "running" and entry.name in _OFFERED
         ]
+        instances = [
+            b"%d" % entry.service.status()["instance"]
+            for entry in device.services
+            if entry.state == "running" and entry.name == "bacnet"
+        ]
         conflicts = [
             entry.service.conflict
             for entry in device.services
@@ -174,11 +179,12 @@ class Finder(Service):
         details = self._link.details()
         document = (
             b'%s"serial":"%s","model":%s,"board":"%s","firmware":"%d.%d.%d","address":%s,"mac":%s,"ports":{%s},'
-            b'"sockets":%d,"sockets_free":%d,"uptime_s":%d,"led":%s,"conflicts":%s}'
+            b'"instance":%s,"sockets":%d,"sockets_free":%d,"uptime_s":%d,"led":%s,"conflicts":%s}'
         ) % (
             self._same_name, self._serial, json.dumps(device.board.identity()[0]).encode(), device.board.name.encode(),
             VERSION[0], VERSION[1], VERSION[2], json.dumps(details[0]).encode(), json.dumps(details[4]).encode(),
-            b",".join(ports), budget.limit, max(budget.limit - budget.in_use(), 0), self._clock.uptime_s(),
+            b",".join(ports), instances[0] if instances else b"null", budget.limit,
+            max(budget.limit - budget.in_use(), 0), self._clock.uptime_s(),
             b"false" if self._led is None else b"true", json.dumps(conflicts).encode(),
         )  # fmt: skip
         self._stream.sendto(document, address)
