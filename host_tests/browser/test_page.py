@@ -125,8 +125,7 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_is_saved(make_rig, vi
     desk.save()
     desk.expect_notice("Saved")
     expect(changes).to_be_hidden()
-    assert stored(rig)["bacnet"] == before["bacnet"] | {"enabled": True}
-    assert {key: value for key, value in stored(rig).items() if key != "bacnet"} == before
+    assert stored(rig) == before | {"bacnet": before["bacnet"] | {"enabled": True}}
     for name in TABS:
         desk.tab(name)
         expect(page.locator("#problems")).to_contain_text("A restart is due for: bacnet")
@@ -135,7 +134,7 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_is_saved(make_rig, vi
     desk.log_in()
     desk.tab("Sockets")
     expect(page.get_by_role("heading", name="of 16 sockets")).to_be_visible()
-    expect(page.get_by_role("main")).to_contain_text("11 for connections")
+    expect(page.get_by_role("main")).to_contain_text("10 for connections")
 
 
 def test_a_backup_is_a_file_and_restores_all_of_it_or_nothing(make_rig, visit, tmp_path):

@@ -37,6 +37,6 @@ const servicesPage = {
   config: true,
   every_ms: SELDOM_MS,
   show(main) {
-    main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(serviceCard));
+    main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(name => serviceCard(name)));
   },
 };
