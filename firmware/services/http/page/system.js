@@ -66,7 +66,7 @@ function backupCard() {
     show();
     notice(isChanged() ? "The backup is on the pages now: look at it, then save." : "The backup is what the device has.");
   });
-  return card("Backup", el("p", null, "The configuration as a file, without the Wi-Fi password and without the password of this page."),
+  return card("Backup", el("p", null, "The configuration as a file, without its passwords: those of Wi-Fi, of services and of this page."),
     el("div", { class: "actions" }, button("Download", event => attempt(event, download))),
     el("div", { class: "field" }, el("label", { for: "backup" }, "Restore from a file"), file),
     el("div", { class: "actions" }, button("Read the file", restore, "plain")));
