@@ -6,6 +6,7 @@ beside it lose nothing.
 """
 
 import contextlib
+import errno
 import json
 import random
 import re
@@ -88,7 +89,12 @@ class Fuzz(Background):
             if 0.1 <= way < 0.2:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 return b""
-            client.shutdown(socket.SHUT_WR)
+            try:
+                client.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise
+                raise ConnectionResetError from error  # by the gateway, and Linux says so in this way
             received = b""
             while piece := client.recv(65536):
                 received += piece
