@@ -9,6 +9,7 @@ from tools import debian
 
 _START_S = 20
 _STOP_S = 10
+KEEPING = ("proxy_http_version 1.1;", "proxy_set_header Connection '';")  # connections to whom it passes requests
 _CONFIG = """
 daemon off;
 {user}worker_processes 1;
@@ -28,12 +29,12 @@ http {{
 """
 
 
-def tls_proxy(port, certificate, to_port):
+def tls_proxy(port, certificate, to_port, path="/", directives=KEEPING):
     """The text of a server that ends TLS with the PEM file `certificate` (which has its key, too) and passes requests
-    to `to_port`."""
-    proxy = f"proxy_pass http://{HOST}:{to_port}; proxy_http_version 1.1; proxy_set_header Connection '';"
+    below `path` to `to_port`. `directives`: more of them for that path."""
     keys = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
-    return f"server {{ listen {HOST}:{port} ssl; {keys} location / {{ {proxy} }} }}"
+    location = f"location {path} {{ proxy_pass http://{HOST}:{to_port}/; {' '.join(directives)} }}"
+    return f"server {{ listen {HOST}:{port} ssl; {keys} {location} }}"
 
 
 class Nginx:

@@ -7,7 +7,21 @@ import socketserver
 import struct
 import threading
 
+from tools import build
+
 HOST = "127.0.0.1"
+# The client that tries them all, on MicroPython, and what it prints.
+SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "use_tcp_client.py"
+EXPECTED = [
+    "echo True",
+    "closed refused",
+    "reset closed by the server",
+    "silent time-out",
+    "waited True",
+    "name no address: cannot resolve meters.example: no name server",
+    "open False False",
+    "heap 0",
+]
 
 
 class Echo(socketserver.BaseRequestHandler):

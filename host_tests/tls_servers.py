@@ -5,9 +5,11 @@ import socketserver
 import ssl
 import threading
 
-from host_tests.certificates import Certificates
+from host_tests.certificates import REASONS, Certificates
+from tools import build
 
 HOST = "127.0.0.1"
+SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "use_tls.py"  # the client that tries them all
 _HANDSHAKE_S = 120  # of an emulated chip
 
 
@@ -53,3 +55,18 @@ class TlsServers:
 
     def __exit__(self, *exc):
         self._stack.close()
+
+
+def cases_of(servers):
+    """[(name, trust, pin, port)], and what each must print."""
+    cases, expected = [], []
+    for name, reason in REASONS.items():
+        cases.append((name, "ca", "", servers.ports[name]))
+        expected.append(f"{name} ca {reason or True}")
+    good = servers.certificates.servers
+    for pinned, reason in (("good", True), ("expired", "certificate has changed")):
+        cases.append(("good", "pin", good[pinned].sha256, servers.ports["good"]))
+        expected.append(f"good pin {reason}")
+    cases.append(("unknown", "none", "", servers.ports["unknown"]))
+    expected.append("unknown none True")
+    return cases, expected

@@ -7,8 +7,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from host_tests.browser.test_page import assert_accessible, assert_fits
-from host_tests.browser.visit import DESK, PHONE
+from host_tests.browser.visit import DESK, PHONE, assert_accessible, assert_fits
 from host_tests.system.rig import METERS
 from tools.device_api import Device
 from tools.past import DAY_S, ENERGY, INTERVAL_S, POWER, Past

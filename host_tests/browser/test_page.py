@@ -4,10 +4,9 @@ import json
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from host_tests.browser.visit import DESK, PASSWORD, PHONE, TABS
+from host_tests.browser.visit import DESK, PASSWORD, PHONE, TABS, assert_accessible, assert_fits
 from host_tests.system.rig import wait_for
 from tools.virtual_meters import VirtualMeter
 
@@ -24,18 +23,6 @@ def shown(visit, number, meter="main"):
     """The text of a value on the Status page."""
     card = visit.page.locator("section.meter", has=visit.page.get_by_role("heading", name=meter))
     return card.locator(f"tr[data-point='{number}'] td").first
-
-
-def assert_accessible(visit, where):
-    found = Axe().run(visit.page).response["violations"]
-    texts = [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]
-    assert texts == [], where
-
-
-def assert_fits(visit, where):
-    """Nothing sticks out at the side; what is wide scrolls in a place of its own."""
-    width = visit.page.evaluate("document.documentElement.scrollWidth")
-    assert width <= visit.size[0], where
 
 
 def test_a_new_device_is_set_up_from_a_phone(make_rig, visit):

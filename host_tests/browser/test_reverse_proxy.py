@@ -7,9 +7,11 @@ import ssl
 import pytest
 from playwright.sync_api import expect
 
-from host_tests.browser.nginx import Nginx
 from host_tests.browser.visit import Visit
+from host_tests.certificates import Certificate
+from host_tests.nginx import Nginx, tls_proxy
 from host_tests.system.rig import HOST
+from tools import gateway
 from tools.chromium import chromium
 
 NAME = "meters.example.org"
@@ -39,26 +41,29 @@ def browser():
 
 @pytest.fixture
 def make_proxy(make_rig, tmp_path):
-    """make_proxy(location) starts a gateway and nginx before it: (rig, nginx)."""
+    """make_proxy(directives) starts a gateway and nginx before it: (rig, port of nginx)."""
     proxies = []
 
-    def make(location):
+    def make(directives):
         rig = make_rig(config={"http": {"public_status": False, "names": [NAME]}})
-        proxies.append(Nginx(tmp_path / "nginx", rig.http_port, NAME, PATH, location).__enter__())
-        return rig, proxies[-1]
+        (port,) = gateway.free_ports(1)
+        certificate = Certificate(NAME).write(tmp_path, "certificate")
+        server = tls_proxy(port, certificate, rig.http_port, PATH, directives)
+        proxies.append(Nginx(tmp_path / "nginx", [server], [port]).__enter__())
+        return rig, port
 
     yield make
     for proxy in proxies:
         proxy.__exit__()
 
 
-def ask(proxy, method, path, fields):
+def ask(port, method, path, fields):
     """(status, body) of a request to nginx, by the name that it serves."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(HOST, proxy.port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection(HOST, port, timeout=10, context=context)
     try:
-        connection.request(method, f"{PATH}{path}", headers={"Host": f"{NAME}:{proxy.port}"} | fields)
+        connection.request(method, f"{PATH}{path}", headers={"Host": f"{NAME}:{port}"} | fields)
         response = connection.getresponse()
         return response.status, response.read()
     finally:
@@ -71,8 +76,8 @@ def ask(proxy, method, path, fields):
     ids=["plain", "telling"],
 )
 def test_the_page_works_behind_a_reverse_proxy(make_proxy, browser, location, cookie_size):
-    rig, proxy = make_proxy(location)
-    visit = Visit(browser, rig, address=proxy.url)
+    rig, port = make_proxy(location)
+    visit = Visit(browser, rig, address=f"https://{NAME}:{port}{PATH}")
     page = visit.page
     others = {"session": "of another device", "sign-on": "s" * cookie_size}
     visit.context.add_cookies([{"name": k, "value": others[k], "domain": NAME, "path": "/"} for k in others])
@@ -100,15 +105,15 @@ def test_the_page_works_behind_a_reverse_proxy(make_proxy, browser, location, co
 
 
 def test_a_head_of_8_kib_passes_the_proxy_and_the_gateway_and_a_longer_one_is_431(make_proxy):
-    _, proxy = make_proxy(TELLING + LONG)
-    assert ask(proxy, "GET", "api/session", {"X-More": "x" * 700})[0] == 200
-    assert ask(proxy, "GET", "api/session", {"X-More": "x" * 1400})[0] == 431
+    _, port = make_proxy(TELLING + LONG)
+    assert ask(port, "GET", "api/session", {"X-More": "x" * 700})[0] == 200
+    assert ask(port, "GET", "api/session", {"X-More": "x" * 1400})[0] == 431
 
 
 def test_a_page_of_another_site_changes_nothing_through_the_proxy(make_proxy):
-    _, proxy = make_proxy(PLAIN)
-    ours = {"X-Meterport": "1", "Origin": f"https://{NAME}:{proxy.port}"}
+    _, port = make_proxy(PLAIN)
+    ours = {"X-Meterport": "1", "Origin": f"https://{NAME}:{port}"}
     other = ours | {"Origin": "https://evil.example"}
-    assert ask(proxy, "POST", "api/scan", other)[0] == 403
-    status, body = ask(proxy, "POST", "api/scan", ours)
+    assert ask(port, "POST", "api/scan", other)[0] == 403
+    status, body = ask(port, "POST", "api/scan", ours)
     assert (status, b"not logged in" in body) == (403, True)

@@ -5,6 +5,7 @@ Screenshots go to build/screenshots.
 
 import json
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from host_tests.system.rig import HOST, wait_for
@@ -173,3 +174,15 @@ class Tabs:
         for target in self.open_ones:
             self._session.send("Target.closeTarget", {"targetId": target})
         self._pump.close()
+
+
+def assert_accessible(visit, where):
+    found = Axe().run(visit.page).response["violations"]
+    texts = [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]
+    assert texts == [], where
+
+
+def assert_fits(visit, where):
+    """Nothing sticks out at the side; what is wide scrolls in a place of its own."""
+    width = visit.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= visit.size[0], where

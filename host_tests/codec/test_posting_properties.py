@@ -6,7 +6,6 @@ import email.policy
 import gzip
 import http.client
 import io
-import re
 import zlib
 
 import acquisuite
@@ -16,6 +15,8 @@ import pytest
 import template
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from host_tests.line_protocol_reader import read_line
 
 # The same examples every time: what fails here fails everywhere.
 _settings = settings(derandomize=True, max_examples=200, deadline=None, database=None)
@@ -29,20 +30,6 @@ class _Socket:
 
     def makefile(self, mode):
         return io.BytesIO(self._data)
-
-
-def read_line(line):
-    """(measurement, tags, fields, time) of a line. An unescaped space ends a part, an unescaped comma a pair."""
-    measurement_and_tags, fields, time = re.split(rb"(?<!\\) ", line)
-    head, *tags = re.split(rb"(?<!\\),", measurement_and_tags)
-
-    def plain(text):
-        return re.sub(rb"\\([,= ])", rb"\1", text)
-
-    def pairs(parts):
-        return {plain(name): plain(value) for name, value in (re.split(rb"(?<!\\)=", part) for part in parts)}
-
-    return plain(head), pairs(tags), pairs(re.split(rb"(?<!\\),", fields)), int(time)
 
 
 @_settings

@@ -10,8 +10,8 @@ from host_tests.certificates import Certificates
 from host_tests.emulated.chip import Chip
 from host_tests.http_receiver import Receiver
 from host_tests.nginx import Nginx, tls_proxy
+from host_tests.system.backlog import Backlog
 from host_tests.system.rig import HOST
-from host_tests.system.test_posting import Backlog
 from tools import gateway
 from tools.device_api import Device
 from tools.emulator import build

@@ -1,8 +1,7 @@
 """The firmware's TCP client through real lwIP, on the emulated RP2040, against sockets of this machine."""
 
 from host_tests.emulated.chip import Chip
-from host_tests.system.test_tcp_client import EXPECTED, SCRIPT
-from host_tests.tcp_servers import TcpServers
+from host_tests.tcp_servers import EXPECTED, SCRIPT, TcpServers
 from tools.emulator import build
 from tools.emulator.network import GATEWAY
 

@@ -3,8 +3,7 @@
 import time
 
 from host_tests.emulated.chip import Chip
-from host_tests.system.test_tls import SCRIPT, cases_of
-from host_tests.tls_servers import TlsServers
+from host_tests.tls_servers import SCRIPT, TlsServers, cases_of
 from tools.emulator import build
 from tools.emulator.network import GATEWAY
 

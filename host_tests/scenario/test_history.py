@@ -20,7 +20,7 @@ def records(world):
     return found
 
 
-def test_records_of_hours_without_the_time_are_kept_with_their_uptime_and_dated_when_the_clock_is_set():
+def test_records_of_hours_without_the_time_are_dated_when_the_clock_is_set():
     async def scenario(world):
         recorder = world.app.history.records
         world.time_server.answers = False

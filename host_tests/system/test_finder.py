@@ -151,7 +151,7 @@ def test_it_answers_after_whatever_came(make_rig, datagram):
     assert find(rig)["name"] == "test"
 
 
-def test_25000_different_datagrams_leave_no_name_and_no_memory_and_refused_ones_allocate_nothing(tmp_path):
+def test_25000_datagrams_leave_no_name_and_no_memory(tmp_path):
     config = {
         "http": {"enabled": False}, "modbus": {"enabled": False}, "ntp": {"enabled": False}, "meters": [],
         "finder": {"bind": HOST, "port": gateway.free_ports(1)[0]}, "buses": [{"uart": "nowhere"}],

@@ -2,20 +2,8 @@
 
 import subprocess
 
-from host_tests.tcp_servers import TcpServers
-from tools import build, gateway
-
-SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "use_tcp_client.py"
-EXPECTED = [
-    "echo True",
-    "closed refused",
-    "reset closed by the server",
-    "silent time-out",
-    "waited True",
-    "name no address: cannot resolve meters.example: no name server",
-    "open False False",
-    "heap 0",
-]
+from host_tests.tcp_servers import EXPECTED, SCRIPT, TcpServers
+from tools import gateway
 
 
 def test_the_client_connects_sends_receives_and_says_why_it_cannot():

@@ -70,7 +70,7 @@ def fraction_s(rig):
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.replace(" ", "-"))
-def test_chrony_sets_the_clock_to_a_fraction_of_a_second_whatever_the_server_before_it_says(make_rig, tmp_path, lie):
+def test_chrony_sets_the_clock_after_servers_that_lie(make_rig, tmp_path, lie):
     with contextlib.ExitStack() as stack:
         chrony = stack.enter_context(Chrony(tmp_path))
         liar = stack.enter_context(Liar(chrony.port, LIES[lie]))

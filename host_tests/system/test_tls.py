@@ -6,27 +6,10 @@ import subprocess
 
 import pytest
 
-from host_tests.certificates import REASONS
-from host_tests.tls_servers import TlsServers
-from tools import build, gateway
+from host_tests.tls_servers import SCRIPT, TlsServers, cases_of
+from tools import gateway
 
-SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "use_tls.py"
 _LEFT_MAX = 64  # bytes of Python's heap after five sessions
-
-
-def cases_of(servers):
-    """[(name, trust, pin, port)], and what each must print."""
-    cases, expected = [], []
-    for name, reason in REASONS.items():
-        cases.append((name, "ca", "", servers.ports[name]))
-        expected.append(f"{name} ca {reason or True}")
-    good = servers.certificates.servers
-    for pinned, reason in (("good", True), ("expired", "certificate has changed")):
-        cases.append(("good", "pin", good[pinned].sha256, servers.ports["good"]))
-        expected.append(f"good pin {reason}")
-    cases.append(("unknown", "none", "", servers.ports["unknown"]))
-    expected.append("unknown none True")
-    return cases, expected
 
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=("tls12", "tls13"))

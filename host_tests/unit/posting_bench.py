@@ -6,13 +6,10 @@ from types import SimpleNamespace
 
 from firmware.history.recorder import Recorder
 from firmware.history.segments import Segments
-from firmware.meters.readings import GOOD
 from firmware.services.posting.service import Posting
-from host_tests.unit import fakes
-from host_tests.unit.test_history_flash import Buses
+from host_tests.unit import fakes, history_bench
+from host_tests.unit.history_bench import INTERVAL_S, NOON, Buses, Readings
 
-INTERVAL_S = 300
-NOON = 1_800_000_000 // 86400 * 86400 + 43200
 HOST = "192.0.2.80"
 SECTION = {
     "enabled": True, "url": f"http://{HOST}/in", "format": "json", "interval_s": INTERVAL_S, "auth": "none",
@@ -20,43 +17,20 @@ SECTION = {
 }  # fmt: skip
 
 
-class Profile:
-    """Point 0: energy_import in Wh; point 1: active_power in W."""
-
+class Profile(history_bench.Profile):
     name = "a kind"
-    numbers = bytes((32, 16))
-
-    def index_of(self, number):
-        return self.numbers.find(bytes((number,)))
-
-    def unit(self, i):
-        return ("Wh", "W")[i]
-
-    def accumulates(self, i):
-        return i == 0
 
     def name_of(self, i):
         return ("energy_import", "active_power")[i]
 
 
-class Meter:
+class Meter(history_bench.Meter):
     profile = Profile()
 
     def __init__(self, slot, name):
-        self.slot = slot
+        super().__init__(slot)
         self.unit = slot + 1
         self.name = name
-        self.energy_wh = 1_000_000 * (slot + 1)
-        self.power_w = 100.0 * (slot + 1)
-        self.quality = GOOD
-
-    def point_id(self, i):
-        return self.slot << 8 | self.profile.numbers[i]
-
-
-class Readings:
-    def read(self, meter, i):
-        return (meter.energy_wh if i == 0 else meter.power_w), 0, meter.quality
 
 
 class Clock:

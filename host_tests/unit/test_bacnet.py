@@ -510,7 +510,7 @@ def test_only_the_clients_that_are_listed_are_answered(make):
     assert bench.service.status()["limited"] == 1
 
 
-def test_without_memory_for_the_longest_datagram_short_ones_are_served_and_none_lies_there_for_good(make):
+def test_without_memory_for_the_longest_datagram_short_ones_are_served(make):
     bench = make()
     receive = bench.stream.recvfrom
 

@@ -175,7 +175,7 @@ def test_what_cannot_be_subscribed_to_is_an_error(make):
     assert bench.ask(subscribe(16, None, 300)) == bytes.fromhex("600f05"), "a lifetime without the other"
 
 
-def test_a_client_that_does_not_acknowledge_is_told_three_times_more_and_then_dropped(make, monkeypatch):
+def test_a_client_that_acknowledges_nothing_is_dropped_after_three_repetitions(make, monkeypatch):
     now = [0]
     monkeypatch.setattr(subscriptions_module, "ticks_ms", lambda: now[0])
     bench = make()

@@ -10,7 +10,7 @@ from firmware.history.recorder import Recorder
 from firmware.history.segments import Segments
 from host_tests.unit import fakes
 from host_tests.unit.flash import Device, Flash, Geometry
-from host_tests.unit.test_history_flash import INTERVAL_S, NOON, Buses, Clock, Meter, Readings
+from host_tests.unit.history_bench import INTERVAL_S, NOON, Buses, Clock, Meter, Readings
 
 METERS = 32
 DAY_S = 86400

@@ -11,7 +11,7 @@ import urllib.parse
 
 import pytest
 
-from host_tests.codec.test_posting_properties import read_line
+from host_tests.line_protocol_reader import read_line
 from host_tests.unit.posting_bench import HOST, INTERVAL_S, NOON, Bench, Server
 
 QUARTER_S = 900

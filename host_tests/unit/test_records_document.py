@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from firmware.net.seam import Sink
 from firmware.services.http.documents.records import RecordsDocument
 from firmware.services.http.response import Refused
-from host_tests.unit.test_history_flash import INTERVAL_S, NOON, Rig
+from host_tests.unit.history_bench import INTERVAL_S, NOON, Rig
 
 
 @pytest.fixture
