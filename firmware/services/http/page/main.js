@@ -64,7 +64,13 @@ $("session").addEventListener("click", event => attempt(event, async () => {
     return show();
   }
   if (isChanged() && !await confirmed("There are changes that are not saved. Log out without them?", "Log out")) return;
-  await ask("POST", "api/logout");
+  pausePolling();
+  try {
+    await ask("POST", "api/logout");
+  } catch (error) {
+    show();
+    throw error;
+  }
   session.logged_in = false;
   forgetHealth();
   Object.assign(draft, { loaded: false, now: {}, saved: {} });
@@ -118,7 +124,7 @@ async function round() {
     else if (unshown) await show();
     if (mine) {
       if (Date.now() - healthAt >= HEALTH_EVERY_MS) await refreshHealth();
-      await mine.refresh?.();
+      if (page === mine) await mine.refresh?.();
     }
     if (!unshown) wait_ms = 0;
     if (!unshown) $("link").textContent = "";
@@ -134,7 +140,8 @@ function schedule(ms) {
   if (ms && !document.hidden) timer = setTimeout(round, ms);
 }
 const wake = () => { if (asking) again = true; else schedule(1); };
-const pausePolling = () => { page = null; schedule(0); };
+// Nothing more is asked for the page that is shown, until show().
+const pausePolling = () => { page = null; shownAt++; schedule(0); };
 
 function failed(error) {
   wait_ms = Math.min(Math.max(2 * wait_ms, 2000), LONGEST_WAIT_MS);
