@@ -26,6 +26,7 @@ def test_100000_different_requests_by_every_door_leave_no_name_and_no_memory_beh
     done = subprocess.run(
         argv, cwd=tmp_path, env={"MICROPYPATH": ".frozen"}, capture_output=True, text=True, timeout=600
     )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     lines = done.stdout.splitlines()
     names = [line for line in lines if line.startswith("qstr pool:")]
     before, after = [json.loads(line) for line in lines if line.startswith("{")]
