@@ -396,6 +396,14 @@ def test_without_the_password_nothing_happens(make, password):
 # TimeSynchronization, 16.7, as in Annex F.4.7
 
 
+@pytest.mark.parametrize("request_hex", ["00050711 1901 11", "00050714 0901 11"])
+def test_what_is_no_text_in_place_of_a_password_is_rejected(make, request_hex):
+    """A boolean has no content, and here nothing follows it."""
+    bench = make(password="#egbdf!")
+    assert bench.ask(bytes.fromhex(request_hex))[:2] == b"\x60\x07"
+    assert not [text for text in bench.log.texts() if "not served" in text]
+
+
 def test_the_clock_is_set_only_where_it_is_allowed(make):
     at = bytes.fromhex("a47e0b1903 b40c0a2d32")  # 2026-11-25 12:10:45.50
     for service in (b"\x10\x06", b"\x10\x09"):

@@ -296,7 +296,7 @@ class Requests:
         minutes = reader.unsigned() if reader.skips(_TAG_0) else 0
         reader.take(_TAG_1)
         state = reader.unsigned()
-        if not self._is_password(reader):
+        if not self._is_password(reader, _TAG_2):
             return PASSWORD_FAILURE
         if state > _DISABLE_INITIATION:
             raise Malformed(UNDEFINED_ENUMERATION)
@@ -310,7 +310,7 @@ class Requests:
         """ReinitializeDevice, 16.4: restarts the device, cold or warm."""
         reader.take(_TAG_0)
         state = reader.unsigned()
-        if not self._is_password(reader):
+        if not self._is_password(reader, _TAG_1):
             return PASSWORD_FAILURE
         if state > _STATES:
             raise Malformed(UNDEFINED_ENUMERATION)
@@ -321,10 +321,9 @@ class Requests:
         self._device.reboot()
         return SIMPLE
 
-    def _is_password(self, reader):
-        """Whether the parameter that comes next, and last, is the password of the configuration. An empty one never
-        is."""
-        given = reader.text() if reader.next() != END else b""
+    def _is_password(self, reader, tag):
+        """Whether the parameter `tag`, the last, is the password of the configuration. An empty one never is."""
+        given = reader.text() if reader.skips(tag) else b""
         reader.finish()
         return bool(self._password) and given == self._password
 
