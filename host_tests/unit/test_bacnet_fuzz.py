@@ -55,6 +55,7 @@ def play(bench, seed, count):
             bench.service.tick()
             bench.service._requests._communication = 0  # a client has perhaps switched all answers off
             del bench.stream.sent[:]
+            del bench.told[:], bench.log.console[:]  # what the bench keeps, and the firmware does not
     assert not [text for text in bench.log.texts() if "not served" in text or "not saved" in text]
 
 
