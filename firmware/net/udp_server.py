@@ -19,7 +19,8 @@ class UdpServer:
     """Listens at bind:port on `slot` for `owner`, whose on_ready(events) calls receive() and whose fail(error) is told
     what that raised. Of a flood `per_second` datagrams are read each second; the port drops the others.
 
-    stream   of the seam, to send by; None while the socket could not be opened again"""
+    stream   of the seam, to send by; None while the socket could not be opened again
+    empty    empty datagrams since it was made"""
 
     def __init__(self, slot: "Slot", owner: "Any", bind: str, port: int, per_second: int) -> None:
         self.stream: "Any" = None
@@ -29,7 +30,8 @@ class UdpServer:
         self._port = port
         self._per_second = per_second
         self._left = per_second
-        self._empty = 0  # datagrams in a row
+        self.empty = 0
+        self._empty_in_a_row = 0
 
     def open(self) -> None:
         """Raises OSError, MemoryError."""
@@ -62,28 +64,31 @@ class UdpServer:
         self._left = self._per_second
 
     def receive(self, most: int) -> "tuple | None":
-        """One datagram of at most `most` bytes, as (bytes, address); None when there was none. Raises OSError."""
+        """One datagram of at most `most` bytes, as (bytes, address); None when there was none, or an empty one. Raises
+        OSError."""
         self._left -= 1
         if self._left <= 0:
             seam.interest(self.stream, 0)  # until the next tick
         try:
             try:
-                data, sender = self.stream.recvfrom(most)
+                received = self.stream.recvfrom(most)
             except MemoryError:  # else the loop would come back to this datagram at once, for ever
-                data, sender = self.stream.recvfrom(_DATAGRAM_LEAST)
+                received = self.stream.recvfrom(_DATAGRAM_LEAST)
         except OSError as error:
             if error.errno == errno.EAGAIN:
                 return None  # woken for nothing
             raise
-        self._slot.received += len(data)
-        if data:
-            self._empty = 0
-            return data, sender
-        self._empty += 1
-        if self._empty > 1:
+        size = len(received[0])
+        self._slot.received += size
+        if size:
+            self._empty_in_a_row = 0
+            return received
+        self.empty += 1
+        self._empty_in_a_row += 1
+        if self._empty_in_a_row > 1:
             # The ESP32 takes an empty datagram for the end of a stream, and never reads that socket again: it gives
             # nothing but empty ones (modsocket.c, _socket_read_data).
-            self._empty = 0
+            self._empty_in_a_row = 0
             self.close()
             self.open()
             if self._left <= 0:

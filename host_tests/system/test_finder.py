@@ -43,7 +43,7 @@ gateway = app.App(board.detect())
 gateway.start()
 finder = gateway.service("finder")
 finder.close()
-finder._stream = stream = Socket()
+finder._server.stream = stream = Socket()
 for k in range(int(sys.argv[1])):
     x = letter(k)
     for stream.data in (
@@ -61,8 +61,8 @@ stream.recvfrom = None
 class Given:
     def recvfrom(self, n):
         return sender
-finder._stream = Given()
-finder._left = 100
+finder._server.stream = Given()
+finder._server._left = 100
 micropython.heap_lock()
 for k in range(50):
     finder.on_ready(1)

@@ -6,7 +6,6 @@ datagrams a second; the port drops the rest while nobody reads. Each request has
 the device's own network only, unless `anywhere` is set.
 """
 
-import errno
 import json
 
 from micropython import const
@@ -14,12 +13,11 @@ from micropython import const
 from firmware import VERSION
 from firmware.net import seam
 from firmware.net.link import is_local
+from firmware.net.udp_server import UdpServer
 from firmware.services import Service
 
 _TYPING = const(0)
 if _TYPING:
-    from typing import Any
-
     from firmware.board import Link
     from firmware.device import Device
     from firmware.events import Events
@@ -57,32 +55,24 @@ class Finder(Service):
         self._led = device.board.led(config["led"])
         self._same_name = _DOCUMENT + json.dumps(name).encode() + b","
         self._serial = device.board.identity()[1].encode()
-        self._stream: "Any" = None
-        self._left = _PER_SECOND  # datagrams that are still looked at in this second
-        self._empty = 0  # datagrams in a row that were empty
+        self._server = UdpServer(self._slot, self, config["bind"], config["port"], _PER_SECOND)
         self._blink_s = 0
         self._question_in_s = _FIRST_QUESTION_S
         self.conflict = None
-        self.refused = 0
+        self._refused = 0
+
+    @property
+    def refused(self) -> int:
+        """Datagrams without an answer since boot: empty, too long, no request, or from elsewhere."""
+        return self._refused + self._server.empty
 
     def start(self) -> None:
         """firmware.services.Service, as tick(), close() and status() are."""
-        stream = seam.udp(self._config["bind"], self._config["port"])
-        try:
-            seam.watch(stream, self)
-        except Exception:
-            seam.close(stream)
-            raise
-        self._stream = stream
-        self._slot.open = True
+        self._server.open()
 
     def close(self) -> None:
         """Gives back the socket."""
-        if self._stream is not None:
-            seam.unwatch(self._stream)
-            seam.close(self._stream)
-            self._stream = None
-            self._slot.open = False
+        self._server.close()
 
     def status(self) -> dict:
         """The section "finder" of GET /api/status."""
@@ -90,50 +80,24 @@ class Finder(Service):
 
     def tick(self) -> None:
         """Has datagrams looked at again, blinks, and asks for others of the same name when it is time to."""
-        if self._stream is None:
-            try:
-                self.start()  # on_ready() could not
-            except OSError as error:
-                self.fail(error)
-        elif self._left <= 0:
-            seam.interest(self._stream, seam.READ)
-        self._left = _PER_SECOND
+        self._server.tick()
         if self._blink_s:
             self._blink_s -= 1
             self._led(self._blink_s & 1)
         self._question_in_s -= 1
-        if self._stream is not None and not self._question_in_s:
+        if self._server.stream is not None and not self._question_in_s:
             self._question_in_s = _NEXT_QUESTION_S if self._look_for_others() else _FIRST_QUESTION_S
 
     def on_ready(self, events: int) -> None:
         """Looks at one datagram."""
-        self._left -= 1
-        if self._left <= 0:
-            seam.interest(self._stream, 0)  # until the next tick
-        try:
-            data, sender = self._stream.recvfrom(_DATAGRAM_MAX)
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                return  # woken for nothing
-            raise
-        self._slot.received += len(data)
-        if not data:
-            self.refused += 1
-            self._empty += 1
-            if self._empty > 1:
-                # The ESP32 takes an empty datagram for the end of a stream, and never reads that socket again: it gives
-                # nothing but empty ones (modsocket.c, _socket_read_data).
-                self._empty = 0
-                self.close()
-                self.start()
-                if self._left <= 0:
-                    seam.interest(self._stream, 0)
+        received = self._server.receive(_DATAGRAM_MAX)
+        if received is None:
             return
-        self._empty = 0
+        data, sender = received
         if data.startswith(_DOCUMENT):
             self._compare(data, sender)
         elif len(data) > _REQUEST_MAX or not self._answer(data.rstrip(), sender):
-            self.refused += 1
+            self._refused += 1
 
     def fail(self, error: Exception) -> None:
         """on_ready has raised: no way to the sender, no memory."""
@@ -187,7 +151,7 @@ class Finder(Service):
             max(budget.limit - budget.in_use(), 0), self._clock.uptime_s(),
             b"false" if self._led is None else b"true", json.dumps(conflicts).encode(),
         )  # fmt: skip
-        self._stream.sendto(document, address)
+        self._server.stream.sendto(document, address)
         self._slot.sent += len(document)
 
     # -- another device of the same name
@@ -203,7 +167,7 @@ class Finder(Service):
         broadcast = ".".join([str(own[k] & mask[k] | 255 - mask[k]) for k in range(4)])
         self.conflict = None
         try:
-            self._stream.sendto(_FIND, seam.address(broadcast, self._config["port"]))
+            self._server.stream.sendto(_FIND, seam.address(broadcast, self._config["port"]))
         except OSError as error:
             self.fail(error)
         return True
