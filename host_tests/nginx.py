@@ -2,13 +2,11 @@
 
 import os
 import socket
-import subprocess
 
-from host_tests.system.rig import HOST, wait_for
+from host_tests.daemon import Daemon
+from host_tests.system.rig import HOST
 from tools import debian
 
-_START_S = 20
-_STOP_S = 10
 KEEPING = ("proxy_http_version 1.1;", "proxy_set_header Connection '';")  # connections to whom it passes requests
 _CONFIG = """
 daemon off;
@@ -37,45 +35,29 @@ def tls_proxy(port, certificate, to_port, path="/", directives=KEEPING):
     return f"server {{ listen {HOST}:{port} ssl; {keys} {location} }}"
 
 
-class Nginx:
+class Nginx(Daemon):
     """`servers`: texts of server blocks of its http block; `ports`: where they listen."""
 
     def __init__(self, folder, servers, ports):
-        self.folder = folder
+        super().__init__(folder)
         self._servers = servers
         self._ports = ports
-        self._process = None
 
-    def __enter__(self):
-        self.folder.mkdir(exist_ok=True)
+    def command(self):
         path = self.folder / "nginx.conf"
         user = "user root;\n" if os.geteuid() == 0 else ""
         path.write_text(_CONFIG.format(user=user, folder=self.folder, servers="\n".join(self._servers)))
         program = debian.unpack("nginx") / "usr" / "sbin" / "nginx"
-        with open(self.folder / "output", "w") as output:
-            self._process = subprocess.Popen(
-                [program, "-p", self.folder, "-c", path, "-e", self.folder / "nginx.log"], stdout=output, stderr=output
-            )
-        try:
-            wait_for(self._listens, _START_S, "nginx to listen")
-        except AssertionError as error:
-            error.add_note((self.folder / "output").read_text() + self.log())
-            self.__exit__()
-            raise
-        return self
+        return [program, "-p", self.folder, "-c", path, "-e", self.folder / "nginx.log"]
 
-    def __exit__(self, *exc):
-        self._process.terminate()
-        self._process.wait(_STOP_S)
-
-    def log(self):
-        path = self.folder / "nginx.log"
-        return path.read_text() if path.exists() else ""
-
-    def _listens(self):
-        assert self._process.poll() is None, "nginx has ended"
+    def answers(self):
         for port in self._ports:
             with socket.socket() as client:
                 if client.connect_ex((HOST, port)):
                     return False
         return True
+
+    def output(self):
+        """With the end of its log of errors."""
+        path = self.folder / "nginx.log"
+        return super().output() + (path.read_text() if path.exists() else "")

@@ -5,38 +5,17 @@ Context managers. points(field): {(meter, unix time): value}."""
 import contextlib
 import http.client
 import json
-import subprocess
 import urllib.parse
 
-from host_tests.system.rig import HOST, wait_for
+from host_tests.daemon import Daemon
+from host_tests.system.rig import HOST
 from tools import debian, gateway
 
-_START_S = 60
-_STOP_S = 20
 
+class _Program(Daemon):
+    START_S = 60
 
-class _Program:
-    def __init__(self, folder):
-        self.folder = folder
-        self._process = None
-
-    def _start(self, command):
-        self._log = self.folder / "log"
-        with open(self._log, "w") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        try:
-            wait_for(self._answers, _START_S, f"an answer of {command[0].name}")
-        except AssertionError as error:
-            error.add_note(self._log.read_text()[-3000:])
-            self.__exit__()
-            raise
-
-    def __exit__(self, *exc):
-        self._process.terminate()
-        self._process.wait(_STOP_S)
-
-    def _answers(self):
-        assert self._process.poll() is None, self._log.read_text()[-3000:]
+    def answers(self):
         with contextlib.suppress(OSError):
             return self.request("GET", self.health)[0] < 300
         return False
@@ -56,6 +35,11 @@ class InfluxDb(_Program):
     health = "/ping"
 
     def __enter__(self):
+        super().__enter__()
+        assert self._query("CREATE DATABASE energy", "POST")
+        return self
+
+    def command(self):
         self.port, rpc = gateway.free_ports(2)
         lines = ["reporting-disabled = true", f'bind-address = "{HOST}:{rpc}"']
         for section, values in (
@@ -66,9 +50,7 @@ class InfluxDb(_Program):
             lines += [f"[{section}]", *(f'{name} = "{value}"' for name, value in values.items())]
         (self.folder / "influxdb.conf").write_text("\n".join(lines) + "\n")
         program = debian.unpack("influxdb") / "usr" / "bin" / "influxd"
-        self._start([program, "run", "-config", self.folder / "influxdb.conf"])
-        assert self._query("CREATE DATABASE energy", "POST")
-        return self
+        return [program, "run", "-config", self.folder / "influxdb.conf"]
 
     def _query(self, text, method="GET"):
         query = urllib.parse.urlencode({"db": "energy", "epoch": "s", "q": text})
@@ -86,14 +68,13 @@ class InfluxDb(_Program):
 class VictoriaMetrics(_Program):
     health = "/health"
 
-    def __enter__(self):
+    def command(self):
         (self.port,) = gateway.free_ports(1)
         program = debian.unpack("victoria-metrics") / "usr" / "bin" / "victoria-metrics"
-        self._start([
+        return [
             program, f"-httpListenAddr={HOST}:{self.port}", f"-storageDataPath={self.folder}/data",
             "-retentionPeriod=100y", "-memory.allowedBytes=64MB",
-        ])  # fmt: skip
-        return self
+        ]  # fmt: skip
 
     def points(self, field):
         self.request("GET", "/internal/force_flush")

@@ -2,7 +2,7 @@
 
 import time
 
-from host_tests.emulated.chrony import STRATUM, Chrony
+from host_tests.chrony import STRATUM, Chrony
 from tools.emulator.network import GATEWAY
 
 SET_S = 240  # it asks again 15 s, 45 s, ... after its start, by its own clock

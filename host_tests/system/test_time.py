@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from host_tests.emulated.chrony import STRATUM, Chrony
+from host_tests.chrony import STRATUM, Chrony
 from host_tests.system.rig import HOST, Background, wait_for
 
 LIAR = "127.0.0.2"  # its port is chrony's: a device has one for all servers

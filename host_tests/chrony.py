@@ -1,4 +1,4 @@
-"""chronyd as a time server for the chip: Debian's, not installed, on a free UDP port of 127.0.0.1.
+"""chronyd as a time server: Debian's, not installed, on a free UDP port of 127.0.0.1.
 
 It serves this machine's own time as stratum 3 and never touches the clock (-x), needs no privileges (-U) and reads no
 configuration but its own. A context manager.
@@ -7,27 +7,24 @@ configuration but its own. A context manager.
 import os
 import pwd
 import socket
-import subprocess
 
-from host_tests.system.rig import HOST, wait_for
+from host_tests.daemon import Daemon
+from host_tests.system.rig import HOST
 from tools import debian
 
 STRATUM = 3
 _CLIENT = bytes([4 << 3 | 3]) + bytes(47)  # version 4, mode 3: RFC 5905, 7.3
-_START_S = 10
 _ANSWER_S = 0.2
-_STOP_S = 5
 
 
-class Chrony:
+class Chrony(Daemon):
     """Runs within its `with` block; its port is known before."""
 
     def __init__(self, folder):
-        self.folder = folder
+        super().__init__(folder)
         self.port = _free_port()
-        self._process = None
 
-    def __enter__(self):
+    def command(self):
         settings = {
             "bindaddress": HOST,
             "port": self.port,
@@ -41,21 +38,9 @@ class Chrony:
         path.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         program = debian.unpack("chrony") / "usr" / "sbin" / "chronyd"
         user = pwd.getpwuid(os.geteuid()).pw_name
-        with open(self.folder / "chronyd.log", "w") as log:
-            self._process = subprocess.Popen([program, "-x", "-U", "-u", user, "-d", "-f", path], stderr=log)
-        try:
-            wait_for(self._answers, _START_S, "an answer of chronyd")
-        except AssertionError as error:
-            error.add_note((self.folder / "chronyd.log").read_text())
-            self.__exit__()
-            raise
-        return self
+        return [program, "-x", "-U", "-u", user, "-d", "-f", path]
 
-    def __exit__(self, *exc):
-        self._process.terminate()
-        self._process.wait(_STOP_S)
-
-    def _answers(self):
+    def answers(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
             asker.settimeout(_ANSWER_S)
             asker.connect((HOST, self.port))
