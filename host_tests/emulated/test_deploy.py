@@ -36,9 +36,15 @@ class Board(emulated.Emulator):
         return call(sys.executable, "-m", "mpremote", "connect", self.port, *words)
 
     def wait_started(self, ups):
-        """Waits until the firmware has brought the link up `ups` times. With the modules as files the heap of this
-        RP2040, of which PPP takes 28 KB, has no room for services: files are for boards with 288 KiB."""
+        """Waits until the firmware has brought the link up `ups` times; the services that this start found no memory
+        for, as its console says. With the modules as files the heap of this RP2040, of which PPP takes 28 KB, has no
+        room for the web server: files are for boards with 288 KiB."""
         self.network.wait_up(READY_S, ups)
+        lines = list(self.lines)
+        begins = [k for k, line in enumerate(lines) if line.startswith("emulator: reset")]
+        text = "\n".join(lines[begins[-1] :])
+        assert "app: meterport runs on emulated_pico" in text
+        return re.findall(r"(\w+): not started: no memory for it on this board", text)
 
 
 def call(*command):
@@ -57,7 +63,7 @@ def board(tmp_path_factory):
 def test_deploy_makes_a_gateway_of_a_bare_board(board):
     assert "the board holds the build, compared by SHA-256" in board.device("deploy")
     assert board.wait_reset() == "software"
-    board.wait_started(ups=1)
+    assert "http" in board.wait_started(ups=1)
 
 
 def test_make_repl_gives_the_prompt_of_the_running_gateway(board):
@@ -74,13 +80,13 @@ def test_make_repl_gives_the_prompt_of_the_running_gateway(board):
             assert terminal.process.wait(LEAVES_S) == 0
 
 
-def test_an_uploaded_configuration_survives_a_quick_second_deploy(board, tmp_path):
+def test_an_uploaded_configuration_is_used_after_a_quick_second_deploy(board, tmp_path):
     config = tmp_path / "config.json"
     off = {"enabled": False}
-    over = {"name": "deployed", "meters": [], "http": off, "ntp": off}
+    over = {"meters": [], "http": off, "ntp": off, "finder": off}
     config.write_text(json.dumps(emulate.configuration(over)))
     board.mpremote("cp", config, ":data/config.json")
     begin = time.monotonic()
     assert re.search(r"^0 of \d+ files to copy", board.device("deploy"), re.MULTILINE)
     assert time.monotonic() - begin < AGAIN_S
-    board.wait_started(ups=2)
+    assert "http" not in board.wait_started(ups=2)  # which is off now
