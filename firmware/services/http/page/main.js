@@ -64,12 +64,11 @@ $("session").addEventListener("click", event => attempt(event, async () => {
     return show();
   }
   if (isChanged() && !await confirmed("There are changes that are not saved. Log out without them?", "Log out")) return;
-  pausePolling();
+  isLeaving = true;
   try {
     await ask("POST", "api/logout");
-  } catch (error) {
-    show();
-    throw error;
+  } finally {
+    isLeaving = false;
   }
   session.logged_in = false;
   forgetHealth();
@@ -124,7 +123,7 @@ async function round() {
     else if (unshown) await show();
     if (mine) {
       if (Date.now() - healthAt >= HEALTH_EVERY_MS) await refreshHealth();
-      if (page === mine) await mine.refresh?.();
+      await mine.refresh?.();
     }
     if (!unshown) wait_ms = 0;
     if (!unshown) $("link").textContent = "";
@@ -140,11 +139,11 @@ function schedule(ms) {
   if (ms && !document.hidden) timer = setTimeout(round, ms);
 }
 const wake = () => { if (asking) again = true; else schedule(1); };
-// Nothing more is asked for the page that is shown, until show().
-const pausePolling = () => { page = null; shownAt++; schedule(0); };
+const pausePolling = () => { page = null; schedule(0); };
 
 function failed(error) {
   wait_ms = Math.min(Math.max(2 * wait_ms, 2000), LONGEST_WAIT_MS);
+  if (isLeaving) return; // no fault
   if (error.status === 401 || error.status === 403) {
     session = null; // it has ended: ask what is the case
     page = null;

@@ -29,7 +29,9 @@ function ask(method, path, body, limit_ms = 10000) {
 }
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
-const get = path => ask("GET", path);
+// The session is being ended. What a page that is still being read would ask behind that has no right to an answer.
+let isLeaving = false;
+const get = path => isLeaving ? Promise.reject(new Unanswered("the session ends")) : ask("GET", path);
 
 async function send(method, path, body, limit_ms) {
   let response, text, answer = {};

@@ -16,13 +16,11 @@ function isDue(id) {
 
 // A few of them a round: readings do not wait for all.
 async function refreshTrends() {
-  const mine = shownAt;
   if (!trends.ids) {
     const { points, records } = await get("api/history");
     Object.assign(trends, { ids: points, records });
   }
   for (const id of trends.ids.filter(isDue).slice(0, TRENDS_A_ROUND)) {
-    if (mine !== shownAt) return; // the page was left, or the session ended
     const trend = await get("api/history?point=" + id), first = trend.values.findIndex(value => value != null);
     // What was before the device began to keep values is no part of the picture.
     trends.known.set(id, { ...trend, at: Date.now(), values: first < 0 ? [] : trend.values.slice(first) });
