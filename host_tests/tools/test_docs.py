@@ -21,6 +21,7 @@ from host_tests.documents import (
     commands,
     text_of,
 )
+from tools import page as page_tool
 
 
 def commands_that_run_here():
@@ -147,6 +148,12 @@ def test_the_heaps_of_the_readme_are_those_of_the_benchmarks():
     at_rest, at_work = re.search(r"at most (\d+) KiB", numbers)[1], re.search(r"(\d+) KiB of a Pico W", numbers)[1]
     assert f"bytes in use | {at_rest} KiB" in benchmarks
     assert f"a save of the configuration | {at_work} KiB" in benchmarks
+
+
+def test_the_size_of_the_page_is_that_of_its_file():
+    size = round(len(page_tool.packed(ROOT)) / 1024)
+    for name in ("README.md", "docs/pages.md"):
+        assert re.search(r"ne document of (\d+) KB", text_of(name))[1] == str(size), name
 
 
 def test_the_gates_of_the_heap_are_those_of_the_tests():
