@@ -7,7 +7,7 @@ import pytest
 
 from firmware.net import seam
 from firmware.services.http.response import Response
-from firmware.services.http.response_writer import BLOCK, PIECE, ResponseWriter
+from firmware.services.http.response_writer import BLOCK, FILE_BLOCK, PIECE, ResponseWriter
 from host_tests.unit.http_rig import responses
 
 LENGTHS = [0, 1, 2, 100, *range(700, 860), *range(1000, 1040), 2000, 2040, 2048, 3071, 3072, 3073, 5000, 20_000]
@@ -22,7 +22,11 @@ def text_of(n):
 def blocks():
     block = bytearray(BLOCK)
     return SimpleNamespace(
-        block=block, view=memoryview(block), file_block=b"", out=seam.Sink(BLOCK + PIECE), document_heads={}
+        block=block,
+        view=memoryview(block),
+        file_block=bytearray(FILE_BLOCK),
+        out=seam.Sink(BLOCK + PIECE),
+        document_heads={},
     )
 
 
@@ -225,6 +229,7 @@ def test_status_type_and_headers_are_those_of_the_response(blocks):
 def test_bytes_are_sent_from_where_they_lie(blocks):
     """In an image the page is a constant in flash."""
     data = text_of(20_000)
+    blocks.file_block = b""
     writer = ResponseWriter(blocks)
     writer.begin(Response(data), True)
     head = writer.fill()

@@ -21,7 +21,7 @@ if _TYPING:
     from firmware.services.http.service import HttpService
 
 BLOCK = const(1024)
-_FILE_BLOCK = const(3072)  # bytes of a file in one write: each write takes a call of the port and of the network
+FILE_BLOCK = const(3072)  # bytes of a file in one write: each write takes a call of the port and of the network
 _CHUNK_HEAD = const(6)  # bytes
 _CHUNK_TAIL = const(7)  # CR LF, and the last chunk: 0 CR LF CR LF
 _SILENT_MAX = const(8)  # times in a row that a document may write nothing, before the caller looks at the clock
@@ -80,8 +80,6 @@ class ResponseWriter:
         body = self._body
         n = len(self._head)
         if self._is_file and not n:
-            if not buffers.file_block:
-                buffers.file_block = bytearray(_FILE_BLOCK)
             self.block = buffers.file_block
             n = body.readinto(self.block)
             if not n:

@@ -2,6 +2,7 @@
 
 from micropython import const
 
+from firmware import resources
 from firmware.net import seam
 from firmware.net.listener import Listener
 from firmware.services import Service
@@ -9,7 +10,7 @@ from firmware.services.http.connection import HttpConnection
 from firmware.services.http.documents.history import HistoryDocument
 from firmware.services.http.documents.readings import ReadingsDocument
 from firmware.services.http.logins import Logins, PasswordFile
-from firmware.services.http.response_writer import BLOCK, PIECE
+from firmware.services.http.response_writer import BLOCK, FILE_BLOCK, PIECE
 from firmware.services.http.sessions import Sessions
 
 _TYPING = const(0)
@@ -71,7 +72,8 @@ class HttpService(Service):
         self.save: "Save | None" = None
         self.block = bytearray(BLOCK)
         self.view = memoryview(self.block)
-        self.file_block: "bytes | bytearray" = b""  # made for the first file: bytes that lie in flash need none
+        # Bytes that lie in flash need none. Later a heap that connections have broken up might have no such piece.
+        self.file_block = b"" if resources.FROZEN else bytearray(FILE_BLOCK)
         self.out = out = seam.Sink(BLOCK + PIECE)
         self.page_headers: dict = {}  # of page_file
         self.page_heads: dict = {}
