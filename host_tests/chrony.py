@@ -10,7 +10,7 @@ import socket
 
 from host_tests.daemon import Daemon
 from host_tests.system.rig import HOST
-from tools import debian
+from tools import debian, gateway
 
 STRATUM = 3
 _CLIENT = bytes([4 << 3 | 3]) + bytes(47)  # version 4, mode 3: RFC 5905, 7.3
@@ -22,7 +22,7 @@ class Chrony(Daemon):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.port = _free_port()
+        (self.port,) = gateway.free_ports(1)
 
     def command(self):
         settings = {
@@ -49,9 +49,3 @@ class Chrony(Daemon):
                 return len(asker.recv(100)) >= len(_CLIENT)
             except OSError:  # refused, or silence
                 return False
-
-
-def _free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind((HOST, 0))
-        return taken.getsockname()[1]

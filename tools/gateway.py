@@ -14,6 +14,7 @@ asked to kill it with its parent, whatever kills the parent (Linux; elsewhere st
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -39,6 +41,8 @@ FORGOTTEN = "the firmware has removed its configuration"
 HEAP = "288K"  # of a firmware that runs as files,
 FROZEN_HEAP = "112K"  # what an ESP32 without PSRAM has
 _PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port"), "finder": ("bind", "port")}
+
+_PORTS = range(12000, 32000)  # for free_ports(); Linux gives 32768 and above by itself
 
 _QUICK_S = 2.0  # a run shorter than this is a quick one,
 _QUICK_MAX = 10  # and this many quick reboots in a row are a loop
@@ -426,10 +430,37 @@ def _exchange(host, port, request, length, good):
 
 
 def free_ports(count, host="127.0.0.1"):
-    """This many different TCP ports that are free now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((host, 0))) for _ in range(count)]
-        return [sock.getsockname()[1] for sock in sockets]
+    """This many different ports that neither a TCP nor a UDP socket of `host` has now.
+
+    They lie below those that the kernel gives to sockets without a wish, and every process of this user takes its
+    ports from one round: nothing else is given a port between this call and the bind.
+    """
+    with open(Path(tempfile.gettempdir()) / f"meterport-ports-{os.getuid()}", "a+") as shared:
+        fcntl.flock(shared, fcntl.LOCK_EX)
+        shared.seek(0)
+        last = int(shared.read() or _PORTS[-1])
+        ports = []
+        for _ in _PORTS:
+            last = last + 1 if last < _PORTS[-1] else _PORTS[0]
+            if _is_free(host, last):
+                ports.append(last)
+            if len(ports) == count:
+                break
+        shared.truncate(0)
+        shared.write(str(last))
+    if len(ports) < count:
+        raise GatewayError(f"{host} has no {count} free ports in {_PORTS[0]}..{_PORTS[-1]}")
+    return ports
+
+
+def _is_free(host, port):
+    try:
+        socket.create_server((host, port)).close()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            datagrams.bind((host, port))
+    except OSError:
+        return False
+    return True
 
 
 def port_error(port, host="127.0.0.1"):

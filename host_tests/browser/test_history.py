@@ -26,7 +26,7 @@ def past(tmp_path):
 
 @pytest.fixture
 def rig(past, make_rig):
-    rig = make_rig(config={"ntp": {"enabled": False}, "history": {"flash": True}}, meters=METER, frozen=True)
+    rig = make_rig(config={"ntp": {"enabled": False}, "history": {"flash": True}}, meters=METER)
     with Device(HOST, rig.http_port) as device:
         device.set_password("correct horse")
         device.login("correct horse")
@@ -127,7 +127,7 @@ def test_the_system_page_says_how_far_records_reach_back_and_what_they_cost(rig,
 
 
 def test_a_device_that_does_not_know_the_time_says_so_in_the_place_of_a_chart(past, make_rig, visit):
-    rig = make_rig(config={"ntp": {"enabled": False}, "history": {"flash": True}}, meters=METER, frozen=True)
+    rig = make_rig(config={"ntp": {"enabled": False}, "history": {"flash": True}}, meters=METER)
     desk = visit(rig).open()
     desk.page.locator(f"tr[data-point='{ENERGY}'] button").click()
     expect(desk.page.get_by_text("The device does not know the time yet")).to_be_visible()

@@ -10,13 +10,11 @@ from host_tests.http_receiver import Receiver
 from host_tests.system.rig import HOST
 from tools.device_api import Device
 
-HEAP = "384K"  # for the modules of posting as files
-
 
 def test_post_now_shows_the_answer_and_what_was_refused(make_rig, visit):
     with Receiver(lambda request: (422, b'{"error":"no such field"}')) as receiver:
         config = {"ntp": {"enabled": False}, "posting": {"url": receiver.url, "headers": "X-Site: north\nX-A: b"}}
-        rig = make_rig(config=config, heap=HEAP)
+        rig = make_rig(config=config)
         rig.wait_polled()
         with Device(HOST, rig.http_port) as device:
             device.set_password(PASSWORD)

@@ -45,7 +45,9 @@ METERS = (
 )
 WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
 # For a Rig with all six services, which leave ten general slots. As files they need more than the usual 288K.
-ALL_SIX = {"config": {"bacnet": {"enabled": True}}, "heap": "384K"}
+ALL_SIX = {"config": {"bacnet": {"enabled": True}}}
+PICO_W_HEAP = "190K"
+OTHER_FORMS = {"frozen", "runtime", "source", "device_dir", "argv"}  # options that say what runs, and in which heap
 MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # the largest of all profiles
 
 
@@ -195,7 +197,8 @@ class Rig:
         meters    the configuration's meters; the same ones are on the line unless `virtual` says otherwise
         virtual   the VirtualMeters on the line; () for a line without any, None for one for each of `meters`
         profiles  {name: JSON object} for data/meters/, where a user adds profiles
-        options   for tools.gateway.Gateway: runtime, heap, frozen, device_dir, ...
+        options   for tools.gateway.Gateway: runtime, heap, frozen, device_dir, ...; without any the product runs, which
+                  is the firmware frozen, in the heap of a Pico W
         """
         self.folder = Path(folder)
         self.http_port, self.modbus_port, ntp_port, self.finder_port, self.bacnet_port = gateway.free_ports(5)
@@ -223,6 +226,9 @@ class Rig:
         self.line = VirtualLine(virtual, BAUD, link=self.folder / UART)
         # A larger heap tells a lack of heap from any other defect.
         options.setdefault("heap", os.environ.get("METERPORT_TEST_HEAP"))
+        if not OTHER_FORMS & options.keys():
+            options["frozen"] = True
+            options["heap"] = options["heap"] or PICO_W_HEAP
         self.gateway = Gateway(self.folder, place=gateway.place_of(self.config), **options)
         self._stack = contextlib.ExitStack()
         self._has_http = True

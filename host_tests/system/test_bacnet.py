@@ -9,18 +9,14 @@ from host_tests.system.rig import ALL_SIX, Rig, wait_for
 from host_tests.unit.bacnet_bench import context, object_id, uint
 from tools import gateway
 
-FROZEN = {"env": {"MICROPYPATH": ".frozen"}}
-
-
-def frozen(heap):
-    """Options of a Rig with the firmware frozen into a 32-bit MicroPython."""
-    return {"argv": [gateway.find_frozen(print), "-X", f"heapsize={heap}", "-m", "main"], **FROZEN}
+SMALL = {"frozen": True, "heap": gateway.FROZEN_HEAP}
+FILES = {"frozen": False, "heap": "384K"}
 
 
 @pytest.fixture(scope="module", params=["files", "frozen"])
 def rig(request, tmp_path_factory):
-    options = ALL_SIX if request.param == "files" else {"config": ALL_SIX["config"], **frozen("112K")}
-    with Rig(tmp_path_factory.mktemp("bacnet"), **options) as rig:
+    form = FILES if request.param == "files" else SMALL
+    with Rig(tmp_path_factory.mktemp("bacnet"), **ALL_SIX, **form) as rig:
         rig.wait_polled()
         yield rig
 
@@ -91,7 +87,7 @@ def test_a_change_is_told(rig, client):
 
 
 def test_a_silent_meter_has_a_fault_and_keeps_its_value(make_rig):
-    rig = make_rig(config=ALL_SIX["config"], **frozen("112K"))
+    rig = make_rig(**ALL_SIX, **SMALL)
     rig.wait_polled()
     with BacnetClient(rig.bacnet_port) as client:
         (before,) = client.read(ANALOG_INPUT, 16, 85)
@@ -103,7 +99,7 @@ def test_a_silent_meter_has_a_fault_and_keeps_its_value(make_rig):
 
 def test_two_gateways_with_one_instance_number_name_each_other(make_rig):
     """Both bound to one port of the same machine cannot be: so the other one is played here."""
-    rig = make_rig(config={"bacnet": {"enabled": True, "instance": 7}}, **frozen("112K"))
+    rig = make_rig(config={"bacnet": {"enabled": True, "instance": 7}}, **SMALL)
     with BacnetClient(rig.bacnet_port) as other:
         other.send(bytes.fromhex("1000 c402000007 2205c4 9103 2163"))
         wait_for(lambda: rig.status()["bacnet"]["conflict"], 5, "the conflict")
@@ -115,7 +111,7 @@ def test_two_gateways_with_one_instance_number_name_each_other(make_rig):
 
 def test_what_a_client_has_written_outlasts_a_restart(make_rig):
     config = {"bacnet": {"enabled": True, "allow_writes": True}}
-    rig = make_rig(config=config, **frozen("112K"))
+    rig = make_rig(config=config, **SMALL)
     with BacnetClient(rig.bacnet_port) as client:
         text = b"\0switch room"
         written = context(0, object_id(DEVICE, ANY_DEVICE)) + context(1, uint(58)) + b"\x3e\x75\x0c" + text + b"\x3f"
@@ -130,7 +126,7 @@ def test_what_a_client_has_written_outlasts_a_restart(make_rig):
 
 def test_requests_leave_nothing_behind_in_the_heap(make_rig):
     """A thousand of each kind, with names and numbers that were never seen before."""
-    rig = make_rig(config=ALL_SIX["config"], **frozen("112K"))
+    rig = make_rig(**ALL_SIX, **SMALL)
     rig.wait_polled()
     with BacnetClient(rig.bacnet_port) as client:
 

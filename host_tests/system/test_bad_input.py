@@ -423,7 +423,7 @@ def test_wrong_parts_of_a_configuration_are_replaced_and_named(good_before, kind
     rig = good_before
     message = write_wrong(rig.folder, rig.config, kind)
     written = (rig.folder / "data" / "config.json").read_bytes()
-    with Gateway(rig.folder, heap=rig.gateway.heap):
+    with Gateway(rig.folder, heap=rig.gateway.heap, frozen=True):
         wait_for(lambda: gateway.http_answers(rig.http_port), READY_S, "HTTP on the last good port")
         wait_for(lambda: gateway.modbus_answers(rig.modbus_port), READY_S, "Modbus on the last good port")
         status = rig.status()

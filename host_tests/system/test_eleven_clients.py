@@ -249,7 +249,7 @@ def test_twenty_clients_that_reconnect_all_make_progress(rig, sampler):
 )
 def test_general_slots_counted_by_connections_that_stay_open(make_rig, connect_all, off, general):
     config = {"bacnet": {"enabled": True}} | {name: {"enabled": False} for name in off}
-    rig = make_rig(config=config, heap=ALL_SIX["heap"], meters=())
+    rig = make_rig(config=config, meters=())
     with SocketSampler(rig.gateway) as sampler:
         clients = connect_all(rig, 16)
         assert sum(client.is_open() for client in clients) == general

@@ -162,7 +162,7 @@ def test_a_line_that_is_not_there_at_the_start_is_opened_when_it_comes(make_rig)
 
 def test_a_service_that_finds_no_room_is_named_and_the_others_run(tmp_path):
     others = dict.fromkeys(("finder", "ntp", "posting"), {"enabled": False})  # they would take what Modbus needs
-    with Rig(tmp_path, heap=FILES, config={"history": {"bytes": 0}, **others}).started(http=False) as rig:
+    with Rig(tmp_path, frozen=False, heap=FILES, config={"history": {"bytes": 0}, **others}).started(http=False) as rig:
         line = rig.gateway.wait_line("http: not started: no memory for it")
         assert "an image with the firmware frozen into it has room" in line
         with rig.client() as client:
