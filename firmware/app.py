@@ -219,7 +219,11 @@ class App:
             self.supervisor.keep_running(entry.name, service.run)
 
     async def _keep_link(self):
-        await link.keep_up(self.link, self.events)
+        await link.keep_up(self.link, self.events, self._close_connections)
+
+    def _close_connections(self):
+        for slot in self.budget.connections[:]:
+            slot.connection.close()
 
     def _tick(self):
         uptime_s = self.clock.uptime_s()
@@ -277,8 +281,7 @@ class App:
     def close(self) -> None:
         """Closes every socket and line, so that the firmware can be started again at the REPL."""
         self._write_what_waits()
-        for slot in self.budget.connections[:]:
-            slot.connection.close()
+        self._close_connections()
         for entry in self.device.services:
             if entry.service is not None:
                 entry.service.close()

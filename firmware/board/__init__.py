@@ -102,7 +102,9 @@ if _TYPING:
             """Gives the UART back."""
 
     class Link(Protocol):
-        """The network interface."""
+        """The network interface. `ssid`: of the Wi-Fi network that it is in, or tries to join; "" without Wi-Fi."""
+
+        ssid: str
 
         def up(self) -> bool:
             """True while it has an address."""
@@ -111,8 +113,11 @@ if _TYPING:
             """The IPv4 address; "0.0.0.0" without one."""
 
         def connect(self) -> None:
-            """Starts connecting and returns at once. Raises what the port raises: OSError, and on the ESP32
-            RuntimeError and MemoryError."""
+            """Starts connecting, and returns at once or after a scan. Raises what the port raises: OSError, and on the
+            ESP32 RuntimeError and MemoryError."""
+
+        def trouble(self) -> str:
+            """Why it is not up, as far as the port says it; else ""."""
 
         def dns_servers(self) -> list[str]:
             """IPv4 addresses of name servers."""
@@ -129,6 +134,8 @@ class NoLink:
     An interface that failed is not opened again before the next restart: the ESP32's drivers (network_lan.c,
     network_wlan.c) would register a second time what the first attempt has left behind, which ends in an abort."""
 
+    ssid = ""
+
     def __init__(self, error: "str | None" = None) -> None:
         self._error = error
 
@@ -144,6 +151,9 @@ class NoLink:
 
     def details(self) -> tuple:
         return (None,) * 6
+
+    def trouble(self) -> str:
+        return ""
 
     def dns_servers(self) -> list:
         return []

@@ -31,6 +31,8 @@ class Ppp:
     """The link; one for as long as the chip runs. Its buffers are large and lwIP does not give back a PPP's room, so a
     firmware that is started again at the REPL takes over the one that is there."""
 
+    ssid = ""
+
     def up(self) -> bool:
         return bool(_made) and _made[0].isconnected()
 
@@ -50,6 +52,9 @@ class Ppp:
     def details(self) -> tuple:
         # The netmask of a point-to-point line says nothing of the network behind it.
         return (self.address(),) + (None,) * 5
+
+    def trouble(self) -> str:
+        return ""
 
     def dns_servers(self) -> list[str]:
         """None: the configuration has addresses where others have names."""

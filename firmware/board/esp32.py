@@ -49,19 +49,26 @@ _AFRESH = const(3)  # calls of WiFi.connect(): 70 s after the first
 class WiFi(machine_common.WiFi):
     """A station on the driver of this port."""
 
+    # WIFI_REASON_NO_AP_FOUND, WIFI_REASON_AUTH_FAIL. A wrong password is mostly another reason, for which status()
+    # says STAT_CONNECTING as for everything else.
+    _TROUBLES = ((201, "no such network in reach (2.4 GHz only)"), (202, "wrong password"))
+
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         self._calls = 0
 
     def connect(self) -> None:
-        """Asks once: from then on the driver tries again by itself, and refuses to be configured meanwhile
-        (esp_wifi_set_config: "sta is connecting"). It gives up when a try cannot even begin (network_wlan.c,
-        WIFI_EVENT_STA_DISCONNECTED), hence every third call disconnects, and connects without configuring."""
-        if not self._calls:
-            super().connect()
-        elif self._calls % _AFRESH == 0:
+        """Asks once: from then on the driver tries again by itself, and refuses to be configured or to scan meanwhile
+        (esp_wifi_set_config: "sta is connecting"). With several networks each call disconnects first, and tries the
+        next. With one, every third call does, and connects without configuring: the driver gives up when a try cannot
+        even begin (network_wlan.c, WIFI_EVENT_STA_DISCONNECTED)."""
+        is_first = not self._calls
+        if not is_first and (len(self._networks) > 1 or self._calls % _AFRESH == 0):
             self._nic.disconnect()
-            self._nic.connect()
+            if len(self._networks) == 1:
+                self._nic.connect()
+        if is_first or len(self._networks) > 1:
+            super().connect()
         self._calls += 1
 
     def _disable_power_saving(self) -> None:

@@ -145,6 +145,8 @@ def open_link(config: dict, wifi: "Callable", ethernet: "Callable") -> "Link":
 class _Interface:
     """What Wi-Fi and Ethernet share: a Link on MicroPython's network interface `nic`."""
 
+    ssid = ""
+
     def __init__(self, config: dict, nic: "Any") -> None:
         self._config = config
         self._nic = nic
@@ -161,6 +163,9 @@ class _Interface:
     def details(self) -> tuple:
         mac = ":".join(["%02x" % byte for byte in self._nic.config("mac")])
         return tuple(self._nic.ifconfig()) + (mac, self._signal_dbm()) if self.up() else (None,) * 4 + (mac, None)
+
+    def trouble(self) -> str:
+        return ""
 
     def _signal_dbm(self) -> "int | None":
         return None
@@ -187,22 +192,56 @@ class Ethernet(_Interface):
 
 
 class WiFi(_Interface):
-    """A station."""
+    """A station. Of several networks the strongest is tried first; one that a scan does not see may be hidden, and is
+    tried last."""
+
+    # (status() of the port, what it means to the user)
+    _TROUBLES: tuple = ()
 
     def __init__(self, config: dict) -> None:
         network.hostname(config["hostname"])
         if config["country"]:
             network.country(config["country"])
         super().__init__(config, network.WLAN(network.STA_IF))
+        self._networks = [
+            (config["ssid" + end], config["password" + end]) for end in ("", "_2", "_3") if config["ssid" + end]
+        ]
+        self._untried: list = []  # of the present round
+        self.ssid = ""
 
     def connect(self) -> None:
-        """Asks the port to connect to the access point and returns at once. Raises OSError (ENODEV without an SSID)."""
-        if not self._config["ssid"]:
+        """Asks the port to join the next network. Returns at once where there is one; with several it waits for a scan
+        of 2 s, 10 s at most, before each round. Raises OSError (ENODEV without an SSID)."""
+        networks = self._networks
+        if not networks:
             raise OSError(errno.ENODEV)
         self._nic.active(True)
         self._disable_power_saving()
         self._set_address()
-        self._nic.connect(self._config["ssid"], self._config["password"] or None)
+        if not self._untried:
+            self._untried = self._strongest_first() if len(networks) > 1 else networks[:]
+        self.ssid, password = self._untried.pop(0)
+        self._nic.connect(self.ssid, password or None)
+
+    def _strongest_first(self):
+        seen = []
+        try:
+            seen = self._nic.scan()
+        except OSError:  # another scan is under way, or the driver is busy
+            pass
+        order = []
+        for number, (ssid, _) in enumerate(self._networks):
+            name = ssid.encode()  # an SSID is bytes, and those of strangers make no text
+            order.append((max([found[3] for found in seen if found[0] == name] + [-128]), -number))
+        order.sort(reverse=True)
+        return [self._networks[-number] for _, number in order]
+
+    def trouble(self) -> str:
+        status = self._nic.status()
+        for code, text in self._TROUBLES:
+            if code == status:
+                return text
+        return ""
 
     def _disable_power_saving(self) -> None:
         """For the port to override."""

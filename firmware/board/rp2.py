@@ -30,6 +30,8 @@ _CTRL_ENABLE = const(1 << 30)
 _SCRATCH4 = const(0x1C)
 _SCRATCH4_OF_A_BITE = const(0x6AB73121)  # pico-sdk, watchdog_enable(); watchdog_reboot(), so machine.reset(), leaves 0
 _PM_NONE = const(0xA11140)  # CYW43: power saving off, or an idle Pico W stops answering
+_NO_ADDRESS = const(2)  # CYW43_LINK_NOIP
+_PATIENCE = const(3)  # calls of WiFi.connect(): 70 s
 _PINS = {0: (0, 1), 1: (4, 5)}  # tx, rx
 _JITTER_MS = const(5)  # the receiver's time-out interrupt comes after 32 bit times
 _TICK_MS = const(1)  # the event loop wakes to the millisecond
@@ -45,6 +47,25 @@ def _image(machine_name):
 
 class WiFi(machine_common.WiFi):
     """A station on the driver of this port."""
+
+    # CYW43_LINK_BADAUTH, _NONET, _FAIL, _NOIP (cyw43-driver, cyw43.h)
+    _TROUBLES = (
+        (-3, "wrong password"), (-2, "no such network in reach (2.4 GHz only)"), (-1, "the access point refuses"),
+        (_NO_ADDRESS, "joined, but no DHCP server gives an address"),
+    )  # fmt: skip
+
+    def __init__(self, config: dict) -> None:
+        super().__init__(config)
+        self._without_address = 0  # calls of connect() in a row that found it joined
+
+    def connect(self) -> None:
+        """A station that has joined is left alone for some calls: it asks for an address again by itself, and a new
+        join would end that."""
+        if self._nic.status() == _NO_ADDRESS and self._without_address < _PATIENCE:
+            self._without_address += 1
+            return
+        self._without_address = 0
+        super().connect()
 
     def _disable_power_saving(self) -> None:
         self._nic.config(pm=_PM_NONE)

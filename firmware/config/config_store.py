@@ -24,7 +24,10 @@ if _TYPING:
 PASSWORD = "data/password"  # of the page, kept by store.py
 BACNET = "data/bacnet"  # what BACnet clients have written, kept by store.py
 # (section, key): never shown
-SECRETS = (("network", "password"), ("bacnet", "password"), ("posting", "password"))
+SECRETS = (
+    ("network", "password"), ("network", "password_2"), ("network", "password_3"), ("bacnet", "password"),
+    ("posting", "password"),
+)  # fmt: skip
 _UPLOAD = const("data/config.upload")  # left by a firmware that wrote a save there first
 
 

@@ -17,7 +17,7 @@ if _TYPING:
 
 ERRORS_MAX = const(12)
 _SHOWN_MAX = const(40)
-_SECRETS = ("password",)  # keys whose values no error may show: errors are seen without a login
+_SECRET = const("password")  # begins the keys whose values no error may show: errors are seen without a login
 # Characters that no text may hold, since they change how a line of the page, the log or a file is shown: (first, last,
 # what they are). Unicode Standard, 23.1, 23.2, 23.6.
 _UNPRINTABLE = (
@@ -79,7 +79,7 @@ def section(value: "Any", rows: tuple, path: str, errors: list) -> "dict | None"
             config[key] = value[key]
             wanted = correction(value[key], row)
             if wanted:
-                shown = "this" if key in _SECRETS else shortened(value[key])
+                shown = "this" if key.startswith(_SECRET) else shortened(value[key])
                 add_error(errors, "%s.%s: %s is not %s" % (path, key, shown, wanted))
                 is_right = False
         else:

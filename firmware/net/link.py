@@ -7,24 +7,33 @@ from firmware.net import seam
 
 _TYPING = const(0)
 if _TYPING:
+    from collections.abc import Callable
+
     from firmware.board import Link
     from firmware.events import Events
 
 _LOOK_MS = const(2000)
 _RETRY_FIRST_MS = const(10000)  # joining an access point takes some seconds
-_RETRY_LAST_MS = const(120000)
+_RETRY_LAST_MS = const(60000)
 
 
-async def keep_up(link: "Link", events: "Events") -> None:
-    """Runs for ever: connects, notices when the link is lost, and connects again at growing intervals. A reason for
-    not connecting is logged when it is another than the last one."""
+async def keep_up(link: "Link", events: "Events", close_connections: "Callable[[], None]") -> None:
+    """Runs for ever: connects, notices when the link is lost, and connects again at growing intervals, for as long as
+    it takes. A reason for not connecting is logged when it is another than the last one.
+
+    A short loss ends no connection: TCP bridges it. After two tries in vain, half a minute, and when the address is
+    another than before, close_connections() is called, since the peers have given up or cannot be reached any more."""
     was_up = False
+    address = ""  # under which connections may be open
     retry_ms = _RETRY_FIRST_MS
     reason = ""
     while True:
         if link.up():
             if not was_up:
-                events.add("link", "up: %s" % link.address())
+                if address and address != link.address():
+                    close_connections()
+                address = link.address()
+                events.add("link", "up: %s %s" % (address, link.ssid) if link.ssid else "up: " + address)
                 was_up = True
             retry_ms = _RETRY_FIRST_MS
             reason = ""
@@ -33,16 +42,24 @@ async def keep_up(link: "Link", events: "Events") -> None:
         if was_up:
             events.add("link", "lost")
             was_up = False
+        error = ""
         try:
             link.connect()
-        except Exception as error:  # the ESP32 raises RuntimeError and MemoryError too (network_common.c)
-            if reason != repr(error):
-                reason = repr(error)
-                events.add("link", "cannot connect: " + reason)
+        except Exception as problem:  # the ESP32 raises RuntimeError and MemoryError too (network_common.c)
+            error = "cannot connect: %r" % problem
         waited_ms = 0
         while waited_ms < retry_ms and not link.up():
             await seam.sleep_ms(_LOOK_MS)
             waited_ms += _LOOK_MS
+        if link.up():
+            continue
+        error = error or link.trouble()
+        if error and error != reason:
+            reason = error
+            events.add("link", reason)
+        if address and retry_ms > _RETRY_FIRST_MS:
+            address = ""
+            close_connections()
         retry_ms = min(2 * retry_ms, _RETRY_LAST_MS)
 
 

@@ -38,6 +38,8 @@ class FakeConfigStore:
 class FakeLink:
     """The board's link; `known`: what details() gives."""
 
+    ssid = "plant"
+
     def __init__(self):
         self.known = ("192.0.2.1", "255.255.255.0", "192.0.2.254", "192.0.2.254", "02:00:00:00:00:01", -60)
 

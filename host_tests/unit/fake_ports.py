@@ -49,6 +49,7 @@ class Port:
         self.associated = True  # with the access point: while connected
         self.connecting = False
         self.wifi_error = None  # raised by WLAN()
+        self.wifi = self.wired = None  # interfaces in the place of these fakes (tools/simulator/radio.py)
         self.phy_answers = True
         self.registers = {}  # of the RP2: what was written to mem32, and what is read there
         self.reset_cause = 1  # PWRON_RESET
@@ -195,7 +196,9 @@ class _Interface:
             self._refuse_while_connecting()
         return b"\x02\x00\x00\x00\x00\xab" if name == "mac" else None
 
-    def status(self, name):
+    def status(self, name=None):
+        if name is None:
+            return 0
         assert name == "rssi"
         if self._has_driver and not self._port.associated:
             raise OSError("Wifi Not Connected")  # esp_wifi_sta_get_ap_info
@@ -212,7 +215,7 @@ def _network(port):
         if port.wifi_error is not None:
             raise port.wifi_error
         port.calls.append(("WLAN",))
-        return wifi
+        return port.wifi or wifi
 
     def make_lan(*, phy_type, phy_addr, spi=None, **pins):
         if (phy_type == network.PHY_W5500) != (spi is not None):
@@ -224,13 +227,13 @@ def _network(port):
         port.calls.append(("LAN",))
         told = {name: getattr(pin, "number", pin) for name, pin in pins.items()}
         port.lan = {"phy_type": phy_type, "phy_addr": phy_addr, "spi": spi} | told
-        return lan
+        return port.wired or lan
 
     network.WLAN = wlan
     network.WLAN.PM_NONE = 0
     if port.is_rp2:
         if "W5500" in port.machine_name:
-            network.WIZNET5K = lambda: lan
+            network.WIZNET5K = lambda: port.wired or lan
     else:
         network.LAN = make_lan
     network.hostname = lambda name: port.calls.append(("hostname", name))

@@ -126,6 +126,14 @@ def test_a_secret_stays_until_it_is_emptied(started):
     assert on_flash() == {}
 
 
+def test_the_passwords_of_further_networks_are_secrets_too(started):
+    more = {"ssid_2": "office", "password_2": "buero", "ssid_3": "yard", "password_3": "hof"}
+    config = started({"network": more})
+    assert config.public() == {"network": {"ssid_2": "office", "ssid_3": "yard"}}
+    save(config, {"network": {"ssid_2": "office", "ssid_3": "yard", "password_3": ""}})
+    assert on_flash() == {"network": {"ssid_2": "office", "password_2": "buero", "ssid_3": "yard", "password_3": ""}}
+
+
 @pytest.mark.parametrize("file", ['{"network": ', {"network": 5}, {"network": {"password": 5}}, "[]"])
 def test_the_secret_of_a_file_that_is_damaged_is_the_one_in_use(started, file):
     started(GOOD)

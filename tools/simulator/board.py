@@ -12,6 +12,8 @@ class SimReset(BaseException):
 class SimLink:
     """Up from the start; down() and back() are the test's."""
 
+    ssid = ""
+
     def __init__(self, ip, dns):
         self._ip = ip
         self._dns = dns
@@ -28,6 +30,9 @@ class SimLink:
 
     def details(self):
         return (self._ip, "255.255.255.0", None, None, "02:00:00:00:00:01", -60) if self._up else (None,) * 6
+
+    def trouble(self):
+        return ""
 
     def dns_servers(self):
         return list(self._dns) if self._up else []

@@ -45,6 +45,7 @@ def write_status(service: "HttpService", request: "Request") -> "Iterator[None]"
         "link": store.config["network"]["link"],
         "address": address, "netmask": netmask, "gateway": gateway, "dns": dns, "mac": mac,
         "hostname": store.hostname,
+        "ssid": service.link.ssid,
         "rssi": rssi,
     })  # fmt: skip
     yield

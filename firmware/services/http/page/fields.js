@@ -71,7 +71,7 @@ function field(path, { options, onchange } = {}) {
 }
 
 // The fields of a section, but those that are shown elsewhere.
-const fieldsOf = (path, ...but) => Object.keys(specOf(path) || {}).filter(key => !but.includes(key)).map(key => key === "password" ? secretField(path + "." + key) : field(path + "." + key));
+const fieldsOf = (path, ...but) => Object.keys(specOf(path) || {}).filter(key => !but.includes(key)).map(key => key.startsWith("password") ? secretField(path + "." + key) : field(path + "." + key));
 
 // A secret is never shown: what is typed takes its place. `none_text`: what it means to have none.
 function secretField(path, none_text = "None") {

@@ -4,6 +4,7 @@
 const LABELS = {
   name: "Name of this device",
   "network.link": "Link", "network.ssid": "Wi-Fi network", "network.password": "Wi-Fi password",
+  "network.ssid_2": "Second network", "network.password_2": "Its password", "network.ssid_3": "Third network", "network.password_3": "Its password",
   "network.country": "Country code", "network.dhcp": "Address from a DHCP server", "network.address": "Address",
   "network.netmask": "Network mask", "network.gateway": "Gateway", "network.dns": "Name server",
   "network.ethernet": "Ethernet of the board", "network.spi_sck": "W5500: SCK", "network.spi_mosi": "W5500: MOSI",
@@ -39,7 +40,7 @@ const LABELS = {
 };
 
 const HINTS = {
-  "network.ethernet": "of an ESP32; other boards know their own", "network.spi_int": "the W5500's interrupt",
+  "network.ssid": "2.4 GHz only; the strongest of up to three is used", "network.ethernet": "of an ESP32; other boards know their own", "network.spi_int": "the W5500's interrupt",
   "network.country": "two letters, such as DE; Wi-Fi channels depend on it",
   "network.address": "of this device", "network.dns": "empty: none", "network.hostname": "without .local",
   "sockets.limit": "fewer than 16 only to leave some to other software",

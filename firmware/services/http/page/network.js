@@ -1,6 +1,6 @@
 // Network: what the link is, and how it is to be.
 
-const WIFI_KEYS = ["ssid", "password", "country"], STATIC_KEYS = ["address", "netmask", "gateway", "dns"], LINK_KEYS = ["link", "dhcp", "hostname"],
+const WIFI_KEYS = ["ssid", "password", "ssid_2", "password_2", "ssid_3", "password_3", "country"], STATIC_KEYS = ["address", "netmask", "gateway", "dns"], LINK_KEYS = ["link", "dhcp", "hostname"],
   SPI_KEYS = ["spi_sck", "spi_mosi", "spi_miso", "spi_cs", "spi_int"];
 
 const networkPage = {
@@ -8,7 +8,8 @@ const networkPage = {
   config: true,
   every_ms: SELDOM_MS,
   show(main) {
-    const wifi = el("div", { class: "fields" }, field("network.ssid"), secretField("network.password", "None: an open network"), field("network.country"));
+    const wifi = el("div", { class: "fields" }, ["", "_2", "_3"].map(end => [field("network.ssid" + end), secretField("network.password" + end, "None: an open network")]),
+      field("network.country"));
     const wired = el("div", { class: "fields" }, field("network.ethernet", { onchange: () => arrange() }));
     const spi = el("div", { class: "fields" }, SPI_KEYS.map(key => field("network." + key)));
     const fixed = el("div", { class: "fields" }, STATIC_KEYS.map(key => field("network." + key)));
