@@ -1,8 +1,10 @@
-"""Starts the gateway; in safe mode it only leaves the REPL.
+"""Starts the gateway.
 
-Safe mode: a file /data/safe_mode (delete it to leave), for a device whose firmware cannot be reached. Ctrl-C ends the
-firmware with every socket closed and the watchdog released; the REPL stays, and run() starts the gateway again (import
-main; main.run() where it was not main.py that started it).
+A start has failed when it has not run for a minute. The board counts starts (firmware.board, starts()): after three
+that failed the gateway starts in safe mode, with its network and its page only, and after three more nothing is
+started. A file /data/safe_mode (delete it to leave) has nothing started either, for a device whose firmware cannot be
+reached. Ctrl-C ends the firmware with every socket closed and the watchdog released; the REPL stays, and run() starts
+the gateway again (import main; main.run() where it was not main.py that started it).
 """
 
 import gc
@@ -10,6 +12,8 @@ import os
 import sys
 
 _GC_BYTES = 4096  # allocated between two collections while the gateway is built
+_SAFE_AFTER = 3  # failed starts
+_NONE_AFTER = 6
 
 
 def _exists(path):
@@ -39,8 +43,10 @@ def _add_path():
             sys.path.append(folder)
 
 
-def run() -> None:
-    """Runs the gateway until Ctrl-C. A crash restarts the device, after a pause in which Ctrl-C gives the REPL."""
+def run(is_asked: bool = True) -> None:
+    """Runs the gateway until Ctrl-C. A crash is recorded (firmware.crash) and restarts the device, after a pause in
+    which Ctrl-C gives the REPL. `is_asked`: False for a start by the device itself, which after six that failed does
+    nothing."""
     _add_path()
     # Collected this often, what stays lies together at one end of the heap, and not all over it amid garbage.
     # firmware.app sets another threshold for later.
@@ -50,18 +56,25 @@ def run() -> None:
     from firmware import board
 
     port = board.detect()
-    from firmware import app
-
+    failed = port.starts()
+    if failed >= _NONE_AFTER and not is_asked:
+        print("meterport: %d starts have failed, the firmware is not started; run() starts it" % failed)
+        return
+    port.starts(failed + 1)
     try:
-        app.run(port)
+        from firmware import app
     except Exception as error:
+        from firmware import crash
+
+        crash.keep(repr(error), port.heap(), None, error)
         port.crashed(error)
+    app.run(port, failed if failed >= _SAFE_AFTER else 0)
 
 
 if _exists("data/safe_mode"):
     print("meterport: safe mode (data/safe_mode exists), the firmware is not started")
 elif __name__ == "__main__":
     try:
-        run()
+        run(False)
     except KeyboardInterrupt:
         print("meterport: stopped; run() starts it again")

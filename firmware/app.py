@@ -38,6 +38,8 @@ _CONFIRM_S = const(10)  # of uptime with a page, after which a configuration is 
 _SERVE_BYTES = const(6144)  # of heap, for a login and a save of a small configuration; a longer file takes
 _SAVE_FACTOR = const(3)  # times its length: the body and the document made of it
 _IDLE_MS = const(60000)
+_HEALTHY_S = const(60)  # of uptime, after which a start has not failed
+_SAFE_S = const(3600)  # of uptime in safe mode, after which the whole gateway is tried again
 _GC_PARTS = const(8)
 
 
@@ -114,14 +116,20 @@ _RESERVE = const(8192)  # bytes that stay free for connections and requests on a
 
 
 class App:
-    """The gateway on `board` (firmware.board). Its parts are attributes."""
+    """The gateway on `board` (firmware.board). Its parts are attributes. `failed_starts`: in a row; with any it runs in
+    safe mode: link and page by the configuration, and nothing else."""
 
-    def __init__(self, board: "Any") -> None:
+    def __init__(self, board: "Any", failed_starts: int = 0) -> None:
         self.board = board
+        self._failed_starts = failed_starts
         self.clock = Clock(board.set_clock)
         self.events = events = Events(self.clock.uptime_s)
         self.config_store = ConfigStore(events, self._heap_free)
         self.config = config = self.config_store.config
+        if failed_starts:
+            self._reduce()
+        elif not self.config_store.is_confirmed:
+            board.starts(0)  # config/trial counts the starts by this file, and gives it up by itself
         self.link = board.open_link(config["network"])
         self.supervisor = Supervisor(board, events)
         enabled = [name for name in SERVICES if config[name]["enabled"]]
@@ -138,9 +146,33 @@ class App:
         self.device = Device(board, self.supervisor, self.budget, events, entries, self._prepare_restart)
         self._resolver: "Resolver | None" = None
         self._seconds = 0
+        self._is_healthy = False
         cause = board.reset_cause()
         if cause:
             events.add("app", "started after " + cause)
+            self._keep_crash(cause + ": the firmware had stopped")
+
+    def _reduce(self):
+        """Leaves link and page of the configuration: whatever makes the gateway crash, it can be changed."""
+        from firmware import crash
+
+        config = self.config
+        for name in SERVICES:
+            config[name]["enabled"] = name == "http"
+        config["meters"] = []
+        config["routes"] = []
+        config["buses"] = []
+        config["history"]["bytes"] = 0
+        config["history"]["flash"] = False
+        why = "safe mode: %d starts have failed: %s" % (self._failed_starts, crash.reason() or "reason unknown")
+        self.config_store.errors = [why] + list(self.config_store.errors)
+        self.config_store.is_confirmed = True
+        self.events.add("app", why)
+
+    def _keep_crash(self, reason, uptime_s=None, error=None):
+        from firmware import crash
+
+        crash.keep(reason, self.board.heap(), uptime_s, error)
 
     def _heap_free(self):
         """Bytes after a collection; 0 where the board does not know."""
@@ -192,6 +224,7 @@ class App:
                 self._start_service(entry, make, heap)
         for bus in self.buses:
             self.supervisor.keep_running("bus %d" % bus.number, bus.run)
+            self.supervisor.watch("bus %d" % bus.number, bus.is_alive)
         self.supervisor.keep_running("link", self._keep_link)
         self.supervisor.every_second(self.buses.tick)
         self.supervisor.every_second(self._tick)
@@ -231,6 +264,12 @@ class App:
         self._seconds += 1
         if self._seconds >= _WATCH_CONFIG_S:
             self._seconds = 0
+            if self._failed_starts:
+                if uptime_s >= _SAFE_S:
+                    self.device.reboot()
+            elif not self._is_healthy and uptime_s >= _HEALTHY_S:
+                self._is_healthy = True
+                self.board.starts(0)
             self.config_store.notice_change()
             if not self.config_store.is_confirmed and uptime_s >= _CONFIRM_S:
                 self._confirm_config()
@@ -269,6 +308,7 @@ class App:
     def _prepare_restart(self):
         self._write_what_waits()
         self.config_store.uncount_start()
+        self.board.starts(0)
 
     async def main(self) -> None:
         """Runs until it is cancelled."""
@@ -297,15 +337,30 @@ def _collect_in_parts():
         gc.threshold((gc.mem_free() + gc.mem_alloc()) // _GC_PARTS)
 
 
-def run(board: "Any") -> None:
-    """Runs the gateway on `board` until it is interrupted. Raises KeyboardInterrupt and SystemExit."""
+def run(board: "Any", failed_starts: int = 0) -> None:
+    """Runs the gateway on `board` until it is interrupted, in safe mode after `failed_starts`. A crash is recorded and
+    restarts the device. Raises KeyboardInterrupt and SystemExit."""
     seam.install()
-    app = App(board)
+    app = None
     try:
+        app = App(board, failed_starts)
         seam.run(app.main())
     except KeyboardInterrupt:
-        app.config_store.uncount_start()
+        board.starts(0)
+        if app is not None:
+            app.config_store.uncount_start()
         raise
+    except Exception as error:
+        from firmware import crash
+
+        crash.keep(repr(error), board.heap(), None if app is None else app.clock.uptime_s(), error)
+        closing, app = app, None
+        try:
+            if closing is not None:
+                closing.close()
+        finally:
+            board.crashed(error)
     finally:
-        app.close()
+        if app is not None:
+            app.close()
         seam.install()  # a new loop: the tasks of the old one hold the heap that the REPL needs

@@ -1,7 +1,8 @@
 """Makes the firmware's tasks, restarts those that have ended, and feeds the watchdog.
 
 Only the supervisor makes tasks. One that ends, for lack of memory too, is logged and restarted after 1 s, 2 s, and so
-on up to a minute; the others go on.
+on up to a minute; the others go on. The watchdog is fed once a second: a loop that does not turn ends in a reset. A
+watched task that waits for ever, while the loop turns, has the device restarted once it has had no turn for _SILENT_S.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ if _TYPING:
 _TICK_MS = const(1000)
 _RESTART_FIRST_S = const(1)
 _RESTART_LONGEST_S = const(60)
+_SILENT_S = const(120)
 
 
 class Supervisor:
@@ -30,11 +32,25 @@ class Supervisor:
         self._events = events
         self._tasks: list = []
         self._ticks: list = []
+        self._watched: list = []  # [name, is_alive, seconds without a turn]
         self.restarts = 0
 
     def keep_running(self, name: str, run: "Callable[[], Awaitable]") -> None:
         """Makes a task of the coroutine function `run`, which should never end. `name` is its source in the log."""
         self._tasks.append(asyncio.create_task(self._keep_running(name, run)))
+
+    def watch(self, name: str, is_alive: "Callable[[], bool]") -> None:
+        """Restarts the device when `is_alive()`, asked once a second, has been False for two minutes."""
+        self._watched.append([name, is_alive, 0])
+
+    def _watch(self):
+        for row in self._watched:
+            row[2] = 0 if row[1]() else row[2] + 1
+            if row[2] >= _SILENT_S:
+                from firmware import crash
+
+                crash.keep("%s: no turn for %d s" % (row[0], _SILENT_S), self._board.heap(), None)
+                self._board.reset()
 
     def run_once(self, coroutine: "Coroutine") -> None:
         """Makes a task that ends by itself. Raises MemoryError."""
@@ -83,6 +99,7 @@ class Supervisor:
             self._board.watchdog(watchdog_s)
             while True:
                 self._board.feed()
+                self._watch()
                 for tick in self._ticks:
                     self._tick(tick)
                 await seam.sleep_ms(_TICK_MS)

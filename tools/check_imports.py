@@ -45,7 +45,14 @@ _CODECS = tuple(CODECS)
 _CORE_MODULES = ("array", "collections", "errno", "hashlib", "io", "json", "os", "struct")
 _CORE = tuple(f"firmware.{name}" for name in CORE)
 # "=firmware" is what firmware/__init__.py says of itself: the version.
-_INTERFACES = ("=firmware", "=firmware.bus", "firmware.bus.interface", "firmware.net", "=firmware.services")
+_INTERFACES = (
+    "=firmware",
+    "firmware.crash",
+    "=firmware.bus",
+    "firmware.bus.interface",
+    "firmware.net",
+    "=firmware.services",
+)
 _NET = ("asyncio", "dns", "errno", "firmware.events", "firmware.net", "select", "socket", "struct", "time")
 
 
@@ -62,7 +69,7 @@ class Layer(NamedTuple):
 
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
-    Layer("main", ("main.py",), ("firmware.app", "firmware.board", "gc", "os", "sys")),
+    Layer("main", ("main.py",), ("firmware.app", "firmware.board", "firmware.crash", "gc", "os", "sys")),
     Layer("lib codecs", ("lib/*",), ("array", "binascii", "collections", "hashlib", "struct", "{lower}", "{own}")),
     Layer(
         "core",
@@ -90,7 +97,7 @@ LAYERS = (
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
     Layer(
         "app",
-        ("firmware/app.py", "firmware/supervisor.py", "firmware/device.py"),
+        ("firmware/app.py", "firmware/supervisor.py", "firmware/device.py", "firmware/crash.py"),
         ("*", *_CODECS, "firmware"),
         ("firmware.board",),
     ),
@@ -100,7 +107,7 @@ LAYERS = (
 
 # Habits. Where each may be, as patterns of paths; everywhere else it is a finding.
 WHICH_PYTHON = ("firmware/net/seam*.py", "firmware/net/tls.py", "firmware/board/*")  # sys.implementation, sys.platform
-PRINT = ("firmware/events.py", "firmware/repl_tools.py", "firmware/board/*", "boot.py", "main.py")
+PRINT = ("firmware/crash.py", "firmware/events.py", "firmware/repl_tools.py", "firmware/board/*", "boot.py", "main.py")
 TYPING = "_TYPING"  # guards the imports that only annotations need; const(0), which a compiler leaves out
 _THIRD_PARTY = ("lib/umodbus/",)
 

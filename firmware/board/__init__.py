@@ -62,6 +62,10 @@ if _TYPING:
         def release(self) -> None:
             """Stops the watchdog, or gives it a day where it cannot be stopped."""
 
+        def starts(self, count: "int | None" = None) -> int:
+            """The number of starts, 0 to 255, that is kept over a reset but not over a power cut; sets it to `count`
+            first."""
+
         def reset_cause(self) -> str:
             """A text for the log where the cause of the last restart is worth a line, else ""."""
 

@@ -43,6 +43,7 @@ _LAN8720_BOARDS = (
     ("olimex-poe-wrover", 12, 0, 0, True),
 )
 _W5500_PINS = ("spi_sck", "spi_mosi", "spi_miso", "spi_cs", "spi_int")  # keys of the configuration
+_STARTS = b"meterport starts "  # before the number, in the RTC's memory
 _AFRESH = const(3)  # calls of WiFi.connect(): 70 s after the first
 
 
@@ -181,6 +182,14 @@ class Board:
         if self._watchdog is not None:
             machine.WDT(timeout=_REPL_WATCHDOG_MS).feed()
             self._watchdog = None
+
+    def starts(self, count: "int | None" = None) -> int:
+        """In the RTC's memory (machine_rtc.c): RTC_NOINIT_ATTR, which a watchdog does not clear."""
+        rtc = machine.RTC()
+        if count is not None:
+            rtc.memory(_STARTS + bytes((count & 0xFF,)))
+        kept = rtc.memory()
+        return kept[-1] if len(kept) == len(_STARTS) + 1 and kept.startswith(_STARTS) else 0
 
     def reset_cause(self) -> str:
         return "a watchdog reset" if machine.reset_cause() == machine.WDT_RESET else ""

@@ -27,6 +27,8 @@ _WATCHDOG_RP2040 = const(0x40058000)
 _WATCHDOG_RP2350 = const(0x400D8000)
 _CTRL_CLEAR = const(0x3000)  # CTRL, through the atomic alias that clears bits
 _CTRL_ENABLE = const(1 << 30)
+_SCRATCH0 = const(0x0C)
+_STARTS = const(0x2D9A5700)  # in SCRATCH0, above the number
 _SCRATCH4 = const(0x1C)
 _SCRATCH4_OF_A_BITE = const(0x6AB73121)  # pico-sdk, watchdog_enable(); watchdog_reboot(), so machine.reset(), leaves 0
 _PM_NONE = const(0xA11140)  # CYW43: power saving off, or an idle Pico W stops answering
@@ -127,6 +129,13 @@ class Board:
         if self._watchdog is not None:
             machine.mem32[self._registers + _CTRL_CLEAR] = _CTRL_ENABLE
             self._watchdog = None
+
+    def starts(self, count: "int | None" = None) -> int:
+        """In a scratch register of the watchdog that neither MicroPython nor pico-sdk uses; a reset keeps it."""
+        if count is not None:
+            machine.mem32[self._registers + _SCRATCH0] = _STARTS | count & 0xFF
+        kept = machine.mem32[self._registers + _SCRATCH0]
+        return kept & 0xFF if kept & 0x3FFFFF00 == _STARTS else 0
 
     def reset_cause(self) -> str:
         # machine.reset() is a watchdog reset as well; only a bite leaves this number.

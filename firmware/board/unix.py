@@ -25,6 +25,7 @@ if _TYPING:
 
 _MICROPYTHON = sys.implementation.name == "micropython"
 _REBOOT = 42
+_STARTS = "data/starts"
 
 # termios.h of Linux: MicroPython's module names only some of these
 _SPEEDS = {1200: 9, 2400: 11, 4800: 12, 9600: 13, 19200: 14, 38400: 15, 57600: 4097, 115200: 4098}
@@ -211,6 +212,19 @@ class Board:
     def release(self) -> None:
         """Does nothing: there is no watchdog."""
 
+    def starts(self, count: "int | None" = None) -> int:
+        """A process is killed at any time, so only a crash counts; in a file."""
+        if count == 0 and self._failed_starts():
+            os.remove(_STARTS)
+        return self._failed_starts()
+
+    def _failed_starts(self):
+        try:
+            with open(_STARTS) as f:
+                return int(f.read())
+        except OSError:
+            return 0
+
     def reset_cause(self) -> str:
         return ""
 
@@ -219,4 +233,7 @@ class Board:
 
     def crashed(self, error: Exception) -> None:
         """Ends the process with the traceback."""
+        failed = self._failed_starts() + 1
+        with open(_STARTS, "w") as f:
+            f.write(str(failed))
         raise error

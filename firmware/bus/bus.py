@@ -91,6 +91,7 @@ class Bus:
         self._paused = False
         self._on_idle: "Callable[[], object] | None" = None
         self._is_lent = False
+        self._has_turned = False
         self._is_free = False  # the line is open, and nothing is due: submit() begins at once
         for meter in meters:
             meter.answer_times = AnswerTimes()
@@ -243,6 +244,7 @@ class Bus:
         waker = self._waker
         try:
             while True:
+                self._has_turned = True
                 wait_ms = self._advance()
                 if wait_ms < 0:
                     await self._lend_line(self.lessee)
@@ -259,6 +261,12 @@ class Bus:
                 if self.wire is not None:
                     self.wire.cancel()
                 self._tell_idle()
+
+    def is_alive(self) -> bool:
+        """Whether run() has had a turn since the last call, or the line is lent. It has one a minute at least."""
+        has_turned = self._has_turned or self._is_lent
+        self._has_turned = False
+        return has_turned
 
     def _advance(self):
         """Does what is due. Returns for how long to wait until the next call, or ENDED: the line is to be lent.
@@ -301,7 +309,7 @@ class Bus:
         self._clients_in_a_row = 0
         if wait_ms > 0:
             self._is_free = True
-            return min(wait_ms, self._held_ms) if queue else wait_ms
+            return min(wait_ms, self._held_ms) if queue else min(wait_ms, _IDLE_MS)
         request = self._fill_poll(poll)
         return self._begin(request, poll.meter, poll) if request is not None else ENDED
 

@@ -13,6 +13,7 @@ import pytest
 from host_tests.system.rig import (
     BAUD,
     GATEWAY_PATH_UNAVAILABLE,
+    HOST,
     UART,
     ModbusError,
     Rig,
@@ -21,10 +22,12 @@ from host_tests.system.rig import (
     words,
 )
 from tools import gateway
+from tools.device_api import Device
 from tools.gateway import RUNTIMES
 from tools.virtual_line import VirtualLine
 from tools.virtual_meters import default_meters
 
+PASSWORD = "correct horse"
 REOPEN_S = 1  # the firmware looks for a lost line this often
 SMALL = "96K"  # of a board with our image
 FILES = "182K"  # with modules as files that is room for Modbus, and not for the web server as well
@@ -121,6 +124,58 @@ def test_exit_code_42_starts_it_again_on_the_same_ports(make_rig, tmp_path):
     assert rig.gateway.exit_codes == [gateway.REBOOT_CODE] * 2
     assert rig.status()["uptime_s"] < 20
     client.close()
+
+
+# In front of main.py: a gateway that crashes right after its start while the file is there, but for its safe mode.
+CRASHING = """
+import os
+from firmware import app
+
+async def crash(self):
+    if not self._failed_starts:
+        raise ValueError("a fault of this test")
+    await whole(self)
+
+whole = app.App.main
+if "crash" in os.listdir():
+    app.App.main = crash
+"""
+
+
+def test_a_gateway_that_crashes_at_each_start_ends_in_safe_mode_and_comes_back(make_rig, tmp_path):
+    tree = tmp_path / "device"
+    shutil.copytree(gateway.build_device(False, lambda text: None), tree)
+    (tree / "main.py").write_text(CRASHING + (tree / "main.py").read_text())
+    rig = make_rig(device_dir=tree)
+    device = Device(HOST, rig.http_port)
+    device.set_password(PASSWORD)
+    device.close()
+    rig.gateway.stop()
+    (rig.folder / "crash").touch()
+    # The configuration is new: config/trial counts this start and the next two, and gives it up; it is not the cause.
+    for _ in range(2 + 2):
+        rig.gateway.start()
+        assert rig.gateway.wait_exit(60) == 1
+    rig.gateway.start()
+    rig.gateway.wait_ready(modbus_port=0)
+    status = rig.status()
+    assert status["config"]["errors"][0] == "safe mode: 3 starts have failed: ValueError('a fault of this test',)"
+    assert [entry["name"] for entry in status["services"] if entry["state"] == "running"] == ["http"]
+    assert (status["buses"], status["meters"]) == ([], [])
+    device.login(PASSWORD)
+    crash = device.get("/api/crash")
+    assert crash["reason"] == "ValueError('a fault of this test',)"
+    assert "in crash" in crash["traceback"]
+    assert crash["heap_free"] > 0
+    (rig.folder / "crash").unlink()
+    device.post("/api/reboot")
+    device.close()
+    rig.gateway.wait_reboots(1)
+    rig.gateway.wait_ready()
+    status = rig.status()
+    assert not [error for error in status["config"]["errors"] if "safe mode" in error]
+    assert len(status["buses"]) == 1
+    rig.gateway.lines.clear()  # the tracebacks of this test are no findings
 
 
 def test_a_line_that_vanishes_gives_0a_and_values_again_when_it_is_back(make_rig):

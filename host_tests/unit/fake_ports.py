@@ -52,6 +52,7 @@ class Port:
         self.wifi = self.wired = None  # interfaces in the place of these fakes (tools/simulator/radio.py)
         self.phy_answers = True
         self.registers = {}  # of the RP2: what was written to mem32, and what is read there
+        self.rtc_memory = b""  # of the ESP32
         self.reset_cause = 1  # PWRON_RESET
         self.idf_largest = 40_000
         self.board = None  # the module firmware.board.esp32 or rp2
@@ -155,6 +156,21 @@ class _WDT:
         pass
 
 
+class _RTC:
+    """ports/esp32/machine_rtc.c, memory(): RTC_NOINIT_ATTR with a magic number, 2048 bytes. The RP2's has none."""
+
+    def __init__(self, port):
+        self._port = port
+
+    def memory(self, data=None):
+        if data is None:
+            return self._port.rtc_memory
+        if len(data) > 2048:
+            raise ValueError("buffer too long")
+        self._port.rtc_memory = bytes(data)
+        return None
+
+
 class _Interface:
     """ports/esp32/network_wlan.c and network_lan.c, extmod/network_cyw43.c."""
 
@@ -248,6 +264,8 @@ def _machine(port):
     machine.WDT = type("WDT", (_WDT,), {"port": port})
     machine.mem32 = _Mem32(port)
     machine.SPI = lambda number, *, sck, mosi, miso: (number, sck.number, mosi.number, miso.number)
+    if not port.is_rp2:
+        machine.RTC = lambda: _RTC(port)
     machine.WDT_RESET = 3
     machine.reset_cause = lambda: port.reset_cause
 
@@ -269,6 +287,14 @@ def bite(port):
     """The watchdog has restarted the device."""
     port.reset_cause = 3
     port.registers[_scratch4(port)] = _MAGIC
+
+
+def cut_power(port):
+    """The power was off: what a reset keeps is lost. On the ESP32 the RTC's memory holds noise, which has no magic
+    number; the RP2's scratch registers are 0 (datasheet 4.7.4)."""
+    port.reset_cause = 1
+    port.rtc_memory = b""
+    port.registers.clear()
 
 
 def install(monkeypatch, machine_name):

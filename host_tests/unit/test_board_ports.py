@@ -251,6 +251,29 @@ def test_a_restart_is_no_watchdog_reset_and_a_bite_is(install, machine_name):
     assert board.reset_cause() == ""
 
 
+@pytest.mark.parametrize("machine_name", [PICO_W, PICO_2_W, CLASSIC, S3])
+def test_the_number_of_starts_outlives_a_reset_and_a_bite_and_no_power_cut(install, machine_name):
+    port = install(machine_name)
+    assert port.board.Board().starts() == 0
+    assert port.board.Board().starts(3) == 3
+    port.board.Board().reset()
+    assert port.board.Board().starts() == 3
+    fake_ports.bite(port)
+    board = port.board.Board()
+    assert (board.starts(), board.reset_cause()) == (3, "a watchdog reset")
+    fake_ports.cut_power(port)
+    assert port.board.Board().starts() == 0
+
+
+def test_what_another_program_left_in_the_memory_is_no_number_of_starts(install):
+    port = install(CLASSIC)
+    port.rtc_memory = b"another program's \x07"
+    assert port.board.Board().starts() == 0
+    port = install(PICO_W)
+    port.registers[0x4005800C] = 0x12345607
+    assert port.board.Board().starts() == 0
+
+
 # -- identity and LED
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from firmware import crash
 from firmware.bus import bus as bus_module
 from firmware.bus import poller
 from firmware.config import load as config
@@ -342,6 +343,12 @@ def test_every_field_of_the_api_is_in_its_table_and_the_other_way_round(app, pat
         continue
     document = json.loads(app.http.out.getvalue())
     assert list(dict.fromkeys(fields(document))) == documented
+
+
+def test_every_field_of_the_record_of_a_crash_is_in_its_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    crash.keep("a reason", (1, 2), 3)
+    assert list(json.loads(crash.last())) == [code(row[0]) for row in tables("http", "GET /api/crash")[0]]
 
 
 def test_all_documents_are_in_the_tables():

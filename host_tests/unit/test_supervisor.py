@@ -1,9 +1,11 @@
 """The supervisor: a task that died is started again whatever became of it, and the watchdog is fed once a second."""
 
 import asyncio
+import json
 
 import pytest
 
+from firmware import crash
 from firmware.net import seam
 from firmware.supervisor import Supervisor
 
@@ -12,6 +14,14 @@ class Board:
     def __init__(self):
         self.timeout_s = None
         self.fed = 0
+        self.resets = 0
+
+    def heap(self):
+        return 1000, 2000
+
+    def reset(self):
+        self.resets += 1
+        raise SystemExit
 
     def watchdog(self, timeout_s):
         self.timeout_s = timeout_s
@@ -137,6 +147,36 @@ def test_a_ticker_that_fails_costs_neither_the_others_nor_the_watchdog_their_tur
     assert set(waits) == {1000}, "it is not started again, later each time"
     assert supervisor.restarts == board.fed
     assert set(events.texts()) == {"failed: MemoryError()"}
+
+
+def test_a_task_without_a_turn_for_two_minutes_is_recorded_and_restarts_the_device(
+    events, waits, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    board = Board()
+    supervisor = Supervisor(board, events)
+    turns = iter([True] * 5)
+    supervisor.watch("bus 0", lambda: next(turns, False))
+    with pytest.raises(SystemExit):
+        run_for(200, lambda: supervisor.start_ticking(8))
+    assert (board.fed, board.resets) == (5 + 120, 1)
+    record = json.loads(crash.last())
+    assert (record["reason"], record["heap_free"], record["heap_used"]) == ("bus 0: no turn for 120 s", 1000, 2000)
+
+
+def test_a_task_that_has_a_turn_now_and_then_restarts_nothing(events, waits):
+    board = Board()
+    supervisor = Supervisor(board, events)
+    asked = []
+
+    def is_alive():
+        asked.append(1)
+        return len(asked) % 119 == 0
+
+    supervisor.watch("bus 0", is_alive)
+    run_for(400, lambda: supervisor.start_ticking(8))
+    assert len(asked) > 380
+    assert board.resets == 0
 
 
 def test_a_task_that_has_run_well_for_a_while_is_started_again_at_once(events, waits, clock):

@@ -58,6 +58,7 @@ class SimBoard:
         self.unix_s = None
         self.fed = 0
         self.released = False
+        self.started = 0
         self._timeline = timeline
         self._wires = list(wires)
         self._opened = {}
@@ -104,6 +105,12 @@ class SimBoard:
 
     def release(self):
         self.released = True
+
+    def starts(self, count=None):
+        """As in a register of the chip."""
+        if count is not None:
+            self.started = count
+        return self.started
 
     def reset_cause(self):
         return ""

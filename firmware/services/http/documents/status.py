@@ -73,6 +73,14 @@ def write_status(service: "HttpService", request: "Request") -> "Iterator[None]"
     yield
 
 
+def write_crash(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """GET /api/crash: the record of the last crash, null without one."""
+    from firmware import crash
+
+    service.out.write(crash.last() or b"null")
+    yield
+
+
 def write_posting(service: "HttpService", request: "Request") -> "Iterator[None]":
     """GET /api/posting: what the service says of itself, null when it does not run."""
     posting = service.device.running("posting")

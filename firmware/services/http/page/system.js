@@ -9,12 +9,20 @@ const systemPage = {
     this.log = el("div");
     this.clock = el("strong");
     this.history = el("div");
+    this.crash = el("div");
     main.append(card("Device", el("div", { class: "fields" }, field("name"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about, this.history),
-      timeCard(this.clock), passwordCard(), backupCard(), restartCard(), this.log);
+      timeCard(this.clock), passwordCard(), backupCard(), restartCard(), this.crash, this.log);
+    this.askedCrash = false;
     return this.refresh();
   },
   async refresh() {
     if (!health) return;
+    if (!this.askedCrash) {
+      this.askedCrash = true;
+      const crash = await get("api/crash");
+      if (crash) this.crash = replace(this.crash, card("Last crash", factList({ Reason: crash.reason, "After": crash.uptime_s === null ? "unknown" : span(crash.uptime_s),
+        "Memory then": `${Math.round(crash.heap_free / 1024)} KiB free`, Firmware: crash.version }), crash.traceback ? el("pre", null, crash.traceback) : null));
+    }
     const { version, board, uptime_s, heap, config, task_restarts, ntp } = health;
     const facts = { Firmware: `meterport ${version} on ${board}`, "Up for": span(uptime_s), "Memory free": `${Math.round(heap.free / 1024)} KiB`,
       Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: ntp ? ntp.error || `set ${span(ntp.age_s)} ago, stratum ${ntp.stratum}` : "off" };
