@@ -15,12 +15,14 @@ class BacnetError(Exception):
 
 
 class BacnetClient:
-    """Asks host:port, which may be any socket's own. A context manager."""
+    """Asks host:port, which may be any socket's own. `sock`: a UDP socket of another network. A context manager."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=ANSWER_S):
+    def __init__(self, port, host="127.0.0.1", timeout=ANSWER_S, sock=None):
         self.address = host, port
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((host, 0))
+        self.socket = sock
+        if sock is None:
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.socket.bind((host, 0))
         self.socket.settimeout(timeout)
         self._invoke_id = 0
 

@@ -10,14 +10,17 @@ import pytest
 
 from host_tests.system.rig import HOST
 from tools import build, micropython, sim
-from tools.gateway import free_ports, write_config
+from tools.gateway import find_frozen, free_ports, write_config
 from tools.virtual_line import VirtualLine
 from tools.virtual_meters import default_meters
 
 REQUESTS = 10000
 # The once-a-second housekeeping allocates as well, for some seconds: far less than one word for each request.
 HOUSEKEEPING = 4 * REQUESTS
-SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "heap_of_requests.py"
+SCRIPTS = build.ROOT / "host_tests" / "on_micropython"
+SCRIPT = SCRIPTS / "heap_of_requests.py"
+BACNET_REQUESTS = 100
+VALUE_BYTES = 128  # 16 for each float and long integer on its way from the registers, and the tuples of the reading
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +83,27 @@ def test_a_repeated_read_from_memory_allocates_nothing(device, tmp_path, request
     assert found["requests"] >= REQUESTS
     assert found["bytes"] < HOUSEKEEPING, f"{found['bytes'] / found['requests']:.1f} bytes a request"
     print(found)
+
+
+def test_a_bacnet_read_allocates_what_its_values_are_made_of_and_nothing_else(tmp_path):
+    (modbus, http, finder, bacnet) = free_ports(4)
+    config = {
+        "modbus": {"port": modbus}, "http": {"port": http}, "finder": {"port": finder},
+        "bacnet": {"enabled": True, "port": bacnet}, "buses": [{"uart": "bus0"}],
+    }  # fmt: skip
+    write_config(tmp_path, sim.merge(sim.DEFAULT_CONFIG, config))
+    with VirtualLine(default_meters(), 9600, link=str(tmp_path / "bus0")):
+        done = subprocess.run(
+            [find_frozen(print), "-X", "heapsize=1M", SCRIPTS / "heap_of_bacnet.py", str(BACNET_REQUESTS)],
+            cwd=tmp_path,
+            env={**os.environ, "MICROPYPATH": ".frozen"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)
+    assert found["a device's vendor"] == found["units"] == 0
+    assert found["present value"] <= VALUE_BYTES
+    assert found["20 present values"] <= 20 * VALUE_BYTES

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from firmware.meters import profile_loader as profile_load
-from tools.bench import chip, cycles, elf, emulated, heap, measure, meters, names, questions, servers, stages, tcp
+from tools.bench import chip, cycles, elf, emulated, heap, measure, meters, names, questions, servers, stages, tcp, udp
 from tools.virtual_line import adu, crc16
 
 US = 1000.0  # in nanoseconds
@@ -286,6 +286,63 @@ def test_a_damaged_segment_is_refused():
         packet[at] ^= 0x10
         with pytest.raises(ValueError, match="TCP"):
             tcp.Segment(bytes(packet))
+
+
+# UDP
+
+
+def test_a_datagram_arrives_as_it_was_sent_and_a_damaged_one_is_refused():
+    sent: list[bytes] = []
+    ours, theirs = udp.Socket(sent.append, CLIENT, CHIP), udp.Socket(sent.append, CHIP, CLIENT)
+    for data in (b"", b"odd", b"even"):
+        ours.send(data)
+        datagram = udp.Datagram(sent.pop())
+        assert (datagram.source, datagram.target, datagram.data) == (CLIENT[1], CHIP[1], data)
+        theirs.feed(datagram)
+    assert theirs.received == b"oddeven"
+    ours.send(b"question")
+    for at in (12, 21, 30):
+        packet = bytearray(sent[0])
+        packet[at] ^= 0x10
+        with pytest.raises(ValueError, match="UDP"):
+            udp.Datagram(bytes(packet))
+
+
+# BACnet
+
+
+def bacnet_answer(content, service):
+    body = bytes.fromhex("0100 3001") + bytes([service]) + content
+    return b"\x81\x0a" + (4 + len(body)).to_bytes(2, "big") + body
+
+
+def test_a_bacnet_value_must_be_that_of_the_object_that_was_asked():
+    question = questions.read_property(0x110, 230.5)
+    asked = bytes.fromhex("0c 00000110 1955")
+    assert question.data == bytes.fromhex("810a 0011 0104 0005 010c") + asked
+    question.check(bacnet_answer(asked + bytes.fromhex("3e 44 43668000 3f"), 12))
+    for wrong in ("3e 44 43660000 3f", "3e 55 43668000 3f", "3e 44 43668000 2f"):
+        with pytest.raises(questions.WrongAnswer):
+            question.check(bacnet_answer(asked + bytes.fromhex(wrong), 12))
+    with pytest.raises(questions.WrongAnswer):
+        question.check(bytes.fromhex("810a 000d 0100 5001 0c 9101 911f"))
+
+
+def test_each_of_many_bacnet_values_is_compared():
+    question = questions.read_properties({1: 1.0, 2: 2.0})
+    first = bytes.fromhex("0c 00000001 1e 2955 4e 44 3f800000 4f 1f")
+    second = bytes.fromhex("0c 00000002 1e 2955 4e 44 40000000 4f 1f")
+    question.check(bacnet_answer(first + second, 14))
+    for wrong in (first + first, first, second + first, first + second + b"\0"):
+        with pytest.raises(questions.WrongAnswer):
+            question.check(bacnet_answer(wrong, 14))
+
+
+def test_the_object_list_gives_the_analog_inputs():
+    found: list[int] = []
+    content = bytes.fromhex("0c 02000007 194c 3e c4 02000007 c4 00000010 c4 00000110 3f")
+    questions.object_list(found).check(bacnet_answer(content, 12))
+    assert found == [0x10, 0x110]
 
 
 # Meters

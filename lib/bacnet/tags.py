@@ -113,6 +113,10 @@ class Reader:
 
     def take(self, tag: int) -> None:
         """Moves behind the next tag, which must be `tag`. Raises Malformed."""
+        at = self.at
+        if tag & 6 == 6 and at < len(self.data) and self.data[at] == tag:  # opening or closing: one byte alone
+            self.at = at + 1
+            return
         found = self.next()
         if found != tag:
             raise Malformed(MISSING_REQUIRED_PARAMETER if found == END else INVALID_TAG)
@@ -120,6 +124,9 @@ class Reader:
     def skips(self, tag: int) -> bool:
         """Moves behind the next tag when it is `tag`, and says whether it was. Raises Malformed."""
         at = self.at
+        data = self.data
+        if at >= len(data) or (data[at] ^ tag) & 0xF8:
+            return False  # no need to take it apart: another number or class
         if self.next() == tag:
             return True
         self.at = at
@@ -205,7 +212,11 @@ class Writer:
             return
         buf = self._buf
         at = self._at + k
-        for byte in range(max(0, -k), min(size, room - k)):
+        if k < 0 or size > room - k:  # partly in the window
+            for byte in range(max(0, -k), min(size, room - k)):
+                buf[at + byte] = data[byte]
+            return
+        for byte in range(size):
             buf[at + byte] = data[byte]
 
     def is_before(self, size: int) -> bool:
@@ -217,13 +228,22 @@ class Writer:
 
     def mark(self, tag: int) -> None:
         """Writes a tag of one byte alone: opening or closing, or a boolean with its value."""
-        self._value[0] = tag
-        self.put(self._value, 1)
+        k = self.length - self.first
+        self.length += 1
+        if self.length > self.most:
+            raise TooLong
+        if 0 <= k < self._room:
+            self._buf[self._at + k] = tag
 
     def unsigned(self, tag: int, number: int) -> None:
         """Writes an unsigned or enumerated number below 2^32."""
         value = self._value
-        size = 1 if number < 0x100 else 2 if number < 0x10000 else 3 if number < 0x1000000 else 4
+        if number < 0x100:
+            value[0] = tag | 1
+            value[1] = number
+            self.put(value, 2)
+            return
+        size = 2 if number < 0x10000 else 3 if number < 0x1000000 else 4
         value[0] = tag | size
         for k in range(size, 0, -1):
             value[k] = number & 0xFF

@@ -1,7 +1,8 @@
 """An emulated RP2040 with its network and its meters in one simulated time, the chip's own.
 
-In:  a flash image, meters. Out: TCP connections to what runs on the chip, and for each request what it took: cycles
-executed, moments of the line. Nothing here waits for this machine's clock, so a run gives the same numbers everywhere.
+In:  a flash image, meters. Out: TCP connections and UDP sockets to what runs on the chip, and for each request what it
+took: cycles executed, moments of the line. Nothing here waits for this machine's clock, so a run gives the same numbers
+everywhere.
 
 The network is a PPP line at the baud rate that the chip sets, with nothing else on it and no delay behind it.
 """
@@ -11,7 +12,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from tools.bench import heap, tcp
+from tools.bench import heap, tcp, udp
 from tools.bench.elf import Symbols
 from tools.bench.lockstep import Lockstep
 from tools.bench.meters import Line
@@ -29,7 +30,8 @@ _ANSWER_NS = 30e9
 _REPL_MAX = 20000
 _SLICE_NS = 1e9
 
-Whole = Callable[[tcp.Connection], int]  # length of the answer once all of it is there, else 0
+Peer = tcp.Connection | udp.Socket
+Whole = Callable[[Any], int]  # length of the answer once all of it is there, else 0
 
 
 class ChipError(RuntimeError):
@@ -83,6 +85,7 @@ class Chip:
         self._numbers = 0
         self._next_port = _FIRST_PORT
         self._connections: dict[int, tcp.Connection] = {}
+        self._sockets: dict[int, udp.Socket] = {}
         self.character_ns = [0.0, 0.0]
         self.began_ns = 0.0  # of the frame that came last
         self.came = 0  # bytes from the PPP line
@@ -157,8 +160,11 @@ class Chip:
 
     def _take(self) -> None:
         for packet in self._packets:
-            if packet[9] != tcp.PROTOCOL:
-                continue  # NTP requests are not answered here
+            if packet[9] == udp.PROTOCOL:
+                datagram = udp.Datagram(packet)
+                if datagram.target in self._sockets:  # NTP requests are not answered here
+                    self._sockets[datagram.target].feed(datagram)
+                continue
             segment = tcp.Segment(packet)
             connection = self._connections.get(segment.target)
             if connection is None:
@@ -183,12 +189,21 @@ class Chip:
 
     def dial(self, port: int) -> tcp.Connection:
         """The same, and nobody waits for it to open."""
-        own = (_HOST, self._next_port)
-        self._next_port = _FIRST_PORT if self._next_port == _LAST_PORT else self._next_port + 1
-        connection = tcp.Connection(self._peer.packet, own, (_GUEST, port))
+        connection = tcp.Connection(self._peer.packet, (_HOST, self._take_port()), (_GUEST, port))
         self._connections[connection.own_port] = connection
         connection.connect()
         return connection
+
+    def udp(self, port: int) -> udp.Socket:
+        """A socket that sends to this UDP port of the chip."""
+        sock = udp.Socket(self._peer.packet, (_HOST, self._take_port()), (_GUEST, port))
+        self._sockets[sock.own_port] = sock
+        return sock
+
+    def _take_port(self) -> int:
+        port = self._next_port
+        self._next_port = _FIRST_PORT if port == _LAST_PORT else port + 1
+        return port
 
     def hang_up(self, connection: tcp.Connection) -> None:
         """Closes it, and waits for the chip's end of it."""
@@ -197,8 +212,8 @@ class Chip:
         self.run(1e6)  # our last acknowledgement is still on the line
         del self._connections[connection.own_port]
 
-    def request(self, connection: tcp.Connection, data: bytes, whole: Whole) -> tuple[bytes, Sample]:
-        """Sends a request on an open connection: the answer, taken off it, and what it took.
+    def request(self, connection: Peer, data: bytes, whole: Whole) -> tuple[bytes, Sample]:
+        """Sends a request on an open connection, or a datagram: the answer, taken off it, and what it took.
 
         Raises ChipError or tcp.TcpError.
         """
@@ -209,12 +224,13 @@ class Chip:
 
     def visit(self, port: int, data: bytes, whole: Whole) -> tuple[bytes, Sample]:
         """The same with a connection of its own: the time of opening it counts, the cycles of closing it too."""
-        watch = Watch(self, self.dial(port), whole)
-        self.wait(lambda: watch.connection.open, _ANSWER_NS, f"a connection to port {port}")
+        connection = self.dial(port)
+        watch = Watch(self, connection, whole)
+        self.wait(lambda: connection.open, _ANSWER_NS, f"a connection to port {port}")
         watch.send(data)
         self.wait(watch.look, _ANSWER_NS, f"an answer to {data[:40]!r}")
         sample = watch.sample()
-        self.hang_up(watch.connection)
+        self.hang_up(connection)
         return watch.answer(), sample._replace(cycles=watch.cycles())
 
     @property
@@ -234,7 +250,7 @@ class Chip:
 class Watch:
     """Follows one request on a connection; begins when it is made."""
 
-    def __init__(self, chip: Chip, connection: tcp.Connection, whole: Whole) -> None:
+    def __init__(self, chip: Chip, connection: Peer, whole: Whole) -> None:
         self.connection = connection
         self._chip, self._whole = chip, whole
         self._begin_ns, self._begin_came = chip.now_ns, chip.came

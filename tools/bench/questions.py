@@ -1,13 +1,15 @@
 """The requests of the benchmarks, and what is a right answer to them.
 
 A Question is bytes to send, a function that tells when its answer is whole, and one that looks at it and raises
-WrongAnswer. Modbus TCP: MODBUS Messaging on TCP/IP Implementation Guide V1.0b. HTTP/1.1: RFC 9112.
+WrongAnswer. Modbus TCP: MODBUS Messaging on TCP/IP Implementation Guide V1.0b. HTTP/1.1: RFC 9112. BACnet/IP: ASHRAE
+135-2012.
 """
 
 import json
+import math
 import struct
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tools.bench.tcp import Connection
 from tools.past import INTERVAL_S, Past
@@ -21,7 +23,7 @@ class Question(NamedTuple):
     """What is asked."""
 
     data: bytes
-    whole: Callable[[Connection], int]
+    whole: Callable[[Any], int]
     check: Callable[[bytes], None]
 
 
@@ -46,6 +48,71 @@ def read(unit: int, function: int, first: int, values: Sequence[int]) -> Questio
             raise WrongAnswer(f"Modbus: {data.hex()} was answered by {answer.hex()} instead of {right.hex()}")
 
     return Question(data, whole, check)
+
+
+_BACNET_HEAD = bytes.fromhex("0104 0005 01")  # NPDU that expects a reply; confirmed request, 1476 bytes, invoke id 1
+_PRESENT_VALUE = 85
+
+
+def _bacnet(service: int, parameters: bytes, check_content: Callable[[bytes], None]) -> Question:
+    """A confirmed request that is answered by a ComplexACK in one datagram."""
+    body = _BACNET_HEAD + bytes([service]) + parameters
+    head = bytes.fromhex("0100 3001") + bytes([service])
+
+    def whole(sock: Any) -> int:
+        return len(sock.received)
+
+    def check(answer: bytes) -> None:
+        if answer[:2] != b"\x81\x0a" or answer[2:4] != len(answer).to_bytes(2, "big") or answer[4:9] != head:
+            raise WrongAnswer(f"BACnet: service {service} was answered by {answer.hex()}")
+        check_content(answer[9:])
+
+    return Question(b"\x81\x0a" + (4 + len(body)).to_bytes(2, "big") + body, whole, check)
+
+
+def read_property(instance: int, value: float) -> Question:
+    """BACnet's ReadProperty (15.5) of the Present_Value of an Analog Input."""
+    asked = b"\x0c" + instance.to_bytes(4, "big") + bytes([0x19, _PRESENT_VALUE])
+    return _bacnet(12, asked, _equals_real(asked + b"\x3e", value, b"\x3f"))
+
+
+def read_properties(values: dict[int, float]) -> Question:
+    """BACnet's ReadPropertyMultiple (15.7) of the Present_Value of each of these Analog Inputs: {instance: value}."""
+    asked = [b"\x0c" + instance.to_bytes(4, "big") for instance in values]
+    data = b"".join(one + bytes([0x1E, 0x09, _PRESENT_VALUE, 0x1F]) for one in asked)
+
+    def check(content: bytes) -> None:
+        size, rest = divmod(len(content), len(asked))
+        if rest:
+            raise WrongAnswer(f"BACnet: {content.hex()} has not one value for each of {len(asked)} objects")
+        for k, (one, value) in enumerate(zip(asked, values.values(), strict=True)):
+            begin = one + bytes([0x1E, 0x29, _PRESENT_VALUE, 0x4E])
+            _equals_real(begin, value, b"\x4f\x1f")(content[k * size : (k + 1) * size])
+
+    return _bacnet(14, data, check)
+
+
+def object_list(found: list[int]) -> Question:
+    """BACnet's ReadProperty of the Object_List: the instances of all Analog Inputs into `found`."""
+
+    def check(content: bytes) -> None:
+        items = struct.iter_unpack(">BI", content[content.index(b"\x3e") + 1 : -1])
+        found.extend([identifier for _, identifier in items if identifier < 1 << 22])
+
+    return _bacnet(12, bytes.fromhex("0c 023fffff 194c"), check)
+
+
+def _equals_real(begin: bytes, value: float, end: bytes) -> Callable[[bytes], None]:
+    """`begin`, a REAL near `value`, `end`."""
+
+    def check(content: bytes) -> None:
+        middle = content[len(begin) : len(begin) + 5]
+        if content != begin + middle + end or middle[:1] != b"\x44":
+            raise WrongAnswer(f"BACnet: {content.hex()} is no REAL between {begin.hex()} and {end.hex()}")
+        if not math.isclose(struct.unpack(">f", middle[1:])[0], value, rel_tol=1e-5):
+            raise WrongAnswer(f"BACnet: {content.hex()} instead of {value}")
+
+    return check
 
 
 def get(path: str, keep_alive: bool, check_body: Callable[[bytes], None]) -> Question:

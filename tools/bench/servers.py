@@ -69,6 +69,25 @@ def gateway(progress: Progress, quiet: bool) -> Server:
     return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
 
 
+def bacnet_gateway(progress: Progress) -> Server:
+    """Our gateway with BACnet on and those three meters, each polled once an hour."""
+    over = {
+        "meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]],
+        "bacnet": {"enabled": True},
+    }
+    files = emulated.device_files(emulate.configuration(over), progress, frozen=True)
+    return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
+
+
+def bacnet_value(instance: int) -> float:
+    """Present_Value of the Analog Input of that instance: energy in kWh."""
+    slot, number = instance >> 8, instance & 0xFF
+    unit = next(one["unit"] for one in sim.DEFAULT_CONFIG["meters"] if one["slot"] == slot)
+    meter = _still_meters()[unit]
+    value = float(meter.expected(number))
+    return value / 1000 if meter.profile.point(number).unit.endswith("h") else value
+
+
 def recorder(progress: Progress) -> Server:
     """Our gateway with the most meters, polled once an hour, and with records of days gone by on flash."""
     kind = "pzem-004t-v3"

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 from tools.bench import cycles, heap, measure, names, questions, servers
-from tools.bench.chip import Chip, ChipError, Sample, Watch
+from tools.bench.chip import Chip, ChipError, Peer, Sample, Watch
 from tools.bench.elf import Symbols
 from tools.bench.meters import Ramp
 from tools.bench.questions import Question
@@ -19,7 +19,7 @@ from tools.emulator import image
 from tools.past import DAY_S
 
 CLIENTS = 10
-MODBUS, HTTP = 502, 80
+MODBUS, HTTP, BACNET = 502, 80, 47808
 _WARM_UP = 2
 _TURNS = 3  # of a crowd
 _BOOT_NS = 30e9
@@ -29,6 +29,7 @@ _IDLE_NS = 5e9
 _COLLECTIONS = 3  # that the heap is watched for
 _CROWD_NS = 60e9  # and no longer than this
 _PROFILED = 3
+_PROPERTIES = 20  # of one ReadPropertyMultiple
 _FEWER = 5  # pages are asked for so many times less often than registers
 
 RAMP = [Ramp.register(address) for address in range(125)]
@@ -120,7 +121,7 @@ class Bench:
         self.heaps.append(measure.heap_under(server, chip.heap_bytes, started, len(clients), sweeps, chip.used()))
 
 
-def asker(chip: Chip, connection: Connection, question: Question) -> Callable[[], Sample]:
+def asker(chip: Chip, connection: Peer, question: Question) -> Callable[[], Sample]:
     """Asks this on this connection, and looks at the answer."""
 
     def ask() -> Sample:
@@ -209,6 +210,27 @@ def pages(bench: Bench) -> None:
         alone = questions.get("/api/readings", False, questions.readings(len(server.meters)))
         what = "GET /api/readings, a connection each"
         bench.measure(chip, server.name, what, visitor(chip, HTTP, alone), fewer)
+
+
+def bacnet(bench: Bench) -> None:
+    """Our gateway with BACnet and no poller at work: one property, and many of one request."""
+    server = servers.bacnet_gateway(bench.progress)
+    with bench.booted(server) as chip:
+        browser = chip.connect(HTTP)
+        _wait_polled(chip, browser, questions.get("/api/readings", True, questions.readings(len(server.meters))))
+        chip.hang_up(browser)
+        sock = chip.udp(BACNET)
+        found: list[int] = []
+        asker(chip, sock, questions.object_list(found))()
+        values = {instance: servers.bacnet_value(instance) for instance in found[:_PROPERTIES]}
+        first = found[0]
+        one = asker(chip, sock, questions.read_property(first, values[first]))
+        bench.measure(chip, server.name, "BACnet ReadProperty", one, bench.rounds)
+        many = asker(chip, sock, questions.read_properties(values))
+        what = f"BACnet ReadPropertyMultiple of {len(values)}"
+        bench.measure(chip, server.name, what, many, bench.rounds)
+        bench.profile(chip, server.name, "BACnet ReadProperty", one)
+        bench.profile(chip, server.name, what, many)
 
 
 def plant(bench: Bench) -> None:
@@ -356,6 +378,7 @@ def microdot_server(bench: Bench) -> None:
 STAGES: dict[str, Callable[[Bench], None]] = {
     "registers": quiet_gateway,
     "pages": pages,
+    "bacnet": bacnet,
     "plant": plant,
     "history": history,
     "poll-loop": poll_loop,

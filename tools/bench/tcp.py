@@ -32,8 +32,15 @@ def checksum(data: bytes) -> int:
     return total ^ 0xFFFF
 
 
-def _pseudo(source: bytes, target: bytes, size: int) -> bytes:
-    return source + target + struct.pack(">BBH", 0, PROTOCOL, size)
+def pseudo(source: bytes, target: bytes, protocol: int, size: int) -> bytes:
+    """The header that TCP and UDP count into their checksums (RFC 9293, 3.1; RFC 768)."""
+    return source + target + struct.pack(">BBH", 0, protocol, size)
+
+
+def ipv4(protocol: int, source: bytes, target: bytes, body: bytes) -> bytes:
+    """A whole IPv4 packet (RFC 791) of that body."""
+    head = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(body), 0, 0x4000, _TTL, protocol)
+    return head + checksum(head + b"\0\0" + source + target).to_bytes(2, "big") + source + target + body
 
 
 class Segment:
@@ -44,7 +51,7 @@ class Segment:
         if head < 20 or packet[0] >> 4 != 4 or packet[9] != PROTOCOL or checksum(packet[:head]):
             raise ValueError(f"no TCP over IPv4: {packet[:20].hex()}")
         body = packet[head : int.from_bytes(packet[2:4], "big")]
-        if len(body) < 20 or checksum(_pseudo(packet[12:16], packet[16:20], len(body)) + body):
+        if len(body) < 20 or checksum(pseudo(packet[12:16], packet[16:20], PROTOCOL, len(body)) + body):
             raise ValueError(f"a TCP segment with a wrong checksum: {body[:20].hex()}")
         self.source, self.target, self.sequence, self.acknowledged, offset, self.flags = struct.unpack(
             ">HHIIBB", body[:14]
@@ -124,11 +131,9 @@ class Connection:
         ports = struct.pack(">HH", self.own_port, self.other_port)
         head = struct.pack(">IIBBHHH", self._next, acknowledged, words << 4, flags, _WINDOW, 0, 0)
         body = ports + head + options + data
-        body = body[:16] + checksum(_pseudo(self._own, self._other, len(body)) + body).to_bytes(2, "big") + body[18:]
-        ip = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(body), 0, 0x4000, _TTL, PROTOCOL)
-        addresses = self._own + self._other
-        ip += checksum(ip + b"\0\0" + addresses).to_bytes(2, "big") + addresses
+        check = checksum(pseudo(self._own, self._other, PROTOCOL, len(body)) + body)
+        body = body[:16] + check.to_bytes(2, "big") + body[18:]
         self._next = (self._next + len(data) + bool(flags & (SYN | FIN))) & _MASK
         if flags & ACK:
             self._unacknowledged = 0
-        self._send(ip + body)
+        self._send(ipv4(PROTOCOL, self._own, self._other, body))

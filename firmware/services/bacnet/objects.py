@@ -205,7 +205,7 @@ class Objects:
         if kind == DEVICE:
             self.type = DEVICE
             self.meter = None
-            return instance in (self.instance, ANY_DEVICE)
+            return instance == ANY_DEVICE or instance == self.instance  # no tuple: nothing is allocated here
         if kind != ANALOG_INPUT and not (kind == LARGE_ANALOG_VALUE and self._has_large):
             return False
         slot = instance >> 8
@@ -268,6 +268,8 @@ class Objects:
 
     def error_of(self, number: int, index: int) -> int:
         """0 when the object has that property, or that item of it; else the error (bacnet.apdu)."""
+        if number == PRESENT_VALUE and self.type != DEVICE:  # what nearly all requests ask for
+            return 0 if index == NO_INDEX else NOT_AN_ARRAY
         if number == OBJECT_LIST and self.type == DEVICE:
             return INVALID_ARRAY_INDEX if index > len(self) else 0
         if number == PROPERTY_LIST:
@@ -341,7 +343,9 @@ class Objects:
 
     def write(self, out: "Writer", number: int, index: int) -> None:
         """Writes the value of a property that the object has (error_of)."""
-        if number == PROPERTY_LIST:
+        if number == PRESENT_VALUE:
+            self.write_present_value(out)
+        elif number == PROPERTY_LIST:
             self._write_property_list(out, index)
         elif number == _OBJECT_IDENTIFIER:
             out.object(OBJECT, self.type, self.object_instance())
@@ -357,9 +361,7 @@ class Objects:
             self._write_point(out, number)
 
     def _write_point(self, out, number):
-        if number == PRESENT_VALUE:
-            self.write_present_value(out)
-        elif number == STATUS_FLAGS:
+        if number == STATUS_FLAGS:
             self.write_status_flags(out)
         elif number == _RELIABILITY:
             out.unsigned(ENUMERATED, self._read())

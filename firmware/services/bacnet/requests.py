@@ -190,14 +190,15 @@ class Requests:
         if not is_found:
             _add_error(out, number, index, UNKNOWN_OBJECT)
             return
-        if number in (ALL, REQUIRED):
-            for each in objects.required():
-                self._add_one(out, each, NO_INDEX)
-        if number in (ALL, OPTIONAL):
-            for each in objects.optional():
-                self._add_one(out, each, NO_INDEX)
         if number not in (ALL, REQUIRED, OPTIONAL):
             self._add_one(out, number, index)
+            return
+        if number != OPTIONAL:
+            for each in objects.required():
+                self._add_one(out, each, NO_INDEX)
+        if number != REQUIRED:
+            for each in objects.optional():
+                self._add_one(out, each, NO_INDEX)
 
     def _add_one(self, out, number, index):
         error = self._objects.error_of(number, index)

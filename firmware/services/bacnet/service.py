@@ -84,6 +84,7 @@ class BacnetService(Service):
         self._requests = Requests(objects, self._subscriptions, self._kept, config, device, clock.uptime_s, events)
         self._segments = Segments(self)
         self._buf = bytearray(bvlc.HEADER + npdu.HEADER_MAX + APDU_MAX)
+        self._view = memoryview(self._buf)[:0]  # what was sent last: answers of one length take no other
         self._out = Writer(self._buf)
         self._npdu = Npdu()
         self._apdu = Apdu()
@@ -216,8 +217,10 @@ class BacnetService(Service):
 
     def _send(self, length, peer):
         """Sends buf[:length]. What the port has no room for is lost, as on any network."""
+        if len(self._view) != length:
+            self._view = memoryview(self._buf)[:length]
         try:
-            self._server.stream.sendto(memoryview(self._buf)[:length], peer)
+            self._server.stream.sendto(self._view, peer)
             self._slot.sent += length
         except OSError:
             pass
