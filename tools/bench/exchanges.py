@@ -49,7 +49,7 @@ class Kept:
     def ask(self, question: questions.Question) -> bytes:
         """The whole answer, which has been looked at."""
         self._socket.sendall(question.data)
-        while not (length := question.whole(self)):  # type: ignore[arg-type]
+        while not (length := question.whole(self)):
             if self.ended:
                 raise questions.WrongAnswer(f"port {self._port}: it ended after {bytes(self.received)[:80]!r}")
             piece = self._socket.recv(65536)

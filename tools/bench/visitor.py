@@ -67,7 +67,7 @@ class Visitor:
                 self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
                 self.received, self.ended = bytearray(), False
             self._writer.write(self._question.data)
-            while not (length := self._question.whole(self)):  # type: ignore[arg-type]
+            while not (length := self._question.whole(self)):
                 if self.ended:
                     return False
                 piece = await self._reader.read(65536)
