@@ -38,6 +38,8 @@ _CONFIRM_S = const(10)  # of uptime with a page, after which a configuration is 
 _SERVE_BYTES = const(6144)  # of heap, for a login and a save of a small configuration; a longer file takes
 _SAVE_FACTOR = const(3)  # times its length: the body and the document made of it
 _IDLE_MS = const(60000)
+_HELD_S = const(10)
+_WARN_S = const(3)
 _HEALTHY_S = const(60)  # of uptime, after which a start has not failed
 _SAFE_S = const(3600)  # of uptime in safe mode, after which the whole gateway is tried again
 _GC_PARTS = const(8)
@@ -147,6 +149,7 @@ class App:
         self._resolver: "Resolver | None" = None
         self._seconds = 0
         self._is_healthy = False
+        self._held_s = 0
         cause = board.reset_cause()
         if cause:
             events.add("app", "started after " + cause)
@@ -259,6 +262,9 @@ class App:
             slot.connection.close()
 
     def _tick(self):
+        if self.config_store.is_reset:
+            return  # and the restart is under way
+        self._watch_button()
         uptime_s = self.clock.uptime_s()
         self.history.tick(uptime_s)
         self._seconds += 1
@@ -273,6 +279,15 @@ class App:
             self.config_store.notice_change()
             if not self.config_store.is_confirmed and uptime_s >= _CONFIRM_S:
                 self._confirm_config()
+
+    def _watch_button(self):
+        """A factory reset when the board's button is held for _HELD_S: for a device whose password nobody knows."""
+        self._held_s = self._held_s + 1 if self.board.button() else 0
+        if self._held_s == _WARN_S:
+            self.events.add("app", "the button is held: all settings are removed in %d s" % (_HELD_S - _WARN_S))
+        if self._held_s >= _HELD_S and not self.buses.paused:
+            self.config_store.factory_reset()
+            self.device.reboot()
 
     def _confirm_config(self):
         """Makes the configuration the last good one when it has brought up the page; gives it up when it has not."""
@@ -300,6 +315,8 @@ class App:
             self.buses.resume()
 
     def _write_what_waits(self):
+        if self.config_store.is_reset:
+            return
         self.history.commit()
         posting = self.service("posting")
         if posting is not None:

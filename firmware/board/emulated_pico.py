@@ -71,5 +71,8 @@ class Board(rp2.Board):
         if self.larger:
             self.larger = "tools/emulator with 24 TCP connections"
 
+    def button(self) -> bool:
+        return False  # the emulator has no pins of the flash
+
     def open_link(self, config: dict) -> "Link":
         return NoLink() if config["link"] == "none" else Ppp()

@@ -43,6 +43,7 @@ _LAN8720_BOARDS = (
     ("olimex-poe-wrover", 12, 0, 0, True),
 )
 _W5500_PINS = ("spi_sck", "spi_mosi", "spi_miso", "spi_cs", "spi_int")  # keys of the configuration
+_BUTTON = const(0)
 _STARTS = b"meterport starts "  # before the number, in the RTC's memory
 _AFRESH = const(3)  # calls of WiFi.connect(): 70 s after the first
 
@@ -129,6 +130,7 @@ class Board:
         self._module_pins: "tuple[int, ...]" = ()
         if machine_name.endswith(" ESP32"):  # the classic one; others end with ESP32S3, ESP32C3 ...
             self._module_pins = _FLASH_PINS + (_PSRAM_PINS if "SPIRAM" in machine_name else ())
+        self._has_button = machine_name.endswith((" ESP32", " ESP32S2", " ESP32S3"))
         self._watchdog: "machine.WDT | None" = None
 
     def heap(self) -> tuple:
@@ -142,6 +144,8 @@ class Board:
         """Boards differ: without a pin there is none, and none where the flash, PSRAM or Ethernet has it."""
         if pin is None or pin in self._module_pins + Board._ethernet_pins:
             return None
+        if pin == _BUTTON:
+            self._has_button = False
         return machine_common.led(pin)
 
     def _line_pins(self, config):
@@ -150,7 +154,10 @@ class Board:
         return machine_common.line_pins(config, _PINS, self._module_pins + Board._ethernet_pins)
 
     def open_line(self, config: dict) -> machine_common.Line:
-        return machine_common.Line(config, self._line_pins(config), self._jitter_ms, self._tick_ms)
+        pins = self._line_pins(config)
+        if _BUTTON in pins or config["direction"] == _BUTTON:
+            self._has_button = False
+        return machine_common.Line(config, pins, self._jitter_ms, self._tick_ms)
 
     def umodbus_master(self, config: dict) -> "Any":
         return machine_common.umodbus_master(config, self._line_pins(config))
@@ -182,6 +189,12 @@ class Board:
         if self._watchdog is not None:
             machine.WDT(timeout=_REPL_WATCHDOG_MS).feed()
             self._watchdog = None
+
+    def button(self) -> bool:
+        """BOOT, on GPIO 0 of an ESP32, S2 and S3, unless Ethernet or a bus has that pin; other chips have none here."""
+        if not self._has_button or _BUTTON in Board._ethernet_pins:
+            return False
+        return not machine.Pin(_BUTTON, machine.Pin.IN, machine.Pin.PULL_UP).value()
 
     def starts(self, count: "int | None" = None) -> int:
         """In the RTC's memory (machine_rtc.c): RTC_NOINIT_ATTR, which a watchdog does not clear."""

@@ -9,6 +9,7 @@ import time
 
 import machine
 import network
+import rp2
 from micropython import const
 
 from firmware.board import machine_common
@@ -129,6 +130,9 @@ class Board:
         if self._watchdog is not None:
             machine.mem32[self._registers + _CTRL_CLEAR] = _CTRL_ENABLE
             self._watchdog = None
+
+    def button(self) -> bool:
+        return bool(rp2.bootsel_button())
 
     def starts(self, count: "int | None" = None) -> int:
         """In a scratch register of the watchdog that neither MicroPython nor pico-sdk uses; a reset keeps it."""

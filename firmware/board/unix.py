@@ -212,6 +212,9 @@ class Board:
     def release(self) -> None:
         """Does nothing: there is no watchdog."""
 
+    def button(self) -> bool:
+        return False
+
     def starts(self, count: "int | None" = None) -> int:
         """A process is killed at any time, so only a crash counts; in a file."""
         if count == 0 and self._failed_starts():

@@ -28,18 +28,25 @@ SECRETS = (
     ("network", "password"), ("network", "password_2"), ("network", "password_3"), ("bacnet", "password"),
     ("posting", "password"),
 )  # fmt: skip
-_UPLOAD = const("data/config.upload")  # left by a firmware that wrote a save there first
+_FOLDER = const("data")
+_IS_FOLDER = const(0x4000)  # in the mode that os.stat() gives
+_RESETTING = const("data/resetting")  # there from the beginning of a factory reset to its end
+_PROFILES = const("data/meters")
 
 
 class ConfigStore:
     """config: complete and valid, by which the device runs; firmware.app removes meters and routes once it has made
     objects of them. source, errors: as load.Loaded. profiles: {name: Profile} of the meters in it, set to None then.
-    is_confirmed: True when confirm() has nothing to do."""
+    is_confirmed: True when confirm() has nothing to do. is_reset: after factory_reset(), until the restart: nothing may
+    be written any more."""
 
     def __init__(self, events: "Events", heap_free: "Callable[[], int] | None" = None) -> None:
         """`heap_free()`: bytes of heap that this board has left, or 0 where that is not known."""
         self._events = events
         self._heap_free = heap_free
+        self.is_reset = False
+        if store.exists(_RESETTING):
+            self._remove_all()
         starts = trial.begin()
         loaded = load.load(starts == trial.FAILED)
         self.config = loaded.config
@@ -190,14 +197,26 @@ class ConfigStore:
         self._set_due(due)
 
     def factory_reset(self) -> None:
-        """Removes the configuration, its last good copy, the password and what BACnet clients have written. Profiles
-        that were added stay. Raises OSError."""
-        for path in (load.PATH, _UPLOAD, trial.PATH):
-            store.remove_file(path)
-        for path in (load.LAST_GOOD, PASSWORD, BACNET):
-            store.remove(path)
-        load.remove_profile_copies()
+        """Removes every file in data/, whatever has made it, but the profiles that were added. A power cut meanwhile
+        has the next start go on. Raises OSError."""
+        self.is_reset = True
+        store.replace(_RESETTING, ())
+        self._remove_all()
         self._events.add("app", "all settings were removed")
+
+    def _remove_all(self):
+        load.remove_profile_copies()
+        folders = [_FOLDER]
+        while folders:
+            folder = folders.pop()
+            for name in os.listdir(folder):
+                path = folder + "/" + name
+                if os.stat(path)[0] & _IS_FOLDER:
+                    if path != _PROFILES:
+                        folders.append(path)
+                elif path != _RESETTING:
+                    os.remove(path)
+        os.remove(_RESETTING)
 
     def reboot_due_after(self, document: "Any") -> list:
         """The reboot_due() of a file with `document`, of any type."""

@@ -43,6 +43,8 @@ class Port:
         self.calls = []  # what the interface was told
         self.uart = None  # the one that was opened last
         self.pins = {}  # number -> level, of those that are outputs
+        self.low = set()  # inputs that something pulls to 0
+        self.bootsel = 0  # ports/rp2/modrp2.c, bootsel_button()
         self.used = set()  # pins that something was connected to
         self.connected = False
         self.has_led = self.is_rp2  # its pins.csv names one
@@ -62,9 +64,10 @@ class _Pin:
     """ports/esp32/machine_pin.c, ports/rp2/machine_pin.c."""
 
     IN, OUT = 1, 3
+    PULL_UP = 2
     port = None
 
-    def __init__(self, number, mode=None, *, value=None):
+    def __init__(self, number, mode=None, pull=None, *, value=None):
         if number == "LED" and self.port.has_led:
             number = 25
         if not isinstance(number, int):
@@ -80,6 +83,9 @@ class _Pin:
         self.port.used.add(number)
         if value is not None:
             self.port.pins[number] = [(self.port.clock.us, value)]
+
+    def value(self):
+        return int(self.number not in self.port.low)
 
     def __call__(self, level):
         self.port.pins[self.number].append((self.port.clock.us, level))
@@ -307,6 +313,9 @@ def install(monkeypatch, machine_name):
     monkeypatch.setitem(sys.modules, "machine", _machine(port))
     monkeypatch.setitem(sys.modules, "network", _network(port))
     monkeypatch.setitem(sys.modules, "esp32", esp32)
+    rp2 = ModuleType("rp2")
+    rp2.bootsel_button = lambda: port.bootsel
+    monkeypatch.setitem(sys.modules, "rp2", rp2)
     for name in ("machine_common", "esp32", "rp2"):
         monkeypatch.delitem(sys.modules, f"firmware.board.{name}", raising=False)
         monkeypatch.delattr(board_package, name, raising=False)

@@ -274,6 +274,47 @@ def test_what_another_program_left_in_the_memory_is_no_number_of_starts(install)
     assert port.board.Board().starts() == 0
 
 
+# -- button
+
+
+@pytest.mark.parametrize("machine_name", [PICO_W, PICO_2_W])
+def test_the_picos_button_is_bootsel(install, machine_name):
+    port = install(machine_name)
+    board = port.board.Board()
+    assert board.button() is False
+    port.bootsel = 1
+    assert board.button() is True
+
+
+@pytest.mark.parametrize("machine_name", [CLASSIC, S3, OURS])
+def test_the_esp32s_button_is_boot(install, machine_name):
+    port = install(machine_name)
+    board = port.board.Board()
+    assert board.button() is False
+    port.low.add(0)
+    assert board.button() is True
+
+
+def test_a_pin_that_something_else_has_is_no_button(install):
+    port = install(CLASSIC)
+    port.low.add(0)
+    board = port.board.Board()
+    board.open_link(network(link="ethernet", ethernet="wt32-eth01"))  # its clock comes in at GPIO 0
+    assert board.button() is False
+    for use in (
+        lambda board: board.open_line(bus(uart=2, tx=17, rx=0)),
+        lambda board: board.open_line(bus(uart=2, direction=0)),
+        lambda board: board.led(0),
+    ):
+        port = install(CLASSIC)
+        port.low.add(0)
+        board = port.board.Board()
+        assert board.button() is True
+        use(board)
+        assert board.button() is False
+    assert install(C3).board.Board().button() is False
+
+
 # -- identity and LED
 
 

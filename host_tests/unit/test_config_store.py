@@ -544,22 +544,62 @@ def test_nothing_is_read_while_the_file_stays_as_it_is(started, monkeypatch):
 # -- factory reset
 
 
-def test_a_factory_reset_removes_all_settings_and_secrets_and_keeps_profiles(started, flash):
+SECRET = "geheim"
+
+
+def secrets_in(folder):
+    """Files below `folder` that hold a secret of these tests."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def fill_with_secrets(flash):
+    """Every file that a device writes, and one that no firmware knows yet, with a secret in it."""
     (flash / "data" / "meters").mkdir()
     shutil.copy(PROFILE, flash / "data" / "meters" / "mine.json")
+    (flash / "data" / "history").mkdir()
+    names = (
+        "config.json.new", "config.good.a.new", "password.b.new", "config.upload", "posting.a", "crash.a",
+        "authorities.der", "history/00000001.seg", "what-a-later-firmware-keeps",
+    )  # fmt: skip
+    for name in names:
+        (flash / "data" / name).write_text(SECRET)
+    for path in (config_store.PASSWORD, config_store.BACNET):
+        for count in range(2):
+            store.save(path, f"{SECRET} {count}".encode())
+
+
+def test_a_factory_reset_leaves_no_secret_and_keeps_profiles(started, flash):
+    fill_with_secrets(flash)
     config = started({**GOOD, "meters": [{**METER, "profile": "mine"}]})
-    store.save(config_store.PASSWORD, b"one")
-    store.save(config_store.PASSWORD, b"two")
-    store.save(config_store.BACNET, b"{}")
     started({**GOOD, "name": "second", "meters": [{**METER, "profile": "mine"}]})
-    for left_by_a_power_cut in ("config.json.new", "config.good.a.new", "password.b.new", "config.upload"):
-        (flash / "data" / left_by_a_power_cut).write_text("geheim")
-    (flash / "data" / "history").write_text("stays")
+    assert {"config.json", "config.good.a", "config.good.b", "password.a"} <= set(secrets_in(flash))
     config.factory_reset()
-    assert sorted(path.name for path in (flash / "data").iterdir()) == ["history", "meters"]
-    assert [path.name for path in (flash / "data" / "meters").iterdir()] == ["mine.json"]
+    assert secrets_in(flash) == []
+    assert [path.name for path in (flash / "data").rglob("*") if path.is_file()] == ["mine.json"]
     config.factory_reset()
     assert started().source == "default"
+
+
+def test_a_factory_reset_that_was_cut_off_goes_on_at_the_next_start(started, flash, monkeypatch):
+    fill_with_secrets(flash)
+    config = started(GOOD)
+    removed = []
+
+    def remove(path):
+        if len(removed) == 3:
+            raise OSError(errno.EIO)
+        removed.append(path)
+        real_remove(path)
+
+    real_remove = os.remove
+    with monkeypatch.context() as cut:
+        cut.setattr(os, "remove", remove)
+        with pytest.raises(OSError, match=str(errno.EIO)):
+            config.factory_reset()
+    assert secrets_in(flash) != []
+    assert started().source == "default"
+    assert secrets_in(flash) == []
+    assert not (flash / "data" / "resetting").exists()
 
 
 # -- the same rules as at boot

@@ -348,3 +348,32 @@ def test_the_same_on_real_micropython():
     assert done.stderr == ""  # an exception in the block device under a finaliser would be told here
     source = (_UPY / "littlefs_power_cut.py").read_text()
     assert len(results) == source.count("\ndef test_") > 0
+
+
+def _reset_until_cut(flash, log):
+    try:
+        config_store.ConfigStore(log).factory_reset()
+    except OSError:
+        assert flash.cut
+
+
+@GEOMETRIES
+@TEARS_EACH
+def test_a_cut_at_any_write_of_a_factory_reset_leaves_all_or_nothing(boot, geometry, tear, events):
+    device = boot(geometry)
+    for path in (config.PATH, "data/what-else"):
+        store.replace(path, (b"{}",))
+    store.save(config_store.PASSWORD, b"secret")
+    store.save(config_store.PASSWORD, b"secret again")
+    before = device.names()
+    seen = set()
+    for flash in cuts(device.flash, tear):
+        boot(flash)
+        _reset_until_cut(flash, events)
+        after = boot(restored(flash))
+        config_store.ConfigStore(events)
+        found = after.names()
+        assert found & before in (set(), before), f"cut after {flash.writes} writes: {found}"
+        assert "resetting" not in found
+        seen.add(bool(found & before))
+    assert seen == {True, False}

@@ -59,6 +59,7 @@ class SimBoard:
         self.fed = 0
         self.released = False
         self.started = 0
+        self.held = False
         self._timeline = timeline
         self._wires = list(wires)
         self._opened = {}
@@ -105,6 +106,9 @@ class SimBoard:
 
     def release(self):
         self.released = True
+
+    def button(self):
+        return self.held
 
     def starts(self, count=None):
         """As in a register of the chip."""

@@ -1,0 +1,50 @@
+"""What ends in a restart in virtual time: a button that is held, a bus whose task hangs. And what does not."""
+
+import asyncio
+import json
+
+import pytest
+
+from firmware.config import store
+from tools.simulator.board import SimReset
+from tools.simulator.world import World, run
+
+
+def files(folder):
+    return sorted(path.name for path in (folder / "data").iterdir() if path.is_file())
+
+
+def test_the_button_held_for_ten_seconds_removes_all_and_restarts_and_for_less_does_nothing(tmp_path):
+    async def scenario(world):
+        await world.sleep(30)
+        world.board.held = True
+        await world.sleep(8)
+        world.board.held = False
+        await world.sleep(5)
+        assert "config.json" in files(tmp_path)
+        world.board.held = True
+        resets = []
+        world.board.reset = lambda: resets.append(files(tmp_path))
+        await world.sleep(13)
+        assert resets == [[]]
+
+    World(tmp_path, 1).run(scenario)
+
+
+def test_a_bus_that_has_no_turn_for_two_minutes_restarts_the_device_and_is_named(tmp_path, monkeypatch):
+    async def scenario(world):
+        await world.sleep(30)
+        world.app.buses[0]._waker.wait_ms = lambda ms: asyncio.sleep(1e6)
+        await world.sleep(150)
+
+    with pytest.raises(SimReset):
+        World(tmp_path, 1).run(scenario)
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(store.load("data/crash"))["reason"] == "bus 0: no turn for 120 s"
+
+
+def test_a_gateway_without_meters_idles_for_a_day_and_is_not_restarted():
+    async def scenario(world):
+        await world.sleep(24 * 3600)
+
+    run(scenario, meters=())
