@@ -9,7 +9,7 @@ import time
 
 import machine
 import network
-import rp2
+import rp2  # type: ignore[import-not-found]  # the stubs of the ESP32 have none
 from micropython import const
 
 from firmware.board import machine_common
