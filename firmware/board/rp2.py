@@ -9,7 +9,7 @@ import time
 
 import machine
 import network
-import rp2  # type: ignore[import-not-found]  # the stubs of the ESP32 have none
+import rp2  # type: ignore[import-not-found, unused-ignore]  # the stubs of the ESP32 have none
 from micropython import const
 
 from firmware.board import machine_common
