@@ -441,11 +441,11 @@ def free_ports(count, host="127.0.0.1"):
         last = int(shared.read() or _PORTS[-1])
         ports = []
         for _ in _PORTS:
+            if len(ports) == count:
+                break
             last = last + 1 if last < _PORTS[-1] else _PORTS[0]
             if _is_free(host, last):
                 ports.append(last)
-            if len(ports) == count:
-                break
         shared.truncate(0)
         shared.write(str(last))
     if len(ports) < count:
