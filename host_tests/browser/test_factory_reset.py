@@ -79,7 +79,7 @@ def test_a_factory_reset_leads_back_to_the_set_up_of_a_new_device(make_rig, visi
     expect(page.get_by_text("None yet.").first).to_be_visible()
     expect(page.locator("body")).not_to_contain_text("feeder")
     desk.tab("Status")
-    expect(page.locator("section.meter")).to_have_count(0)
+    expect(page.locator("section.meter, section.overview")).to_have_count(0)
     expect(page.locator("#problems")).to_have_text("")
     assert json.loads((data / "config.json").read_text()) == place_of(rig.config)
     page.get_by_role("button", name="Log out").click()

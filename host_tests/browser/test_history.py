@@ -74,7 +74,7 @@ def test_day_week_month_and_year_are_drawn_from_flash(rig, past, visit, size, sc
         expect(page.get_by_role("button", name=name, exact=True)).to_have_attribute("aria-pressed", "true")
         expect(figure).to_be_visible()
 
-    page.locator(f"tr[data-point='{POWER}'] button").click()
+    page.locator(f"button[data-past='{POWER}']").click()
     choose("Day")
     assert heights(figure.locator("path")) == pytest.approx(drawn([mean(one) for one in steps(288, 300)]), abs=0.06)
     image = figure.get_by_role("img")
@@ -87,10 +87,10 @@ def test_day_week_month_and_year_are_drawn_from_flash(rig, past, visit, size, sc
     choose("Month")
     expect(image).to_have_attribute("aria-label", re.compile("the last 30 d: "))
     assert heights(figure.locator("path")) == pytest.approx(drawn([wh / 24 for wh in rises(30, DAY_S)]), abs=0.06)
-    page.locator(f"tr[data-point='{POWER}'] button").click()
+    page.locator(f"button[data-past='{POWER}']").click()
     expect(figure).to_have_count(0)
 
-    page.locator(f"tr[data-point='{ENERGY}'] button").click()
+    page.locator(f"button[data-past='{ENERGY}']").click()
     expect(figure).to_contain_text("Energy import in 5 min")
     assert heights(figure.locator("path")) == pytest.approx(drawn(rises(288, INTERVAL_S)), abs=0.06)
     choose("Year")
@@ -108,7 +108,7 @@ def test_the_page_shows_the_time_of_the_browsers_zone_and_the_device_knows_utc_o
     page = desk.page
     tokyo = time.strftime("%Y-%m-%d 09:00:", time.gmtime(past.end_s))
     expect(page.locator("#about")).to_contain_text(tokyo)
-    page.locator(f"tr[data-point='{POWER}'] button").click()
+    page.locator(f"button[data-past='{POWER}']").click()
     desk.press("Day")
     times = page.locator("figure .times span")
     expect(times).to_have_text(["09:02", "15:02", "21:02", "02:57", "08:57"])  # the middles of steps
@@ -129,5 +129,5 @@ def test_the_system_page_says_how_far_records_reach_back_and_what_they_cost(rig,
 def test_a_device_that_does_not_know_the_time_says_so_in_the_place_of_a_chart(past, make_rig, visit):
     rig = make_rig(config={"ntp": {"enabled": False}, "history": {"flash": True}}, meters=METER)
     desk = visit(rig).open()
-    desk.page.locator(f"tr[data-point='{ENERGY}'] button").click()
+    desk.page.locator(f"button[data-past='{ENERGY}']").click()
     expect(desk.page.get_by_text("The device does not know the time yet")).to_be_visible()

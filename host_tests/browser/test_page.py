@@ -19,10 +19,10 @@ def stored(rig):
     return json.loads((rig.folder / "data" / "config.json").read_text())
 
 
-def shown(visit, number, meter="main"):
-    """The text of a value on the Status page."""
+def shown(visit, number, meter):
+    """The text of a value on the meter's own view of the Status page."""
     card = visit.page.locator("section.meter", has=visit.page.get_by_role("heading", name=meter))
-    return card.locator(f"tr[data-point='{number}'] td").first
+    return card.locator(f"td[data-point='{number}'] .value")
 
 
 def test_a_new_device_is_set_up_from_a_phone(make_rig, visit):
@@ -67,7 +67,7 @@ def test_a_new_device_is_set_up_from_a_phone(make_rig, visit):
     expect(page.locator("#problems")).to_contain_text("A restart is due")
     phone.restart()
     phone.log_in()
-    volts = f"{meter.expected(1):.1f} V"
+    volts = f"{meter.expected(1):.1f}"
     expect(shown(phone, 1, "switch room")).to_have_text(volts)
     phone.screenshot("status-one-meter")
     assert not any(PASSWORD in body for body in phone.sent)
@@ -162,13 +162,76 @@ def test_a_backup_is_a_file_and_restores_all_of_it_or_nothing(make_rig, visit, t
     expect(page.locator("#name")).to_have_text("restored")
 
 
+def test_the_overview_has_a_line_for_each_meter_and_what_is_wrong_comes_first(make_rig, visit):
+    kinds = ("eastron-sdm630", "elkor-wattson-mk2", "pzem-004t-v3")
+    meters = [
+        {
+            "slot": k,
+            "name": f"panel {k + 1}",
+            "unit": k + 1,
+            "profile": kinds[k % 3],
+            "interval_s": 1,
+            "timeout_ms": 100,
+        }
+        for k in range(12)
+    ]
+    rig = make_rig(meters=meters)
+    rig.meter(7).silent = True
+    desk = visit(rig).open()
+    page = desk.page
+    lines = page.locator("tr[data-slot]:visible")
+    expect(lines).to_have_count(12)
+    expect(lines.first).to_contain_text(re.compile("panel 7 quarantined: silent"), timeout=60_000)
+    expect(page.locator("tfoot th")).to_have_text("sum of 11 of 12 meters", timeout=60_000)
+
+    def order():
+        return [text.split()[1] for text in page.locator("tr[data-slot] a").all_text_contents()]
+
+    powers = {k + 1: rig.meter(k + 1).expected(16) for k in range(12) if k != 6}
+    page.get_by_role("button", name="power").click()
+    strongest_first = sorted(powers, key=lambda unit: -powers[unit])
+    assert [int(unit) for unit in order() if unit != "7"] == strongest_first
+    page.get_by_role("button", name="power").click()
+    assert [int(unit) for unit in order() if unit != "7"] == strongest_first[::-1]
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("power")
+
+    total = sum(powers.values())
+    expect(page.locator("tfoot td").first).to_have_text(f"{total:.0f} W")
+    page.get_by_label("Filter").fill("PZEM")
+    expect(lines).to_have_count(4)
+    page.get_by_label("Filter").fill("silent")
+    expect(lines).to_have_count(1)
+    assert_accessible(desk, "filtered overview")
+
+    lines.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="panel 7 quarantined: silent")).to_be_visible()
+    page.get_by_role("link", name="All meters").click()
+    expect(lines).to_have_count(12)
+
+
+def test_a_meter_shows_quantities_as_rows_and_phases_as_columns(make_rig, visit):
+    rig = make_rig()
+    rig.wait_polled()
+    desk = visit(rig).open("status/0")
+    page = desk.page
+    expect(page.locator("thead").first).to_have_text(re.compile("quantityL1L2L3all"))
+    row = page.get_by_role("row", name=re.compile("^Active power W"))
+    meter = rig.meter(1)
+    values = [meter.expected(number) for number in (17, 18, 19, 16)]
+    for cell, value in zip(row.locator(".value").all(), values, strict=True):
+        assert float(cell.text_content()) == pytest.approx(value, rel=2e-3, abs=0.01)
+    expect(page.get_by_text("Answers take")).to_be_visible()
+    for point in rig.get("/api/readings?meter=0")["meters"][0]["points"]:
+        expect(page.locator(f"td[data-point='{point['id']}']")).to_have_count(1)
+
+
 def test_the_last_hours_are_drawn_from_what_the_device_has_kept(make_rig, visit):
     rig = make_rig()
     kept = rig.get("/api/history")["points"]
     assert kept != []
-    desk = visit(rig).open()
+    desk = visit(rig).open(f"status/{kept[0] >> 8}")
     page = desk.page
-    trend = page.locator(f"tr[data-point='{kept[0]}'] button")
+    trend = page.locator(f"button[data-past='{kept[0]}']")
     trend.click()
     figure = page.locator("figure")
     expect(page.get_by_text("Nothing was kept yet")).to_be_visible()  # before the first step has ended
@@ -227,8 +290,12 @@ def test_every_page_fits_and_axe_finds_nothing(make_rig, visit, size, scheme):
     for name in TABS:
         guest.tab(name)
         if name == "Status":
-            expect(page.locator("section.meter")).to_have_count(3)
-            page.get_by_role("button", name="All 30 values").click()
+            expect(page.locator("tr[data-slot]")).to_have_count(3)
+            assert_accessible(guest, "overview")
+            assert_fits(guest, "overview")
+            guest.screenshot(f"overview-{scheme}")
+            page.get_by_role("link", name="main").click()
+            expect(page.locator("td[data-point='16'] .value")).to_have_text(re.compile(r"^-?\d"))
         if name == "Sockets":
             expect(page.get_by_role("heading", name="Ledger")).to_be_visible()
         assert_accessible(guest, name)

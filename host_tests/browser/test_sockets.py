@@ -56,7 +56,7 @@ def ledger(rig):
 
 def open_page(rig, tabs):
     tab = tabs.open(f"http://{HOST}:{rig.http_port}/")
-    tabs.wait_for(tab, "document.querySelectorAll('tr[data-point]').length > 0")
+    tabs.wait_for(tab, "document.querySelectorAll('tr[data-slot]').length > 0")
     return tab
 
 

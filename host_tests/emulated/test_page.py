@@ -34,7 +34,9 @@ FLAGS = (
 )
 CONSOLE = re.compile(r"CONSOLE[:(].*")  # [...:INFO:CONSOLE:12] "text", source: http://... (12)
 SECTION = re.compile(r'<section class="meter"><h2>(.*?) <span.*?>(.*?)</span></h2>(.*?)</section>')
-ROW = re.compile(r'<tr data-point[^>]*><th scope="row">([^<]*)</th><td[^>]*>([^<]*)</td>')
+ROW = re.compile(r'<tr><th scope="row">[^<]*<span class="dim">([^<]*)</span></th>(.*?)</tr>')
+CELL = re.compile(r'data-point="(\d+)"[^>]*><span class="value">([^<]*)</span>')
+LINE = re.compile(r'<tr data-slot="(\d+)">')
 KILO = {"kWh": "Wh", "kvarh": "varh", "kVAh": "VAh"}
 
 
@@ -55,41 +57,50 @@ class Visit:
         self.console = CONSOLE.findall(done.stderr)
 
     def readings(self):
-        """{(meter, point): (value, unit)} of the table, in the units of the API. Names are in lower case."""
+        """{point's id: (value, unit)} of a meter's view, in the units of the API."""
+        ((_, state, table),) = SECTION.findall(self.dom)
+        assert state == "online"
         found = {}
-        for meter, state, table in SECTION.findall(self.dom):
-            assert state == "online"
-            for point, text in ROW.findall(table):
-                value, _, unit = text.partition(" ")
-                factor = 1000 if unit in KILO else 1
-                found[meter, point.lower()] = factor * float(value), KILO.get(unit, unit)
+        for unit, cells in ROW.findall(table):
+            factor = 1000 if unit in KILO else 1
+            found |= {int(number): (factor * float(text), KILO.get(unit, unit)) for number, text in CELL.findall(cells)}
         return found
 
 
-def served(chip):
+def served(chip, slot):
     """The same from the API."""
-    return {
-        (meter["name"], point["name"].replace("_", " ").lower()): (point["value"], point["unit"])
-        for meter in chip.get("/api/readings")["meters"]
-        for point in meter["points"]
-    }
+    (meter,) = chip.get(f"/api/readings?meter={slot}")["meters"]
+    return {point["id"]: (point["value"], point["unit"]) for point in meter["points"]}
 
 
-def test_chromium_shows_the_readings_and_pollers_beside_it_lose_nothing(chip, tmp_path):
+def visited(chip, folder, path):
+    """The Visit of a page while pollers read, who lose nothing."""
     reads = [(*read, words(chip.meters[read[0]].registers(*read[1:]))) for read in READS]
     with contextlib.ExitStack() as stack:
         port = chip.emulator.ports["modbus"]
         pollers = [stack.enter_context(Poller(port, reads, pause_s=0.5)) for _ in range(POLLERS)]
-        visit = Visit(tmp_path, f"http://{HOST}:{chip.emulator.ports['http']}/")
+        visit = Visit(folder, f"http://{HOST}:{chip.emulator.ports['http']}/#/{path}")
         for poller in pollers:
             poller.check(timeout=PAGE_S)
     assert visit.console == []
     assert '<span id="link" role="status"></span>' in visit.dom  # where the page would say that it has no data
     assert '<div id="problems"></div>' in visit.dom
-    shown, wanted = visit.readings(), served(chip)
+    return visit
+
+
+def test_chromium_shows_the_readings_of_a_meter_and_pollers_beside_it_lose_nothing(chip, tmp_path):
+    shown = visited(chip, tmp_path, "status/0").readings()
+    wanted = served(chip, 0)
     assert set(shown) == set(wanted)
-    for name, (value, unit) in wanted.items():
-        assert shown[name] == (pytest.approx(value, rel=0.01, abs=0.01), unit), name
+    for number, (value, unit) in wanted.items():
+        assert shown[number] == (pytest.approx(value, rel=0.01, abs=0.01), unit), number
+
+
+def test_chromium_shows_a_line_for_each_meter(chip, tmp_path):
+    visit = visited(chip, tmp_path, "status")
+    slots = [meter["slot"] for meter in chip.get("/api/readings?points=16")["meters"]]
+    assert sorted(int(slot) for slot in LINE.findall(visit.dom)) == slots
+    assert "sum of 3 of 3 meters" in visit.dom
 
 
 def test_an_error_of_a_script_would_be_seen(tmp_path):

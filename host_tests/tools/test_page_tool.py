@@ -62,7 +62,7 @@ def test_what_has_not_changed_is_not_written_again_and_what_has_gets_another_tag
     [
         ("b.js", "x;\nconst a = `\n  b`;\n", "b.js:2: a template literal"),
         ("b.js", 'const a = "</script>";\n', "b.js:1: this would end the script"),
-        ("a.css", "\n".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(1200)), "more than 30720"),
+        ("a.css", "\n".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(1200)), "more than 40960"),
     ],
 )
 def test_a_source_that_would_spoil_the_page_is_refused(root, name, text, said):

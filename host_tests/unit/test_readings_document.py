@@ -16,11 +16,14 @@ from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net import seam
 from firmware.services.http.documents.readings import ReadingsDocument
+from firmware.services.http.response import Refused
 from firmware.services.http.response_writer import PIECE
 from host_tests.unit.fakes import Uptime, defaults, store
 from host_tests.unit.profile_rows import FORMATS, SIZES, document, is_measurable, nearest, row, transformers
 from host_tests.unit.the_schema import METER
 from tools import profiles
+
+WHOLE = SimpleNamespace(query=b"")  # a request
 
 
 def meter_of(rows, slot=5, **change):
@@ -29,12 +32,12 @@ def meter_of(rows, slot=5, **change):
     return Meter(given, profile, profile_loader.ratios(transformers(**change)))
 
 
-def text_of(*meters, now_s=100):
+def text_of(*meters, now_s=100, query=b""):
     out = seam.Sink(1000)
     uptime_s = Uptime(now_s)
     buses = [SimpleNamespace(fault_text=lambda meter: "")]
     made = ReadingsDocument(out, SimpleNamespace(uptime_s=uptime_s), Meters(list(meters)), Readings(uptime_s), buses)
-    for _ in made.get(None).body:
+    for _ in made.get(SimpleNamespace(query=query)).body:
         pass
     return out.getvalue()
 
@@ -114,7 +117,7 @@ def test_no_piece_of_the_document_is_longer_than_the_sink_has_room_for(profile_n
     uptime_s = Uptime(99_999_999)
     buses = [SimpleNamespace(fault_text=lambda meter: reason)]
     made = ReadingsDocument(out, SimpleNamespace(uptime_s=uptime_s), Meters([meter]), Readings(uptime_s), buses)
-    ends = [0, *[out.tell() for _ in made.get(None).body]]
+    ends = [0, *[out.tell() for _ in made.get(WHOLE).body]]
     assert max(end - begin for begin, end in itertools.pairwise(ends)) <= PIECE
 
 
@@ -176,7 +179,7 @@ def test_a_read_refused_while_the_document_is_written_changes_no_other_point():
         buses = [SimpleNamespace(fault_text=lambda meter: "")]
         clock = SimpleNamespace(uptime_s=Uptime(100))
         made = ReadingsDocument(out, clock, Meters([meter]), Readings(clock.uptime_s), buses)
-        for pieces, _ in enumerate(made.get(None).body):
+        for pieces, _ in enumerate(made.get(WHOLE).body):
             if pieces == change_at:
                 for _ in range(6):
                     refusals.note(meter, 0, 2)
@@ -185,3 +188,37 @@ def test_a_read_refused_while_the_document_is_written_changes_no_other_point():
         assert [value for value in found if value is not None] == [k for k in range(40) if found[k] is not None]
         written = 2 * (change_at - 2) + 1
         assert found[:written] == list(range(written))
+
+
+@pytest.mark.parametrize("name", ["elkor-wattson-mcm", "eastron-sdm120", "pzem-004t-v3"])
+@pytest.mark.parametrize("numbers", [[16], [1], [40, 1, 16], list(range(0, 256, 8)), [255], list(range(224, 256))])
+def test_only_wanted_points_are_written_as_they_are_in_the_whole_document(name, numbers):
+    meter = Meter(defaults(METER, slot=5, name="main", unit=7, profile=name), profile_loader.load(name), None)
+    for block in meter.blocks:
+        store(block, bytes(range(len(block.raw))), 90)
+    whole = [point for point in points_of(meter) if int(point["id"]) & 255 in numbers]
+    query = b"points=" + b",".join(b"%d" % number for number in numbers)
+    found = json.loads(text_of(meter, query=query), parse_float=str, parse_int=str)["meters"][0]["points"]
+    assert found == whole
+
+
+def test_one_meter_alone_is_written_by_its_slot():
+    meters = [meter_of([row(1, "voltage_l1")], slot=slot) for slot in (0, 5, 50)]
+    found = json.loads(text_of(*meters, query=b"meter=5&points=1"))["meters"]
+    assert [(meter["slot"], [point["id"] for point in meter["points"]]) for meter in found] == [(5, [0x501])]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [b"points=", b"points=256", b"points=1,", b"points=-1", b"points=one", b"points=" + b"1," * 32 + b"1", b"point=1"],
+)
+def test_a_wrong_query_is_refused_with_what_would_be_right(query):
+    with pytest.raises(ValueError, match="such as 1,16,32|known are"):
+        text_of(meter_of([row(1, "voltage_l1")]), query=query)
+
+
+@pytest.mark.parametrize("slot", [b"6", b"05", b"-5", b"", b"x"])
+def test_a_slot_that_no_meter_has_is_not_found(slot):
+    with pytest.raises(Refused) as refused:
+        text_of(meter_of([row(1, "voltage_l1")]), query=b"meter=" + slot)
+    assert refused.value.status == 404

@@ -1,4 +1,4 @@
-"""GET /api/readings: value, unit, age and quality of every point of every meter.
+"""GET /api/readings: value, unit, age and quality of every point of every meter, or of those that the query names.
 
 Long, and asked for often. So a point is decoded and written without allocating: a byte that is allocated costs some 130
 cycles of the collections to come. Values with a fraction are made of integers: formatting a float takes 20,000 to
@@ -10,7 +10,7 @@ from micropython import const
 from firmware.meters.meter import STATES
 from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, PLAIN, UNITS, plain_decimal
 from firmware.meters.readings import QUALITIES, WITHOUT_VALUE
-from firmware.services.http.response import Response, write_json
+from firmware.services.http.response import Refused, Response, write_json
 
 _TENS = (1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000)
 _POINTS = (".", ".0", ".00", ".000", ".0000", ".00000", ".000000", ".0000000", ".00000000", ".000000000")
@@ -22,6 +22,7 @@ _NEXT = (  # for each of QUALITIES: what stands between the age of a point and t
     ',"quality":"no_value"},{"id":',
     ',"quality":"held"},{"id":',
 )
+_MOST_NUMBERS = const(32)
 _POINTS_A_PIECE = const(2)  # of at most 128 bytes each: see PIECE of response_writer
 
 _TYPING = const(0)
@@ -29,6 +30,7 @@ if _TYPING:
     import http1
     from firmware.bus import Buses
     from firmware.meters.meters import Meters
+    from firmware.meters.profile import Profile
     from firmware.meters.readings import Readings
     from firmware.net.clock import Clock
     from firmware.net.seam import Sink
@@ -45,14 +47,27 @@ class ReadingsDocument:
         self._buses = buses
 
     def get(self, request: "http1.Request") -> Response:
-        """Streams the document (docs/reference/http.md)."""
-        return Response(self._write())
+        """Streams the document (docs/reference/http.md): of one meter, or of some points, where the query names them.
+        Raises Refused, ValueError."""
+        meters = self._meters.meters
+        numbers = None
+        for parameter in request.query.split(b"&"):
+            key, _, value = parameter.partition(b"=")
+            if key == b"meter":
+                meters = [meter for meter in meters if value == b"%d" % meter.slot]
+                if not meters:
+                    raise Refused(404, "no meter has this slot")
+            elif key == b"points":
+                numbers = _numbers(value)
+            elif parameter:
+                raise ValueError("unknown parameter; known are meter, points")
+        return Response(self._write(meters, numbers))
 
-    def _write(self):
+    def _write(self, meters, numbers):
         out = self._out
         print('{"uptime_s":', self._clock.uptime_s(), ',"meters":[', sep="", end="", file=out)
         before = ""
-        for meter in self._meters.meters:
+        for meter in meters:
             print(before, '{"slot":', meter.slot, ',"name":', sep="", end="", file=out)
             before = ","
             self._write_meter(meter)
@@ -61,7 +76,9 @@ class ReadingsDocument:
             write_json(out, self._buses[meter.bus].fault_text(meter))
             out.write(b',"points":[')
             yield
-            yield from self._write_points(meter)
+            order = range(len(meter.profile)) if numbers is None else _indices(meter.profile, numbers)
+            if order:
+                yield from self._write_points(meter, order)
             out.write(b"]}")
             yield
         out.write(b"]}")
@@ -73,7 +90,8 @@ class ReadingsDocument:
         print(',"unit":', meter.unit, ',"profile":', sep="", end="", file=out)
         write_json(out, meter.profile_name)
 
-    def _write_points(self, meter):
+    def _write_points(self, meter, order):
+        """Writes the points with the indices `order`, which rise."""
         out = self._out
         profile = meter.profile
         names = profile.names
@@ -86,12 +104,14 @@ class ReadingsDocument:
         blocks = tuple(meter.blocks)
         has_ratios = meter.ratios is not None
         first_id = meter.slot << 8
-        last = len(profile) - 1
-        name_at = 0  # where the length of the name of point `i` stands in `names`
+        last = len(order) - 1
+        name_at = 0  # where the length of the name of point `named` stands in `names`
+        named = 0
         number = -1  # of the block in which point `i` lies
         # What stands before a name is written with the point before: a print() takes as long as eight of its items.
-        print('{"id":', first_id | numbers[0], ',"name":"', sep="", end="", file=out)
-        for i in range(last + 1):
+        print('{"id":', first_id | numbers[order[0]], ',"name":"', sep="", end="", file=out)
+        for k in range(last + 1):
+            i = order[k]
             if block_of[i] != number:
                 number = block_of[i]
                 block = blocks[number]
@@ -128,17 +148,32 @@ class ReadingsDocument:
                     else:
                         rest = ""
             age = "null" if age_s is None else age_s
+            while named < i:
+                name_at += 1 + names[name_at]
+                named += 1
             out.write(names, name_at + 1, names[name_at])
-            name_at += 1 + names[name_at]
-            if i < last:
+            if k < last:
                 print(
                     before, whole, point, rest, ',"unit":"', UNITS[units[i]], '","age_s":', age, _NEXT[quality],
-                    first_id | numbers[i + 1], ',"name":"', sep="", end="", file=out,
+                    first_id | numbers[order[k + 1]], ',"name":"', sep="", end="", file=out,
                 )  # fmt: skip
             else:
                 print(
                     before, whole, point, rest, ',"unit":"', UNITS[units[i]], '","age_s":', age, ',"quality":"',
                     QUALITIES[quality], '"}', sep="", end="", file=out,
                 )  # fmt: skip
-            if i % _POINTS_A_PIECE == 0:
+            if k % _POINTS_A_PIECE == 0:
                 yield
+
+
+def _numbers(value: bytes) -> bytes:
+    """Numbers of points, from text such as 1,16,32. Raises ValueError."""
+    words = value.split(b",")
+    if len(words) > _MOST_NUMBERS or not all(word.isdigit() and len(word) < 4 and int(word) < 256 for word in words):
+        raise ValueError("points: must be %d numbers of points at most, such as 1,16,32" % _MOST_NUMBERS)
+    return bytes([int(word) for word in words])
+
+
+def _indices(profile: "Profile", numbers: bytes) -> bytes:
+    """Of a profile's points those with one of `numbers`: indices, which rise."""
+    return bytes([i for i in range(len(profile)) if profile.numbers[i] in numbers])

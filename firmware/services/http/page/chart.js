@@ -22,9 +22,15 @@ function bounds(values) {
 const picture = (kind, path) => svg("svg", { class: kind, viewBox: "0 -4 100 108", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { d: path }));
 
 // Small, for a row of a table.
-function spark(trend) {
+function sparkOf(trend) {
   const range = bounds(trend.values);
   return picture("spark", range ? line(trend.values, ...range) : "");
+}
+
+// A bar at the foot of a cell, as long as `value` is of `most`.
+function showBar(cell, value, most) {
+  cell.style.setProperty("--part", most > 0 ? `${(100 * Math.abs(value) / most).toFixed(1)}%` : "0%");
+  cell.classList.add("bar-cell");
 }
 
 // Large: with highest and lowest value, times, and the value under the pointer.
@@ -65,7 +71,8 @@ async function recorded(point, name, interval_s) {
   if (!health?.time_unix_s) throw new Error("The device does not know the time yet.");
   const [length_s, wanted_s] = SPANS[name], step_s = wanted_s ? Math.max(wanted_s, interval_s) : 86400;
   const now_s = health.time_unix_s + (Date.now() - healthAt) / 1000, end_s = Math.floor(now_s / step_s) * step_s;
-  const { series, records } = await ask("GET", `api/records?meter=${point.id >> 8}&from=${end_s - length_s}&every=${wanted_s ? step_s : "day"}`, undefined, LONG_MS);
+  const path = `api/records?meter=${point.id >> 8}&from=${end_s - length_s}&every=${wanted_s ? step_s : "day"}`;
+  const { series, records } = await ask("GET", path, undefined, LONG_MS);
   const own = series.findIndex(({ id }) => id === point.id), k = 2 + (own < 0 ? 0 : own), isEnergy = series[k - 2].unit.endsWith("Wh");
   const found = new Map(records.map(row => [row[0], row[k]]));
   const scale = own < 0 ? 86400 / 3600 : 1;
@@ -74,5 +81,5 @@ async function recorded(point, name, interval_s) {
     return !isEnergy ? value : value == null || before == null ? null : (value - before) / scale;
   });
   const first = values.findIndex(value => value != null);
-  return { values: first < 0 ? [] : values.slice(first), step_s, at: 1000 * end_s, newest_age_s: 0 };
+  return { values: first < 0 ? [] : values.slice(first), step_s, at: 1000 * end_s, newest_age_s: 0, path };
 }

@@ -1,134 +1,129 @@
-// Status: every value of every meter with its age and quality, and the past of those that are kept.
+// Status: one line for each meter, and the meter that was opened.
 
-// Of many points these are shown at first (docs/reference/points.md); the rest on demand.
-const FIRST_POINTS = new Set([1, 9, 15, 16, 28, 32, 36, 40]);
-const FEWEST_SHOWN = 6, TRENDS_A_ROUND = 2;
-
-// What is known of the past: `ids` of the points whose last hours are kept (null: not asked yet), `known` by id; `records`:
-// what is said of the records on flash, if there are any.
-const trends = { ids: null, known: new Map(), records: null };
-
-// Once the next step has ended.
-function isDue(id) {
-  const trend = trends.known.get(id);
-  return !trend || Date.now() > trend.at + 1000 * Math.max(10, trend.step_s - trend.newest_age_s + 1);
-}
-
-// A few of them a round: readings do not wait for all.
-async function refreshTrends() {
-  if (!trends.ids) {
-    const { points, records } = await get("api/history");
-    Object.assign(trends, { ids: points, records });
-  }
-  for (const id of trends.ids.filter(isDue).slice(0, TRENDS_A_ROUND)) {
-    const trend = await get("api/history?point=" + id), first = trend.values.findIndex(value => value != null);
-    // What was before the device began to keep values is no part of the picture.
-    trends.known.set(id, { ...trend, at: Date.now(), values: first < 0 ? [] : trend.values.slice(first) });
-  }
-}
-
-// A row of the table and what keeps it up to date.
-function pointRow(point) {
-  const title = pointTitle(point.name), value = el("td", { class: "n" }), age = el("td", { class: "n" }), past = el("td");
-  const row = el("tr", { "data-point": point.id }, el("th", { scope: "row" }, title), value, past, age);
-  let shown, unfolded, name = "", drawn;
-  const hasRecords = () => trends.records?.points.includes(point.id);
-  const toggle = el("button", { type: "button", class: "trend", "aria-expanded": "false", "aria-label": "Past of " + title, onclick() {
-    if (unfolded) unfolded.remove();
-    unfolded = unfolded ? null : el("tr", { class: "unfolded" }, el("td", { colspan: 4 }));
-    toggle.setAttribute("aria-expanded", Boolean(unfolded));
-    if (!unfolded) return;
-    row.after(unfolded);
-    choose(shown ? "" : "day");
-  } });
-  // Draws the last hours (""), or one of SPANS.
-  async function choose(wanted) {
-    name = wanted;
-    drawn = null;
-    draw(dim("Reading ..."));
-    try {
-      drawn = name ? await recorded(point, wanted, trends.records.interval_s) : shown;
-    } catch (error) {
-      return wanted === name && draw(dim(capital(error.message)));
-    }
-    if (wanted === name) draw();
-  }
-  function draw(instead) {
-    const step = name && drawn && big[point.unit] ? ` in ${span(drawn.step_s)}` : "";
-    const names = [...(shown ? [""] : []), ...(hasRecords() ? Object.keys(SPANS) : [])];
-    unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, title + step), el("div", { class: "actions" },
-      names.length < 2 ? [] : names.map(one => button(capital(one || "hours"), () => choose(one), "plain", { "aria-pressed": String(one === name) }))));
-  }
-  function update(now) {
-    const good = now.quality === "good", trend = trends.known.get(now.id);
-    value.textContent = quantity(now.value, now.unit);
-    age.textContent = good ? span(now.age_s) : words(now.quality);
-    value.classList.toggle("bad", !good);
-    age.className = good ? "n dim" : "n bad";
-    if (!past.firstChild && (trend || hasRecords())) past.append(toggle);
-    if (trend === shown && toggle.firstChild) return;
-    shown = trend;
-    toggle.replaceChildren(trend ? spark(trend) : "past");
-    if (unfolded && !name) choose("");
-  }
-  return { row, update };
-}
-
+// What a line shows: of each quantity the first point that the meter has (docs/reference/points.md).
+const OVERVIEW = { power: [16, 17], voltage: [4, 1, 8, 5], current: [12, 9, 14], energy: [32, 40] };
+const OVERVIEW_QUERY = "api/readings?points=" + Object.values(OVERVIEW).flat();
 const STATE_KINDS = { online: "good", unknown: "dim" };
+const FILTER_FROM = 9; // meters
 
-function meterCard(meter) {
-  const state = el("span"), body = el("tbody"), rows = meter.points.map(pointRow);
-  const first = meter.points.filter(point => FIRST_POINTS.has(point.id & 255));
-  const isFirst = first.length < FEWEST_SHOWN ? (_, i) => i < FEWEST_SHOWN : point => first.includes(point);
-  const rest = rows.filter((_, i) => !isFirst(meter.points[i], i));
-  const fold = folded => rest.forEach(({ row }) => {
-    row.hidden = folded;
-    if (folded && row.nextSibling?.className === "unfolded") row.querySelector("button").click();
-  });
-  const more = rest.length && el("button", { type: "button", class: "plain", "aria-expanded": "false", onclick() {
-    const folded = more.getAttribute("aria-expanded") === "true";
-    more.setAttribute("aria-expanded", !folded);
-    more.textContent = folded ? label : "Fewer";
-    fold(folded);
-  } });
-  const label = `All ${rows.length} values`;
-  if (more) more.textContent = label;
-  fold(true);
-  body.append(...rows.map(({ row }) => row));
-  const head = ["point", ">value", "past", ">age"].map(headCell);
-  const section = el("section", { class: "meter" }, el("h2", null, meter.name, " ", state), dim(`unit ${meter.unit}, ${meter.profile}`),
-    el("table", null, el("thead", null, el("tr", null, head)), body), more || null);
-  return { section, update(now) {
-    setText(state, now.state + (now.reason ? ": " + now.reason : ""));
-    state.className = STATE_KINDS[now.state] || "bad";
-    now.points.forEach((point, i) => rows[i].update(point));
-  } };
+// Of the columns: the title, which starts with ">" when it is of numbers, and by what lines are sorted.
+const COLUMNS = [
+  ["meter", line => line.now.name.toLowerCase()], [">power", line => -line.value("power")], [">voltage", line => -line.value("voltage")],
+  [">current", line => -line.value("current")], [">energy", line => -line.value("energy")], [">today", line => -line.today()], ["last hours", null],
+];
+const attention = line => line.now.state === "online" ? 1 : 0;
+
+const stateText = meter => meter.state + (meter.reason ? ": " + meter.reason : "");
+const shapeOf = meters => JSON.stringify(meters.map(meter => [meter.slot, meter.name, meter.unit, meter.profile, meter.points.map(point => point.id)]));
+const pointOf = (meter, numbers) => numbers.map(number => meter.points.find(({ id }) => (id & 255) === number)).find(point => point);
+
+// One meter's line of the overview.
+function meterLine(meter) {
+  const state = el("span"), spark = el("td"), cells = {};
+  for (const name of [...Object.keys(OVERVIEW), "today"]) cells[name] = el("td", { class: "n" });
+  const row = el("tr", { "data-slot": meter.slot }, el("th", { scope: "row" }, el("a", { href: "#/status/" + meter.slot }, meter.name), " ", state),
+    Object.values(cells), spark);
+  const line = {
+    row, now: meter,
+    point: name => pointOf(line.now, OVERVIEW[name]),
+    value: name => line.point(name)?.value ?? 0,
+    today() {
+      const energy = line.point("energy");
+      return energy && today_wh(energy) || 0;
+    },
+    // Of the whole width of the power's cell as much as of `most`, in W.
+    update(now, most) {
+      line.now = now;
+      setText(state, now.state === "online" && !now.reason ? "" : stateText(now));
+      state.className = STATE_KINDS[now.state] || "bad";
+      for (const name in OVERVIEW) {
+        const point = line.point(name);
+        setText(cells[name], point ? quantity(point.value, point.unit) : "–");
+        cells[name].classList.toggle("bad", Boolean(point) && point.quality !== "good");
+      }
+      const energy = line.point("energy"), wh = energy && today_wh(energy);
+      setText(cells.today, wh == null ? "" : quantity(wh, energy.unit));
+      showBar(cells.power, line.value("power"), most);
+      const trend = trends.known.get(line.point("power")?.id);
+      if (trend && line.trend !== trend) spark.replaceChildren(sparkOf(line.trend = trend));
+    },
+  };
+  return line;
 }
 
-const shapeOf = meters => JSON.stringify(meters.map(meter => [meter.slot, meter.name, meter.unit, meter.profile, meter.points.map(point => point.id)]));
+// The sums below the lines.
+function sums(lines) {
+  const known = name => lines.map(line => line.point(name)).filter(point => point?.value != null);
+  const sum = points => points.length ? quantity(points.reduce((total, { value }) => total + value, 0), points[0].unit) : "–";
+  const energies = known("energy"), days = energies.map(today_wh).filter(wh => wh != null);
+  return [`sum of ${known("power").length} of ${plural(lines.length, "meter")}`, sum(known("power")), "", "", sum(energies),
+    days.length ? quantity(days.reduce((total, wh) => total + wh, 0), "Wh") : "", ""];
+}
+
+// The table of all meters; it sorts itself anew with each update.
+function overview(meters) {
+  const lines = meters.map(meterLine), body = el("tbody"), foot = el("tr");
+  const filter = meters.length < FILTER_FROM ? null : el("input", { type: "search", "aria-label": "Filter", placeholder: "Filter by name, kind or state", oninput: arrange });
+  let by = null, isUpward = true;
+  const heads = COLUMNS.map(([title, key], i) => el("th", { class: numberKind(title), scope: "col" }, key
+    ? el("button", { type: "button", class: "sort", onclick() {
+      isUpward = by === i ? !isUpward : true;
+      by = i;
+      arrange();
+    } }, title.replace(">", "")) : title));
+  // What needs attention comes first until a column is chosen.
+  function arrange() {
+    const key = by === null ? attention : COLUMNS[by][1], turn = isUpward ? 1 : -1, wanted = filter?.value.toLowerCase() || "";
+    const rank = (a, b) => key(a) < key(b) ? -turn : key(a) > key(b) ? turn : a.now.slot - b.now.slot;
+    const rows = [...lines].sort(rank).map(({ row }) => row);
+    if (rows.some((row, i) => row !== body.children[i])) body.replaceChildren(...rows);
+    for (const { row, now } of lines) row.hidden = !`${now.name} ${now.profile} ${stateText(now)} unit ${now.unit}`.toLowerCase().includes(wanted);
+    heads.forEach((head, i) => head.setAttribute("aria-sort", i !== by ? "none" : isUpward === (i === 0) ? "ascending" : "descending"));
+  }
+  const part = el("section", { class: "overview" }, el("h2", null, "Meters"), filter,
+    el("div", { class: "scroll", tabindex: 0 }, el("table", null, el("thead", null, el("tr", null, heads)), body, el("tfoot", null, foot))));
+  return { part, points: () => lines.map(line => line.point("power")?.id), energies: () => lines.map(line => line.point("energy")).filter(point => point),
+    update(now) {
+      const most = Math.max(...now.map(meter => Math.abs(pointOf(meter, OVERVIEW.power)?.value ?? 0)));
+      now.forEach((meter, i) => lines[i].update(meter, most));
+      arrange();
+      part.classList.toggle("no-days", !trends.records);
+      foot.replaceChildren(...sums(lines).map((text, i) => el(i ? "td" : "th", i ? { class: numberKind(COLUMNS[i][0]) } : { scope: "row" }, text)));
+    } };
+}
 
 const statusPage = {
   title: "Status",
   open: true, // without a login, where http.public_status is on
   every_ms: 2000,
-  show(main) {
+  show(main, slot) {
     this.shape = null;
-    this.meters = el("div", { class: "meters" }, dim("Asking ..."));
+    this.slot = slot;
+    this.meters = el("div", null, dim("Asking ..."));
     this.lines = el("div");
     main.append(this.meters, this.lines);
   },
   async refresh() {
-    const { meters } = await get("api/readings");
+    const { meters } = await get(this.slot === undefined ? OVERVIEW_QUERY : "api/readings?meter=" + this.slot);
+    // A single meter needs no overview.
+    if (this.slot === undefined && meters.length === 1) {
+      this.slot = meters[0].slot;
+      this.isOnly = true;
+      return this.refresh();
+    }
     for (const meter of meters) meter.points.sort((a, b) => a.id - b.id);
     if (this.shape !== shapeOf(meters)) {
       this.shape = shapeOf(meters);
-      this.cards = meters.map(meterCard);
-      this.meters.replaceChildren(...(meters.length ? this.cards.map(({ section }) => section)
-        : [el("p", null, "No meters are configured yet: ", el("a", { href: "#/meters" }, "add one, or search for them"), ".")]));
+      this.view = !meters.length ? null : this.slot === undefined ? overview(meters) : readingsView(meters[0], this.isOnly);
+      this.meters.replaceChildren(this.view ? this.view.part
+        : el("p", null, "No meters are configured yet: ", el("a", { href: "#/meters" }, "add one, or search for them"), "."));
     }
-    meters.forEach((meter, i) => this.cards[i].update(meter));
+    this.view?.update(meters);
     if (health) this.lines = replace(this.lines, linesCard(health));
-    await refreshTrends();
+    if (!this.view) return;
+    await refreshTrends(this.view.points());
+    await refreshMidnight(this.view.energies());
+    await this.view.refresh?.();
   },
 };
 

@@ -2,11 +2,17 @@
 
 const big = { Wh: "kWh", varh: "kvarh", VAh: "kVAh" };
 
-function quantity(value, unit) {
+// A number as the browser's language writes it.
+const local = (value, digits) => value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
+
+const quantity = (value, unit) => numeral(value, unit) + (value != null && unit ? " " + (big[unit] || unit) : "");
+
+// The same without the unit.
+function numeral(value, unit) {
   if (value == null) return "–";
-  if (big[unit]) return (value / 1000).toFixed(value < 1e8 ? 2 : 0) + " " + big[unit];
+  if (big[unit]) return local(value / 1000, value < 1e8 ? 2 : 0);
   const size = Math.abs(value), digits = unit === "" ? 3 : size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3;
-  return value.toFixed(Number.isInteger(value) && unit === "" ? 0 : digits) + (unit && " " + unit);
+  return local(value, Number.isInteger(value) && unit === "" ? 0 : digits);
 }
 
 function span(s) {
