@@ -255,6 +255,14 @@ class App:
             self.supervisor.keep_running(entry.name, service.run)
 
     async def _keep_link(self):
+        network = self.config["network"]
+        is_new = not (network["ssid"] or network["ssid_2"] or network["ssid_3"])
+        if network["link"] == "wifi" and is_new and self.board.has_wifi:
+            from firmware.setup.setup import SetUp
+
+            await SetUp(
+                network, self.board, self.link, self.budget, self.events, self.config_store, self.buses, self.device
+            ).run()
         await link.keep_up(self.link, self.events, self._close_connections)
 
     def _close_connections(self):

@@ -1,4 +1,5 @@
 """DNS look-up of an IPv4 address: a query into the caller's buffer, an answer out of it. No socket, no clock.
+And answer(), for a server that has one address for all names.
 
 query() writes one A question with recursion desired; parse() takes the first address out of the reply,
 following CNAMEs within it. Buffers are the caller's: 271 bytes hold any query, 512 any reply over UDP without
@@ -19,6 +20,7 @@ _WIRE_MAX = const(255)
 _CNAME_MAX = const(8)  # ours: chains of real names are 1 to 4 long
 _TYPE_A = const(1)
 _TYPE_CNAME = const(5)
+_TYPE_ANY = const(255)
 _CLASS_IN = const(1)
 _FLAGS_QUERY = const(0x0100)  # RD
 
@@ -96,6 +98,33 @@ def parse(buf: bytes, n: int, id: int, name: str) -> tuple[str, int]:
             raise DnsError("no A record")
         wanted = target
     raise DnsError("more than 8 CNAMEs")
+
+
+def answer(query: bytes, ip: str) -> bytes:
+    """The answer that gives `ip`, to be used once, for the name in `query`, whatever it is; b"" when `query` is no
+    query of one name. Of other records than A there are none (RFC 2308 2.2)."""
+    n = len(query)
+    if n < _HEADER_SIZE + 5:
+        return b""
+    id, flags, questions = struct.unpack_from(">HHH", query, 0)
+    if flags & 0xF800 or questions != 1:  # a response, or another opcode
+        return b""
+    end = _HEADER_SIZE
+    while query[end]:
+        end += 1 + query[end]
+        if query[_HEADER_SIZE] > _LABEL_MAX or end >= n or query[end] > _LABEL_MAX or end > _HEADER_SIZE + _WIRE_MAX:
+            return b""
+    end += 5
+    if end > n:
+        return b""
+    kind, class_ = struct.unpack_from(">HH", query, end - 4)
+    has_answer = class_ == _CLASS_IN and kind in (_TYPE_A, _TYPE_ANY)
+    # QR, AA, RD as it came, RA
+    head = struct.pack(">HHHHHH", id, 0x8480 | flags & _FLAGS_QUERY, 1, has_answer, 0, 0)
+    if not has_answer:
+        return head + query[_HEADER_SIZE:end]
+    record = struct.pack(">HHHIH", 0xC000 | _HEADER_SIZE, _TYPE_A, _CLASS_IN, 0, 4)
+    return head + query[_HEADER_SIZE:end] + record + bytes([int(part) for part in ip.split(".")])
 
 
 def is_ipv4(text: str) -> bool:

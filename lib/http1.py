@@ -44,7 +44,8 @@ _FRAMING = (b"host", b"content-length", b"transfer-encoding", b"connection", b"e
 
 # One string instead of a table: a dict of as many strings would cost twice the heap.
 _PHRASES = (
-    "200 OK,204 No Content,304 Not Modified,400 Bad Request,401 Unauthorized,403 Forbidden,404 Not Found,"
+    "200 OK,204 No Content,302 Found,303 See Other,304 Not Modified,"
+    "400 Bad Request,401 Unauthorized,403 Forbidden,404 Not Found,"
     "405 Method Not Allowed,406 Not Acceptable,408 Request Timeout,409 Conflict,411 Length Required,"
     "413 Content Too Large,414 URI Too Long,421 Misdirected Request,422 Unprocessable Content,429 Too Many Requests,"
     "431 Request Header Fields Too Large,500 Internal Server Error,501 Not Implemented,502 Bad Gateway,"

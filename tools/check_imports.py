@@ -94,6 +94,11 @@ LAYERS = (
         ("firmware/services/*",),
         (*_CODECS, *_CORE, *_INTERFACES, "asyncio", "errno", "hashlib", "json", "os", "struct", "{own}"),
     ),
+    Layer(
+        "set-up",
+        ("firmware/setup/*",),
+        (*_CODECS, *_CORE, *_INTERFACES, "firmware.services.http", "hashlib", "json", "{own}", "firmware.setup"),
+    ),
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
     Layer(
         "app",
@@ -107,7 +112,10 @@ LAYERS = (
 
 # Habits. Where each may be, as patterns of paths; everywhere else it is a finding.
 WHICH_PYTHON = ("firmware/net/seam*.py", "firmware/net/tls.py", "firmware/board/*")  # sys.implementation, sys.platform
-PRINT = ("firmware/crash.py", "firmware/events.py", "firmware/repl_tools.py", "firmware/board/*", "boot.py", "main.py")
+PRINT = (
+    "firmware/crash.py", "firmware/events.py", "firmware/repl_tools.py", "firmware/setup/setup.py", "firmware/board/*",
+    "boot.py", "main.py",
+)  # fmt: skip
 TYPING = "_TYPING"  # guards the imports that only annotations need; const(0), which a compiler leaves out
 _THIRD_PARTY = ("lib/umodbus/",)
 

@@ -21,6 +21,7 @@ if _TYPING:
         tcp, udp  TCP connections without listeners; UDP sockets
         larger    name of a MicroPython build that offers more sockets than the one that runs, "" when none does
         image     name of our image for this board, "" where there is none
+        has_wifi  whether it has Wi-Fi, and so access_point()
         """
 
         name: str
@@ -29,6 +30,7 @@ if _TYPING:
         udp: int
         larger: str
         image: str
+        has_wifi: bool
 
         def heap(self) -> tuple[int, int]:
             """(free, used) bytes of Python's heap; `free` is what may be taken without harm to the port. (0, 0) where
@@ -49,6 +51,9 @@ if _TYPING:
 
         def open_link(self, config: dict) -> "Link":
             """The network interface of the section "network"; a NoLink when there is none, or it cannot be opened."""
+
+        def access_point(self, ssid: str, password: str) -> "AccessPoint":
+            """Opens an access point of the device's own (WPA2) beside the station. Raises what the port raises."""
 
         def set_clock(self, unix_s: int) -> None:
             """Sets the clock of the port, which keeps UTC."""
@@ -108,6 +113,18 @@ if _TYPING:
         def close(self) -> None:
             """Gives the UART back."""
 
+    class AccessPoint(Protocol):
+        """A network of the device's own. The port's DHCP server names the device as the name server.
+
+        address   of the device in it
+        dns_port  where its stations ask for names"""
+
+        address: str
+        dns_port: int
+
+        def close(self) -> None:
+            """Ends it."""
+
     class Link(Protocol):
         """The network interface. `ssid`: of the Wi-Fi network that it is in, or tries to join; "" without Wi-Fi."""
 
@@ -132,6 +149,16 @@ if _TYPING:
         def details(self) -> tuple:
             """(address, netmask, gateway, name server, MAC address, signal in dBm): texts and a number, None for what
             is not known."""
+
+    class Station(Link, Protocol):
+        """The Link of Wi-Fi."""
+
+        def networks(self) -> list:
+            """The Wi-Fi networks that a scan sees, as the port gives them: tuples of SSID (bytes), BSSID, channel,
+            RSSI, security (0: none), and more. Waits for the scan, 2 s."""
+
+        def leave(self) -> None:
+            """Gives up a connection, or the try to make one."""
 
 
 class NoLink:

@@ -68,6 +68,7 @@ class Board(rp2.Board):
 
     def __init__(self) -> None:
         super().__init__()
+        self.has_wifi = False
         if self.larger:
             self.larger = "tools/emulator with 24 TCP connections"
 

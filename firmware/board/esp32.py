@@ -113,6 +113,7 @@ class Board:
     """The Board (firmware.board) of an ESP32."""
 
     name = "esp32"
+    has_wifi = True
     # Of Ethernet, once it has been opened: a technician at the REPL has a Board of his own and must respect them too.
     _ethernet_pins: "tuple[int, ...]" = ()
 
@@ -164,6 +165,12 @@ class Board:
 
     def open_link(self, config: dict) -> "Link":
         return machine_common.open_link(config, WiFi, self._ethernet)
+
+    def access_point(self, ssid: str, password: str) -> machine_common.AccessPoint:
+        nic = network.WLAN(network.AP_IF)
+        nic.active(True)  # first: esp_wifi_set_config wants the mode
+        nic.config(ssid=ssid, key=password, security=network.WLAN.SEC_WPA2)
+        return machine_common.AccessPoint(nic)
 
     def _ethernet(self, config):
         pins, open_lan, arguments = _ethernet_wiring(config)

@@ -243,6 +243,14 @@ class WiFi(_Interface):
                 return text
         return ""
 
+    def networks(self) -> list:
+        self._nic.active(True)
+        return self._nic.scan()
+
+    def leave(self) -> None:
+        self._nic.active(True)
+        self._nic.disconnect()
+
     def _disable_power_saving(self) -> None:
         """For the port to override."""
 
@@ -251,6 +259,19 @@ class WiFi(_Interface):
             return self._nic.status("rssi")
         except OSError:  # the ESP32: the access point has just gone (esp_wifi_sta_get_ap_info)
             return None
+
+
+class AccessPoint:
+    """An AccessPoint (firmware.board) on the interface `nic`, which runs."""
+
+    dns_port = 53
+
+    def __init__(self, nic: "Any") -> None:
+        self._nic = nic
+        self.address = nic.ifconfig()[0]
+
+    def close(self) -> None:
+        self._nic.active(False)
 
 
 def serial() -> str:

@@ -33,6 +33,7 @@ _STARTS = const(0x2D9A5700)  # in SCRATCH0, above the number
 _SCRATCH4 = const(0x1C)
 _SCRATCH4_OF_A_BITE = const(0x6AB73121)  # pico-sdk, watchdog_enable(); watchdog_reboot(), so machine.reset(), leaves 0
 _PM_NONE = const(0xA11140)  # CYW43: power saving off, or an idle Pico W stops answering
+_WPA2 = const(0x400004)  # CYW43_AUTH_WPA2_AES_PSK
 _NO_ADDRESS = const(2)  # CYW43_LINK_NOIP
 _PATIENCE = const(3)  # calls of WiFi.connect(): 70 s
 _PINS = {0: (0, 1), 1: (4, 5)}  # tx, rx
@@ -88,6 +89,7 @@ class Board:
         self.udp = 3
         self.image = _image(machine_name)
         self.larger = "" if built_for_16 else self.image
+        self.has_wifi = hasattr(network, "WLAN")
         self._registers = _WATCHDOG_RP2350 if "RP2350" in machine_name else _WATCHDOG_RP2040
         self._watchdog: "machine.WDT | None" = None
 
@@ -108,6 +110,13 @@ class Board:
 
     def open_link(self, config: dict) -> "Link":
         return machine_common.open_link(config, WiFi, self._ethernet)
+
+    def access_point(self, ssid: str, password: str) -> machine_common.AccessPoint:
+        nic = network.WLAN(network.AP_IF)
+        nic.config(ssid=ssid, key=password, security=_WPA2)
+        nic.active(True)
+        nic.config(pm=_PM_NONE)
+        return machine_common.AccessPoint(nic)
 
     def _ethernet(self, config):
         # In builds for boards that have one, which know its pins; elsewhere AttributeError.

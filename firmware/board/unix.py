@@ -180,6 +180,7 @@ class Board:
     udp = 16
     larger = ""
     image = ""
+    has_wifi = False
 
     def heap(self) -> tuple:
         return (gc.mem_free(), gc.mem_alloc()) if _MICROPYTHON else (0, 0)
@@ -199,6 +200,9 @@ class Board:
 
     def open_link(self, config: dict) -> Link:
         return Link()
+
+    def access_point(self, ssid: str, password: str) -> "Any":
+        raise OSError(errno.ENODEV)
 
     def set_clock(self, unix_s: int) -> None:
         """Does nothing: the machine keeps its own time."""

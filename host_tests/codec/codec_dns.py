@@ -288,3 +288,40 @@ def test_dotted_quads_are_told_from_names():
         "time.example.org",
     ):
         assert not dns.is_ipv4(text), text
+
+
+# A server with one address for all names
+
+
+def answered(kind=1, class_=1, flags=0x0100, wire=WIRE, rest=b""):
+    query = head(flags, 1, 0) + wire + struct.pack(">HH", kind, class_) + rest
+    return dns.answer(query, "192.168.4.1")
+
+
+def test_any_name_has_the_one_address():
+    for wire in (WIRE, b"\x01a\0", b"\x3f" + b"x" * 63 + b"\0"):
+        packet = answered(wire=wire)
+        assert packet[:12] == head(0x8580, 1, 1)
+        assert packet[12:] == wire + A_IN + TO_QUESTION + b"\0\x01\0\x01\0\0\0\0\0\x04\xc0\xa8\x04\x01"
+    assert dns.parse(answered(), len(answered()), ID, NAME) == ("192.168.4.1", 0)
+
+
+def test_a_query_with_edns_is_answered_without():
+    assert answered(rest=b"\0\0\x29\x10\0\0\0\0\0\0\0") == answered()
+
+
+def test_other_records_than_a_are_not_there():
+    for kind in (28, 65, 15):
+        assert answered(kind) == head(0x8580, 1, 0) + WIRE + struct.pack(">HH", kind, 1)
+    assert answered(class_=3)[6:8] == b"\0\0"
+
+
+def test_what_is_no_query_of_one_name_is_not_answered():
+    whole = head(0x0100, 1, 0) + QUESTION
+    for packet in prefixes(whole):
+        assert dns.answer(packet, "192.168.4.1") == b""
+    for flags in (0x8100, 0x2800):
+        assert answered(flags=flags) == b""
+    assert dns.answer(head(0x0100, 2, 0) + QUESTION, "192.168.4.1") == b""
+    for wire in (b"\xc0\x0c", b"\x40" + b"x" * 64 + b"\0", (b"\x3f" + b"x" * 63) * 5 + b"\0", b"\x04time\xc0\x0c"):
+        assert answered(wire=wire) == b"", wire

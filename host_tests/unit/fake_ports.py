@@ -51,7 +51,8 @@ class Port:
         self.associated = True  # with the access point: while connected
         self.connecting = False
         self.wifi_error = None  # raised by WLAN()
-        self.wifi = self.wired = None  # interfaces in the place of these fakes (tools/simulator/radio.py)
+        # Station, Ethernet, access point of tools/simulator/radio.py in the place of these fakes.
+        self.wifi = self.wired = self.own = None
         self.phy_answers = True
         self.registers = {}  # of the RP2: what was written to mem32, and what is read there
         self.rtc_memory = b""  # of the ESP32
@@ -229,6 +230,7 @@ class _Interface:
 
 def _network(port):
     network = ModuleType("network")
+    network.AP_IF = 1
     network.STA_IF, network.PHY_LAN8720, network.PHY_W5500 = 0, 1, 9
     wifi = _Interface(port, not port.is_rp2)
     lan = _Interface(port, False)
@@ -237,7 +239,7 @@ def _network(port):
         if port.wifi_error is not None:
             raise port.wifi_error
         port.calls.append(("WLAN",))
-        return port.wifi or wifi
+        return port.own if which == network.AP_IF else port.wifi or wifi
 
     def make_lan(*, phy_type, phy_addr, spi=None, **pins):
         if (phy_type == network.PHY_W5500) != (spi is not None):
@@ -252,7 +254,7 @@ def _network(port):
         return port.wired or lan
 
     network.WLAN = wlan
-    network.WLAN.PM_NONE = 0
+    network.WLAN.PM_NONE, network.WLAN.SEC_WPA2 = 0, 3
     if port.is_rp2:
         if "W5500" in port.machine_name:
             network.WIZNET5K = lambda: port.wired or lan

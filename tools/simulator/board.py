@@ -54,6 +54,7 @@ class SimBoard:
         self.udp = profile.udp
         self.larger = "" if profile.sockets >= 16 and profile.tcp >= 16 else "a build for 16 sockets"
         self.image = ""
+        self.has_wifi = False
         self.link = SimLink(ip, dns)
         self.unix_s = None
         self.fed = 0

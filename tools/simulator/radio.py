@@ -288,6 +288,30 @@ class Cyw43Station(_Station):
         return self.air.records()
 
 
+class AccessPointInterface:
+    """network.WLAN(network.AP_IF) of either port: its address is the same, and its DHCP server gives it as the name
+    server (ESP-IDF's dhcpserver; shared/netutils/dhcpserver.c). `is_esp32`: esp_wifi_set_config fails before the mode
+    is set."""
+
+    def __init__(self, is_esp32):
+        self.is_active = False
+        self.given = {}
+        self._is_esp32 = is_esp32
+
+    def active(self, on):
+        self.is_active = on
+
+    def config(self, **given):
+        if self._is_esp32 and not self.is_active:
+            raise OSError("Wifi Invalid Mode")
+        if not 8 <= len(given.get("key", "8 or more")) <= 63:
+            raise OSError("Wifi Invalid Password")
+        self.given |= given
+
+    def ifconfig(self):
+        return ("192.168.4.1", "255.255.255.0", "192.168.4.1", "192.168.4.1")
+
+
 class Wire(_Interface):
     """A cable to a switch: ports/esp32/network_lan.c with the PHYs of ESP-IDF, extmod/network_wiznet5k.c with lwIP.
     Both find an address again by themselves when the cable is back."""

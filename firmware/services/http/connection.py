@@ -44,6 +44,7 @@ class HttpConnection(Connection):
 
     def admit(self, request: http1.Request) -> int:
         """The longest body of the request, in bytes (gate.admit). Raises Refused."""
+        request.peer = self.slot.peer
         return gate.admit(self._service, request)
 
     def on_ready(self, events: int) -> None:
@@ -107,7 +108,6 @@ class HttpConnection(Connection):
     def _answer(self, request: http1.Request) -> None:
         self._begun_ms = None
         self._request = request
-        request.peer = self.slot.peer
         self.slot.busy = True
         found = call(request.handler, self._service, request, self.events)
         request.body = None  # a handler that still needs it has it

@@ -100,6 +100,10 @@ def admit(service: "HttpService", request: "Request") -> int:
     """The longest body of this request, in bytes. Sets its `session` (None without one) and `handler`. Raises
     Refused."""
     request.session = None
+    if service.portal is not None:
+        body_max = service.portal.admit(request)
+        if body_max is not None:
+            return body_max
     path = request.path
     route = find_route(path)
     if route is None:

@@ -39,6 +39,8 @@ class HttpService(Service):
     above. `save`: the save that waits for the buses, or None."""
 
     name = "http"
+    # The pages of set-up mode (firmware.setup.portal), which go before all others; None otherwise.
+    portal: "Any" = None
 
     def __init__(
         self,

@@ -1,0 +1,272 @@
+"""Set-up mode: a device without a Wi-Fi network opens its own, and joins the one that the user names there."""
+
+import json
+import random
+import re
+import struct
+
+import pytest
+
+from host_tests.unit import fake_ports
+from tools.simulator import profiles, radio
+from tools.simulator.hosts import Host
+from tools.simulator.world import DEVICE, HTTP, World
+
+DNS = 53
+
+PHONE = "192.168.4.16"
+PROBES = (
+    ("connectivitycheck.gstatic.com", "/generate_204"),  # Android
+    ("captive.apple.com", "/hotspot-detect.html"),  # iOS
+    ("www.msftconnecttest.com", "/connecttest.txt"),  # Windows
+)
+BOTH = pytest.mark.parametrize(
+    ("machine_name", "profile"), [(fake_ports.CLASSIC, profiles.ESP32_16), (fake_ports.PICO_W, profiles.PICOW_16)]
+)
+
+
+class Phone:
+    """A station of the device's own access point."""
+
+    def __init__(self, world):
+        self.world = world
+        self.host = Host(world.network, PHONE, DEVICE)
+        self.udp = self.host.bind_udp(40000)
+
+    async def request(self, text, body=b""):
+        stream = await self.host.connect(HTTP)
+        await stream.send(text.replace("\n", "\r\n").encode() + body)
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += await stream.recv()
+        head, _, data = data.partition(b"\r\n\r\n")
+        length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        while len(data) < length:
+            data += await stream.recv()
+        stream.close()
+        return head.decode(), data.decode()
+
+    async def get(self, path="/setup", host="192.168.4.1"):
+        return await self.request(f"GET {path} HTTP/1.1\nHost: {host}\n\n")
+
+    async def ask(self, query):
+        """The reply of the device's name server."""
+        self.world.network.datagram(self.host, self.udp.port, DEVICE, DNS, query)
+        reply, sender = await self.world.until(lambda: self.udp.queue and self.udp.queue.popleft(), 5)
+        assert sender == (DEVICE, DNS)
+        return reply
+
+    async def join(self, form, origin="http://192.168.4.1"):
+        return await self.request(
+            f"POST /setup HTTP/1.1\nHost: 192.168.4.1\nOrigin: {origin}\nContent-Length: {len(form)}\n\n", form.encode()
+        )
+
+    async def until(self, text, timeout_s):
+        end = self.world.now_s + timeout_s
+        while self.world.now_s < end:
+            _, page = await self.get()
+            if text in page:
+                return page
+            await self.world.sleep(1)
+        raise AssertionError(f"no {text!r} within {timeout_s} s: {page}")
+
+
+@pytest.fixture
+def make_world(monkeypatch, tmp_path):
+    def make(machine_name, profile, **network):
+        port = fake_ports.install(monkeypatch, machine_name)
+        config = {"network": {"link": "wifi", **network}, "bacnet": {"enabled": False}, "ntp": {"enabled": False}}
+        world = World(tmp_path, 1, profile, config=config)
+        world.air = radio.Air(world.timeline)
+        station = radio.Cyw43Station if port.is_rp2 else radio.Esp32Station
+        world.station = port.wifi = station(world.air)
+        world.own = port.own = radio.AccessPointInterface(not port.is_rp2)
+        real = port.board.Board()
+        world.board.has_wifi = real.has_wifi
+        world.board.open_link = real.open_link
+        world.board.access_point = real.access_point
+        world.board.identity = lambda: ("simulated", "e6614c311b7e6f35")
+        return world
+
+    return make
+
+
+def run(world, scenario):
+    async def whole(_):
+        await scenario(Phone(world))
+
+    world.run(whole)
+
+
+@BOTH
+def test_the_access_point_has_a_password_that_the_label_gives(make_world, machine_name, profile):
+    world = make_world(machine_name, profile)
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        # printf 'meterport e6614c311b7e6f35' | sha256sum | cut -c1-12
+        assert world.own.given["ssid"] == "meterport-6f35"
+        assert world.own.given["key"] == "7dd3dfbf1ba8"
+        assert world.own.given["security"] in (3, 0x400004), "WPA2"
+        await world.sleep(1)
+        said = [line for line in world.console.lines if "7dd3dfbf1ba8" in line]
+        assert len(said) == 1
+        assert not [line for line in world.events() if "7dd3dfbf1ba8" in line[2]], "the log is read over the network"
+
+    run(world, scenario)
+
+
+@BOTH
+def test_phones_and_computers_are_led_to_the_page(make_world, machine_name, profile):
+    world = make_world(machine_name, profile)
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        for host, path in PROBES:
+            head, _ = await phone.get(path, host)
+            assert head.startswith("HTTP/1.1 302 ")
+            assert "Location: http://192.168.4.1/setup\r\n" in head
+        head, page = await phone.get()
+        assert head.startswith("HTTP/1.1 200 ")
+        assert "2.4 GHz only" in page
+        head, _ = await phone.get("/api/session")
+        assert head.startswith("HTTP/1.1 200 "), "the device's own page is there as well"
+
+    run(world, scenario)
+
+
+@BOTH
+def test_networks_are_listed_strongest_first_and_each_once(make_world, machine_name, profile):
+    world = make_world(machine_name, profile)
+    world.air.add("yard", "", -80)
+    world.air.add('<b>"&', "geheim12", -50)
+    world.air.add("plant", "geheim12", -70)
+    world.air.add("plant", "geheim12", -60)
+    world.air.add("hidden", "geheim12", -40).is_hidden = True
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        _, page = await phone.get()
+        assert re.findall(r'value="\d"> (.*?)</label>', page) == [
+            "&lt;b&gt;&quot;&amp; (-50 dBm)", "plant (-60 dBm)", "yard (-80 dBm, open)",
+        ]  # fmt: skip
+
+    run(world, scenario)
+
+
+@BOTH
+def test_a_network_is_joined_saved_and_its_address_shown(make_world, machine_name, profile, tmp_path):
+    world = make_world(machine_name, profile)
+    world.air.add("plant & yard", "geheim+ %12")
+    restarts = []
+    world.board.reset = lambda: restarts.append(world.now_s)
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        head, _ = await phone.join("network=0&ssid=&password=geheim%2B+%2512")
+        assert head.startswith("HTTP/1.1 303 ")
+        assert "Location: /setup\r\n" in head
+        page = await phone.until("Joined <b>plant &amp; yard</b>", 10)
+        assert 'href="http://192.0.2.9/"' in page
+        saved = json.loads((tmp_path / "data" / "config.json").read_text())
+        assert saved["network"] == {"link": "wifi", "ssid": "plant & yard", "password": "geheim+ %12"}
+        assert len(saved["meters"]) == 3, "the rest of the file is as it was"
+        joined_s = world.now_s
+        await world.sleep(110)
+        await phone.get()
+        assert world.own.is_active
+        await world.until(lambda: restarts, 20)
+        assert 115 < restarts[0] - joined_s < 130
+
+    run(world, scenario)
+    assert not world.own.is_active
+
+
+@BOTH
+def test_a_wrong_password_locks_nobody_out(make_world, machine_name, profile, tmp_path):
+    world = make_world(machine_name, profile)
+    world.air.add("plant", "geheim12")
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        before = (tmp_path / "data" / "config.json").read_text()
+        for _ in range(3):
+            await phone.join("network=0&password=wrong%20again")
+            page = await phone.until('class="bad"', 40)
+            assert "plant was not joined" in page
+            assert "password" in page
+        await phone.join("network=&ssid=nowhere&password=")
+        assert "no such network in reach" in await phone.until("nowhere was not joined", 40)
+        assert (tmp_path / "data" / "config.json").read_text() == before
+        await phone.join("network=0&password=geheim12")
+        await phone.until("Joined <b>plant</b>", 10)
+
+    run(world, scenario)
+
+
+@BOTH
+def test_a_form_that_cannot_be_right_is_refused_at_once(make_world, machine_name, profile):
+    world = make_world(machine_name, profile)
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        for form, why in (
+            ("", "1 to 32 bytes"), ("ssid=" + "x" * 33, "1 to 32 bytes"), ("network=7", "1 to 32 bytes"),
+            ("ssid=plant&password=short", "8 to 63"), ("ssid=plant&password=" + 64 * "x", "8 to 63"),
+        ):  # fmt: skip
+            await phone.join(form)
+            _, page = await phone.get()
+            assert why in page
+        assert (await phone.join("ssid=%zz"))[0].startswith("HTTP/1.1 400 ")
+        assert (await phone.join("ssid=plant", origin="http://example.org"))[0].startswith("HTTP/1.1 403 ")
+        assert world.station.tries == 0
+
+    run(world, scenario)
+
+
+@BOTH
+def test_only_stations_of_the_access_point_see_the_page(make_world, machine_name, profile):
+    world = make_world(machine_name, profile)
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        phone.host = world.host()
+        head, _ = await phone.get()
+        assert head.startswith("HTTP/1.1 404 ")
+        head, _ = await phone.get("/generate_204", "connectivitycheck.gstatic.com")
+        assert head.startswith("HTTP/1.1 404 ")
+
+    run(world, scenario)
+
+
+@BOTH
+def test_the_dns_server_has_one_slot_of_the_budget_and_only_in_set_up_mode(make_world, machine_name, profile):
+    general = []
+    for ssid in ("", "plant"):
+        world = make_world(machine_name, profile, ssid=ssid)
+
+        async def scenario(phone, world=world, ssid=ssid):
+            await world.sleep(5)
+            assert world.own.is_active is (not ssid)
+            general.append((world.budget.general, len(world.budget.services)))
+
+        run(world, scenario)
+    (with_dns, held), (without, held_without) = general
+    assert (with_dns, held) == (without - 1, held_without + 1)
+
+
+@BOTH
+def test_every_name_leads_to_the_device(make_world, machine_name, profile):
+    world = make_world(machine_name, profile)
+
+    async def scenario(phone):
+        await world.until(lambda: world.own.is_active, 10)
+        rng = random.Random(3)
+        for number in range(20):
+            name = bytes(rng.choice(b"abcdefgh") for _ in range(rng.randint(1, 60)))
+            query = struct.pack(">HHHHHH", number, 0x100, 1, 0, 0, 0) + bytes([len(name)]) + name + b"\0\0\x01\0\x01"
+            reply = await phone.ask(query)
+            assert reply[:2] == query[:2]
+            assert reply.endswith(b"\xc0\xa8\x04\x01")
+
+    run(world, scenario)
