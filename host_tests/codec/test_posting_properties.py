@@ -15,6 +15,7 @@ import pytest
 import template
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from line_protocol_parser import parse_line
 
 from host_tests.line_protocol_reader import read_line
 
@@ -41,6 +42,12 @@ def test_a_line_is_read_as_it_was_meant(meter, point, value, unix_s):
     assert line.endswith(b"\n")
     meter, point = meter.replace("\\", "/").encode(), point.replace("\\", "/").encode()
     assert read_line(line[:-1]) == (b"meterport", {b"gw": b"abc", b"meter": meter}, {point: b"%di" % value}, unix_s)
+    theirs = parse_line(line.decode())
+    assert theirs == {
+        "measurement": "meterport", "tags": {"gw": "abc", "meter": meter.decode()}, "fields": {point.decode(): value},
+        "time": unix_s,
+    }  # fmt: skip
+    assert isinstance(theirs["fields"][point.decode()], int)
 
 
 @_settings

@@ -20,6 +20,7 @@ def test_when_the_clock_is_stepped_forth_and_back_nothing_ages_and_no_poll_is_lo
         pollers = await crowd(world, 8, period_s=1.0, reads=modbus.CACHED)
         browser = http.Browser(world)
         await browser.load()
+        await world.until(lambda: world.app.clock.is_set, 10, "the time of day")
         for step_ms in world.rng.sample(STEPS_MS, len(STEPS_MS)):
             world.time_server.offset_ms += step_ms
             await world.until(lambda: error_ms(world) < 50, 90, "a clock that follows")

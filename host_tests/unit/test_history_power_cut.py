@@ -1,11 +1,16 @@
 """firmware/history on the real littlefs with the power cut at each single erase and program: of commits, of a new
-segment, of a segment's removal. What was committed stays readable and the device goes on writing."""
+segment, of a segment's removal, of the cursor of posting. What was committed stays readable and the device goes on
+writing; each record is posted."""
+
+from types import SimpleNamespace
 
 import pytest
 import segment
 
+from firmware.config import store
 from firmware.history import segments as segments_module
 from firmware.history.segments import Range, Segments
+from firmware.services.posting.records import Batch, FlashRecords
 from host_tests.unit.flash import GEOMETRIES, TEARS_EACH, Device, Flash
 
 FOLDER = "data/history"
@@ -14,6 +19,7 @@ OPTIONS = bytes((segment.RISES, 0))
 INTERVAL_S = 300
 COMMITS = 60  # enough for the removal of two segments of 512 bytes
 LIMIT_BYTES = 1100
+POSTS = 6
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +59,7 @@ def mount(flash, monkeypatch, fresh=False):
     device = Device(flash, fresh)
     if fresh:
         device.os.mkdir("data")
-    return device.install(monkeypatch, (segments_module,))
+    return device.install(monkeypatch, (segments_module, store))
 
 
 def kept_after_each_commit(geometry, image, monkeypatch):
@@ -111,3 +117,71 @@ def test_the_power_may_go_at_every_write(geometry, tear, monkeypatch):
         cuts += 1
     assert cuts > COMMITS
     assert cuts_of_removals >= len(set(oldest)) - 1
+
+
+class Post:
+    """A server that takes all records from the durable cursor on. `taken`: their numbers, in the order in which they
+    came; it stays when the device restarts."""
+
+    def __init__(self):
+        self.taken = []
+
+    def start(self, writer):
+        """The device has started: the cursor is what is kept of it."""
+        segments = writer.segments
+        recorder = SimpleNamespace(
+            series=[], segments=segments, interval_s=INTERVAL_S, is_dated=True,
+            read=lambda first_record: Range(segments, first_record=first_record),
+        )  # fmt: skip
+        self.records = FlashRecords(recorder)
+
+    def deliver(self):
+        """Raises OSError when the cursor cannot be kept."""
+        records = self.records
+        batch = Batch(records.cursor)
+        records.open(batch.begin)
+        while records.next():
+            batch.add(records)
+            self.taken.append(records.record)
+        records.pass_on(batch)
+        records.keep()
+
+
+@TEARS_EACH
+@GEOMETRIES
+def test_the_posting_cursor_survives_the_power_cut_at_every_write(geometry, tear, monkeypatch):
+    """Each record comes at least once, in its order; what comes twice is what was delivered before the cursor was kept.
+    None is counted as lost."""
+    start = Flash(geometry)
+    mount(start, monkeypatch, fresh=True)
+    Writer().commit()
+    cuts = repeated = 0
+    while True:
+        flash = Flash(geometry, start.image)
+        flash.limit, flash.tear = cuts, tear
+        mount(flash, monkeypatch)
+        post = Post()
+        try:
+            post_until_the_end(post)
+        except OSError:
+            assert flash.cut
+        if not flash.cut:
+            break
+        before = len(post.taken)
+        mount(Flash(geometry, flash.image), monkeypatch)
+        post_until_the_end(post)
+        assert sorted(set(post.taken)) == list(range(post.records.cursor))
+        assert post.taken[before:] == list(range(post.taken[before], post.records.cursor))
+        assert (post.records.lost, post.records.set_aside, post.records.undated) == (0, 0, 0)
+        repeated += len(post.taken) > len(set(post.taken))
+        cuts += 1
+    assert cuts > 2 * POSTS
+    assert repeated >= POSTS  # at least one cut of each save lies between the delivery and the cursor
+
+
+def post_until_the_end(post):
+    writer = Writer()
+    post.start(writer)
+    for _ in range(POSTS):
+        writer.commit()
+        post.deliver()

@@ -43,6 +43,21 @@ def test_what_is_saved_is_read_back_without_its_secrets(gateway):
     assert config.load().source == "file"
 
 
+def test_no_secret_of_any_section_is_told_and_each_stays(gateway):
+    secrets = {
+        section: {key: "hush" for key in keys if key.startswith("password")}
+        for section, keys in the_schema.SCHEMA.items() if isinstance(keys, dict)
+    }  # fmt: skip
+    secrets = {section: keys for section, keys in secrets.items() if keys}
+    assert {"network", "bacnet", "posting"} <= secrets.keys()
+    assert put(gateway, secrets).status == 200
+    for path in ("/api/config", "/api/config?download=1"):
+        response = get(gateway, path)
+        assert response.json() == dict.fromkeys(secrets, {})
+    assert put(gateway, get(gateway).body).status == 200
+    assert json.loads(gateway.path.read_text()) == secrets
+
+
 def test_a_backup_is_a_file_and_restores_to_the_same_with_the_secret_that_is_there(gateway):
     put(gateway, GOOD)
     backup = get(gateway, "/api/config?download=1")

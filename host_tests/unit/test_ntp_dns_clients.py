@@ -132,6 +132,7 @@ class Bench:
 
 def test_nobody_is_asked_before_the_link_is_up(events, monkeypatch):
     monkeypatch.setattr(client_module, "_LOOK_MS", 10)
+    monkeypatch.setattr(client_module, "_AGAIN_MS", 10)
 
     async def test():
         seen = []
@@ -144,7 +145,7 @@ def test_nobody_is_asked_before_the_link_is_up(events, monkeypatch):
         bench.link.is_up = True
         while bench.client.synchronised_s is None:
             await asyncio.sleep(0.005)
-        assert len(seen) == 1
+        assert len(seen) == 2
         task.cancel()
         server.transport.close()
 
@@ -402,8 +403,8 @@ def run_client(events, monkeypatch, answer, rounds, **options):
 
 
 def test_the_client_asks_at_its_interval_while_all_is_well(events, monkeypatch):
-    slept, bench = run_client(events, monkeypatch, lambda data: [ntp_answer(data)], 3, interval_s=640)
-    assert slept == [640, 640, 640]
+    slept, bench = run_client(events, monkeypatch, lambda data: [ntp_answer(data)], 4, interval_s=640)
+    assert slept == [2, 640, 640, 640]  # the first time is asked for twice
     assert bench.client.failures == 0
     assert len(events.texts()) == 1, "said once"
 
@@ -418,12 +419,12 @@ def test_failures_are_retried_at_doubling_intervals_up_to_an_hour(events, monkey
 
 
 def test_a_success_starts_the_intervals_again(events, monkeypatch):
-    answers = [1, 1, 0, 1, 1]
+    answers = [1, 1, 0, 0, 1, 1]
     monkeypatch.setattr(client_module, "_TIMEOUT_MS", 60)
     slept, bench = run_client(
-        events, monkeypatch, lambda data: [] if answers.pop(0) else [ntp_answer(data)], 5, interval_s=3000
+        events, monkeypatch, lambda data: [] if answers.pop(0) else [ntp_answer(data)], 6, interval_s=3000
     )
-    assert slept == [15, 30, 3000, 15, 30]
+    assert slept == [15, 30, 2, 3000, 15, 30]
 
 
 @pytest.mark.parametrize("code", [b"RATE", b"DENY", b"RSTR"])
@@ -631,6 +632,34 @@ def test_a_server_with_an_error_does_not_hide_the_next(events, monkeypatch):
         bad = await dns_server(monkeypatch, lambda data: [dns_answer(data, rcode=2, count=0)])
         good = await dns_server(monkeypatch, lambda data: [dns_answer(data)], "127.0.0.2")
         assert await DnsBench(events, "127.0.0.1", "127.0.0.2").resolve() == "10.1.2.3"
+        bad.transport.close()
+        good.transport.close()
+
+    run(test)
+
+
+LOOPS = {
+    "truncated": (lambda data: dns_answer(data, flags=0x8380), "truncated"),
+    "a name that points to itself": (lambda data: dns_answer(data, name=b"\xc0" + bytes([len(data)])), "backwards"),
+    "an alias of itself": (
+        lambda data: dns_answer(data, count=0)[:6] + b"\0\1" + dns_answer(data, count=0)[8:]
+        + b"\xc0\x0c" + struct.pack(">HHIH", 5, 1, 300, 2) + b"\xc0\x0c",
+        "more than 8 CNAMEs",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOOPS)
+def test_a_truncated_or_looping_answer_ends_the_question_and_the_next_server_is_asked(events, monkeypatch, case):
+    answer, reason = LOOPS[case]
+
+    async def test():
+        bad = await dns_server(monkeypatch, lambda data: [answer(data)])
+        good = await dns_server(monkeypatch, lambda data: [dns_answer(data)], "127.0.0.2")
+        assert await DnsBench(events, "127.0.0.1", "127.0.0.2").resolve() == "10.1.2.3"
+        assert (len(bad.asked), len(good.asked)) == (1, 1)
+        with pytest.raises(OSError, match=f"cannot resolve pool.ntp.org: 127.0.0.1: .*{reason}"):
+            await DnsBench(events, "127.0.0.1").resolve()
         bad.transport.close()
         good.transport.close()
 

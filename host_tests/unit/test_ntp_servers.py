@@ -47,10 +47,10 @@ def run(before, after, more=(SECOND, THIRD), interval_s=640):
     return world_module.run(scenario, config={"ntp": {"more_servers": list(more), "interval_s": interval_s}})
 
 
-def test_the_first_server_alone_is_asked_while_it_answers():
+def test_the_first_server_alone_is_asked_while_it_answers_once_another_has_agreed():
     async def scenario(bench):
         await bench.world.sleep(3 * 640)
-        assert bench.asked == [3, 0, 0]
+        assert bench.asked == [3, 1, 0]
         assert abs(bench.error_ms()) < 1000
         status = bench.ntp.status()
         assert (status["server"], status["stratum"], status["failures"], status["error"]) == (TIME_SERVER, 2, 0, None)
@@ -64,10 +64,10 @@ def test_the_next_is_asked_at_once_and_stays_the_first_choice():
 
     async def scenario(bench):
         await bench.world.sleep(10)
-        assert bench.asked == [1, 1, 1]
+        assert bench.asked == [1, 1, 2]  # its first time is believed when it says it twice
         assert bench.ntp.server == THIRD
         await bench.world.sleep(640)
-        assert bench.asked == [1, 1, 2]
+        assert bench.asked == [1, 1, 3]
 
     run(silent, scenario)
 
@@ -105,10 +105,10 @@ def test_a_server_with_a_kiss_of_death_is_left_alone_for_an_hour_and_the_next_se
 
     async def scenario(bench):
         await bench.world.sleep(5)
-        assert bench.asked == [1, 1, 0]
+        assert bench.asked == [1, 1, 1]
         bench.servers[1].answers = False
         await bench.world.sleep(640)
-        assert bench.asked == [1, 2, 1]  # not asked in its turn either
+        assert bench.asked == [1, 2, 2]  # not asked in its turn either
         bench.servers[2].answers = False
         await bench.world.sleep(2500)
         assert bench.servers[0].asked == 1
@@ -131,6 +131,37 @@ def test_when_all_want_to_be_left_alone_none_is_asked_for_an_hour():
         assert bench.asked == [2, 2, 2]
 
     run(kiss, scenario)
+
+
+@pytest.mark.parametrize("liar", [0, 1, 2])
+def test_the_first_time_after_boot_is_that_of_two_servers_and_not_of_one_that_lies(liar):
+    def lie(bench):
+        bench.servers[liar].offset_ms = -86_400_000
+
+    async def scenario(bench):
+        await bench.world.sleep(10)
+        true = bench.servers[(liar + 1) % 3]
+        assert abs(bench.clock.unix_ms() - true.unix_ms()) < 1000
+        assert not bench.world.board.unix_s or bench.world.board.unix_s * 1000 > true.unix_ms() - 60_000
+
+    run(lie, scenario)
+
+
+def test_one_answer_sets_no_clock_until_a_second_agrees():
+    async def scenario(bench):
+        server = bench.servers[0]
+        await bench.world.until(lambda: server.asked == 1)
+        await bench.world.sleep(1)
+        assert not bench.clock.is_set
+        assert bench.ntp.status()["error"] == "no two answers agree yet"
+        server.offset_ms = 3_600_000
+        await bench.world.sleep(3)
+        assert (server.asked, bench.clock.is_set) == (2, False)
+        await bench.world.sleep(RETRY_S + 1)
+        assert (server.asked, bench.clock.is_set) == (3, True)  # this one agrees with the second
+        assert bench.ntp.status()["error"] is None
+
+    run(lambda bench: None, scenario, more=())
 
 
 def test_a_server_that_begins_to_lie_is_not_believed_when_another_tells_the_truth():

@@ -10,6 +10,7 @@ import random
 import urllib.parse
 
 import pytest
+from line_protocol_parser import parse_line
 
 from host_tests.line_protocol_reader import read_line
 from host_tests.unit.posting_bench import HOST, INTERVAL_S, NOON, Bench, Server
@@ -69,6 +70,13 @@ def test_the_line_protocol_has_a_line_for_each_meter(make):
             {b"energy_import_wh": b"%di" % energy, b"active_power_w": power}, time,
         )
         for name, energy, power in zip((b"main", b"east wing"), bench.wanted[time], (b"100", b"200"), strict=True)
+    ]  # fmt: skip
+    assert [parse_line(line) for line in request.body.decode().splitlines()] == [
+        {
+            "measurement": "meterport", "tags": {"gw": "0242ac110002", "meter": name},
+            "fields": {"energy_import_wh": energy, "active_power_w": power}, "time": time,
+        }
+        for name, energy, power in zip(("main", "east wing"), bench.wanted[time], (100, 200), strict=True)
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 The transmit timestamp of the request is a random nonce: an answer that does not return it is not ours. Failures are
 retried at doubling intervals; a server that says RATE or DENY (kiss-o'-death) is left alone for the longest of them.
+The first time after boot is believed when two answers say the same, of two servers where more than one is configured.
 Once the clock is set, a step of more than 1000 s is made only when two answers in a row say the same.
 """
 
@@ -29,6 +30,8 @@ _RETRY_LAST_S = const(3600)
 _STEP_MS = const(1000)  # a correction that is logged
 _DOUBT_MS = const(1000000)  # and one that a single answer does not make: RFC 5905, A.5.5.1 (PANICT, 1000 s)
 _SAME_MS = const(10000)
+_AGAIN_MS = const(2000)  # before the same server is asked once more for the first time after boot: RFC 5905, iburst
+_FIRST_MAX = const(8)  # answers that are kept until two agree
 _REQUEST = const(48)  # bytes: RFC 4330, 4
 _NONCE = const(8)
 
@@ -47,6 +50,8 @@ class NtpClient(Service):
         self._rest_until_s = [0] * len(self._servers)  # uptime: of a server that wants to be left alone
         self._turn = 0  # index of the server that is asked
         self._doubted_ms: "int | None" = None  # a large correction, which another answer has to confirm
+        # (Unix time of the boot, index of the server) of the answers before the first time is believed
+        self._first: "list[tuple[int, int]]" = []
         self._port = config["port"]
         self._events = events
         self._clock = clock
@@ -94,13 +99,25 @@ class NtpClient(Service):
         """0 when one has given the time; else the seconds for which all must be left alone, at least 1."""
         servers = self._servers
         alone_s = _RETRY_LAST_S
-        for _ in range(len(servers)):
+        answered = -1  # index of the server that has answered last
+        for k in range(len(servers) + 1):
+            if k == len(servers):
+                # The first time needs two answers. Where the other servers differ or are silent, or there is no other,
+                # the last one that has answered gives the second, too.
+                if answered < 0:
+                    break
+                self._turn = answered
+                await seam.sleep_ms(_AGAIN_MS)
             left_s = self._rest_until_s[self._turn] - self._clock.uptime_s()
             if left_s <= 0:
                 left_s = 1
                 try:
-                    await self.synchronise()
-                    return 0
+                    answer = await self._ask()
+                    if self._clock.is_set or self._is_agreed(answer):
+                        self._set_clock(answer)
+                        return 0
+                    answered = self._turn
+                    self.error = "no two answers agree yet"
                 except (OSError, ValueError) as error:
                     self.failures += 1
                     self.error = str(error)
@@ -115,6 +132,11 @@ class NtpClient(Service):
     async def synchronise(self) -> None:
         """Asks one server once and sets the clock by the answer. Raises OSError or ValueError (of which NtpError is
         one)."""
+        self._set_clock(await self._ask())
+
+    async def _ask(self):
+        """(Reply, uptime in ms when the question left, uptime in ms when the answer came) of one server."""
+        clock = self._clock
         ip = await self._resolver.resolve(self._servers[self._turn], self._exchange)
         clock = self._clock
         nonce = os.urandom(_NONCE)
@@ -136,10 +158,23 @@ class NtpClient(Service):
             raise OSError("no (valid) answer")
         if isinstance(reply, ntp.NtpError):
             raise reply
-        self._set_clock(reply, sent_ms, arrived_ms)
+        return reply, sent_ms, arrived_ms
 
-    def _set_clock(self, reply, sent_ms, arrived_ms):
+    def _is_agreed(self, answer):
+        """Whether an answer before it says the same time. If so, the server that said it first is the first choice."""
+        reply, sent_ms, arrived_ms = answer
+        boot_ms = ntp.offset_ms(sent_ms, reply.receive_ms, reply.transmit_ms, arrived_ms)
+        for other_ms, turn in self._first:
+            if abs(boot_ms - other_ms) < _SAME_MS:
+                self._first = []
+                self._turn = turn
+                return True
+        self._first = self._first[1 - _FIRST_MAX :] + [(boot_ms, self._turn)]
+        return False
+
+    def _set_clock(self, answer):
         """RFC 5905, 8: offset and delay from the four timestamps, here in ms."""
+        reply, sent_ms, arrived_ms = answer
         clock = self._clock
         before = clock.unix_ms()
         base = 0 if before is None else before - clock.uptime_ms()
