@@ -149,6 +149,10 @@ class Line:
         self.stream.close()
 
 
+def _serial():
+    return hashlib.sha256(os.getcwd().encode()).digest().hex()[:12]
+
+
 class Link(NoLink):
     """The network of the machine, which the firmware leaves alone."""
 
@@ -156,7 +160,11 @@ class Link(NoLink):
         return "127.0.0.1"
 
     def details(self) -> tuple:
-        return (self.address(),) + (None,) * 5
+        """The MAC address is one of the folder's own (locally administered, IEEE 802 8.4), as its serial is: gateways
+        of one machine are told apart."""
+        serial = _serial()
+        mac = ":".join(["02"] + [serial[k : k + 2] for k in range(0, 10, 2)])
+        return self.address(), None, None, None, mac, None
 
     def dns_servers(self) -> list[str]:
         servers = []
@@ -187,7 +195,7 @@ class Board:
 
     def identity(self) -> tuple:
         """The folder stands for the device, so it makes the serial."""
-        return "unix", hashlib.sha256(os.getcwd().encode()).digest().hex()[:12]
+        return "unix", _serial()
 
     def led(self, pin: "int | None") -> None:
         return None

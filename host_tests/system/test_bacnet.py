@@ -97,6 +97,13 @@ def test_a_silent_meter_has_a_fault_and_keeps_its_value(make_rig):
         assert client.read(ANALOG_INPUT, 16, 103) == [12]
 
 
+def test_each_gateway_of_a_machine_has_an_instance_number_of_its_own(make_rig):
+    config = {"bacnet": {"enabled": True}}
+    instances = {make_rig(config=config, **SMALL).status()["bacnet"]["instance"] for _ in range(2)}
+    assert len(instances) == 2
+    assert all(1_000_000 < instance < 3_097_152 for instance in instances)
+
+
 def test_two_gateways_with_one_instance_number_name_each_other(make_rig):
     """Both bound to one port of the same machine cannot be: so the other one is played here."""
     rig = make_rig(config={"bacnet": {"enabled": True, "instance": 7}}, **SMALL)
