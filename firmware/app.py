@@ -32,6 +32,7 @@ if _TYPING:
     from typing import Any
 
     from firmware.net.dns import Resolver
+    from firmware.setup.setup import SetUp
 
 _WATCH_CONFIG_S = const(5)
 _CONFIRM_S = const(10)  # of uptime with a page, after which a configuration is the last good one
@@ -147,6 +148,7 @@ class App:
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
         self.device = Device(board, self.supervisor, self.budget, events, entries, self._prepare_restart)
         self._resolver: "Resolver | None" = None
+        self._set_up: "SetUp | None" = None
         self._seconds = 0
         self._is_healthy = False
         self._held_s = 0
@@ -260,9 +262,10 @@ class App:
         if network["link"] == "wifi" and is_new and self.board.has_wifi:
             from firmware.setup.setup import SetUp
 
-            await SetUp(
+            self._set_up = SetUp(
                 network, self.board, self.link, self.budget, self.events, self.config_store, self.buses, self.device
-            ).run()
+            )
+            await self._set_up.run()
         await link.keep_up(self.link, self.events, self._close_connections)
 
     def _close_connections(self):
@@ -347,6 +350,8 @@ class App:
         """Closes every socket and line, so that the firmware can be started again at the REPL."""
         self._write_what_waits()
         self._close_connections()
+        if self._set_up is not None:
+            self._set_up.close()
         for entry in self.device.services:
             if entry.service is not None:
                 entry.service.close()

@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CODECS = (
     "ntp",
     "dns",
+    "improv",
     "http1",
     "scram",
     "strict_json",

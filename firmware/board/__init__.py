@@ -55,6 +55,9 @@ if _TYPING:
         def access_point(self, ssid: str, password: str) -> "AccessPoint":
             """Opens an access point of the device's own (WPA2) beside the station. Raises what the port raises."""
 
+        def console(self) -> "Console":
+            """Takes the console's line as bytes, Ctrl-C too, until its close(). Raises OSError where there is none."""
+
         def set_clock(self, unix_s: int) -> None:
             """Sets the clock of the port, which keeps UTC."""
 
@@ -112,6 +115,22 @@ if _TYPING:
 
         def close(self) -> None:
             """Gives the UART back."""
+
+    class Console(Protocol):
+        """The line on which the REPL is when no firmware runs. print() writes to it as well.
+
+        stream   what the event loop polls for input"""
+
+        stream: Any
+
+        def read(self) -> bytes:
+            """The next byte, after the stream was ready; b"" at the end of the line."""
+
+        def write(self, data: bytes) -> None:
+            """Writes bytes as they are."""
+
+        def close(self) -> None:
+            """Lets Ctrl-C interrupt again."""
 
     class AccessPoint(Protocol):
         """A network of the device's own. The port's DHCP server names the device as the name server.

@@ -172,6 +172,9 @@ class Board:
         nic.config(ssid=ssid, key=password, security=network.WLAN.SEC_WPA2)
         return machine_common.AccessPoint(nic)
 
+    def console(self) -> machine_common.Console:
+        return machine_common.Console()
+
     def _ethernet(self, config):
         pins, open_lan, arguments = _ethernet_wiring(config)
         # MicroPython before 1.28 takes a pin of the PSRAM, and the chip dies.

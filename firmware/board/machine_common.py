@@ -10,6 +10,7 @@ import sys
 import time
 
 import machine
+import micropython
 import network
 from machine import UART, Pin
 from micropython import const
@@ -272,6 +273,23 @@ class AccessPoint:
 
     def close(self) -> None:
         self._nic.active(False)
+
+
+class Console:
+    """A Console (firmware.board)."""
+
+    def __init__(self) -> None:
+        self.stream = sys.stdin
+        micropython.kbd_intr(-1)
+
+    def read(self) -> bytes:
+        return sys.stdin.buffer.read(1)  # of more than is there it would wait for the rest
+
+    def write(self, data: bytes) -> None:
+        sys.stdout.buffer.write(data)  # sys.stdout itself makes CR LF of an LF
+
+    def close(self) -> None:
+        micropython.kbd_intr(3)
 
 
 def serial() -> str:

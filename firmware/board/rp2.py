@@ -118,6 +118,9 @@ class Board:
         nic.config(pm=_PM_NONE)
         return machine_common.AccessPoint(nic)
 
+    def console(self) -> machine_common.Console:
+        return machine_common.Console()
+
     def _ethernet(self, config):
         # In builds for boards that have one, which know its pins; elsewhere AttributeError.
         return machine_common.Ethernet(config, network.WIZNET5K)  # type: ignore[attr-defined]

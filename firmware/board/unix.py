@@ -179,6 +179,27 @@ class Link(NoLink):
         return servers[:2]
 
 
+class Console:
+    """A Console (firmware.board) on the terminal of this process; OSError without one."""
+
+    def __init__(self) -> None:
+        self._before = termios.tcgetattr(0)
+        attributes = termios.tcgetattr(0)
+        attributes[0] = 0
+        attributes[3] = 0
+        termios.tcsetattr(0, 0, attributes)
+        self.stream = sys.stdin
+
+    def read(self) -> bytes:
+        return sys.stdin.buffer.read(1)
+
+    def write(self, data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+
+    def close(self) -> None:
+        termios.tcsetattr(0, 0, self._before)
+
+
 class Board:
     """The Board (firmware.board) of a development machine."""
 
@@ -211,6 +232,9 @@ class Board:
 
     def access_point(self, ssid: str, password: str) -> "Any":
         raise OSError(errno.ENODEV)
+
+    def console(self) -> Console:
+        return Console()
 
     def set_clock(self, unix_s: int) -> None:
         """Does nothing: the machine keeps its own time."""

@@ -11,6 +11,7 @@ import json
 from micropython import const
 
 from firmware.net import seam
+from firmware.setup.console import ImprovConsole
 from firmware.setup.portal import FAILED, JOINED, TRYING, WAITING, Portal
 
 _TYPING = const(0)
@@ -71,6 +72,8 @@ class SetUp:
         self._device = device
         self._waker = seam.Waker()
         self._is_saved: "bool | None" = None
+        self._console: "ImprovConsole | None" = None
+        self._open: list = []  # what close() has to close
 
     def begin(self, ssid: str, password: str) -> str:
         """Has a network tried. Returns "", or what is wrong with it."""
@@ -95,16 +98,31 @@ class SetUp:
     async def run(self) -> None:
         """Runs for ever; after success it restarts the device."""
         ssid, password = names(self._board.identity()[1])
-        self._scan()
-        access_point = self._board.access_point(ssid, password)
-        portal = Portal(self, access_point, self._budget, self._device.running("http"))
         try:
+            self._open_console()  # first: ESP Web Tools asks soon after the start
+            self._scan()
+            access_point = self._board.access_point(ssid, password)
+            self._open.append(access_point)
+            portal = Portal(self, access_point, self._budget, self._device.running("http"))
+            self._open.append(portal)
             portal.open()
             self._events.add("setup", "access point %s, page http://%s/setup" % (ssid, portal.host))
             await self._serve(portal, ssid, password)
         finally:
-            portal.close()
-            access_point.close()
+            self.close()
+
+    def close(self) -> None:
+        """Ends the access point, and gives the console back. May be called twice."""
+        while self._open:
+            self._open.pop().close()
+
+    def _open_console(self):
+        try:
+            console = self._board.console()
+        except OSError:
+            return
+        self._console = ImprovConsole(self, console, self._board.name, self._store.name)
+        self._open.append(self._console)
 
     async def _serve(self, portal, ssid, password):
         seconds = 0
@@ -163,6 +181,10 @@ class SetUp:
         self.state = FAILED if reason else JOINED
         text = "not joined: " + reason if reason else "joined %s, saved; http://%s/" % (self.ssid, self.address)
         self._events.add("setup", text)
+        if self._console is not None:
+            self._console.tell()
+        if reason:
+            self._scan()
 
     async def _join(self, link):
         """Returns why it is not joined, "" when it is."""

@@ -1,9 +1,12 @@
 """Runs on MicroPython, in a state directory: the firmware as main.py starts it, on a unix board that has Wi-Fi. Its
-argument is the port of its name server. In reach are "plant" with the password "geheim12", and "yard" without one.
+argument is the port of its name server. After Ctrl-C it is a raw REPL. In reach are "plant" with the password
+"geheim12", and "yard" without one.
 """
 
 import sys
 import time
+
+import raw_repl
 
 import main
 from firmware.board import unix
@@ -63,4 +66,8 @@ class Board(unix.Board):
 
 
 unix.Board = Board
-main.run()
+try:
+    main.run()
+except KeyboardInterrupt:
+    print("stopped by Ctrl-C")
+    raw_repl.serve()

@@ -84,6 +84,9 @@ class SimBoard:
     def open_link(self, config):
         return self.link
 
+    def console(self):
+        raise OSError("no console")
+
     def set_clock(self, unix_s):
         self.unix_s = unix_s
 
