@@ -133,6 +133,13 @@ class App:
             self._reduce()
         elif not self.config_store.is_confirmed:
             board.starts(0)  # config/trial counts the starts by this file, and gives it up by itself
+        if config["board"]:
+            from firmware.config import board_files
+
+            try:
+                board_files.apply(config)
+            except ValueError as error:
+                events.add("app", "board file: %s" % error)
         self.link = board.open_link(config["network"])
         self.supervisor = Supervisor(board, events)
         enabled = [name for name in SERVICES if config[name]["enabled"]]

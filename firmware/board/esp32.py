@@ -34,8 +34,9 @@ _PSRAM_PINS = (16, 17)  # of its modules with PSRAM
 _MAC_PINS = (19, 21, 22, 25, 26, 27)  # RMII of its Ethernet MAC, beside MDC, MDIO and the clock
 _MDC = const(23)
 _MDIO = const(18)
-# Boards with a LAN8720: name in network.ethernet, pin of its power, its address, pin of the 50 MHz clock, whether the
-# ESP32 makes that clock (MicroPython: docs/esp32/quickref.rst; on a WROVER GPIO 17 is the PSRAM's).
+# Boards with a LAN8720 that network.ethernet names where there is no board file: name, pin of its power, its address,
+# pin of the 50 MHz clock, whether the ESP32 makes that clock (MicroPython: docs/esp32/quickref.rst; on a WROVER GPIO 17
+# is the PSRAM's).
 _LAN8720_BOARDS = (
     ("wt32-eth01", 16, 1, 0, False),
     ("olimex-gateway", 5, 0, 17, True),
@@ -78,11 +79,12 @@ class WiFi(machine_common.WiFi):
         self._nic.config(pm=network.WLAN.PM_NONE)
 
 
-def _lan8720(power, address, clock, is_clock_output):
-    """Opens the MAC of the ESP32 with a LAN8720."""
+def _rmii(power, address, clock, is_clock_output, mdc=_MDC, mdio=_MDIO, phy="lan8720"):
+    """Opens the MAC of the ESP32 with a PHY. `power`: a pin, or None where the PHY is always on."""
     return network.LAN(
-        mdc=machine.Pin(_MDC), mdio=machine.Pin(_MDIO), power=machine.Pin(power), phy_type=network.PHY_LAN8720,
-        phy_addr=address, ref_clk=machine.Pin(clock),
+        mdc=machine.Pin(mdc), mdio=machine.Pin(mdio), power=None if power is None else machine.Pin(power),
+        phy_type=network.PHY_IP101 if phy == "ip101" else network.PHY_LAN8720, phy_addr=address,
+        ref_clk=machine.Pin(clock),
         ref_clk_mode=machine.Pin.OUT if is_clock_output else machine.Pin.IN,
     )  # fmt: skip
 
@@ -96,11 +98,21 @@ def _w5500(sck, mosi, miso, cs, interrupt):
 
 
 def _ethernet_wiring(config):
-    """Returns (all pins, function that opens the interface, its arguments) for network.ethernet. Raises OSError."""
+    """Returns (all pins, function that opens the interface, its arguments) for the board file's wiring, and without one
+    for network.ethernet. Raises OSError."""
+    wiring = config.get("wiring")
+    if wiring:
+        if wiring["phy"] == "w5500":
+            pins = tuple([wiring[key] for key in ("sck", "mosi", "miso", "cs", "interrupt")])
+            return pins, _w5500, pins
+        power = wiring["power"]
+        pins = (wiring["mdc"], wiring["mdio"], wiring["clock"]) + _MAC_PINS + (() if power is None else (power,))
+        keys = ("power", "address", "clock", "clock_out", "mdc", "mdio", "phy")
+        return pins, _rmii, tuple([wiring[key] for key in keys])
     name = config["ethernet"]
     for row in _LAN8720_BOARDS:
         if row[0] == name:
-            return (_MDC, _MDIO, row[1], row[3]) + _MAC_PINS, _lan8720, row[1:]
+            return (_MDC, _MDIO, row[1], row[3]) + _MAC_PINS, _rmii, row[1:]
     pins = tuple([config[key] for key in _W5500_PINS])
     if None in pins:
         raise OSError(

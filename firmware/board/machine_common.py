@@ -69,6 +69,8 @@ class Line:
         self._character_us = 11000000 // baud
         self._direction = None
         try:
+            for pin in config.get("high", ()):  # of the board file: what the board's driver needs
+                Pin(pin, Pin.OUT, value=1)
             if config["direction"] is not None:
                 self._direction = Pin(config["direction"], Pin.OUT, value=0)
                 self.turn_ms = tick_ms

@@ -222,12 +222,31 @@ class Check:
             key = "port" if config["modbus"]["port"] == port else "rtu_over_tcp"
             self._add_error("modbus.%s: %d is taken by http.port" % (key, port))
             config["modbus"] = None
+        if config["board"]:
+            self._check_board()
         if config["buses"] is not None and config["routes"]:
             stray = list(checks.stray_routes(config["routes"], len(config["buses"])))
             for text in stray:
                 self._add_error(text)
             if stray:
                 config["routes"] = None
+
+    def _check_board(self):
+        """A board file that is wrong is none; buses that do not fit it are wrong."""
+        from firmware.config import board_files  # here and not at the head: heap only where there is a board
+
+        config = self._config
+        try:
+            board = board_files.load(config["board"])
+        except ValueError as error:
+            self._add_error("board: %s" % error)
+            config["board"] = None
+            return
+        wrong = [] if config["buses"] is None else board_files.line_errors(board, config["buses"])
+        for text in wrong:
+            self._add_error(text)
+        if wrong:
+            config["buses"] = None
 
     def _check_meters(self, value):
         row = schema.find("meters")

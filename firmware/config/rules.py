@@ -83,7 +83,7 @@ def section(value: "Any", rows: tuple, path: str, errors: list) -> "dict | None"
                 add_error(errors, "%s.%s: %s is not %s" % (path, key, shown, wanted))
                 is_right = False
         else:
-            config[key] = list(default) if kind in ("ips", "names") else default
+            config[key] = list(default) if isinstance(default, tuple) else default
             if default is None and kind != "pin":
                 add_error(errors, "%s.%s: missing" % (path, key))
                 is_right = False
@@ -125,7 +125,7 @@ def correction(value: "Any", row: tuple) -> "str | None":
         is_right = isinstance(value, type(row[3][0])) and value in row[3]
         return None if is_right else "one of %s" % ", ".join([str(choice) for choice in row[3]])
     if kind == "pin":
-        return None if value is None or (is_number and 0 <= value <= 48) else "a GPIO number (0 to 48) or null"
+        return None if value is None or _is_pin(value) else "a GPIO number (0 to 48) or null"
     if kind == "ip":
         is_right = is_ip(value) or (value == row[2] and isinstance(value, str))
         return None if is_right else 'an IPv4 address such as "192.0.2.1"'
@@ -135,9 +135,17 @@ def correction(value: "Any", row: tuple) -> "str | None":
     if kind == "names":
         is_right = isinstance(value, list) and len(value) <= row[3] and all([_is_host_name(name) for name in value])
         return None if is_right else 'a list of at most %d host names such as "meters.example.org"' % row[3]
+    if kind == "pins":
+        is_right = isinstance(value, list) and len(value) <= row[3] and all([_is_pin(pin) for pin in value])
+        return None if is_right else "a list of at most %d GPIO numbers (0 to 48)" % row[3]
+    if kind == "drawing":
+        is_right = isinstance(value, list) and len(value) <= row[3] and all([_is_line(line, row[4]) for line in value])
+        return None if is_right else "a list of at most %d texts of at most %d printable characters" % row[3:5]
     is_path = isinstance(value, str) and 0 < len(value) <= 80 and _first_unprintable(value)[0] < 0
     return (
-        None if is_path or (is_number and 0 <= value <= 2) else "a UART number (0 to 2) or the path of a serial device"
+        None
+        if is_path or (is_number and 0 <= value <= 2)
+        else "a UART number (0 to 2), a line of the board, or the path of a serial device"
     )
 
 
@@ -184,6 +192,14 @@ def is_ip(text: "Any") -> bool:
 
 def _is_host_name(text: "Any") -> bool:
     return isinstance(text, str) and 0 < len(text) <= 64 and has_only(text, b"-.")
+
+
+def _is_pin(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 48
+
+
+def _is_line(text, longest):
+    return isinstance(text, str) and len(text) <= longest and _first_unprintable(text)[0] < 0
 
 
 def has_only(text: str, allowed: bytes) -> bool:

@@ -8,10 +8,12 @@ A row is (name, kind, default, ...) for a key, by kind:
     "lines"    the same of a text that may have line breaks
     "choice"   default, (values)
     "pin"      default: GPIO number or None
-    "uart"     default: number of a UART, or path of a serial device
+    "uart"     default: number of a UART, name of a line of the board file, or path of a serial device
     "ip"       default: dotted quad; a default of "" is allowed too
     "ips"      default, most: a list of dotted quads
     "names"    default, most: a list of host names
+    "pins"     default, most: a list of GPIO numbers (board_files.py)
+    "drawing"  default, most, longest: a list of texts, a line each (board_files.py)
 
 "int" and "text" with a default of None must be given. (name, "section", (rows)) is an object of keys;
 (name, "list", (rows), most) a list of such objects.
@@ -28,6 +30,7 @@ METERS_MAX = const(64)
 KEYS = (
     ("version", "int", 1, 1, 1),
     ("name", "text", "meterport", 1, 32),
+    ("board", "text", "", 0, 32),
     ("network", "section", (
         ("link", "choice", "wifi", ("wifi", "ethernet", "none")),
         ("ssid", "text", "", 0, 32),

@@ -380,7 +380,9 @@ def test_a_last_good_meter_never_takes_the_place_of_one_that_is_right(good):
 
 def test_meters_on_buses_that_are_wrong_run_where_the_last_good_buses_have_them(good):
     found = boot({**GOOD, "buses": [{"uart": 9}, {"uart": 1}], "meters": [meter(0), meter(1, bus=1), meter(7)]})
-    assert found.errors == ["buses[0].uart: 9 is not a UART number (0 to 2) or the path of a serial device"]
+    assert found.errors == [
+        "buses[0].uart: 9 is not a UART number (0 to 2), a line of the board, or the path of a serial device"
+    ]
     assert [(one["slot"], one["bus"]) for one in found.config["meters"]] == [(0, 0), (1, 0), (7, 0)]
 
 

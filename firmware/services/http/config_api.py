@@ -1,5 +1,5 @@
 """/api/config: the configuration as the user wrote it, and a new one in its place; and what the page needs to offer
-one: /api/schema, the keys, and /api/profiles, the kinds of meters.
+one: /api/schema, the keys, /api/profiles, the kinds of meters, and /api/board, the terminals of the board.
 
 A save is a sequence: parse and check, let the buses rest (while flash is written an RP2040 hears nothing, its UARTs
 included), write, let them go on, answer. Other connections are not concerned; what is saved is used from the next boot
@@ -167,6 +167,27 @@ def write_profiles(service: "HttpService", request: "Request") -> "Iterator[None
         before = b","
         yield
     out.write(b"]}")
+    yield
+
+
+def write_board(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """Writes the names of the firmware's board files, and title and terminals of the one in use, null without one."""
+    from firmware.config import board_files  # on a device without a board file only this needs it
+
+    out = service.out
+    out.write(b'{"boards":')
+    write_json(out, board_files.names())
+    yield
+    out.write(b',"board":')
+    name = service.config_store.config["board"]
+    board = None
+    if name:
+        try:
+            board = board_files.load(name)
+        except ValueError:  # the user's file has changed since the start
+            pass
+    write_json(out, board and {"name": name, "title": board["title"], "terminals": board["terminals"]})
+    out.write(b"}")
     yield
 
 

@@ -6,7 +6,14 @@ from micropython import const
 
 from firmware.config.load import FILE_MAX
 from firmware.services.http.commands import factory_reset, post_now, read, reboot, set_time
-from firmware.services.http.config_api import get_config, put_authorities, put_config, write_profiles, write_schema
+from firmware.services.http.config_api import (
+    get_config,
+    put_authorities,
+    put_config,
+    write_board,
+    write_profiles,
+    write_schema,
+)
 from firmware.services.http.documents.bus import start_scan, stop_scan, write_bus, write_scan
 from firmware.services.http.documents.sockets import write_sockets
 from firmware.services.http.documents.status import write_crash, write_posting, write_status
@@ -71,6 +78,8 @@ def find_route(path: bytes) -> "tuple | None":
         return _SESSION, 0, write_schema, None, None, None
     if path == b"/api/profiles":
         return _READERS, 0, write_profiles, None, None, None
+    if path == b"/api/board":
+        return _SESSION, 0, write_board, None, None, None
     if path == b"/api/read":
         return _SESSION, _BODY_MAX, None, read, None, None
     if path == b"/api/time":

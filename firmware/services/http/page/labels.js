@@ -2,7 +2,7 @@
 // shown by its own name.
 
 const LABELS = {
-  name: "Name of this device",
+  name: "Name of this device", board: "Board",
   "network.link": "Link", "network.ssid": "Wi-Fi network", "network.password": "Wi-Fi password",
   "network.ssid_2": "Second network", "network.password_2": "Its password", "network.ssid_3": "Third network", "network.password_3": "Its password",
   "network.country": "Country code", "network.dhcp": "Address from a DHCP server", "network.address": "Address",
@@ -40,6 +40,7 @@ const LABELS = {
 };
 
 const HINTS = {
+  board: "name of its board file, such as wt32-eth01; empty: none",
   "network.ssid": "2.4 GHz only; the strongest of up to three is used", "network.ethernet": "of an ESP32; other boards know their own", "network.spi_int": "the W5500's interrupt",
   "network.country": "two letters, such as DE; Wi-Fi channels depend on it",
   "network.address": "of this device", "network.dns": "empty: none", "network.hostname": "without .local",
@@ -66,7 +67,7 @@ const HINTS = {
   "posting.ca_file": "in the folder data of the device", "posting.template": "empty: JSON with energy and power of each meter",
   "system.watchdog_s": "0: off", "history.flash": "energy and power of each meter, for the charts and for posting",
   "history.commit_s": "what a power cut loses at most", "history.flash_kb": "0: most of what is free", "history.bytes": "power and voltage of each meter, a day in all; more memory: shorter steps; 0: none",
-  "buses.uart": "number of the UART", "buses.tx": "empty: the board's own", "buses.rx": "empty: the board's own",
+  "buses.uart": "number of the UART, or name of a line of the board", "buses.tx": "empty: the board's own", "buses.rx": "empty: the board's own",
   "buses.direction": "empty: the driver turns by itself",
   "buses.gap_ms": "before a request, for meters that need more than 3.5 characters",
   "buses.turnaround_ms": "that meters have to carry out a broadcast",

@@ -10,7 +10,8 @@ const systemPage = {
     this.clock = el("strong");
     this.history = el("div");
     this.crash = el("div");
-    main.append(card("Device", el("div", { class: "fields" }, field("name"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about, this.history),
+    this.board = el("div");
+    main.append(card("Device", el("div", { class: "fields" }, field("name"), field("board"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about, this.history), this.board,
       timeCard(this.clock), passwordCard(), backupCard(), restartCard(), this.crash, this.log);
     this.askedCrash = false;
     return this.refresh();
@@ -19,6 +20,8 @@ const systemPage = {
     if (!health) return;
     if (!this.askedCrash) {
       this.askedCrash = true;
+      const { board } = await get("api/board");
+      if (board) this.board = replace(this.board, card(`Terminals: ${board.title}`, el("pre", null, board.terminals.join("\n"))));
       const crash = await get("api/crash");
       if (crash) this.crash = replace(this.crash, card("Last crash", factList({ Reason: crash.reason, "After": crash.uptime_s === null ? "unknown" : span(crash.uptime_s),
         "Memory then": `${Math.round(crash.heap_free / 1024)} KiB free`, Firmware: crash.version }), crash.traceback ? el("pre", null, crash.traceback) : null));
