@@ -43,31 +43,81 @@ def _add_path():
             sys.path.append(folder)
 
 
+def _write_use(good, trial, starts):
+    with open("tree/use.new", "w") as f:
+        f.write("%s %s %d" % (good, trial, starts))
+    os.rename("tree/use.new", "tree/use")
+
+
+def _choose_tree():
+    """(folder, has gone back): where the firmware that an update brought lies, "" for the one that came with the board.
+    A tree on trial is left after three starts (firmware/trees.py has the file)."""
+    try:
+        with open("tree/use") as f:
+            good, trial, starts = f.read().split(" ")
+        starts = int(starts)
+    except (OSError, ValueError):
+        return "", False
+    goes_back = trial != good and starts >= _SAFE_AFTER
+    if trial != good:
+        try:
+            _write_use(good, good if goes_back else trial, 0 if goes_back else starts + 1)
+        except OSError:
+            goes_back = True  # what cannot be counted is not tried
+    tree = good if goes_back else trial
+    return "tree/" + tree if tree in ("a", "b") else "", goes_back
+
+
+def _use_tree(folder):
+    """Puts the folder of a tree before all others, and forgets what was imported from another one."""
+    for name in [path for path in sys.path if path.startswith("tree/")]:
+        sys.path.remove(name)
+    if folder:
+        sys.path.insert(0, folder + "/lib")
+        sys.path.insert(0, folder)
+
+
+def _give_up(folder, error):
+    """Goes back from a tree that cannot be imported: to the good one, and from that to what came with the board."""
+    print("meterport: the firmware in %s is given up: %r" % (folder, error))
+    with open("tree/use") as f:
+        good = f.read().split(" ")[0]
+    if folder.endswith(good):
+        good = "-"
+    _write_use(good, good, 0)
+    for name in list(sys.modules):
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith("tree/"):
+            del sys.modules[name]
+
+
 def run(is_asked: bool = True) -> None:
     """Runs the gateway until Ctrl-C. A crash is recorded (firmware.crash) and restarts the device, after a pause in
     which Ctrl-C gives the REPL. `is_asked`: False for a start by the device itself, which after six that failed does
     nothing."""
     _add_path()
+    folder, goes_back = _choose_tree()
+    _use_tree(folder)
     # Collected this often, what stays lies together at one end of the heap, and not all over it amid garbage.
     # firmware.app sets another threshold for later.
     if hasattr(gc, "threshold"):
         gc.threshold(_GC_BYTES)
     # The board first: it allocates large pieces (network, buffers).
-    from firmware import board
+    try:
+        from firmware import board
 
-    port = board.detect()
-    failed = port.starts()
+        port = board.detect()
+        from firmware import app
+    except Exception as error:
+        if not folder:
+            raise
+        _give_up(folder, error)
+        run(is_asked)
+        return
+    failed = port.starts(0) if goes_back else port.starts()
     if failed >= _NONE_AFTER and not is_asked:
         print("meterport: %d starts have failed, the firmware is not started; run() starts it" % failed)
         return
     port.starts(failed + 1)
-    try:
-        from firmware import app
-    except Exception as error:
-        from firmware import crash
-
-        crash.keep(repr(error), port.heap(), None, error)
-        port.crashed(error)
     app.run(port, failed if failed >= _SAFE_AFTER else 0)
 
 

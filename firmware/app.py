@@ -15,6 +15,7 @@ from firmware.net import link, seam
 from firmware import resources
 from firmware.bus import Buses, Router
 from firmware.bus.bus import Bus
+from firmware.config import store
 from firmware.config.config_store import ConfigStore
 from firmware.device import Device, ServiceEntry
 from firmware.events import Events
@@ -39,6 +40,7 @@ _CONFIRM_S = const(10)  # of uptime with a page, after which a configuration is 
 _SERVE_BYTES = const(6144)  # of heap, for a login and a save of a small configuration; a longer file takes
 _SAVE_FACTOR = const(3)  # times its length: the body and the document made of it
 _IDLE_MS = const(60000)
+_BAD = ("no_memory", "failed")  # states of a service
 _HELD_S = const(10)
 _WARN_S = const(3)
 _HEALTHY_S = const(60)  # of uptime, after which a start has not failed
@@ -294,9 +296,28 @@ class App:
             elif not self._is_healthy and uptime_s >= _HEALTHY_S:
                 self._is_healthy = True
                 self.board.starts(0)
+                self._judge_update()
             self.config_store.notice_change()
             if not self.config_store.is_confirmed and uptime_s >= _CONFIRM_S:
                 self._confirm_config()
+
+    def _judge_update(self):
+        """Keeps the firmware that is on trial when every service runs and no task has died; else goes back."""
+        if not store.exists("tree/use"):
+            return
+        from firmware import trees
+
+        good, trial = trees.read()
+        if good == trial:
+            return
+        is_good = not self.supervisor.restarts and not any([entry.state in _BAD for entry in self.device.services])
+        kept = trial if is_good else good
+        trees.write(kept, kept)
+        if is_good:
+            self.events.add("app", "the update is kept")
+            return
+        self.events.add("app", "the update has failed: going back")
+        self.device.reboot()
 
     def _watch_button(self):
         """A factory reset when the board's button is held for _HELD_S: for a device whose password nobody knows."""

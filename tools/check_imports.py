@@ -49,6 +49,8 @@ _CORE = tuple(f"firmware.{name}" for name in CORE)
 _INTERFACES = (
     "=firmware",
     "firmware.crash",
+    "firmware.trees",
+    "firmware.update",
     "=firmware.bus",
     "firmware.bus.interface",
     "firmware.net",
@@ -103,7 +105,14 @@ LAYERS = (
     Layer("board", ("firmware/board/*",), ("*", "firmware.board")),
     Layer(
         "app",
-        ("firmware/app.py", "firmware/supervisor.py", "firmware/device.py", "firmware/crash.py"),
+        (
+            "firmware/app.py",
+            "firmware/supervisor.py",
+            "firmware/device.py",
+            "firmware/crash.py",
+            "firmware/trees.py",
+            "firmware/update.py",
+        ),
         ("*", *_CODECS, "firmware"),
         ("firmware.board",),
     ),

@@ -92,7 +92,7 @@ class Flash:
 
 class Device:
     """A file system on a Flash as the firmware sees it: open and os as MicroPython's VfsLfs2 has them. Only what lies
-    in data/ is there; the profiles of the flashed tree stay where they are."""
+    in data/ and tree/ is there; the profiles of the flashed tree stay where they are."""
 
     def __init__(self, flash, fresh=False):
         self.flash = flash
@@ -102,7 +102,12 @@ class Device:
             lfs.format(self._fs, self._config)
         lfs.mount(self._fs, self._config)
         self.os = types.SimpleNamespace(
-            stat=self._stat, rename=self._rename, mkdir=self._mkdir, remove=self._remove, listdir=self.names
+            stat=self._stat,
+            rename=self._rename,
+            mkdir=self._mkdir,
+            remove=self._remove,
+            listdir=self.names,
+            statvfs=self._statvfs,
         )
 
     def install(self, monkeypatch, modules):
@@ -113,16 +118,21 @@ class Device:
         return self
 
     def open(self, path, mode="r"):
-        if not path.startswith("data/"):
+        if not path.startswith(("data/", "tree/")):
             return builtins.open(path, mode)
         return File(self._fs, path, mode)
 
     def _stat(self, path):
-        if not path.startswith("data"):
+        if not path.startswith(("data", "tree")):
             return os.stat(path)
         found = self._call(lfs.stat, path)
         kind = stat.S_IFDIR if found.type == found.TYPE_DIR else stat.S_IFREG
         return (kind, 0, 0, 0, 0, 0, found.size, 0, 0, 0)
+
+    def _statvfs(self, path):
+        geometry = self.flash.geometry
+        free = geometry.block_count - self.used_blocks()
+        return (geometry.block_size, geometry.block_size, geometry.block_count, free)
 
     def _rename(self, old, new):
         self._call(lfs.rename, old, new)
@@ -168,6 +178,14 @@ class File:
         data = bytes(_errors_as_micropython(lfs.file_read, self._fs, self._handle, size))
         return data.decode() if self._text else data
 
+    def readline(self):
+        line = self.read(0)
+        while character := self.read(1):
+            line += character
+            if character in ("\n", b"\n"):
+                break
+        return line
+
     def write(self, data):
         return _errors_as_micropython(lfs.file_write, self._fs, self._handle, bytes(data))
 
@@ -178,7 +196,10 @@ class File:
         _errors_as_micropython(lfs.file_sync, self._fs, self._handle)
 
     def close(self):
-        _errors_as_micropython(lfs.file_close, self._fs, self._handle)
+        # As extmod/vfs_lfsx_file.c: a second close does nothing, also after one that has failed.
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            _errors_as_micropython(lfs.file_close, self._fs, handle)
 
     def __enter__(self):
         return self

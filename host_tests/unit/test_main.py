@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from firmware import trees
+
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = compile((_ROOT / "main.py").read_text(), "main.py", "exec")
 
@@ -55,3 +57,72 @@ def test_in_safe_mode_the_firmware_is_not_started(tmp_path, monkeypatch, capsys)
     names = {"__name__": "__main__"}
     exec(_CODE, names)
     assert "safe mode" in capsys.readouterr().out
+
+
+# -- trees of an update
+
+
+@pytest.fixture
+def main(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tree").mkdir()
+    names = {"__name__": "started by hand"}
+    exec(_CODE, names)
+    return names
+
+
+def say(tmp_path, text):
+    (tmp_path / "tree" / "use").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "folder", "goes_back", "then"),
+    [
+        ("- - 0", "", False, "- - 0"),
+        ("a a 0", "tree/a", False, "a a 0"),
+        ("- a 0", "tree/a", False, "- a 1"),
+        ("a b 2", "tree/b", False, "a b 3"),
+        ("a b 3", "tree/a", True, "a a 0"),
+        ("- a 3", "", True, "- - 0"),
+        ("", "", False, ""),
+        ("a b", "", False, "a b"),
+        ("a a x", "", False, "a a x"),
+        ("../data ../data 0", "", False, "../data ../data 0"),
+    ],
+)
+def test_a_tree_on_trial_is_tried_three_times(main, tmp_path, said, folder, goes_back, then):
+    say(tmp_path, said)
+    assert main["_choose_tree"]() == (folder, goes_back)
+    assert (tmp_path / "tree" / "use").read_text() == then
+
+
+def test_without_an_update_what_came_with_the_board_runs(main):
+    assert main["_choose_tree"]() == ("", False)
+
+
+def test_what_firmware_trees_writes_is_what_main_reads(main, tmp_path):
+    for good, trial in (("-", "a"), ("a", "b"), ("b", "b")):
+        trees.write(good, trial)
+        assert trees.read() == (good, trial)
+        assert main["_choose_tree"]()[0] == "tree/" + trial
+        assert trees.read() == (good, trial)
+
+
+def test_a_tree_goes_before_all_other_folders_and_a_later_one_takes_its_place(main, monkeypatch):
+    monkeypatch.setattr(sys, "path", [".frozen", "", "/lib"])
+    main["_use_tree"]("tree/a")
+    assert sys.path == ["tree/a", "tree/a/lib", ".frozen", "", "/lib"]
+    main["_use_tree"]("tree/b")
+    assert sys.path == ["tree/b", "tree/b/lib", ".frozen", "", "/lib"]
+    main["_use_tree"]("")
+    assert sys.path == [".frozen", "", "/lib"]
+
+
+@pytest.mark.parametrize(
+    ("said", "folder", "then"),
+    [("a b 1", "tree/b", "a a 0"), ("a a 0", "tree/a", "- - 0"), ("- b 1", "tree/b", "- - 0")],
+)
+def test_a_tree_that_cannot_be_imported_gives_way_to_the_one_before_it(main, tmp_path, said, folder, then):
+    say(tmp_path, said)
+    main["_give_up"](folder, ValueError())
+    assert (tmp_path / "tree" / "use").read_text() == then

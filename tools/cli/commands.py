@@ -5,6 +5,7 @@ differences.
 """
 
 import functools
+import http.client
 import json
 import time
 import urllib.parse
@@ -18,11 +19,13 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from rich.console import Console, RenderableType
 
+from tools import build
+from tools import update as packages
 from tools.cli import search, show
 from tools.cli.fleet import Failure, Fleet, Gateway, Outcome, read_fleet
 from tools.cli.keys import at_key, differences, set_at_key
 from tools.cli.log import Event, new_events
-from tools.device_api import Device
+from tools.device_api import ApiError, Device
 
 Tell = Callable[[int, int], None]
 Tables = Callable[[show.Documents], Iterable[RenderableType]]
@@ -30,6 +33,7 @@ EXIT_FAILED = 1
 EXIT_DIFFERS = 3
 _SCAN_LOOK_S = 0.5
 _REBOOT_WAIT_S = 90
+_TRIAL_WAIT_S = 300
 _EXCEPTIONS = {
     1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "server device failure",
     5: "acknowledge", 6: "server device busy", 8: "memory parity error", 10: "gateway path unavailable",
@@ -515,6 +519,56 @@ def reboot(fleet: Fleet, as_json: bool, no_wait: bool, yes: bool) -> None:
         return "restarts" if no_wait else "is back"
 
     _finish(fleet, fleet.run(work, "reboot"), as_json, show.lines)
+
+
+@meterport.command()
+@click.argument("tree", type=click.Path(exists=True, file_okay=False, path_type=Path), default=build.OUT)
+@click.option("--version", "version", metavar="N.N.N", help="Of the tree. Default: that of these sources.")
+@click.option("--older", is_flag=True, help="Also when it is not newer than what the gateway has.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end of the trial.")
+@_for_gateways
+def update(fleet: Fleet, as_json: bool, tree: Path, version: str | None, older: bool, no_wait: bool) -> None:
+    """Send the firmware in TREE (default: what make build has made) to gateways that run from files.
+
+    It runs on trial for a minute, and comes back to the one before by itself when a service does not run."""
+    try:
+        package = packages.Package.of_tree(tree, version or packages.version_of(build.ROOT))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
+        before = device.get("/api/update")["version"]
+        password = fleet.ask_password()
+        packages.send(device, package, packages.device_key(password, device.session()), older, tell)
+        if no_wait:
+            return f"{before} -> {package.version}, on trial"
+        return f"{before} -> {_end_of_trial(device, password, package.version, fleet)}"
+
+    _finish(fleet, fleet.run(work, "update"), as_json, show.lines)
+
+
+def _end_of_trial(device: Device, password: str, version: str, fleet: Fleet) -> str:
+    """The version that is kept. Raises Failure when the gateway has gone back, or does not answer."""
+    device.close()
+    device.cookie = None
+    deadline = time.monotonic() + _TRIAL_WAIT_S
+    found: dict[str, Any] = {"on_trial": True, "version": version}
+    while found["on_trial"] and not fleet.stopping.wait(_SCAN_LOOK_S):
+        if time.monotonic() > deadline:
+            raise Failure(f"the trial has not ended within {_TRIAL_WAIT_S} s")
+        try:
+            if device.cookie is None:
+                device.login(password)
+            found = device.get("/api/update")
+        except (OSError, http.client.HTTPException):
+            device.close()
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            device.cookie = None
+    if found["version"] != version:
+        raise Failure(f"{version} did not run well: it is {found['version']} again")
+    return version
 
 
 @meterport.command()

@@ -54,13 +54,13 @@ def _write_config(out: "Sink", document: dict) -> "Iterator[None]":
 def put_config(service: "HttpService", request: "Request") -> "Save":
     """Checks the configuration in the body and begins to save it. Raises Refused (409 during a scan or another save,
     422 with every error), MemoryError."""
-    _check_idle(service)
+    check_idle(service)
     store = service.config_store
     checked, wrong = store.check(request.body)
     if wrong:
         raise Refused(422, "nothing was saved: the configuration is not right", wrong)
     due = store.reboot_due_after(checked)
-    return _begin_save(service, lambda: store.write(checked, due), Response(to_json({"reboot_due": due})))
+    return begin_save(service, lambda: store.write(checked, due), Response(to_json({"reboot_due": due})))
 
 
 def put_authorities(service: "HttpService", request: "Request") -> "Save":
@@ -69,16 +69,16 @@ def put_authorities(service: "HttpService", request: "Request") -> "Save":
     posting = service.device.running("posting")
     if posting is None or posting.tls is None:
         raise Refused(409, "nothing is posted over https: save the address first, and restart")
-    _check_idle(service)
+    check_idle(service)
     data = request.body
     try:
         posting.tls.check_authorities(data)
     except ValueError as error:
         raise Refused(422, "nothing was saved", ("file: %s" % error,)) from None
-    return _begin_save(service, lambda: posting.tls.store_authorities(data), Response(b"{}"))
+    return begin_save(service, lambda: posting.tls.store_authorities(data), Response(b"{}"))
 
 
-def _check_idle(service):
+def check_idle(service: "HttpService") -> None:
     """Raises Refused while a scan or a save runs."""
     buses = service.buses
     if buses.scan is not None and buses.scan.running:
@@ -87,7 +87,8 @@ def _check_idle(service):
         raise Refused(409, "another save is under way")
 
 
-def _begin_save(service, write, saved):
+def begin_save(service: "HttpService", write: "Callable[[], None]", saved: Response) -> "Save":
+    """Begins to `write()` when the buses rest, and to answer with `saved`. Raises MemoryError."""
     service.save = save = Save(write, service.buses, saved)  # first, so that tick() bounds it
     try:
         save.begin()
@@ -122,6 +123,8 @@ class Save(Later):
         except OSError as error:
             wrong = ("configuration: the file cannot be written: %r" % error,)
             answer = response_to(Refused(422, "nothing was saved", wrong))
+        except ValueError as error:
+            answer = response_to(Refused(422, "nothing was saved", (str(error),)))
         except MemoryError:
             pass  # while the new file was being made: the old one is in place
         finally:

@@ -64,6 +64,13 @@ def find_route(path: bytes) -> "tuple | None":
         return _SESSION, _BODY_MAX, write_posting, post_now, None, None
     if path == b"/api/posting/authorities":
         return _SESSION, _AUTHORITIES_MAX, None, None, put_authorities, None
+    if path == b"/api/update":
+        from firmware.services.http import update_api  # imported when it is used: it takes heap
+
+        return (
+            _SESSION, update_api.BODY_MAX, update_api.write_update, update_api.post_step, update_api.put_piece,
+            update_api.abort,
+        )  # fmt: skip
     if path == b"/api/session":
         return _ALL, 0, get_session, None, None, None
     if path == b"/api/login":

@@ -27,6 +27,7 @@ if _TYPING:
     from firmware.net.budget import Budget, Slot
     from firmware.net.clock import Clock
     from firmware.services.http.config_api import Save
+    from firmware.update import Update
 
 _UNSERVED_MS = const(10000)  # a connection without a first request is idle for so long at most
 
@@ -36,7 +37,8 @@ class HttpService(Service):
 
     `block`: buffer for input and output of all connections. A connection copies what it keeps before another one runs.
     `out`: the sink that documents write to. `requests`: answered since boot; `refused`: those with a status of 400 or
-    above. `save`: the save that waits for the buses, or None."""
+    above. `save`: the save that waits for the buses, or None.
+    `update`: the update under way, or None; `update_verified`: all of it has come and was read back."""
 
     name = "http"
     # The pages of set-up mode (firmware.setup.portal), which go before all others; None otherwise.
@@ -72,6 +74,8 @@ class HttpService(Service):
         self.refused = 0
         self.listener: "Listener | None" = None
         self.save: "Save | None" = None
+        self.update: "Update | None" = None
+        self.update_verified = False
         self.block = bytearray(BLOCK)
         self.view = memoryview(self.block)
         # Bytes that lie in flash need none. Later a heap that connections have broken up might have no such piece.
@@ -117,9 +121,11 @@ class HttpService(Service):
         self.listener.sweep()
 
     def close(self) -> None:
-        """Closes the listener."""
+        """Closes the listener and the files of an update."""
         if self.listener is not None:
             self.listener.close()
+        if self.update is not None:
+            self.update.close()
 
     def status(self) -> dict:
         """Counters of requests."""

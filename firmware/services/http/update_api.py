@@ -1,0 +1,140 @@
+"""/api/update: an update in pieces, each of them a request, so that others are served between two (firmware.update).
+
+POST {"step": "begin", ...} until it is ready; PUT ?at=N for each piece; POST {"step": "verify"} until it is verified;
+POST {"step": "switch"}. The client paces it; nothing goes on by itself.
+"""
+
+from micropython import const
+
+from firmware import VERSION, resources, trees, update
+from firmware.services.http.config_api import begin_save, check_idle
+from firmware.services.http.json_body import is_whole, object_of, unhex
+from firmware.services.http.response import Refused, Response, to_json, write_json
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Iterator
+
+    from firmware.services.http.config_api import Save
+    from firmware.services.http.service import HttpService
+    from http1 import Request
+
+BODY_MAX = update.PIECE
+_MOST = const(1 << 24)
+_HEAP_OF_FILES = const(163840)  # free, for a tree of files in place of modules that lie in flash
+
+
+def write_update(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """GET: the version that runs and from which tree, and how far an update is."""
+    found = service.update
+    good, trial = trees.read()
+    write_json(service.out, {
+        "version": "%d.%d.%d" % VERSION, "tree": trial, "on_trial": good != trial,
+        "receiving": None if found is None else found.version,
+        "received": 0 if found is None else found.received,
+    })  # fmt: skip
+    yield
+
+
+def put_piece(service: "HttpService", request: "Request") -> "Save":
+    """Writes the next piece. `at` in the query: how many bytes have come before it. Raises Refused."""
+    found = _under_way(service)
+    at = request.query
+    if at != b"at=%d" % found.received:
+        raise Refused(409, "not the next piece: %d bytes have come" % found.received)
+    data = request.body
+    if not data:
+        raise Refused(422, "nothing was written", ("package: an empty piece",))
+    return _write(service, lambda: found.feed(data), {"received": found.received + len(data)})
+
+
+def post_step(service: "HttpService", request: "Request") -> "Save | Response":
+    """Begins an update, verifies what has come, or switches to it. Raises Refused."""
+    fields = object_of(request.body)
+    step = fields.get("step")
+    if step == "begin":
+        return _begin(service, fields)
+    found = _under_way(service)
+    if step == "verify":
+        try:
+            done = found.verify()
+        except (ValueError, OSError) as error:
+            abort(service, request)
+            raise Refused(422, "the firmware stays as it is", (str(error),)) from None
+        service.update_verified = done
+        return Response(to_json({"verified": found.verified, "done": done}))
+    if step == "switch":
+        if not service.update_verified:
+            raise Refused(409, "the package is not verified yet")
+
+        def switch():
+            found.switch()
+            found.close()
+            service.events.add("app", "updated to %s: on trial for a minute" % found.version)
+            service.device.reboot()
+
+        return _write(service, switch, {})
+    raise Refused(422, "this is no step", ("step: must be begin, verify or switch",))
+
+
+def abort(service: "HttpService", request: "Request") -> Response:
+    """Gives an update up."""
+    if service.update is not None:
+        service.update.close()
+    service.update = None
+    service.update_verified = False
+    return Response(b"{}")
+
+
+def _begin(service, fields):
+    texts = [fields.get(name) for name in ("version", "digest", "mac")]
+    numbers = [fields.get(name) for name in ("manifest", "total")]
+    if (
+        any([not isinstance(text, str) or len(text) > 64 for text in texts])
+        or len(unhex(texts[1])) != 32
+        or len(unhex(texts[2])) != 32
+        or any([not is_whole(number, 1, _MOST) for number in numbers])
+        or not isinstance(fields.get("older"), bool)
+    ):
+        raise Refused(422, "this is no update", ("version, digest, mac, manifest, total, older: see the reference",))
+    free = service.device.board.heap()[0]
+    if resources.FROZEN and 0 < free < _HEAP_OF_FILES:
+        raise Refused(409, "this board runs its firmware from flash and has no memory for files: flash a new image")
+    if not service.password.is_set:
+        raise Refused(409, "a password must be set first")
+    found = service.update
+    if found is None or found.received or found.version != texts[0]:
+        abort(service, None)
+        try:
+            found = update.Update(fields, update.key(service.password.server_key))
+        except ValueError as error:
+            raise Refused(422, "the firmware stays as it is", (str(error),)) from None
+        service.update = found
+    answer: dict = {"ready": False}
+
+    def clean():
+        answer["ready"] = found.clean()
+        saved.body = to_json(answer)
+
+    saved = Response(to_json(answer))
+    return _write(service, clean, None, saved)
+
+
+def _under_way(service):
+    if service.update is None:
+        raise Refused(409, "no update is under way")
+    return service.update
+
+
+def _write(service, write, document, saved=None):
+    """Has the buses rest, writes, answers. An update that meets an error is given up."""
+    check_idle(service)
+
+    def attempt():
+        try:
+            write()
+        except Exception:
+            abort(service, None)
+            raise
+
+    return begin_save(service, attempt, saved or Response(to_json(document)))

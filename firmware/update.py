@@ -1,0 +1,221 @@
+"""An update by a tree of files: receives it piece by piece, verifies it, and has the next start try it.
+
+A package is a manifest, and the files that it names, one behind the other. The manifest has a line for each file:
+`SHA-256 in hexadecimal digits, size in bytes, path below the tree`, separated by blanks. An Update is made with the
+SHA-256 of the manifest and an HMAC by a key that the device and whoever knows its password have (docs/decisions/0016):
+before anything is written, all that will come is known to be right or wrong. Everything is written to the tree that is
+not in use, in pieces; nothing is in the heap but one line and the piece. What is refused or cut off leaves the firmware
+in use as it is; firmware.trees makes the switch.
+"""
+
+import hashlib
+import os
+
+import scram
+from micropython import const
+
+from firmware import VERSION, trees
+from firmware.config import store
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
+
+PIECE = const(4096)  # bytes of one feed() at most
+_MANIFEST_MAX = const(32768)
+_FILE_MAX = const(131072)
+_TOTAL_MAX = const(1048576)
+_FREE_MIN = const(32768)  # bytes that stay free on the file system
+_PATH_MAX = const(64)
+_LINE = const(100)  # bytes of a line of the manifest
+_IN_A_PATH = b"abcdefghijklmnopqrstuvwxyz0123456789_-./"
+_REMOVED_AT_ONCE = const(4)
+_VERIFIED_AT_ONCE = const(4)
+_READ = const(512)
+
+
+def key(server_key: bytes) -> bytes:
+    """The key of this device for updates. `server_key`: SCRAM's ServerKey of its password."""
+    return scram.hmac(server_key, b"meterport update")
+
+
+def message(version: str, manifest: int, digest: str, total: int, older: bool) -> bytes:
+    """What the HMAC is of. `manifest`, `total`: lengths in bytes; `digest`: SHA-256 of the manifest."""
+    return ("meterport update 1\n%s %d %s %d %d" % (version, manifest, digest, total, older)).encode()
+
+
+def _numbers(version):
+    """[major, minor, patch] of a text. Raises ValueError."""
+    parts = version.split(".")
+    if len(parts) != 3 or any([not part.isdigit() or len(part) > 4 for part in parts]):
+        raise ValueError("version: %s is not three numbers" % version[:20])
+    return [int(part) for part in parts]
+
+
+class Update:
+    """One update under way. `received`, `total`: bytes. `version`: of the package."""
+
+    def __init__(self, fields: dict, device_key: bytes) -> None:
+        """`fields`: version, manifest, digest, total, older, mac, as message() has them. Raises ValueError when
+        the package cannot be taken; OSError."""
+        self.version = version = fields["version"]
+        self._manifest = fields["manifest"]
+        self.total = fields["total"]
+        self._digest = fields["digest"].lower()
+        said = message(version, self._manifest, self._digest, self.total, fields["older"])
+        if not scram.equal(scram.hmac(device_key, said), bytes.fromhex(fields["mac"])):
+            raise ValueError("mac: not made with this device's key, or changed on the way")
+        numbers = _numbers(version)
+        if numbers <= list(VERSION) and not fields["older"]:
+            raise ValueError("version: %s is not newer than %d.%d.%d" % ((version,) + VERSION))
+        if not 0 < self._manifest <= _MANIFEST_MAX or not self._manifest < self.total <= _TOTAL_MAX:
+            raise ValueError("total: longer than %d bytes, or no package" % _TOTAL_MAX)
+        good, trial = trees.read()
+        if good != trial:
+            raise ValueError("version: the last update is on trial: wait for a minute")
+        self._good = good
+        self.tree = trees.other()
+        self._folder = "tree/" + self.tree
+        self._list = self._folder + "/manifest"
+        self.received = 0
+        self.verified = -1  # files; -1 before all have come
+        self._file: "Any" = None  # that is written
+        self._lines: "Any" = None  # the manifest, while files come or are verified
+        self._left = self._manifest  # bytes of the file that comes, of the manifest at first
+        self._expected = self._digest
+        self._check: "Any" = hashlib.sha256()
+
+    def clean(self) -> bool:
+        """Removes some files of the tree that is to be written. True when there are none left, and room for what comes.
+        Raises OSError; ValueError without room."""
+        left = _REMOVED_AT_ONCE
+        folders = [self._folder]
+        while folders:
+            folder = folders.pop()
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                continue  # there is none
+            for name in names:
+                path = folder + "/" + name
+                if os.stat(path)[0] & 0x4000:
+                    folders.append(path)
+                    continue
+                if not left:
+                    return False
+                os.remove(path)
+                left -= 1
+        status = os.statvfs(".")
+        waste = self._manifest // _LINE * status[0] // 2  # the last block of a file is half empty
+        if status[0] * status[3] < self.total + waste + _FREE_MIN:
+            raise ValueError("total: the file system has no room for %d bytes" % self.total)
+        return True
+
+    def feed(self, data: "bytes | bytearray | memoryview") -> None:
+        """Takes the next piece of the package. Raises ValueError when it is not what the manifest says; OSError. The
+        update is over then."""
+        at = 0
+        view = memoryview(data)
+        if self.received + len(view) > self.total:
+            raise ValueError("package: longer than it said")
+        if self._file is None and not self.received:
+            self._open(self._list)
+        while at < len(view):
+            n = min(self._left, len(view) - at)
+            self._file.write(view[at : at + n])
+            self._check.update(view[at : at + n])
+            at += n
+            self._left -= n
+            if not self._left:
+                self._end_file()
+        self.received += len(view)
+        if self.received == self.total:
+            if self._file is not None:
+                raise ValueError("package: the manifest names more than has come")
+            self._lines.close()
+            self._lines = open(self._list, "rb")
+            self.verified = 0
+
+    def _open(self, path):
+        folder = ""
+        for part in path.split("/")[:-1]:
+            folder += part
+            if not store.exists(folder):
+                os.mkdir(folder)
+            folder += "/"
+        self._file = open(path, "wb")
+
+    def _end_file(self):
+        self._file.close()
+        self._file = None
+        if _hex(self._check) != self._expected:
+            raise ValueError("package: a file is not what the manifest says")
+        if self._lines is None:
+            self._lines = open(self._list, "rb")
+        while self._next() and not self._left:
+            self._file.close()  # an empty one
+            self._file = None
+
+    def _next(self):
+        """Opens the file that comes next; False when there is none."""
+        found = self._line()
+        if found is None:
+            return False
+        self._expected, self._left, path = found
+        self._check = hashlib.sha256()
+        self._open(path)
+        return True
+
+    def _line(self):
+        """(SHA-256, size, path) of the next line of the manifest; None at its end. Raises ValueError."""
+        line = self._lines.readline()
+        if not line:
+            return None
+        words = line.strip().split(b" ")
+        if len(words) != 3 or not words[1].isdigit() or int(words[1]) > _FILE_MAX:
+            raise ValueError("manifest: a line that is none")
+        path = words[2]
+        if (
+            len(path) > _PATH_MAX
+            or not (path.startswith(b"firmware/") or path.startswith(b"lib/"))
+            or b".." in path
+            or b"//" in path
+            or any([byte not in _IN_A_PATH for byte in path])
+        ):
+            raise ValueError("manifest: no path of a firmware")
+        return words[0].decode(), int(words[1]), self._folder + "/" + path.decode()
+
+    def verify(self) -> bool:
+        """Reads some of the written files back. True when all of them are right. Raises ValueError, OSError."""
+        if self.verified < 0:
+            raise ValueError("package: not all of it has come")
+        for _ in range(_VERIFIED_AT_ONCE):
+            found = self._line()
+            if found is None:
+                return True
+            check = hashlib.sha256()
+            with open(found[2], "rb") as f:
+                while True:
+                    piece = f.read(_READ)
+                    if not piece:
+                        break
+                    check.update(piece)
+            if _hex(check) != found[0] or os.stat(found[2])[6] != found[1]:
+                raise ValueError("package: a file was written wrongly")
+            self.verified += 1
+        return False
+
+    def switch(self) -> None:
+        """Has the next start try the new tree. Raises OSError."""
+        trees.write(self._good, self.tree)
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in (self._file, self._lines):
+            if file is not None:
+                file.close()
+        self._file = self._lines = None
+
+
+def _hex(check):
+    return "".join(["%02x" % byte for byte in check.digest()])

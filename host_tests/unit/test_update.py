@@ -1,0 +1,241 @@
+"""An update by a tree of files (firmware/update.py): what is taken, what is refused, and a power cut at each write."""
+
+import contextlib
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from firmware import trees, update
+from firmware.config import store
+from host_tests.unit.flash import ESP32, RP2, TEARS_EACH, Device, Flash
+from tools.update import Package
+
+SERVER_KEY = b"the server key of this device..."
+KEY = update.key(SERVER_KEY)
+FILES = {
+    "firmware/__init__.mpy": b"VERSION",
+    "firmware/app.mpy": bytes(range(256)) * 30,
+    "firmware/services/http/page.etag": b"",
+    "lib/modbus/crc.mpy": b"crc" * 100,
+}
+PACKAGE = Package("0.2.0", FILES)
+OLD = {"firmware/app.mpy": b"left by an earlier update", "lib/old.mpy": b"old"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def begin(package=PACKAGE, key=KEY, older=False, changes=()):
+    return update.Update(
+        {**package.fields(key, older), **dict(changes)}, update.key(b"the server key of this device...")
+    )
+
+
+def send(one, data, piece=update.PIECE):
+    while not one.clean():
+        pass
+    for at in range(0, len(data), piece):
+        one.feed(data[at : at + piece])
+
+
+def run(package=PACKAGE, piece=update.PIECE):
+    one = begin(package)
+    try:
+        send(one, package.data, piece)
+        while not one.verify():
+            pass
+        one.switch()
+    finally:
+        one.close()
+    return one
+
+
+def tree(name):
+    top = Path("tree") / name
+    paths = [path for path in top.rglob("*") if path.is_file() and path.name != "manifest"]
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000, update.PIECE])
+def test_every_file_is_written_as_it_was_and_the_next_start_tries_it(folder, piece):
+    assert trees.read() == ("-", "-")
+    one = run(piece=piece)
+    assert tree("a") == FILES
+    assert trees.read() == ("-", "a")
+    assert one.received == one.total == len(PACKAGE.data)
+    assert one.verified == len(FILES)
+
+
+def test_the_trees_are_written_in_turn_and_what_lay_there_is_gone(folder):
+    for good, expected in (("-", "a"), ("a", "b"), ("b", "a")):
+        trees.write(good, good)
+        run()
+        assert tree(expected) == FILES
+        assert trees.read() == (good, expected)
+        (folder / "tree" / expected / "firmware" / "left.mpy").write_bytes(b"of the last one")
+
+
+def test_while_one_is_on_trial_no_other_is_taken(folder):
+    run()
+    with pytest.raises(ValueError, match="on trial"):
+        begin()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"version": "0.3.0"}, {"manifest": 5}, {"total": 99_999}, {"older": True}, {"digest": "00" * 32},
+     {"mac": "00" * 32}],
+)  # fmt: skip
+def test_whatever_is_changed_on_the_way_is_refused_before_anything_is_written(folder, changes):
+    with pytest.raises(ValueError, match="mac"):
+        begin(changes=changes)
+    assert list(folder.iterdir()) == []
+
+
+def test_another_devices_key_is_refused(folder):
+    with pytest.raises(ValueError, match="mac"):
+        begin(key=update.key(b"another"))
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.0.9"])
+def test_versions_only_go_forward_unless_asked(folder, version):
+    with pytest.raises(ValueError, match="not newer"):
+        begin(Package(version, FILES))
+    begin(Package(version, FILES), older=True)
+
+
+@pytest.mark.parametrize("version", ["1", "1.2", "1.2.x", "1.2.3.4", "1.2.33333", "-1.2.3", ""])
+def test_what_is_no_version_is_refused(folder, version):
+    with pytest.raises(ValueError, match="version"):
+        begin(Package(version, FILES))
+
+
+@pytest.mark.parametrize("at", [0, 10, len(PACKAGE.manifest) - 1, len(PACKAGE.manifest) + 3, len(PACKAGE.data) - 1])
+def test_one_changed_byte_is_found_and_nothing_is_switched(folder, at):
+    data = bytearray(PACKAGE.data)
+    data[at] ^= 1
+    one = begin()
+    with pytest.raises(ValueError, match="not what the manifest says"):
+        send(one, bytes(data))
+    one.close()
+    assert trees.read() == ("-", "-")
+
+
+def test_what_is_cut_off_cannot_be_verified(folder):
+    one = begin()
+    send(one, PACKAGE.data[:-1])
+    with pytest.raises(ValueError, match="not all of it"):
+        one.verify()
+    one.close()
+
+
+def test_more_than_was_said_is_refused(folder):
+    one = begin()
+    with pytest.raises(ValueError, match="longer"):
+        send(one, PACKAGE.data + b"x")
+    one.close()
+
+
+def test_what_the_flash_did_not_keep_is_found_before_the_switch(folder):
+    one = begin()
+    send(one, PACKAGE.data)
+    (folder / "tree" / "a" / "lib" / "modbus" / "crc.mpy").write_bytes(b"crx" * 100)
+    with pytest.raises(ValueError, match="written wrongly"):
+        [one.verify() for _ in FILES]
+    one.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["data/password.a", "main.py", "firmware/../data/x", "/firmware/x", "firmware//x", "firmware/\u00e9", "lib/X",
+     "firmware/" + 60 * "x"],
+)  # fmt: skip
+def test_a_path_outside_of_the_firmware_is_refused(folder, path):
+    package = Package("0.2.0", {path: b"x"})
+    one = begin(package)
+    with pytest.raises(ValueError, match=r"path|line"):
+        send(one, package.data)
+    one.close()
+
+
+def test_a_package_that_is_too_large_is_refused_by_its_head(folder):
+    package = Package("0.2.0", {"firmware/x": bytes(1 << 20)})
+    with pytest.raises(ValueError, match="total"):
+        begin(package)
+    files = {f"firmware/{number:050}": b"" for number in range(400)}
+    with pytest.raises(ValueError, match="total"):
+        begin(Package("0.2.0", files))
+
+
+def test_without_room_on_the_file_system_nothing_is_taken(folder, monkeypatch):
+    monkeypatch.setattr(update.os, "statvfs", lambda path: (4096, 4096, 200, 8), raising=False)
+    one = begin()
+    with pytest.raises(ValueError, match="no room"):
+        send(one, PACKAGE.data)
+
+
+# -- on littlefs
+
+MODULES = update, trees, store
+
+
+def mount(monkeypatch, flash, fresh=False):
+    return Device(flash, fresh).install(monkeypatch, MODULES)
+
+
+def whole(device, name):
+    """Whether every file of the package is in that tree."""
+    for path, body in FILES.items():
+        try:
+            with device.open(f"tree/{name}/{path}", "rb") as f:
+                if hashlib.sha256(f.read()).digest() != hashlib.sha256(body).digest():
+                    return False
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "geometry", [replace(one, block_count=48) for one in (ESP32, RP2)], ids=lambda geometry: geometry.name
+)
+@TEARS_EACH
+def test_a_cut_at_any_write_leaves_the_old_or_the_new(monkeypatch, geometry, tear):
+    device = mount(monkeypatch, Flash(geometry), fresh=True)
+    for path, body in OLD.items():
+        for folder in ("tree", "tree/a", f"tree/a/{path.split('/')[0]}"):
+            with contextlib.suppress(OSError):
+                device.os.mkdir(folder)
+        with device.open(f"tree/a/{path}", "wb") as f:
+            f.write(body)
+    image = bytes(device.flash.image)
+    seen = []
+    for limit in range(2000):
+        flash = Flash(geometry, image)
+        flash.limit, flash.tear = limit, tear
+        mount(monkeypatch, flash)
+        try:
+            run()
+        except OSError:
+            assert flash.cut
+        after = mount(monkeypatch, Flash(geometry, flash.image))
+        good, trial = trees.read()
+        assert (good, trial) in (("-", "-"), ("-", "a")), f"cut after {limit} writes"
+        if trial == "a":
+            assert whole(after, "a"), f"cut after {limit} writes"
+        seen.append(trial)
+        if not flash.cut:
+            break
+        if limit % 7 == 0 and trial == "-":
+            run()  # again, on what the cut has left
+            assert trees.read() == ("-", "a")
+            assert whole(after, "a")
+    else:
+        pytest.fail("more writes than an update takes")
+    assert seen == sorted(seen)  # once it is the new one it stays
+    assert seen[-1] == "a"
+    assert len(seen) > 10

@@ -1,0 +1,79 @@
+"""A package of the firmware for an update over the network, and sending it (firmware/update.py has the format).
+
+In: a tree as tools/build.py makes it. The HMAC is made for one device, by its password: docs/decisions/0016.
+"""
+
+import hashlib
+import hmac
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tools import device_api
+
+PIECE = 4096
+FOLDERS = ("firmware", "lib")
+
+
+class Package:
+    """`version`: text; `manifest`: bytes; `data`: manifest and files, as they are sent."""
+
+    def __init__(self, version: str, files: dict[str, bytes]) -> None:
+        """`files`: {path below the tree: content}."""
+        self.version = version
+        lines = [f"{hashlib.sha256(body).hexdigest()} {len(body)} {path}\n" for path, body in sorted(files.items())]
+        self.manifest = "".join(lines).encode()
+        self.data = self.manifest + b"".join(body for _, body in sorted(files.items()))
+
+    @classmethod
+    def of_tree(cls, tree: pathlib.Path, version: str) -> "Package":
+        """The package of a tree that tools/build.py has made. Raises OSError, ValueError without a firmware in it."""
+        paths = [path for folder in FOLDERS for path in (tree / folder).rglob("*") if path.is_file()]
+        files = {path.relative_to(tree).as_posix(): path.read_bytes() for path in paths}
+        if not any(path.startswith("firmware/__init__.") for path in files):
+            raise ValueError(f"{tree}: no firmware; make build makes one")
+        return cls(version, files)
+
+    def fields(self, key: bytes, older: bool) -> dict[str, Any]:
+        """The body of the step "begin". `key`: of the device."""
+        digest = hashlib.sha256(self.manifest).hexdigest()
+        said = f"meterport update 1\n{self.version} {len(self.manifest)} {digest} {len(self.data)} {int(older)}"
+        return {
+            "version": self.version, "manifest": len(self.manifest), "digest": digest, "total": len(self.data),
+            "older": older, "mac": hmac.digest(key, said.encode(), "sha256").hex(),
+        }  # fmt: skip
+
+
+def version_of(root: pathlib.Path) -> str:
+    """The version that the sources below `root` have. Raises OSError, ValueError."""
+    text = (root / "firmware" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r"^VERSION = \((\d+), (\d+), (\d+)\)$", text, re.M)
+    if found is None:
+        raise ValueError("firmware/__init__.py: no VERSION")
+    return ".".join(found.groups())
+
+
+def device_key(password: str, session: dict[str, Any]) -> bytes:
+    """The key for updates of the device with that document of /api/session and that password."""
+    salted = device_api.salted(password, bytes.fromhex(session["salt"]), session["iterations"])
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    return hmac.digest(server_key, b"meterport update", "sha256")
+
+
+def send(
+    device: Any, package: Package, key: bytes, older: bool = False,
+    tell: Callable[[int, int], object] = lambda done, total: None,
+) -> None:  # fmt: skip
+    """Sends the package to a device_api.Device with a session and has it switch. Raises ApiError, OSError."""
+    begin = {"step": "begin", **package.fields(key, older)}
+    while not device.post("/api/update", begin)["ready"]:
+        pass  # it removes what lies in the tree, some files each time
+    at = 0
+    while at < len(package.data):
+        answer = device.call("PUT", f"/api/update?at={at}", package.data[at : at + PIECE])
+        at = answer["received"]
+        tell(at, len(package.data))
+    while not device.post("/api/update", {"step": "verify"})["done"]:
+        pass
+    device.post("/api/update", {"step": "switch"})
