@@ -17,6 +17,8 @@ BOARD ?=
 VARIANT ?=
 MICROPYTHON ?=
 IMAGE_IN ?=
+IMAGE ?=
+WIFI ?=
 SEED ?=
 
 .PHONY: help
@@ -78,9 +80,9 @@ image: venv  ## MicroPython with the firmware within: BOARD=METERPORT_PICO2_W MI
 	    $(if $(MICROPYTHON),--micropython "$(MICROPYTHON)") $(if $(IMAGE_IN),--in "$(IMAGE_IN)") $(ARGS)
 
 .PHONY: flash
-flash: venv  ## MicroPython and the firmware onto a board: PORT=/dev/ttyUSB0 MICROPYTHON_BIN=file.bin [CHIP=esp32]
-	@exec $(PY) -m tools.device flash --port "$(PORT)" --micropython-bin "$(MICROPYTHON_BIN)" \
-	    $(if $(CHIP),--chip "$(CHIP)") $(ARGS)
+flash: venv  ## an image onto a board: IMAGE=file.bin PORT=/dev/ttyUSB0 [BOARD=wt32-eth01] [WIFI=ssid]
+	@exec $(PY) -m tools.device flash --port "$(PORT)" --image "$(or $(IMAGE),$(MICROPYTHON_BIN))" \
+	    $(if $(CHIP),--chip "$(CHIP)") $(if $(BOARD),--board "$(BOARD)") $(if $(WIFI),--wifi "$(WIFI)") $(ARGS)
 
 .PHONY: deploy
 deploy: venv  ## the firmware onto a board that has MicroPython: PORT=/dev/ttyUSB0
@@ -89,6 +91,18 @@ deploy: venv  ## the firmware onto a board that has MicroPython: PORT=/dev/ttyUS
 .PHONY: repl
 repl: venv  ## the board's prompt: PORT=/dev/ttyUSB0
 	@exec $(PY) -m tools.device repl --port "$(PORT)" $(ARGS)
+
+.PHONY: logs
+logs: venv  ## the board's console, while the firmware runs: PORT=/dev/ttyUSB0
+	@exec $(PY) -m tools.device logs --port "$(PORT)" $(ARGS)
+
+.PHONY: backup
+backup: venv  ## the board's data, passwords included, into a new folder: PORT=/dev/ttyUSB0 ARGS="--out DIR"
+	@exec $(PY) -m tools.device backup --port "$(PORT)" $(ARGS)
+
+.PHONY: web-installer
+web-installer: venv  ## a page that flashes an ESP32 from a browser: ARGS="--image FILE --image FILE"
+	@exec $(PY) -m tools.device web-installer $(ARGS)
 
 .PHONY: soak
 soak: venv  ## days of simulated life: DAYS=30 SEED=1 ARGS="--profile picow-16"

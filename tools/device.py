@@ -1,21 +1,28 @@
-"""A board on a serial port: flash MicroPython, deploy the firmware, open the prompt (make flash, deploy, repl).
+"""A board on a serial port: flash an image, deploy the firmware, the prompt, the log, a copy of the data (make flash,
+deploy, repl, logs, backup); a page that flashes (make web-installer).
 
 In:  a port in any form that mpremote takes (/dev/ttyUSB0, rfc2217://host:port, socket://host:port, id:SERIAL),
-     for flash a MicroPython image of the user's.
+     for flash an image with or without the firmware within, and the configuration that it is to have.
 Out: commands of esptool 5 and mpremote, said before they run; with --dry-run said only.
 Ends with 0, with 1 when a command failed, with 2 when an argument is wrong.
 
 deploy compares sizes and SHA-256 sums on the board with the tree in build/device, copies what differs, removes what
 the build no longer has under /firmware and /lib, looks again, and resets the board. It never touches anything else,
 so /data with the configuration stays. A deploy that broke off is taken up by the next one.
+
+flash looks at chip and flash size first. With a configuration (--board, --wifi, --config) it also writes the file
+system, as a whole; esptool reads every part back as MD5. A flash that broke off is done again from the start.
 """
 
 import argparse
 import hashlib
+import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +30,14 @@ from pathlib import Path
 if not __package__:  # run as a program: "tools" must be found, and tools/micropython.py must hide nothing
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from tools import build
+from tools import build, flash_image
+from tools.flash_image import FlashError
 
 ROOT = Path(__file__).resolve().parent.parent
 INVENTORY = ROOT / "tools" / "device_inventory.py"
 TREES = ("/firmware", "/lib")  # the only places where files are removed
-DATA = "/data"  # made, and never looked into
+DATA = "/data"  # made, and never looked into by deploy
+BOARD_FILES = ROOT / "firmware" / "board" / "boards"
 STARTERS = ("/boot.py", "/main.py")  # copied last: a half-copied firmware is not started by a new main.py
 
 # Flash offset of the bootloader, at which MicroPython's image begins: boards/*/board.json of its ESP32 port.
@@ -289,10 +298,156 @@ def check_image(path, chip):
     return chip, OFFSETS[chip]
 
 
-def flash_commands(port, image, chip, offset, baud):
-    """The esptool commands that erase the flash and write the image."""
-    esptool = [sys.executable, "-m", "esptool", "--chip", chip, "--port", port]
-    return [[*esptool, "erase-flash"], [*esptool, "--baud", str(baud), "write-flash", hex(offset), str(image)]]
+def flash_commands(port, image, chip, offset, baud, data=None, options=()):
+    """The esptool commands that erase the flash and write the image; with `data` = (offset, file) those that write both
+    in place of what was there. `options`: further ones of esptool."""
+    esptool = [sys.executable, "-m", "esptool", "--chip", chip, "--port", port, *options]
+    write = [*esptool, "--baud", str(baud), "write-flash", hex(offset), str(image)]
+    if data:
+        return [[*write, hex(data[0]), str(data[1])]]
+    return [[*esptool, "erase-flash"], write]
+
+
+def read_chip(port, options=()):
+    """(chip, bytes of flash) that esptool finds at the port. Raises DeviceError."""
+    text = call([sys.executable, "-m", "esptool", "--port", port, *options, "flash-id"], capture=True)
+    found = re.search(r"Connected to (ESP32(?:-[A-Z]\d+)?) on", text)
+    size = re.search(r"Detected flash size: (\d+)MB", text)
+    if not found or not size:
+        raise DeviceError(f"esptool does not say which chip and flash there is:\n{text.strip()}")
+    return found[1].lower().replace("-", ""), int(size[1]) << 20
+
+
+def check_chip(port, chip, ends, options=()):
+    """Raises UsageError when another chip is at the port, or its flash ends before `ends`."""
+    found, size = read_chip(port, options)
+    if found != chip:
+        raise UsageError(f"the board at {port} has an {found}, and the image is for {chip}: nothing was written")
+    if ends > size:
+        raise UsageError(
+            f"the board at {port} has {size:,} bytes of flash, and {ends:,} are needed: nothing was written"
+        )
+    return size
+
+
+def check_board(name, chip):
+    """Raises UsageError when there is no such board file, or it is of another port than the chip's."""
+    path = BOARD_FILES / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in BOARD_FILES.glob("*.json")))
+        raise UsageError(f"there is no board {name}; the boards are {known}")
+    port = json.loads(path.read_text(encoding="utf-8"))["port"]
+    if chip.startswith("esp32") != (port == "esp32"):
+        raise UsageError(f"{name} is a board of {port}, and the image is for {chip}")
+
+
+def flash_whole(
+    port, image, config, chip="auto", board="", baud=460800, yes=False, dry_run=False, options=(), say=print
+):
+    """Writes an image and a file system with `config`, bytes of data/config.json. Raises UsageError, DeviceError,
+    FlashError."""
+    chip, offset = check_image(image, chip)
+    if board:
+        check_board(board, chip)
+    if not has_firmware(image):
+        raise UsageError(f"{image} has no firmware within (make image): flash it without a configuration, then deploy")
+    content = Path(image).read_bytes()
+    partition = flash_image.data_partition(content, offset)
+    files = {flash_image.CONFIG: config}
+    ends = max(offset + len(content), partition.offset + partition.size)
+    say(f"the {chip} at {port}: {image} ({len(content):,} bytes) is written at {offset:#x};")
+    place = f"{partition.size:,} bytes at {partition.offset:#x}"
+    say(f"the file system ({place}) is replaced by one with {', '.join(files)}")
+    with tempfile.TemporaryDirectory(prefix="meterport-flash-") as folder:
+        data = Path(folder) / "data.littlefs"
+        data.write_bytes(flash_image.file_system(files, partition.size))
+        commands = flash_commands(port, image, chip, offset, baud, (partition.offset, data), options)
+        if dry_run:
+            for command in commands:
+                say(f"  {show(command)}")
+            return
+        check_chip(port, chip, ends, options)
+        if not yes and not _confirmed():
+            raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
+        for command in commands:
+            say(show(command))
+            try:
+                call(command)
+            except DeviceError as error:
+                raise DeviceError(f"{error}\nthe board is not whole now: run the same again") from None
+    say("done and compared by MD5: the board starts with the firmware and this configuration")
+
+
+def flash_uf2(image, board="", drives=(), yes=False, dry_run=False, say=print):
+    """Copies a UF2 image to the drive of the one board in BOOTSEL that has its chip. Raises UsageError, FlashError."""
+    chip = flash_image.uf2_chip(Path(image).read_bytes())
+    if board:
+        check_board(board, chip)
+    say(f"{image} is copied to the {chip} in BOOTSEL; its file system and configuration stay")
+    if dry_run:
+        return
+    found = flash_image.find_drives(tuple(drives) or _drive_roots())
+    if not yes and not _confirmed():
+        raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
+    say(f"done: {flash_image.copy_uf2(Path(image), chip, found)}; the board restarts by itself")
+
+
+def _drive_roots():
+    user = os.environ.get("USER", "")
+    return tuple(Path(root) for root in (f"/media/{user}", f"/run/media/{user}", "/Volumes", "/mnt"))
+
+
+def logs(port, seconds=None, dry_run=False, say=print):
+    """Shows what the board says, and sends it nothing: the firmware runs on. Ends with Ctrl-C, or after `seconds`."""
+    say(f"the console of the board at {port}; Ctrl-C ends this and not the firmware")
+    if dry_run:
+        return
+    import serial
+
+    line = serial.serial_for_url(port, _REPL_BAUD, timeout=0.2, do_not_open=True)
+    if "://" not in port:
+        line.dtr = line.rts = False  # on an ESP32 they are reset and BOOT
+    line.open()
+    end = None if seconds is None else time.monotonic() + seconds
+    with line:
+        while end is None or time.monotonic() < end:
+            text = line.read(max(1, line.in_waiting))
+            if text:
+                sys.stdout.write(text.decode("utf-8", "replace"))
+                sys.stdout.flush()
+
+
+def backup(port, folder, dry_run=False, say=print):
+    """Copies /data of the board, passwords included, to a new folder that only the user may read. Raises UsageError,
+    DeviceError."""
+    folder = Path(folder)
+    if folder.exists():
+        raise UsageError(f"{folder} is there already: name a new folder (--out)")
+    say(
+        f"copies /data of the board at {port} to {folder}: with all passwords; the gateway is interrupted and restarted"
+    )
+    commands = [mpremote(port, "cp", "--recursive", f":{DATA}", str(folder)), mpremote(port, "resume", "reset")]
+    if dry_run:
+        for command in commands:
+            say(f"  {show(command)}")
+        return
+    folder.mkdir(mode=0o700, parents=True)
+    for command in commands:
+        call(command)
+
+
+def web_installer(images, folder, say=print):
+    """Writes the folder of an ESP Web Tools page for images with the firmware within. Raises UsageError, FlashError."""
+    from firmware import VERSION
+
+    rows = []
+    for image in images:
+        chip, offset = check_image(image, "auto")
+        if not has_firmware(image):
+            raise UsageError(f"{image} has no firmware within: make image")
+        rows.append((Path(image), chip, offset))
+    flash_image.write_web_installer(rows, Path(folder), "meterport", ".".join(map(str, VERSION)))
+    say(f"{folder}: index.html, manifest.json and {len(rows)} image(s); serve it by https, or from localhost")
 
 
 def has_firmware(image):
@@ -371,22 +526,70 @@ def parse(arguments=None):
         ("flash", "erase the board, write a MicroPython image with esptool, deploy"),
         ("deploy", "build the firmware and make the board hold it"),
         ("repl", "open the board's prompt"),
+        ("logs", "show the board's console, and send nothing"),
+        ("backup", "copy the board's data, passwords included"),
+        ("web-installer", "write a page that flashes an ESP32 from a browser"),
     ):
         sub = subparsers.add_parser(name, help=text, description=text)
         sub.add_argument("--port", default="", help="serial device or any other port string of mpremote")
         sub.add_argument("--dry-run", action="store_true", help="print the commands and do nothing")
-        if name != "repl":
+        if name in ("flash", "deploy"):
             sub.add_argument("--no-reset", dest="reset", action="store_false", help="do not reset the board at the end")
         if name == "deploy":
             sub.add_argument("--source", action="store_true", help="copy .py files instead of .mpy")
+        if name == "backup":
+            sub.add_argument("--out", default="backup", metavar="DIR", help="a new folder; default %(default)s")
+        if name == "web-installer":
+            sub.add_argument("--image", dest="images", action="append", default=[], metavar="FILE",
+                             help="an image of an ESP32 (make image); one for each chip")  # fmt: skip
+            sub.add_argument("--out", default=str(build.OUT.with_name("web-installer")), metavar="DIR")
         if name == "flash":
-            sub.add_argument("--micropython-bin", "--firmware", dest="image", metavar="FILE", default="",
-                             help="MicroPython's .bin for the board, bootloader included")  # fmt: skip
+            sub.add_argument("--image", "--micropython-bin", "--firmware", dest="image", metavar="FILE", default="",
+                             help="a .bin with the bootloader, or a .uf2; with or without the firmware")  # fmt: skip
+            sub.add_argument(
+                "--board", default="", help="a board file (docs/reference/boards.md), for the configuration"
+            )
+            sub.add_argument(
+                "--wifi", default="", metavar="SSID", help="for the configuration; the password is asked for"
+            )
+            sub.add_argument("--config", default="", metavar="FILE", help="a configuration that the board is to have")
+            sub.add_argument("--drive", action="append", default=[], metavar="DIR", help="of a board in BOOTSEL")
+            sub.add_argument("--esptool", action="append", default=[], metavar="OPTION",
+                             help="a further option of esptool, as in --esptool=--no-stub")  # fmt: skip
             sub.add_argument("--chip", choices=["auto", *OFFSETS], default="auto",
                              help="default: what the image says")  # fmt: skip
             sub.add_argument("--baud", type=int, default=460800, help="while writing; default %(default)s")
             sub.add_argument("--yes", action="store_true", help="ask nothing (make does not ask either)")
     return parser.parse_args(arguments)
+
+
+def _is_agreed(options):
+    return options.yes or "MAKELEVEL" in os.environ
+
+
+def _configuration(options):
+    """The bytes of data/config.json that the options ask for; the device checks it at its start. Raises UsageError."""
+    document = {}
+    if options.config:
+        try:
+            document = json.loads(Path(options.config).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{options.config}: {error}") from None
+        if not isinstance(document, dict):
+            raise UsageError(f"{options.config}: must be a JSON object")
+    password = flash_image.ask_password(options.wifi) if options.wifi and not options.dry_run else ""
+    return flash_image.configuration(document, options.board, options.wifi, password)
+
+
+def _main_uf2(options, say):
+    if options.wifi or options.config:
+        raise UsageError(
+            "an RP2 takes its configuration after the image: flash without WIFI and --config, then "
+            "mpremote mkdir :data + cp config.json :data/config.json"
+        )
+    drives = tuple(Path(drive) for drive in options.drive)
+    flash_uf2(options.image, options.board, drives, _is_agreed(options), options.dry_run, say)
+    return 0
 
 
 def main(arguments=None):
@@ -398,19 +601,34 @@ def main(arguments=None):
 
     try:
         example = f"make {options.action} PORT=/dev/ttyUSB0"
+        if options.action == "web-installer":
+            web_installer(options.images, options.out, say)
+            return 0
         if options.action == "flash":
+            if options.image.endswith(".uf2") and Path(options.image).is_file():
+                return _main_uf2(options, say)
             check_image(options.image, options.chip)
-            example += " MICROPYTHON_BIN=ESP32_GENERIC.bin"
+            example += " IMAGE=meterport.bin"
         check_port(options.port, f"{example}, or --port /dev/ttyACM0, or --port socket://127.0.0.1:7000")
         if options.action == "repl":
             repl(options.port, options.dry_run, say)
         elif options.action == "deploy":
             tree = build.OUT.with_name("device-source") if options.source else build.OUT
             deploy(options.port, tree, options.reset, options.dry_run, options.source, say)
+        elif options.action == "logs":
+            logs(options.port, dry_run=options.dry_run, say=say)
+        elif options.action == "backup":
+            backup(options.port, options.out, options.dry_run, say)
+        elif options.wifi or options.board or options.config:
+            config = _configuration(options)
+            flash_whole(
+                options.port, options.image, config, options.chip, options.board, options.baud, _is_agreed(options),
+                options.dry_run, options.esptool, say,
+            )  # fmt: skip
         else:
-            yes = options.yes or "MAKELEVEL" in os.environ
+            yes = _is_agreed(options)
             flash(options.port, options.image, options.chip, options.baud, yes, options.dry_run, options.reset, say)
-    except UsageError as error:
+    except (UsageError, FlashError) as error:
         print(f"{options.action}: {error}", file=sys.stderr)
         return 2
     except (DeviceError, build.BuildError, OSError) as error:
