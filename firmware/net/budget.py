@@ -40,6 +40,8 @@ UDP = const(1)  # a UDP socket,
 CLIENT = const(2)  # or a TCP connection that it opens
 REASONS = ("unserved", "idle", "busy", "quota", "timeout")
 _GRACE_MS = const(1000)
+STEP_S = const(600)  # of what is kept of the past
+_STEPS = const(72)  # twelve hours
 _USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32 bits
 
 
@@ -131,6 +133,10 @@ class Budget:
         self.failed_accepts = 0
         self.evictions = [0] * len(REASONS)
         self.waiting = []  # listeners whose newcomers had to wait
+        self._step = 0  # number of the present step since boot; its values stand at `_step` modulo _STEPS
+        self._most = bytearray(_STEPS)  # slots in use at once in each step,
+        self._closed = bytearray(_STEPS)  # and evictions, 255 at most
+        self._most[0] = len(self.services)
 
     def in_use(self) -> int:
         """Slots that are held, by services and connections."""
@@ -235,14 +241,18 @@ class Budget:
         """Closes a connection before its time; `reason` is one of REASONS."""
         slot.connection.close()
         self.evictions[REASONS.index(reason)] += 1
+        at = self._advance()
+        self._closed[at] = min(self._closed[at] + 1, 255)
         if log:
             self._events.add("sockets", "%s connection closed: %s" % (slot.kind, reason))
 
     def open(self, kind: str, peer: "Any") -> Slot:
         """Enters a connection in the ledger, which was accepted after admit(kind) had returned True."""
         self._use = (self._use + 1) & _USE_MASK
+        at = self._advance()
         slot = Slot(kind, "connection", peer, self._uptime_s(), self._use)
         self.connections.append(slot)
+        self._most[at] = max(self._most[at], self.in_use())
         self.accepted += 1
         if self.in_use() > self.high_water:
             self.high_water = self.in_use()
@@ -250,6 +260,7 @@ class Budget:
 
     def release(self, slot: Slot) -> None:
         """Takes a connection out of the ledger, whose socket has been closed."""
+        self._advance()
         self.connections.remove(slot)
         if self.waiting:
             self._look_again()
@@ -270,6 +281,24 @@ class Budget:
     def evicted(self) -> int:
         """Number of connections that were closed before their time."""
         return sum(self.evictions)
+
+    def _advance(self):
+        """Begins the steps that time has reached; returns where the present one stands."""
+        now = self._uptime_s() // STEP_S
+        self._step = max(self._step, now - _STEPS)
+        while self._step < now:
+            self._step += 1
+            self._most[self._step % _STEPS] = self.in_use()
+            self._closed[self._step % _STEPS] = 0
+        return self._step % _STEPS
+
+    def past(self) -> "Iterator[tuple[int, int]]":
+        """Yields (most slots in use at once, connections closed before their time) of each step of STEP_S seconds, the
+        present one last."""
+        self._advance()
+        last = self._step
+        for step in range(max(0, last - _STEPS + 1), last + 1):
+            yield self._most[step % _STEPS], self._closed[step % _STEPS]
 
     def ledger(self) -> "Iterator[Slot]":
         """Yields every slot that is held, services first, then connections in the order of their opening."""

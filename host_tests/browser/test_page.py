@@ -257,6 +257,30 @@ def test_the_last_hours_are_drawn_from_what_the_device_has_kept(make_rig, visit)
     expect(figure).to_have_count(0)
 
 
+def test_the_sockets_of_the_last_hours_are_drawn(make_rig, visit):
+    rig = make_rig()
+    assert rig.get("/api/sockets")["past"]["in_use"] != []
+
+    def later(route):
+        document = route.fetch().json()
+        document["past"] = {"step_s": 600, "age_s": 10, "in_use": [5, 16, 16, 9], "closed": [0, 0, 7, 0]}
+        route.fulfill(json=document)
+
+    desk = visit(rig)
+    desk.page.route("**/api/sockets", later)
+    desk.open("sockets")
+    part = desk.page.locator("section", has=desk.page.get_by_role("heading", name="The last hours"))
+    images = part.get_by_role("img")
+    expect(images).to_have_count(2)
+    assert [image.get_attribute("aria-label") for image in images.all()] == [
+        "Sockets in use, the last 40 min: lowest 5, highest 16",
+        "Closed before their time, in 10 min, the last 40 min: lowest 0, highest 7",
+    ]
+    desk.screenshot("sockets-past")
+    assert_accessible(desk, "sockets")
+    desk.page.unroute_all(behavior="wait")
+
+
 def test_names_from_the_device_are_text_and_never_markup(make_rig, visit):
     meters = [{"slot": 0, "name": EVIL, "unit": 1, "profile": "eastron-sdm630", "interval_s": 1}]
     rig = make_rig(config={"name": EVIL}, meters=meters)

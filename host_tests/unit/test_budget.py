@@ -5,7 +5,7 @@ import random
 import pytest
 
 from firmware.net import budget as budget_module
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import SERVICES, STEP_S, Budget
 from host_tests.unit.fakes import TICKS_PERIOD, Uptime
 
 ALL = list(SERVICES)
@@ -539,3 +539,40 @@ def test_a_long_random_life_follows_the_rules_and_never_passes_the_limit(events,
         assert len(budget.connections) == len(model.rows)
         assert budget.in_use() <= budget.limit <= 16
         assert sum(slot.kind == "http" for slot in budget.connections) <= quota
+
+
+# -- the last hours
+
+
+def test_the_past_has_the_most_that_were_open_in_each_step_and_what_was_closed_before_its_time(events, clock):
+    uptime = Uptime()
+    budget = make(events, enabled=["http", "modbus"], limit=8, uptime=uptime)
+    assert list(budget.past()) == [(2, 0)]
+    held = [connect(budget, "modbus").served() for _ in range(3)]
+    held[0].close()
+    uptime.now = 2 * STEP_S + 1  # nothing happens in the second step
+    assert list(budget.past()) == [(5, 0), (4, 0), (4, 0)]
+    full = fill(budget)
+    assert connect(budget, "modbus")
+    for one in full[:2]:
+        one.close()
+    uptime.now = 3 * STEP_S
+    assert list(budget.past()) == [(5, 0), (4, 0), (8, 1), (6, 0)]
+
+
+def test_the_past_ends_after_twelve_hours_however_long_nothing_happens(events, clock):
+    uptime = Uptime()
+    budget = make(events, enabled=["http"], uptime=uptime)
+    one = connect(budget, "http").served()
+    uptime.now = 11 * 3600
+    one.close()
+    assert list(budget.past()) == [(2, 0)] * 67
+    uptime.now = 1000 * 3600
+    assert list(budget.past()) == [(1, 0)] * 72
+
+
+def test_more_than_255_connections_closed_in_a_step_stay_255(events, clock):
+    budget = make(events, limit=2, enabled=["modbus"])
+    for _ in range(300):
+        connect(budget, "modbus").served()
+    assert list(budget.past()) == [(2, 255)]

@@ -3,7 +3,7 @@
 from micropython import const
 
 from firmware.net import seam
-from firmware.net.budget import KINDS, LISTENER, REASONS, SERVICES
+from firmware.net.budget import KINDS, LISTENER, REASONS, SERVICES, STEP_S
 from firmware.services.http.response import write_items, write_open
 
 _TYPING = const(0)
@@ -29,7 +29,16 @@ def write_sockets(service: "HttpService", request: "Request") -> "Iterator[None]
     yield
     out.write(b',"advice":')
     yield from write_items(out, _advice(service))
-    out.write(b',"slots":')
+    out.write(b',"past":{"step_s":%d,"age_s":%d' % (STEP_S, service.clock.uptime_s() % STEP_S))
+    for k, name in enumerate((b"in_use", b"closed")):
+        out.write(b',"%s":[' % name)
+        separator = b""
+        for step in budget.past():
+            out.write(b"%s%d" % (separator, step[k]))
+            separator = b","
+            yield
+        out.write(b"]")
+    out.write(b'},"slots":')
     now_s = service.clock.uptime_s()
     # A copy: connections come and go between two pieces.
     yield from write_items(out, ({

@@ -5,13 +5,20 @@ const socketsPage = {
   open: true,
   every_ms: 2000,
   show(main) {
-    this.parts = el("div", null, dim("Asking ..."));
-    main.append(this.parts);
+    this.parts = [el("div", null, dim("Asking ...")), el("div"), el("div")];
+    this.drawn = "";
+    main.append(...this.parts);
   },
   async refresh() {
-    const now = await get("api/sockets"), scrolled = this.parts.querySelector(".scroll")?.scrollLeft || 0;
-    this.parts = replace(this.parts, el("div", null, budgetCard(now), ledgerCard(now)));
-    this.parts.querySelector(".scroll").scrollLeft = scrolled;
+    const now = await get("api/sockets"), [budget, past, ledger] = this.parts, scrolled = ledger.querySelector(".scroll")?.scrollLeft || 0;
+    this.parts[0] = replace(budget, budgetCard(now));
+    // What is under the pointer stays until there is something new.
+    if (this.drawn !== JSON.stringify(now.past.in_use) && now.past.in_use.length > 1) {
+      this.drawn = JSON.stringify(now.past.in_use);
+      this.parts[1] = replace(past, pastCard(now.past));
+    }
+    this.parts[2] = replace(ledger, ledgerCard(now));
+    this.parts[2].querySelector(".scroll").scrollLeft = scrolled;
   },
 };
 
@@ -31,4 +38,10 @@ function ledgerCard(now) {
   const role = slot => slot.role === "connection" ? (slot.busy ? "connection, busy" : "connection") : slot.open ? "service" : "reserved";
   return card("Ledger", table(["service", "socket", "peer", ">age", ">idle", ">requests", ">in", ">out"], now.slots.map(slot => [slot.kind, role(slot), slot.peer,
     span(slot.age_s), slot.role === "connection" ? span(slot.idle_s) : "", slot.requests, slot.received, slot.sent])));
+}
+
+// The last hours: how many sockets were in use at once, and when connections had to go.
+function pastCard({ step_s, age_s, in_use, closed }) {
+  const trend = values => ({ values, step_s, at: Date.now(), newest_age_s: age_s - step_s });
+  return card("The last hours", chart(trend(in_use), "", "Sockets in use"), chart(trend(closed), "", `Closed before their time, in ${span(step_s)}`));
 }
