@@ -90,8 +90,16 @@ def _ntp(app):
 def _finder(app):
     from firmware.services.finder.finder import Finder
 
+    name = app.config_store.name
+    responder = None
+    slot = app.budget.service_slot("finder", 1)
+    if slot is not None:
+        from firmware.services.finder.responder import Responder
+
+        ports = {entry.name: entry.port for entry in app.device.services if app.budget.service_slot(entry.name)}
+        responder = Responder(app.config["network"]["hostname"], name, ports, slot, app.events, app.link, app.device)
     return Finder(
-        app.config["finder"], app.config_store.name, app.budget, app.events, app.clock, app.link, app.device
+        app.config["finder"], name, app.budget, app.events, app.clock, app.link, app.device, responder
     )  # fmt: skip
 
 
@@ -147,6 +155,8 @@ class App:
         enabled = [name for name in SERVICES if config[name]["enabled"]]
         if config["modbus"]["enabled"] and config["modbus"]["rtu_over_tcp"]:
             enabled.append("modbus")  # its second listener
+        if config["finder"]["enabled"] and config["finder"]["mdns"]:
+            enabled.append("finder")  # its second socket
         quotas = {"http": config["http"]["max_connections"]}
         limit = min(config["sockets"]["limit"], board.sockets)
         self.budget = Budget(limit, board.tcp, board.udp, enabled, quotas, self.clock.uptime_s, events)

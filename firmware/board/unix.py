@@ -154,17 +154,25 @@ def _serial():
 
 
 class Link(NoLink):
-    """The network of the machine, which the firmware leaves alone."""
+    """The network of the machine, which the firmware leaves alone. A fixed address in the configuration is taken for
+    the machine's; else its own programs alone are told one."""
+
+    def __init__(self, config: dict) -> None:
+        super().__init__()
+        self._address = "127.0.0.1"
+        self._netmask = None
+        if not config["dhcp"] and config["address"]:
+            self._address, self._netmask = config["address"], config["netmask"]
 
     def address(self) -> str:
-        return "127.0.0.1"
+        return self._address
 
     def details(self) -> tuple:
         """The MAC address is one of the folder's own (locally administered, IEEE 802 8.4), as its serial is: gateways
         of one machine are told apart."""
         serial = _serial()
         mac = ":".join(["02"] + [serial[k : k + 2] for k in range(0, 10, 2)])
-        return self.address(), None, None, None, mac, None
+        return self._address, self._netmask, None, None, mac, None
 
     def dns_servers(self) -> list[str]:
         servers = []
@@ -228,7 +236,7 @@ class Board:
         raise OSError(errno.ENODEV)  # umodbus knows no serial devices of a host
 
     def open_link(self, config: dict) -> Link:
-        return Link()
+        return Link(config)
 
     def access_point(self, ssid: str, password: str) -> "Any":
         raise OSError(errno.ENODEV)

@@ -99,6 +99,7 @@ KEYS = (
         ("port", "int", 10502, 1, 65535),
         ("anywhere", "bool", False),
         ("led", "pin", None),
+        ("mdns", "bool", False),
     )),
     ("ntp", "section", (
         ("enabled", "bool", True),

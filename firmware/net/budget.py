@@ -121,7 +121,7 @@ class Budget:
                 if fits:
                     self.services.append(Slot(kind.name, "service", None, 0, 0))
                 elif number:
-                    events.add("sockets", "%s has one listener only: this board has no socket for another" % kind.name)
+                    events.add("sockets", "%s has one socket only: this board has no other" % kind.name)
                 else:
                     self.refused_services.append(kind.name)
                     events.add("sockets", "%s is not started: this board has no socket for it" % kind.name)

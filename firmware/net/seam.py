@@ -18,6 +18,7 @@ Names that the seam gives:
     install(), run(coroutine)            the loop itself.   print_exception(error): where it came from, on the console
     tcp_listen(bind, port, backlog), accept(listener) -> (stream, address) or None,
     udp(bind, port)                      with a port it may send to broadcast addresses
+    join(stream, group)                  the UDP socket hears that multicast group, too. Raises OSError
     connect(ip, port) -> (stream, address) of a connection that is being made; once it is ready to be written, or has
     failed, finish_connect(stream, events) raises the OSError with which it failed
     close(stream)                        never raises

@@ -19,7 +19,7 @@ _PERIOD = 1 << 30
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
     "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept",
-    "connect", "finish_connect", "close", "udp", "address", "peer", "Sink",
+    "connect", "finish_connect", "close", "udp", "join", "address", "peer", "Sink",
 )  # fmt: skip
 
 
@@ -247,3 +247,7 @@ def udp(bind: str, port: int) -> "Any":
         sock.close()
         raise
     return HostSocket(sock)
+
+
+def join(stream: "Any", group: str) -> None:
+    stream.sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + bytes(4))

@@ -39,7 +39,7 @@ _POLL_FAILURES_MAX = const(1000)  # one after the other: 10 s
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
     "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept",
-    "connect", "finish_connect", "close", "udp", "address", "peer", "Sink",
+    "connect", "finish_connect", "close", "udp", "join", "address", "peer", "Sink",
 )  # fmt: skip
 
 
@@ -346,3 +346,9 @@ def udp(bind: str, port: int) -> "Any":
         close(stream)
         raise
     return stream
+
+
+def join(stream: "Any", group: str) -> None:
+    """The unix port has no name for the option: 35 on Linux. 0 is IPPROTO_IP."""
+    option = getattr(socket, "IP_ADD_MEMBERSHIP", 35)
+    stream.setsockopt(0, option, bytes([int(part) for part in group.split(".")] + [0] * 4))

@@ -17,18 +17,20 @@ _DATAGRAM_LEAST = const(64)  # is read where there is no memory for more; the re
 
 class UdpServer:
     """Listens at bind:port on `slot` for `owner`, whose on_ready(events) calls receive() and whose fail(error) is told
-    what that raised. Of a flood `per_second` datagrams are read each second; the port drops the others.
+    what that raised. Of a flood `per_second` datagrams are read each second; the port drops the others. `group`: a
+    multicast group that it hears, too.
 
     stream   of the seam, to send by; None while the socket could not be opened again
     empty    empty datagrams since it was made"""
 
-    def __init__(self, slot: "Slot", owner: "Any", bind: str, port: int, per_second: int) -> None:
+    def __init__(self, slot: "Slot", owner: "Any", bind: str, port: int, per_second: int, group: str = "") -> None:
         self.stream: "Any" = None
         self._slot = slot
         self._owner = owner
         self._bind = bind
         self._port = port
         self._per_second = per_second
+        self._group = group
         self._left = per_second
         self.empty = 0
         self._empty_in_a_row = 0
@@ -37,6 +39,8 @@ class UdpServer:
         """Raises OSError, MemoryError."""
         stream = seam.udp(self._bind, self._port)
         try:
+            if self._group:
+                seam.join(stream, self._group)
             seam.watch(stream, self._owner)
         except Exception:
             seam.close(stream)

@@ -22,8 +22,10 @@ PASSWORD = "correct horse"
 
 @pytest.fixture
 def rig(tmp_path):
-    with Rig(tmp_path, config=CONFIG, meters=configured("eastron-sdm630", METERS)) as rig:
-        rig.wait_polled(60)
+    # One line reads all blocks of 32 meters in some seconds.
+    meters = [meter | {"interval_s": 20} for meter in configured("eastron-sdm630", METERS)]
+    with Rig(tmp_path, config=CONFIG, meters=meters) as rig:
+        rig.wait_polled(120)
         yield rig
 
 

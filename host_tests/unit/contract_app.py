@@ -97,7 +97,7 @@ def make():
         conflict=None, subscriptions=9, notifications=10, unacknowledged=11, bbmd=None,
     )  # fmt: skip
     device.run("ntp", age_s=9, server="ntp", stratum=2, offset_ms=-5, round_trip_ms=8, failures=1, error="no answer")
-    device.run("finder", answered=11, refused=12, conflict=None)
+    device.run("finder", answered=11, refused=12, conflict=None, host=None)
     posting = {
         "state": "waiting", "error": "refused", "next_s": 10, "waiting": 11, "delivered": 12, "set_aside": 13,
         "lost": 14, "undated": 15, "posts": 16, "failures": 17,

@@ -110,7 +110,7 @@ def test_a_search_is_answered_with_what_the_device_is(make):
         "conflicts": ['instance 7 is also "there"'],
     }  # fmt: skip
     assert (bench.slot.open, bench.slot.peer, bench.slot.requests, bench.slot.received) == (True, ASKER, 1, len(FIND))
-    assert bench.finder.status() == {"answered": 1, "refused": 0, "conflict": None}
+    assert bench.finder.status() == {"answered": 1, "refused": 0, "conflict": None, "host": None}
 
 
 def test_the_instance_is_that_of_the_bacnet_service_that_runs(make):
@@ -255,7 +255,7 @@ def test_a_sender_that_cannot_be_reached_is_logged(make):
 def test_woken_for_nothing_is_no_datagram(make):
     bench = make()
     bench.finder.on_ready(seam.READ)
-    assert bench.finder.status() == {"answered": 0, "refused": 0, "conflict": None}
+    assert bench.finder.status() == {"answered": 0, "refused": 0, "conflict": None, "host": None}
 
 
 def test_nothing_escapes_whatever_comes(make):

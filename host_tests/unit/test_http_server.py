@@ -625,7 +625,7 @@ def gateway(make):
     made.config_store.errors = ['http.port: "x" is not 1 to 65535']
     made.config_store.reboot_due = lambda: ["bacnet"]
     made.device.run("http", requests=1, refused=2)
-    made.device.run("finder", answered=1, refused=2, conflict=None)
+    made.device.run("finder", answered=1, refused=2, conflict=None, host=None)
     made.device.run("modbus", **Counters().status() | {"rtu_frames": 7})
     made.device.run(
         "bacnet", requests=1, errors=2, rejects=3, aborts=4, malformed=5, limited=6, instance=7, objects=8,

@@ -226,7 +226,7 @@ def test_a_board_without_a_socket_for_the_second_listener_has_the_first(events):
     assert budget.service_slot("modbus") is not None
     assert budget.service_slot("modbus", 1) is None
     assert budget.refused_services == []
-    assert events.texts() == ["modbus has one listener only: this board has no socket for another"]
+    assert events.texts() == ["modbus has one socket only: this board has no other"]
 
 
 def test_the_server_listens_at_both_ports_and_gives_both_back(make, monkeypatch, events):

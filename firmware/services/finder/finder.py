@@ -23,6 +23,7 @@ if _TYPING:
     from firmware.events import Events
     from firmware.net.budget import Budget
     from firmware.net.clock import Clock
+    from firmware.services.finder.responder import Responder
 
 _FIND = b"meterport find"
 _IDENTIFY = b"meterport identify "
@@ -37,13 +38,13 @@ _NEXT_QUESTION_S = const(3600)
 
 
 class Finder(Service):
-    """`config` is the section "finder"; `name` the device's."""
+    """`config` is the section "finder"; `name` the device's; `responder` answers multicast DNS, where it is on."""
 
     name = "finder"
 
     def __init__(
         self, config: dict, name: str, budget: "Budget", events: "Events", clock: "Clock", link: "Link",
-        device: "Device",
+        device: "Device", responder: "Responder | None" = None,
     ):  # fmt: skip
         self._config = config
         self._slot = budget.service_slot("finder")
@@ -58,8 +59,9 @@ class Finder(Service):
         self._server = UdpServer(self._slot, self, config["bind"], config["port"], _PER_SECOND)
         self._blink_s = 0
         self._question_in_s = _FIRST_QUESTION_S
-        self.conflict = None
+        self._same_as: "str | None" = None  # whose name is ours
         self._refused = 0
+        self._responder = responder
 
     @property
     def refused(self) -> int:
@@ -69,18 +71,35 @@ class Finder(Service):
     def start(self) -> None:
         """firmware.services.Service, as tick(), close() and status() are."""
         self._server.open()
+        if self._responder is not None:
+            try:
+                self._responder.start()
+            except OSError as error:  # the port's own responder may have that port
+                self._events.add("finder", "multicast DNS is not answered: %r" % error)
+                self._responder = None
 
     def close(self) -> None:
-        """Gives back the socket."""
+        """Gives back the sockets."""
+        if self._responder is not None:
+            self._responder.close()
         self._server.close()
+
+    @property
+    def conflict(self) -> "str | None":
+        """Which other device has our name, of all that were noticed the last one."""
+        responder = self._responder
+        return self._same_as or (None if responder is None else responder.conflict)
 
     def status(self) -> dict:
         """The section "finder" of GET /api/status."""
-        return {"answered": self._slot.requests, "refused": self.refused, "conflict": self.conflict}
+        return {"answered": self._slot.requests, "refused": self.refused, "conflict": self.conflict,
+                "host": None if self._responder is None else self._responder.host()}  # fmt: skip
 
     def tick(self) -> None:
         """Has datagrams looked at again, blinks, and asks for others of the same name when it is time to."""
         self._server.tick()
+        if self._responder is not None:
+            self._responder.tick()
         if self._blink_s:
             self._blink_s -= 1
             self._led(self._blink_s & 1)
@@ -165,7 +184,7 @@ class Finder(Service):
         mask = [int(part) for part in netmask.split(".")]
         own = [int(part) for part in address.split(".")]
         broadcast = ".".join([str(own[k] & mask[k] | 255 - mask[k]) for k in range(4)])
-        self.conflict = None
+        self._same_as = None
         try:
             self._server.stream.sendto(_FIND, seam.address(broadcast, self._config["port"]))
         except OSError as error:
@@ -174,13 +193,13 @@ class Finder(Service):
 
     def _compare(self, data, sender):
         """Takes another gateway's document. One that has our name is told ours, once: so both know."""
-        if not data.startswith(self._same_name) or self.conflict is not None:
+        if not data.startswith(self._same_name) or self._same_as is not None:
             return
         serial = data[len(self._same_name) :]
         if not serial.startswith(b'"serial":"') or serial[10:].startswith(self._serial + b'"'):
             return
         ip = seam.peer(sender)[0]
         if is_local(self._link, ip):
-            self.conflict = "the name is also that of the gateway at %s" % ip
-            self._events.add("finder", self.conflict)
+            self._same_as = "the name is also that of the gateway at %s" % ip
+            self._events.add("finder", self._same_as)
             self._send_document(sender)
