@@ -59,7 +59,7 @@ def label(text: bytes) -> bytes:
     return bytes((len(text),)) + text
 
 
-def _read_name(data, at):
+def _read_name(data: bytes, at: int) -> "tuple[bytes, int]":
     """(the name at data[at:] in lower case, without compression; where it ends). Raises ValueError."""
     wire = bytearray()
     after = 0
@@ -131,7 +131,7 @@ class Names:
             at = self._next
         return found
 
-    def _records(self, name, kind):
+    def _records(self, name: bytes, kind: int) -> int:
         """The records of that name and type."""
         found = 0
         if name == self.host.lower() and kind in (_A, _ANY):
@@ -148,7 +148,7 @@ class Names:
                     found |= of_service(TEXT, k)
         return found
 
-    def _read_record(self, data, at):
+    def _read_record(self, data: bytes, at: int) -> "tuple[bytes, int, int, int, int]":
         """(name, type, time to live, begin, end of the data) of a record. Raises ValueError."""
         name, at = _read_name(data, at)
         if at + 10 > len(data):
@@ -160,7 +160,7 @@ class Names:
         self._next = at + size
         return name, kind, ttl_s, at, at + size
 
-    def _known(self, data, at):
+    def _known(self, data: bytes, at: int) -> int:
         """The pointer of ours that the asker knows by this record of its query for at least half of its time: RFC 6762
         7.1. The others are sent again."""
         name, kind, ttl_s, begin, _ = self._read_record(data, at)
@@ -236,10 +236,9 @@ class Names:
             count += 1
         pack_into(">HHHHHH", buf, 0, self.id if question else 0, _RESPONSE, 1 if question else 0, count, 0, 0)
         at = self._at
-        del self._buf
         return at
 
-    def _write_question(self, buf, question):
+    def _write_question(self, buf: bytearray, question: bytes) -> int:
         if not question:
             return _HEADER
         _, end = _read_name(question, _HEADER)
@@ -250,7 +249,7 @@ class Names:
         buf[at + 2] &= 0x7F
         return at + 4
 
-    def _record(self, name, kind, data):
+    def _record(self, name: bytes, kind: int, data: bytes) -> None:
         """Writes a record. A name that stands in the packet already is pointed to: as its own name, and as the only
         content of a pointer."""
         self._name(name)
@@ -271,7 +270,7 @@ class Names:
             self._at += len(data)
         pack_into(">H", self._buf, size_at, self._at - size_at - 2)
 
-    def _name(self, name):
+    def _name(self, name: bytes) -> None:
         for other, place in self._places:
             if other == name:
                 pack_into(">H", self._buf, self._at, 0xC000 | place)

@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CODECS = (
     "ntp",
     "dns",
+    "mdns",
     "improv",
     "http1",
     "scram",

@@ -59,7 +59,8 @@ class Finder(Service):
         self._server = UdpServer(self._slot, self, config["bind"], config["port"], _PER_SECOND)
         self._blink_s = 0
         self._question_in_s = _FIRST_QUESTION_S
-        self._same_as: "str | None" = None  # whose name is ours
+        self.conflict = None
+        self._same_as: "str | None" = None  # which gateway's name is ours
         self._refused = 0
         self._responder = responder
 
@@ -84,11 +85,10 @@ class Finder(Service):
             self._responder.close()
         self._server.close()
 
-    @property
-    def conflict(self) -> "str | None":
-        """Which other device has our name, of all that were noticed the last one."""
+    def _show_conflict(self):
+        """Which other device has our name: a gateway, or a host that answers multicast DNS."""
         responder = self._responder
-        return self._same_as or (None if responder is None else responder.conflict)
+        self.conflict = self._same_as or (None if responder is None else responder.conflict)
 
     def status(self) -> dict:
         """The section "finder" of GET /api/status."""
@@ -100,6 +100,7 @@ class Finder(Service):
         self._server.tick()
         if self._responder is not None:
             self._responder.tick()
+            self._show_conflict()
         if self._blink_s:
             self._blink_s -= 1
             self._led(self._blink_s & 1)
@@ -185,6 +186,7 @@ class Finder(Service):
         own = [int(part) for part in address.split(".")]
         broadcast = ".".join([str(own[k] & mask[k] | 255 - mask[k]) for k in range(4)])
         self._same_as = None
+        self._show_conflict()
         try:
             self._server.stream.sendto(_FIND, seam.address(broadcast, self._config["port"]))
         except OSError as error:
@@ -201,5 +203,6 @@ class Finder(Service):
         ip = seam.peer(sender)[0]
         if is_local(self._link, ip):
             self._same_as = "the name is also that of the gateway at %s" % ip
+            self._show_conflict()
             self._events.add("finder", self._same_as)
             self._send_document(sender)
