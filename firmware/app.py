@@ -248,7 +248,7 @@ class App:
                 self._start_service(entry, make, heap)
         for bus in self.buses:
             self.supervisor.keep_running("bus %d" % bus.number, bus.run)
-            self.supervisor.watch("bus %d" % bus.number, bus.is_alive)
+        self.supervisor.watched = self.buses
         self.supervisor.keep_running("link", self._keep_link)
         self.supervisor.every_second(self.buses.tick)
         self.supervisor.every_second(self._tick)
@@ -321,6 +321,10 @@ class App:
         if good == trial:
             return
         is_good = not self.supervisor.restarts and not any([entry.state in _BAD for entry in self.device.services])
+        if trial == trees.IMAGE:
+            trial = good  # what came with the board, whichever slot it is in
+            if is_good:
+                self.board.keep_image()
         kept = trial if is_good else good
         trees.write(kept, kept)
         if is_good:

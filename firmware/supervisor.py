@@ -13,9 +13,10 @@ from firmware.net import seam
 
 _TYPING = const(0)
 if _TYPING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from typing import Any
 
+    from firmware.bus.bus import Bus
     from firmware.events import Events
 
 _TICK_MS = const(1000)
@@ -25,31 +26,29 @@ _SILENT_S = const(120)
 
 
 class Supervisor:
-    """`board` has the watchdog. `restarts` counts the tasks that were restarted, and the ticks that failed."""
+    """`board` has the watchdog. `restarts` counts the tasks that were restarted, and the ticks that failed. `watched`:
+    buses; the device is restarted when the task of one has had no turn (silent_s) for two minutes."""
 
     def __init__(self, board: "Any", events: "Events") -> None:
         self._board = board
         self._events = events
         self._tasks: list = []
         self._ticks: list = []
-        self._watched: list = []  # [name, is_alive, seconds without a turn]
+        self.watched: "Iterable[Bus]" = ()
         self.restarts = 0
 
     def keep_running(self, name: str, run: "Callable[[], Awaitable]") -> None:
         """Makes a task of the coroutine function `run`, which should never end. `name` is its source in the log."""
         self._tasks.append(asyncio.create_task(self._keep_running(name, run)))
 
-    def watch(self, name: str, is_alive: "Callable[[], bool]") -> None:
-        """Restarts the device when `is_alive()`, asked once a second, has been False for two minutes."""
-        self._watched.append([name, is_alive, 0])
-
     def _watch(self):
-        for row in self._watched:
-            row[2] = 0 if row[1]() else row[2] + 1
-            if row[2] >= _SILENT_S:
+        for bus in self.watched:
+            bus.silent_s += 1
+            if bus.silent_s >= _SILENT_S:
                 from firmware import crash
 
-                crash.keep("%s: no turn for %d s" % (row[0], _SILENT_S), self._board.heap(), None)
+                reason = "bus %d: no turn for %d s" % (bus.number, _SILENT_S)
+                crash.keep(reason, self._board.heap(), None)
                 self._board.reset()
 
     def run_once(self, coroutine: "Coroutine") -> None:

@@ -8,6 +8,7 @@ anything, counts its starts and goes back to GOOD after three. Outside data/: a 
 from firmware.config import store
 
 USE = "tree/use"
+IMAGE = "i"  # as TRIAL: an image in the other slot, which the boot loader goes back from; GOOD is "-" then
 
 
 def read() -> "tuple[str, str]":

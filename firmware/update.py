@@ -1,11 +1,12 @@
-"""An update by a tree of files: receives it piece by piece, verifies it, and has the next start try it.
+"""An update by a tree of files, or by an image: receives it piece by piece, verifies it, and has the next start try it.
 
 A package is a manifest, and the files that it names, one behind the other. The manifest has a line for each file:
 `SHA-256 in hexadecimal digits, size in bytes, path below the tree`, separated by blanks. An Update is made with the
 SHA-256 of the manifest and an HMAC by a key that the device and whoever knows its password have (docs/decisions/0016):
 before anything is written, all that will come is known to be right or wrong. Everything is written to the tree that is
 not in use, in pieces; nothing is in the heap but one line and the piece. What is refused or cut off leaves the firmware
-in use as it is; firmware.trees makes the switch.
+in use as it is; firmware.trees makes the switch. An image is one file, "image", which the board's slot takes in place
+of the tree.
 """
 
 import hashlib
@@ -27,10 +28,11 @@ _FILE_MAX = const(131072)
 _TOTAL_MAX = const(1048576)
 _FREE_MIN = const(32768)  # bytes that stay free on the file system
 _PATH_MAX = const(64)
+_IMAGE = "image"  # the path of an image, which is no file
 _LINE = const(100)  # bytes of a line of the manifest
 _IN_A_PATH = b"abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _REMOVED_AT_ONCE = const(4)
-_VERIFIED_AT_ONCE = const(4)
+_READ_AT_ONCE = const(32768)  # bytes
 _READ = const(512)
 
 
@@ -39,9 +41,10 @@ def key(server_key: bytes) -> bytes:
     return scram.hmac(server_key, b"meterport update")
 
 
-def message(version: str, manifest: int, digest: str, total: int, older: bool) -> bytes:
-    """What the HMAC is of. `manifest`, `total`: lengths in bytes; `digest`: SHA-256 of the manifest."""
-    return ("meterport update 1\n%s %d %s %d %d" % (version, manifest, digest, total, older)).encode()
+def message(kind: str, version: str, manifest: int, digest: str, total: int, older: bool) -> bytes:
+    """What the HMAC is of. `kind`: "files" or "image"; `manifest`, `total`: lengths in bytes; `digest`: SHA-256 of the
+    manifest."""
+    return ("meterport update 1\n%s %s %d %s %d %d" % (kind, version, manifest, digest, total, older)).encode()
 
 
 def _numbers(version):
@@ -55,29 +58,36 @@ def _numbers(version):
 class Update:
     """One update under way. `received`, `total`: bytes. `version`: of the package."""
 
-    def __init__(self, fields: dict, device_key: bytes) -> None:
-        """`fields`: version, manifest, digest, total, older, mac, as message() has them. Raises ValueError when
-        the package cannot be taken; OSError."""
+    def __init__(self, fields: dict, device_key: bytes, slot: "Any" = None) -> None:
+        """`slot`: what takes an image (firmware.board.esp32_slot), None for files. `fields`: version, manifest, digest,
+        total, older, mac, as message() has them. Raises ValueError when the package cannot be taken; OSError."""
         self.version = version = fields["version"]
         self._manifest = fields["manifest"]
         self.total = fields["total"]
         self._digest = fields["digest"].lower()
-        said = message(version, self._manifest, self._digest, self.total, fields["older"])
+        self._slot = slot
+        said = message(
+            "files" if slot is None else "image", version, self._manifest, self._digest, self.total, fields["older"]
+        )
         if not scram.equal(scram.hmac(device_key, said), bytes.fromhex(fields["mac"])):
             raise ValueError("mac: not made with this device's key, or changed on the way")
         numbers = _numbers(version)
         if numbers <= list(VERSION) and not fields["older"]:
             raise ValueError("version: %s is not newer than %d.%d.%d" % ((version,) + VERSION))
-        if not 0 < self._manifest <= _MANIFEST_MAX or not self._manifest < self.total <= _TOTAL_MAX:
-            raise ValueError("total: longer than %d bytes, or no package" % _TOTAL_MAX)
+        most = _TOTAL_MAX if slot is None else slot.size + self._manifest
+        if not 0 < self._manifest <= _MANIFEST_MAX or not self._manifest < self.total <= most:
+            raise ValueError("total: longer than %d bytes, or no package" % most)
         good, trial = trees.read()
         if good != trial:
             raise ValueError("version: the last update is on trial: wait for a minute")
+        if slot is not None and good != "-":
+            raise ValueError("version: the firmware runs from files, which go before an image")
         self._good = good
         self.tree = trees.other()
         self._folder = "tree/" + self.tree
         self._list = self._folder + "/manifest"
         self.received = 0
+        self.is_verified = False
         self.verified = -1  # files; -1 before all have come
         self._file: "Any" = None  # that is written
         self._lines: "Any" = None  # the manifest, while files come or are verified
@@ -107,7 +117,8 @@ class Update:
                 left -= 1
         status = os.statvfs(".")
         waste = self._manifest // _LINE * status[0] // 2  # the last block of a file is half empty
-        if status[0] * status[3] < self.total + waste + _FREE_MIN:
+        comes = self.total if self._slot is None else self._manifest
+        if status[0] * status[3] < comes + waste + _FREE_MIN:
             raise ValueError("total: the file system has no room for %d bytes" % self.total)
         return True
 
@@ -143,7 +154,7 @@ class Update:
             if not store.exists(folder):
                 os.mkdir(folder)
             folder += "/"
-        self._file = open(path, "wb")
+        self._file = open(path, "wb") if path != _IMAGE else self._slot
 
     def _end_file(self):
         self._file.close()
@@ -172,9 +183,14 @@ class Update:
         if not line:
             return None
         words = line.strip().split(b" ")
-        if len(words) != 3 or not words[1].isdigit() or int(words[1]) > _FILE_MAX:
+        most = _FILE_MAX if self._slot is None else self._slot.size
+        if len(words) != 3 or not words[1].isdigit() or int(words[1]) > most:
             raise ValueError("manifest: a line that is none")
         path = words[2]
+        if self._slot is not None:
+            if path != b"image" or int(words[1]) + self._manifest != self.total:
+                raise ValueError("manifest: no image")
+            return words[0].decode(), int(words[1]), _IMAGE
         if (
             len(path) > _PATH_MAX
             or not (path.startswith(b"firmware/") or path.startswith(b"lib/"))
@@ -186,33 +202,53 @@ class Update:
         return words[0].decode(), int(words[1]), self._folder + "/" + path.decode()
 
     def verify(self) -> bool:
-        """Reads some of the written files back. True when all of them are right. Raises ValueError, OSError."""
+        """Reads some of what was written back. True when all of it is right. Raises ValueError, OSError."""
         if self.verified < 0:
             raise ValueError("package: not all of it has come")
-        for _ in range(_VERIFIED_AT_ONCE):
-            found = self._line()
-            if found is None:
-                return True
-            check = hashlib.sha256()
-            with open(found[2], "rb") as f:
-                while True:
-                    piece = f.read(_READ)
-                    if not piece:
-                        break
-                    check.update(piece)
-            if _hex(check) != found[0] or os.stat(found[2])[6] != found[1]:
-                raise ValueError("package: a file was written wrongly")
-            self.verified += 1
+        left = _READ_AT_ONCE
+        while left > 0:
+            if self._file is None:
+                found = self._line()
+                if found is None:
+                    self.is_verified = True
+                    return True
+                self._expected, self._left, path = found
+                self._check = hashlib.sha256()
+                self._file = open(path, "rb") if path != _IMAGE else self._slot
+            piece = self._file.read(min(_READ, self._left)) if self._left else b""
+            self._check.update(piece)
+            self._left -= len(piece)
+            left -= len(piece)
+            if not piece:
+                self._end_reading()
+                left -= _READ
         return False
 
+    def _end_reading(self):
+        file = self._file
+        self._file = None
+        is_longer = False
+        if file is self._slot:
+            file.end_reading()
+        else:
+            is_longer = bool(file.read(1))
+            file.close()
+        if is_longer or self._left or _hex(self._check) != self._expected:
+            raise ValueError("package: a file was written wrongly")
+        self.verified += 1
+
     def switch(self) -> None:
-        """Has the next start try the new tree. Raises OSError."""
-        trees.write(self._good, self.tree)
+        """Has the next start try the new tree or image. Raises OSError."""
+        if self._slot is None:
+            trees.write(self._good, self.tree)
+            return
+        trees.write(self._good, trees.IMAGE)
+        self._slot.switch()
 
     def close(self) -> None:
         """Closes the files."""
         for file in (self._file, self._lines):
-            if file is not None:
+            if file is not None and file is not self._slot:
                 file.close()
         self._file = self._lines = None
 

@@ -19,9 +19,10 @@ FOLDERS = ("firmware", "lib")
 class Package:
     """`version`: text; `manifest`: bytes; `data`: manifest and files, as they are sent."""
 
-    def __init__(self, version: str, files: dict[str, bytes]) -> None:
-        """`files`: {path below the tree: content}."""
+    def __init__(self, version: str, files: dict[str, bytes], kind: str = "files") -> None:
+        """`files`: {path below the tree: content}; of the kind "image" {"image": content}."""
         self.version = version
+        self.kind = kind
         lines = [f"{hashlib.sha256(body).hexdigest()} {len(body)} {path}\n" for path, body in sorted(files.items())]
         self.manifest = "".join(lines).encode()
         self.data = self.manifest + b"".join(body for _, body in sorted(files.items()))
@@ -35,12 +36,23 @@ class Package:
             raise ValueError(f"{tree}: no firmware; make build makes one")
         return cls(version, files)
 
+    @classmethod
+    def of_image(cls, path: pathlib.Path, version: str) -> "Package":
+        """The package of an ESP32's application image (micropython.bin of a build, not the firmware.bin with boot
+        loader and partition table). Raises OSError, ValueError."""
+        body = path.read_bytes()
+        if body[:1] != b"\xe9" or body[0x20:0x24] != b"\x32\x54\xcd\xab":  # esp_app_format.h
+            raise ValueError(f"{path}: no application image of an ESP32 (micropython.bin of a build)")
+        return cls(version, {"image": body}, "image")
+
     def fields(self, key: bytes, older: bool) -> dict[str, Any]:
         """The body of the step "begin". `key`: of the device."""
         digest = hashlib.sha256(self.manifest).hexdigest()
-        said = f"meterport update 1\n{self.version} {len(self.manifest)} {digest} {len(self.data)} {int(older)}"
+        lengths = f"{len(self.manifest)} {digest} {len(self.data)}"
+        said = f"meterport update 1\n{self.kind} {self.version} {lengths} {int(older)}"
         return {
-            "version": self.version, "manifest": len(self.manifest), "digest": digest, "total": len(self.data),
+            "kind": self.kind, "version": self.version, "manifest": len(self.manifest), "digest": digest,
+            "total": len(self.data),
             "older": older, "mac": hmac.digest(key, said.encode(), "sha256").hex(),
         }  # fmt: skip
 

@@ -212,6 +212,16 @@ class Board:
             machine.WDT(timeout=_REPL_WATCHDOG_MS).feed()
             self._watchdog = None
 
+    def image_slot(self) -> "Any":
+        """Where an update may write an image. Raises OSError with a text where there is no second slot."""
+        from firmware.board.esp32_slot import ImageSlot
+
+        return ImageSlot()
+
+    def keep_image(self) -> None:
+        """Tells the boot loader that this image runs well. Raises OSError."""
+        esp32.Partition.mark_app_valid_cancel_rollback()
+
     def button(self) -> bool:
         """BOOT, on GPIO 0 of an ESP32, S2 and S3, unless Ethernet or a bus has that pin; other chips have none here."""
         if not self._has_button or _BUTTON in Board._ethernet_pins:

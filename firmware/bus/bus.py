@@ -48,6 +48,7 @@ _CALIBRATED_MIN_MS = const(100)
 _LOAD_S = const(60)
 _DAY_S = const(86400)
 _PAUSED_MS = const(1000)
+_LEASE_S = const(86400)  # longer than any search
 _IDLE_MS = const(60000)  # with no meters to poll, the bus looks up once a minute
 
 
@@ -91,7 +92,7 @@ class Bus:
         self._paused = False
         self._on_idle: "Callable[[], object] | None" = None
         self._is_lent = False
-        self._has_turned = False
+        self.silent_s = 0  # counted by the supervisor since the last turn of run(), which has one a minute at least
         self._is_free = False  # the line is open, and nothing is due: submit() begins at once
         for meter in meters:
             meter.answer_times = AnswerTimes()
@@ -244,7 +245,7 @@ class Bus:
         waker = self._waker
         try:
             while True:
-                self._has_turned = True
+                self.silent_s = 0
                 wait_ms = self._advance()
                 if wait_ms < 0:
                     await self._lend_line(self.lessee)
@@ -261,12 +262,6 @@ class Bus:
                 if self.wire is not None:
                     self.wire.cancel()
                 self._tell_idle()
-
-    def is_alive(self) -> bool:
-        """Whether run() has had a turn since the last call, or the line is lent. It has one a minute at least."""
-        has_turned = self._has_turned or self._is_lent
-        self._has_turned = False
-        return has_turned
 
     def _advance(self):
         """Does what is due. Returns for how long to wait until the next call, or ENDED: the line is to be lent.
@@ -322,6 +317,7 @@ class Bus:
 
     async def _lend_line(self, lessee):
         self._is_lent = True
+        self.silent_s = -_LEASE_S
         self._fail_all(pdu.SERVER_DEVICE_BUSY)
         self.close()
         self._events.add("bus", "bus %d: polling pauses for %s" % (self.number, lessee.name))

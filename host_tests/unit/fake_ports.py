@@ -297,6 +297,84 @@ def bite(port):
     port.registers[_scratch4(port)] = _MAGIC
 
 
+class Slots:
+    """The application partitions of an ESP32 and its boot loader's record of them. `limit`: flash operations until the
+    power is gone; `states` as esp_flash_partitions.h names them, lower case.
+
+    ports/esp32/esp32_partition.c; ESP-IDF's esp_ota_ops.c and, of the boot loader, bootloader_utility.c."""
+
+    BLOCK = 4096
+
+    def __init__(self, count, blocks=8):
+        self.content = [bytearray(b"\xff" * self.BLOCK * blocks) for _ in range(count)]
+        self.states = ["undefined"] + ["undefined"] * (count - 1)
+        self.running = self.boot = 0
+        self.limit = None
+        self.operations = 0
+
+    def _operate(self):
+        if self.operations == self.limit:
+            raise OSError(-0x103)  # nothing is written any more
+        self.operations += 1
+
+    def partition(self):
+        """The class esp32.Partition."""
+        slots = self
+
+        class Partition:
+            RUNNING, BOOT = 1, 0
+
+            def __init__(self, which):
+                self.number = slots.running if which == self.RUNNING else slots.boot
+
+            def get_next_update(self):
+                if len(slots.content) < 2:
+                    raise OSError(2)  # esp_ota_get_next_update_partition gives NULL: MP_ENOENT
+                found = Partition(self.RUNNING)
+                found.number = (self.number + 1) % len(slots.content)
+                return found
+
+            def ioctl(self, command, argument):
+                return {4: len(slots.content[self.number]) // slots.BLOCK, 5: slots.BLOCK}[command]
+
+            def readblocks(self, number, buf):
+                at = number * slots.BLOCK
+                assert at + len(buf) <= len(slots.content[self.number])
+                buf[:] = slots.content[self.number][at : at + len(buf)]
+
+            def writeblocks(self, number, buf):
+                assert self.number != slots.running
+                at = number * slots.BLOCK
+                if len(buf) % slots.BLOCK or at + len(buf) > len(slots.content[self.number]):
+                    raise OSError(-0x104)  # ESP_ERR_INVALID_SIZE of esp_partition_erase_range
+                slots._operate()
+                slots.content[self.number][at : at + len(buf)] = b"\xff" * len(buf)
+                slots._operate()
+                slots.content[self.number][at : at + len(buf)] = buf
+
+            def set_boot(self):
+                if slots.content[self.number][0] != 0xE9:
+                    raise OSError(-0x1503)  # ESP_ERR_OTA_VALIDATE_FAILED
+                slots._operate()  # otadata: two sectors with checksums, the old one or the new one
+                slots.boot = self.number
+                slots.states[self.number] = "new"
+
+            @staticmethod
+            def mark_app_valid_cancel_rollback():
+                slots.states[slots.running] = "valid"
+
+        return Partition
+
+    def reset(self):
+        """The boot loader: a new image runs once pending; one that is pending still is aborted."""
+        if self.states[self.boot] == "pending_verify":
+            self.states[self.boot] = "aborted"
+            self.boot = self.boot - 1 if self.boot else len(self.content) - 1
+        if self.states[self.boot] == "new":
+            self.states[self.boot] = "pending_verify"
+        self.running = self.boot
+
+
 def cut_power(port):
     """The power was off: what a reset keeps is lost. On the ESP32 the RTC's memory holds noise, which has no magic
     number; the RP2's scratch registers are 0 (datasheet 4.7.4)."""
@@ -312,13 +390,17 @@ def install(monkeypatch, machine_name):
     esp32.HEAP_DATA = 4
     # (total, free, largest free, least free) of each region: ports/esp32/modesp32.c
     esp32.idf_heap_info = lambda capabilities: [(9000, 5000, 4000, 0), (200_000, 90_000, port.idf_largest, 0)]
+    port.slots = Slots(1)
+    esp32.Partition = lambda which: port.slots.partition()(which)
+    esp32.Partition.RUNNING = 1
+    esp32.Partition.mark_app_valid_cancel_rollback = lambda: port.slots.partition().mark_app_valid_cancel_rollback()
     monkeypatch.setitem(sys.modules, "machine", _machine(port))
     monkeypatch.setitem(sys.modules, "network", _network(port))
     monkeypatch.setitem(sys.modules, "esp32", esp32)
     rp2 = ModuleType("rp2")
     rp2.bootsel_button = lambda: port.bootsel
     monkeypatch.setitem(sys.modules, "rp2", rp2)
-    for name in ("machine_common", "esp32", "rp2"):
+    for name in ("machine_common", "esp32", "esp32_slot", "rp2"):
         monkeypatch.delitem(sys.modules, f"firmware.board.{name}", raising=False)
         monkeypatch.delattr(board_package, name, raising=False)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine_name))

@@ -113,3 +113,18 @@ def test_the_buses_rest_for_each_piece_and_go_on_after_it(gateway):
     put(gateway, 0, PACKAGE.data[:100])
     assert gateway.buses.pauses == before + 1
     assert not gateway.buses.paused
+
+
+def test_a_board_without_slots_takes_no_image(gateway):
+    response = begin(gateway, Package("0.2.0", {"image": b"\xe9"}, "image"))
+    assert (response.status, "by cable" in response.json()["error"]) == (409, True)
+    assert not (gateway.folder / "tree").exists()
+
+
+def test_an_esp32_without_a_second_slot_says_why(gateway, monkeypatch):
+    def image_slot():
+        raise OSError(19, "no second slot")
+
+    gateway.device.board.image_slot = image_slot
+    response = begin(gateway, Package("0.2.0", {"image": b"\xe9"}, "image"))
+    assert (response.status, response.json()["error"]) == (409, "no second slot")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,8 +156,7 @@ def test_a_task_without_a_turn_for_two_minutes_is_recorded_and_restarts_the_devi
     monkeypatch.chdir(tmp_path)
     board = Board()
     supervisor = Supervisor(board, events)
-    turns = iter([True] * 5)
-    supervisor.watch("bus 0", lambda: next(turns, False))
+    supervisor.watched = [SimpleNamespace(number=0, silent_s=-5)]
     with pytest.raises(SystemExit):
         run_for(200, lambda: supervisor.start_ticking(8))
     assert (board.fed, board.resets) == (5 + 120, 1)
@@ -167,15 +167,16 @@ def test_a_task_without_a_turn_for_two_minutes_is_recorded_and_restarts_the_devi
 def test_a_task_that_has_a_turn_now_and_then_restarts_nothing(events, waits):
     board = Board()
     supervisor = Supervisor(board, events)
-    asked = []
+    bus = SimpleNamespace(number=0, silent_s=0)
+    supervisor.watched = [bus]
 
-    def is_alive():
-        asked.append(1)
-        return len(asked) % 119 == 0
+    def turn():
+        if board.fed % 119 == 0:
+            bus.silent_s = 0
 
-    supervisor.watch("bus 0", is_alive)
+    supervisor.every_second(turn)
     run_for(400, lambda: supervisor.start_ticking(8))
-    assert len(asked) > 380
+    assert board.fed > 380
     assert board.resets == 0
 
 

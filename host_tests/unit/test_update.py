@@ -9,6 +9,7 @@ import pytest
 
 from firmware import trees, update
 from firmware.config import store
+from host_tests.unit import fake_ports
 from host_tests.unit.flash import ESP32, RP2, TEARS_EACH, Device, Flash
 from tools.update import Package
 
@@ -239,3 +240,121 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new(monkeypatch, geometry, tea
     assert seen == sorted(seen)  # once it is the new one it stays
     assert seen[-1] == "a"
     assert len(seen) > 10
+
+
+# -- an image in the other slot of an ESP32
+
+IMAGE = b"\xe9" + bytes(range(256)) * 40  # not a whole number of blocks
+IMAGE_PACKAGE = Package("0.2.0", {"image": IMAGE}, "image")
+
+
+@pytest.fixture
+def esp32(folder, monkeypatch):
+    port = fake_ports.install(monkeypatch, fake_ports.OURS)
+    port.slots = fake_ports.Slots(2)
+    port.slots.content[0][0] = 0xE9
+    return port
+
+
+def run_image(port, package=IMAGE_PACKAGE, piece=update.PIECE):
+    slot = port.board.Board().image_slot()
+    one = update.Update(package.fields(KEY, False), KEY, slot)
+    try:
+        send(one, package.data, piece)
+        while not one.verify():
+            pass
+        one.switch()
+    finally:
+        one.close()
+
+
+def test_a_stock_partition_table_says_that_it_has_no_slot(esp32):
+    esp32.slots = fake_ports.Slots(1)
+    with pytest.raises(OSError, match="no second slot"):
+        esp32.board.Board().image_slot()
+
+
+@pytest.mark.parametrize("piece", [1, 1000, update.PIECE])
+def test_an_image_is_written_runs_on_trial_and_is_kept(esp32, piece):
+    run_image(esp32, piece=piece)
+    assert esp32.slots.content[1][: len(IMAGE)] == IMAGE
+    assert trees.read() == ("-", "i")
+    esp32.slots.reset()
+    assert (esp32.slots.running, esp32.slots.states[1]) == (1, "pending_verify")
+    esp32.board.Board().keep_image()
+    esp32.slots.reset()
+    assert (esp32.slots.running, esp32.slots.states[1]) == (1, "valid")
+
+
+def test_an_image_that_is_not_kept_gives_way_to_the_one_before(esp32):
+    run_image(esp32)
+    esp32.slots.reset()
+    esp32.slots.reset()
+    assert (esp32.slots.running, esp32.slots.states[1]) == (0, "aborted")
+
+
+@pytest.mark.parametrize("at", [0, 5000, len(IMAGE_PACKAGE.data) - 1])
+def test_a_changed_image_is_never_booted(esp32, at):
+    data = bytearray(IMAGE_PACKAGE.data)
+    data[at] ^= 1
+    one = update.Update(IMAGE_PACKAGE.fields(KEY, False), KEY, esp32.board.Board().image_slot())
+    with pytest.raises(ValueError, match="not what the manifest says"):
+        send(one, bytes(data))
+    one.close()
+    assert (esp32.slots.boot, trees.read()) == (0, ("-", "-"))
+
+
+def test_what_the_slot_did_not_keep_is_found_before_the_switch(esp32):
+    one = update.Update(IMAGE_PACKAGE.fields(KEY, False), KEY, esp32.board.Board().image_slot())
+    send(one, IMAGE_PACKAGE.data)
+    esp32.slots.content[1][len(IMAGE) - 1] ^= 1
+    with pytest.raises(ValueError, match="written wrongly"):
+        [one.verify() for _ in range(9)]
+    one.close()
+
+
+def test_an_image_larger_than_the_slot_is_refused_by_its_head(esp32):
+    package = Package("0.2.0", {"image": b"\xe9" + bytes(8 * 4096)}, "image")
+    with pytest.raises(ValueError, match="total"):
+        update.Update(package.fields(KEY, False), KEY, esp32.board.Board().image_slot())
+
+
+def test_files_are_no_image_and_an_image_is_no_file(esp32):
+    slot = esp32.board.Board().image_slot()
+    with pytest.raises(ValueError, match="mac"):
+        update.Update(PACKAGE.fields(KEY, False), KEY, slot)
+    with pytest.raises(ValueError, match="mac"):
+        begin(IMAGE_PACKAGE)
+    for path in ("firmware/app.mpy", "boot"):
+        package = Package("0.2.0", {path: IMAGE}, "image")
+        one = update.Update(package.fields(KEY, False), KEY, slot)
+        with pytest.raises(ValueError, match="no image"):
+            send(one, package.data)
+        one.close()
+
+
+def test_where_files_are_in_use_no_image_is_taken(esp32):
+    trees.write("a", "a")
+    with pytest.raises(ValueError, match="files"):
+        run_image(esp32)
+
+
+def test_a_brown_out_at_any_operation_on_the_slots_leaves_the_old_or_the_new(esp32):
+    booted = []
+    for limit in range(100):
+        trees.write("-", "-")
+        esp32.slots = slots = fake_ports.Slots(2)
+        slots.content[0][0] = 0xE9
+        slots.limit = limit
+        try:
+            run_image(esp32)
+        except OSError:
+            assert slots.operations == limit
+        slots.reset()
+        booted.append(slots.running)
+        assert slots.running == 0 or slots.content[1][: len(IMAGE)] == IMAGE
+        if slots.operations < limit:
+            break
+    assert booted == sorted(booted)
+    assert booted[0] == 0
+    assert booted[-1] == 1

@@ -524,15 +524,25 @@ def reboot(fleet: Fleet, as_json: bool, no_wait: bool, yes: bool) -> None:
 @meterport.command()
 @click.argument("tree", type=click.Path(exists=True, file_okay=False, path_type=Path), default=build.OUT)
 @click.option("--version", "version", metavar="N.N.N", help="Of the tree. Default: that of these sources.")
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="An image of an ESP32 in place of TREE: micropython.bin of a build of these sources.",
+)
 @click.option("--older", is_flag=True, help="Also when it is not newer than what the gateway has.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the end of the trial.")
 @_for_gateways
-def update(fleet: Fleet, as_json: bool, tree: Path, version: str | None, older: bool, no_wait: bool) -> None:
-    """Send the firmware in TREE (default: what make build has made) to gateways that run from files.
+def update(
+    fleet: Fleet, as_json: bool, tree: Path, version: str | None, image: Path | None, older: bool, no_wait: bool
+) -> None:
+    """Send the firmware in TREE (default: what make build has made) to gateways that run from files, or an image to
+    ESP32s with two slots.
 
     It runs on trial for a minute, and comes back to the one before by itself when a service does not run."""
     try:
-        package = packages.Package.of_tree(tree, version or packages.version_of(build.ROOT))
+        version = version or packages.version_of(build.ROOT)
+        package = packages.Package.of_image(image, version) if image else packages.Package.of_tree(tree, version)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 

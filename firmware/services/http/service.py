@@ -38,7 +38,7 @@ class HttpService(Service):
     `block`: buffer for input and output of all connections. A connection copies what it keeps before another one runs.
     `out`: the sink that documents write to. `requests`: answered since boot; `refused`: those with a status of 400 or
     above. `save`: the save that waits for the buses, or None.
-    `update`: the update under way, or None; `update_verified`: all of it has come and was read back."""
+    `update`: the update under way, or None."""
 
     name = "http"
     # The pages of set-up mode (firmware.setup.portal), which go before all others; None otherwise.
@@ -75,7 +75,6 @@ class HttpService(Service):
         self.listener: "Listener | None" = None
         self.save: "Save | None" = None
         self.update: "Update | None" = None
-        self.update_verified = False
         self.block = bytearray(BLOCK)
         self.view = memoryview(self.block)
         # Bytes that lie in flash need none. Later a heap that connections have broken up might have no such piece.

@@ -61,10 +61,9 @@ def post_step(service: "HttpService", request: "Request") -> "Save | Response":
         except (ValueError, OSError) as error:
             abort(service, request)
             raise Refused(422, "the firmware stays as it is", (str(error),)) from None
-        service.update_verified = done
         return Response(to_json({"verified": found.verified, "done": done}))
     if step == "switch":
-        if not service.update_verified:
+        if not found.is_verified:
             raise Refused(409, "the package is not verified yet")
 
         def switch():
@@ -82,7 +81,6 @@ def abort(service: "HttpService", request: "Request") -> Response:
     if service.update is not None:
         service.update.close()
     service.update = None
-    service.update_verified = False
     return Response(b"{}")
 
 
@@ -97,8 +95,12 @@ def _begin(service, fields):
         or not isinstance(fields.get("older"), bool)
     ):
         raise Refused(422, "this is no update", ("version, digest, mac, manifest, total, older: see the reference",))
-    free = service.device.board.heap()[0]
-    if resources.FROZEN and 0 < free < _HEAP_OF_FILES:
+    board = service.device.board
+    slot = None
+    free = board.heap()[0]
+    if fields.get("kind") == "image":
+        slot = _slot(board)
+    elif resources.FROZEN and 0 < free < _HEAP_OF_FILES:
         raise Refused(409, "this board runs its firmware from flash and has no memory for files: flash a new image")
     if not service.password.is_set:
         raise Refused(409, "a password must be set first")
@@ -106,7 +108,7 @@ def _begin(service, fields):
     if found is None or found.received or found.version != texts[0]:
         abort(service, None)
         try:
-            found = update.Update(fields, update.key(service.password.server_key))
+            found = update.Update(fields, update.key(service.password.server_key), slot)
         except ValueError as error:
             raise Refused(422, "the firmware stays as it is", (str(error),)) from None
         service.update = found
@@ -118,6 +120,16 @@ def _begin(service, fields):
 
     saved = Response(to_json(answer))
     return _write(service, clean, None, saved)
+
+
+def _slot(board):
+    """The slot for an image. Raises Refused."""
+    if not hasattr(board, "image_slot"):
+        raise Refused(409, "this kind of board takes an image by cable only")
+    try:
+        return board.image_slot()
+    except OSError as error:
+        raise Refused(409, error.args[-1]) from None
 
 
 def _under_way(service):
