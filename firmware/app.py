@@ -43,6 +43,8 @@ _IDLE_MS = const(60000)
 _BAD = ("no_memory", "failed")  # states of a service
 _HELD_S = const(10)
 _WARN_S = const(3)
+_SET_UP = const("data/set_up")  # its presence asks for set-up mode at the next start
+_SET_UP_S = const(600)  # that a device which knows a network stays in it
 _HEALTHY_S = const(60)  # of uptime, after which a start has not failed
 _SAFE_S = const(3600)  # of uptime in safe mode, after which the whole gateway is tried again
 _GC_PARTS = const(8)
@@ -278,12 +280,18 @@ class App:
     async def _keep_link(self):
         network = self.config["network"]
         is_new = not (network["ssid"] or network["ssid_2"] or network["ssid_3"])
-        if network["link"] == "wifi" and is_new and self.board.has_wifi:
+        is_asked = True
+        try:
+            os.remove(_SET_UP)
+        except OSError:
+            is_asked = False
+        if network["link"] == "wifi" and self.board.has_wifi and (is_new or is_asked):
             from firmware.setup.setup import SetUp
 
             self._set_up = SetUp(
-                network, self.board, self.link, self.budget, self.events, self.config_store, self.buses, self.device
-            )
+                network, self.board, self.budget, self.events, self.config_store, self.buses, self.device,
+                0 if is_new else _SET_UP_S,
+            )  # fmt: skip
             await self._set_up.run()
         await link.keep_up(self.link, self.events, self._close_connections)
 
@@ -334,8 +342,16 @@ class App:
         self.device.reboot()
 
     def _watch_button(self):
-        """A factory reset when the board's button is held for _HELD_S: for a device whose password nobody knows."""
-        self._held_s = self._held_s + 1 if self.board.button() else 0
+        """A factory reset when the board's button is held for _HELD_S: for a device whose password nobody knows. When
+        it is released before that, and after _WARN_S, a device on Wi-Fi restarts into set-up mode."""
+        is_held = self.board.button()
+        held_s = self._held_s
+        self._held_s = held_s + 1 if is_held else 0
+        if not is_held and held_s >= _WARN_S and self.board.has_wifi and self.config["network"]["link"] == "wifi":
+            self.events.add("app", "the button asks for set-up mode")
+            with open(_SET_UP, "w"):
+                pass
+            self.device.reboot()
         if self._held_s == _WARN_S:
             self.events.add("app", "the button is held: all settings are removed in %d s" % (_HELD_S - _WARN_S))
         if self._held_s >= _HELD_S and not self.buses.paused:

@@ -52,7 +52,7 @@ if _TYPING:
         def open_link(self, config: dict) -> "Link":
             """The network interface of the section "network"; a NoLink when there is none, or it cannot be opened."""
 
-        def access_point(self, ssid: str, password: str) -> "AccessPoint":
+        def access_point(self, ssid: str, password: str) -> "Radio":
             """Opens an access point of the device's own (WPA2) beside the station. Raises what the port raises."""
 
         def console(self) -> "Console":
@@ -132,8 +132,8 @@ if _TYPING:
         def close(self) -> None:
             """Lets Ctrl-C interrupt again."""
 
-    class AccessPoint(Protocol):
-        """A network of the device's own. The port's DHCP server names the device as the name server.
+    class Radio(Protocol):
+        """The access point, and the station beside it. The port's DHCP server names the device as the name server.
 
         address   of the device in it
         dns_port  where its stations ask for names"""
@@ -141,8 +141,15 @@ if _TYPING:
         address: str
         dns_port: int
 
+        def networks(self) -> list:
+            """The Wi-Fi networks that a scan sees, as the port gives them: tuples of SSID (bytes), BSSID, channel,
+            RSSI, security (0: none), and more. Waits for the scan, 2 s."""
+
+        def leave(self) -> None:
+            """Gives up a connection, or the try to make one."""
+
         def close(self) -> None:
-            """Ends it."""
+            """Ends the access point."""
 
     class Link(Protocol):
         """The network interface. `ssid`: of the Wi-Fi network that it is in, or tries to join; "" without Wi-Fi."""
@@ -168,16 +175,6 @@ if _TYPING:
         def details(self) -> tuple:
             """(address, netmask, gateway, name server, MAC address, signal in dBm): texts and a number, None for what
             is not known."""
-
-    class Station(Link, Protocol):
-        """The Link of Wi-Fi."""
-
-        def networks(self) -> list:
-            """The Wi-Fi networks that a scan sees, as the port gives them: tuples of SSID (bytes), BSSID, channel,
-            RSSI, security (0: none), and more. Waits for the scan, 2 s."""
-
-        def leave(self) -> None:
-            """Gives up a connection, or the try to make one."""
 
 
 class NoLink:

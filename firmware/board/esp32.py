@@ -21,7 +21,7 @@ if _TYPING:
     from collections.abc import Callable
     from typing import Any
 
-    from firmware.board import Link
+    from firmware.board import Console, Link, Radio
 
 _EPOCH_2000 = const(946684800)
 _STOCK_SOCKETS = const(10)  # CONFIG_LWIP_MAX_SOCKETS
@@ -178,14 +178,18 @@ class Board:
     def open_link(self, config: dict) -> "Link":
         return machine_common.open_link(config, WiFi, self._ethernet)
 
-    def access_point(self, ssid: str, password: str) -> machine_common.AccessPoint:
+    def access_point(self, ssid: str, password: str) -> "Radio":
+        from firmware.board import machine_setup
+
         nic = network.WLAN(network.AP_IF)
         nic.active(True)  # first: esp_wifi_set_config wants the mode
         nic.config(ssid=ssid, key=password, security=network.WLAN.SEC_WPA2)
-        return machine_common.AccessPoint(nic)
+        return machine_setup.Radio(nic)
 
-    def console(self) -> machine_common.Console:
-        return machine_common.Console()
+    def console(self) -> "Console":
+        from firmware.board import machine_setup
+
+        return machine_setup.Console()
 
     def _ethernet(self, config):
         pins, open_lan, arguments = _ethernet_wiring(config)

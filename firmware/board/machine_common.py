@@ -10,7 +10,6 @@ import sys
 import time
 
 import machine
-import micropython
 import network
 from machine import UART, Pin
 from micropython import const
@@ -209,7 +208,7 @@ class WiFi(_Interface):
         self._networks = [
             (config["ssid" + end], config["password" + end]) for end in ("", "_2", "_3") if config["ssid" + end]
         ]
-        self._untried: list = []  # of the present round
+        self._untried: "Any" = ()  # of the present round: a list once it has begun
         self.ssid = ""
 
     def connect(self) -> None:
@@ -221,9 +220,12 @@ class WiFi(_Interface):
         self._nic.active(True)
         self._disable_power_saving()
         self._set_address()
-        if not self._untried:
-            self._untried = self._strongest_first() if len(networks) > 1 else networks[:]
-        self.ssid, password = self._untried.pop(0)
+        if len(networks) == 1:
+            self.ssid, password = networks[0]
+        else:
+            if not self._untried:
+                self._untried = self._strongest_first()
+            self.ssid, password = self._untried.pop(0)
         self._nic.connect(self.ssid, password or None)
 
     def _strongest_first(self):
@@ -246,14 +248,6 @@ class WiFi(_Interface):
                 return text
         return ""
 
-    def networks(self) -> list:
-        self._nic.active(True)
-        return self._nic.scan()
-
-    def leave(self) -> None:
-        self._nic.active(True)
-        self._nic.disconnect()
-
     def _disable_power_saving(self) -> None:
         """For the port to override."""
 
@@ -262,36 +256,6 @@ class WiFi(_Interface):
             return self._nic.status("rssi")
         except OSError:  # the ESP32: the access point has just gone (esp_wifi_sta_get_ap_info)
             return None
-
-
-class AccessPoint:
-    """An AccessPoint (firmware.board) on the interface `nic`, which runs."""
-
-    dns_port = 53
-
-    def __init__(self, nic: "Any") -> None:
-        self._nic = nic
-        self.address = nic.ifconfig()[0]
-
-    def close(self) -> None:
-        self._nic.active(False)
-
-
-class Console:
-    """A Console (firmware.board)."""
-
-    def __init__(self) -> None:
-        self.stream = sys.stdin
-        micropython.kbd_intr(-1)
-
-    def read(self) -> bytes:
-        return sys.stdin.buffer.read(1)  # of more than is there it would wait for the rest
-
-    def write(self, data: bytes) -> None:
-        sys.stdout.buffer.write(data)  # sys.stdout itself makes CR LF of an LF
-
-    def close(self) -> None:
-        micropython.kbd_intr(3)
 
 
 def serial() -> str:

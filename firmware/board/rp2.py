@@ -19,7 +19,7 @@ if _TYPING:
     from collections.abc import Callable
     from typing import Any
 
-    from firmware.board import Link
+    from firmware.board import Console, Link, Radio
 
 _STOCK_TCP = const(5)  # MEMP_NUM_TCP_PCB
 _WATCHDOG_MAX_MS = const(8388)
@@ -111,15 +111,19 @@ class Board:
     def open_link(self, config: dict) -> "Link":
         return machine_common.open_link(config, WiFi, self._ethernet)
 
-    def access_point(self, ssid: str, password: str) -> machine_common.AccessPoint:
+    def access_point(self, ssid: str, password: str) -> "Radio":
+        from firmware.board import machine_setup
+
         nic = network.WLAN(network.AP_IF)
         nic.config(ssid=ssid, key=password, security=_WPA2)
         nic.active(True)
         nic.config(pm=_PM_NONE)
-        return machine_common.AccessPoint(nic)
+        return machine_setup.Radio(nic)
 
-    def console(self) -> machine_common.Console:
-        return machine_common.Console()
+    def console(self) -> "Console":
+        from firmware.board import machine_setup
+
+        return machine_setup.Console()
 
     def _ethernet(self, config):
         # In builds for boards that have one, which know its pins; elsewhere AttributeError.

@@ -151,18 +151,6 @@ class Budget:
                 number -= 1
         return None
 
-    def add_service_slot(self, kind: str) -> Slot:
-        """One more slot for the service `kind`, taken from the general ones."""
-        slot = Slot(kind, "service", None, self._uptime_s(), 0)
-        self.services.append(slot)
-        self.general = max(self.general - 1, 1)
-        return slot
-
-    def remove_service_slot(self, slot: Slot) -> None:
-        """Ends what add_service_slot() gave, whose socket has been closed."""
-        self.services.remove(slot)
-        self.general += 1
-
     def admit(self, name: str) -> bool:
         """Makes room for a newcomer of the kind `name`, closing one connection where needed.
 

@@ -10,6 +10,7 @@ from micropython import const
 import dns
 import http1
 from firmware.net import seam
+from firmware.net.budget import Slot
 from firmware.net.udp_server import UdpServer
 from firmware.services.http.response import Refused, Response
 
@@ -17,7 +18,7 @@ _TYPING = const(0)
 if _TYPING:
     from typing import Any
 
-    from firmware.board import AccessPoint
+    from firmware.board import Radio
     from firmware.net.budget import Budget
     from firmware.services.http.service import HttpService
     from firmware.setup.setup import SetUp
@@ -45,18 +46,18 @@ class Portal:
     """`host`: the device's address in the access point, with the port where it is not 80. `http`: the web server, or
     None where it does not run."""
 
-    def __init__(
-        self, set_up: "SetUp", access_point: "AccessPoint", budget: "Budget", http: "HttpService | None"
-    ) -> None:
+    def __init__(self, set_up: "SetUp", radio: "Radio", budget: "Budget", http: "HttpService | None") -> None:
         port = 80 if http is None else http.config["port"]
-        self.host = access_point.address + ("" if port == 80 else ":%d" % port)
+        self.host = radio.address + ("" if port == 80 else ":%d" % port)
         self._set_up = set_up
-        self._address = access_point.address
-        self._network = access_point.address.rsplit(".", 1)[0] + "."
+        self._address = radio.address
+        self._network = radio.address.rsplit(".", 1)[0] + "."
         self._http = http
         self._budget = budget
-        self._slot = budget.add_service_slot("http")
-        self._udp = UdpServer(self._slot, self, "0.0.0.0", access_point.dns_port, _QUERIES_PER_S)
+        self._slot = Slot("http", "service", None, 0, 0)
+        budget.services.append(self._slot)
+        budget.general -= 1
+        self._udp = UdpServer(self._slot, self, "0.0.0.0", radio.dns_port, _QUERIES_PER_S)
 
     def open(self) -> None:
         """Raises OSError when the port of DNS is taken."""
@@ -69,7 +70,8 @@ class Portal:
         self._udp.close()
         if self._http is not None:
             self._http.portal = None
-        self._budget.remove_service_slot(self._slot)
+        self._budget.services.remove(self._slot)
+        self._budget.general += 1
 
     def tick(self) -> None:
         """Call once a second."""

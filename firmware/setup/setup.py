@@ -18,7 +18,7 @@ _TYPING = const(0)
 if _TYPING:
     from typing import Any
 
-    from firmware.board import Board, Link
+    from firmware.board import Board
     from firmware.bus import Buses
     from firmware.config.config_store import ConfigStore
     from firmware.device import Device
@@ -45,7 +45,7 @@ def names(serial: str) -> "tuple[str, str]":
 
 
 class SetUp:
-    """`config`: the section "network".
+    """`config`: the section "network". `limit_s`: the device restarts when no network was named for so long; 0: never.
 
     state     WAITING for the user, TRYING a network, FAILED to join it, JOINED and saved
     ssid      of the network that is tried, or was last
@@ -53,8 +53,9 @@ class SetUp:
     networks  [(SSID as bytes of UTF-8, RSSI, True without a password)], the strongest first"""
 
     def __init__(
-        self, config: dict, board: "Board", link: "Link", budget: "Budget", events: "Events",
+        self, config: dict, board: "Board", budget: "Budget", events: "Events",
         config_store: "ConfigStore", buses: "Buses", device: "Device",
+        limit_s: int = 0,
     ) -> None:  # fmt: skip
         self.state = WAITING
         self.ssid = ""
@@ -64,12 +65,13 @@ class SetUp:
         self._password = ""
         self._config = config
         self._board = board
-        self._link: "Any" = link
+        self._radio: "Any" = None
         self._budget = budget
         self._events = events
         self._store = config_store
         self._buses = buses
         self._device = device
+        self._limit_s = limit_s
         self._waker = seam.Waker()
         self._is_saved: "bool | None" = None
         self._console: "ImprovConsole | None" = None
@@ -96,14 +98,14 @@ class SetUp:
             self.reason = reason
 
     async def run(self) -> None:
-        """Runs for ever; after success it restarts the device."""
+        """Runs for ever; after success, and after `limit_s`, it restarts the device."""
         ssid, password = names(self._board.identity()[1])
         try:
             self._open_console()  # first: ESP Web Tools asks soon after the start
+            self._radio = self._board.access_point(ssid, password)
+            self._open.append(self._radio)
             self._scan()
-            access_point = self._board.access_point(ssid, password)
-            self._open.append(access_point)
-            portal = Portal(self, access_point, self._budget, self._device.running("http"))
+            portal = Portal(self, self._radio, self._budget, self._device.running("http"))
             self._open.append(portal)
             portal.open()
             self._events.add("setup", "access point %s, page http://%s/setup" % (ssid, portal.host))
@@ -126,19 +128,18 @@ class SetUp:
 
     async def _serve(self, portal, ssid, password):
         seconds = 0
-        while True:
-            if not seconds:  # printed and not logged: the log can be read over the network
+        while self.state != JOINED and not 0 < self._limit_s <= seconds:
+            if seconds % _PRINT_S == 0:  # printed and not logged: the log can be read over the network
                 print('meterport: set-up: Wi-Fi "%s", password %s, http://%s/setup' % (ssid, password, portal.host))
-            seconds = (seconds + 1) % _PRINT_S
+            seconds += 1
             self._waker.clear()
             if self.state != TRYING:
                 await self._waker.wait_ms(_TICK_MS)
             portal.tick()
             if self.state == TRYING:
                 await self._try()
-            if self.state == JOINED:
-                break
-        for _ in range(_STAYS_S):
+                seconds = 0
+        for _ in range(_STAYS_S if self.state == JOINED else 0):
             portal.tick()
             await seam.sleep_ms(_TICK_MS)
         self._device.reboot()
@@ -147,7 +148,7 @@ class SetUp:
 
     def _scan(self):
         try:
-            found = self._link.networks()
+            found = self._radio.networks()
         except Exception as error:  # the ESP32 raises RuntimeError and MemoryError too
             self._events.add("setup", "cannot scan: %r" % error)
             return
@@ -167,14 +168,14 @@ class SetUp:
         self._events.add("setup", "tries %s" % self.ssid)
         reason = ""
         try:
-            self._link.leave()
-            link: "Any" = self._board.open_link(config)
+            self._radio.leave()
+            link = self._board.open_link(config)
             reason = await self._join(link)
             if not reason:
                 self.address = link.address()
                 reason = await self._save()
             if reason:
-                link.leave()
+                self._radio.leave()
         except Exception as error:  # as above; the access point must stay
             reason = "%r" % error
         self.reason = reason

@@ -33,21 +33,21 @@ class Station(unix.Link):
         if self._begun_ms is None:
             self._begun_ms = time.ticks_ms()
 
-    def leave(self):
-        self._begun_ms = None
-
     def trouble(self):
         return "wrong password" if self._waited() and not self.up() else ""
+
+
+class Radio:
+    """firmware.board.Radio: an access point whose stations are on this machine."""
+
+    address = "127.0.0.1"
+    dns_port = int(sys.argv[1])
 
     def networks(self):
         return [(b"yard", bytes(6), 1, -80, 0, 1), (b"plant", bytes(6), 6, -55, 3, 1)]
 
-
-class AccessPoint:
-    """An access point whose stations are on this machine."""
-
-    address = "127.0.0.1"
-    dns_port = int(sys.argv[1])
+    def leave(self):
+        """Does nothing: each try has a station of its own."""
 
     def close(self):
         """Does nothing: there is no radio."""
@@ -62,7 +62,7 @@ class Board(unix.Board):
         return Station(config)
 
     def access_point(self, ssid, password):
-        return AccessPoint()
+        return Radio()
 
 
 unix.Board = Board

@@ -91,6 +91,11 @@ def make_world(monkeypatch, tmp_path):
     return make
 
 
+async def open_portal(world):
+    await world.until(lambda: world.app.service("http").portal is not None, 15)
+    assert world.own.is_active
+
+
 def run(world, scenario):
     async def whole(_):
         await scenario(Phone(world))
@@ -103,7 +108,7 @@ def test_the_access_point_has_a_password_that_the_label_gives(make_world, machin
     world = make_world(machine_name, profile)
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         # printf 'meterport e6614c311b7e6f35' | sha256sum | cut -c1-12
         assert world.own.given["ssid"] == "meterport-6f35"
         assert world.own.given["key"] == "7dd3dfbf1ba8"
@@ -121,7 +126,7 @@ def test_phones_and_computers_are_led_to_the_page(make_world, machine_name, prof
     world = make_world(machine_name, profile)
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         for host, path in PROBES:
             head, _ = await phone.get(path, host)
             assert head.startswith("HTTP/1.1 302 ")
@@ -145,7 +150,7 @@ def test_networks_are_listed_strongest_first_and_each_once(make_world, machine_n
     world.air.add("hidden", "geheim12", -40).is_hidden = True
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         _, page = await phone.get()
         assert re.findall(r'value="\d"> (.*?)</label>', page) == [
             "&lt;b&gt;&quot;&amp; (-50 dBm)", "plant (-60 dBm)", "yard (-80 dBm, open)",
@@ -162,7 +167,7 @@ def test_a_network_is_joined_saved_and_its_address_shown(make_world, machine_nam
     world.board.reset = lambda: restarts.append(world.now_s)
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         head, _ = await phone.join("network=0&ssid=&password=geheim%2B+%2512")
         assert head.startswith("HTTP/1.1 303 ")
         assert "Location: /setup\r\n" in head
@@ -188,7 +193,7 @@ def test_a_wrong_password_locks_nobody_out(make_world, machine_name, profile, tm
     world.air.add("plant", "geheim12")
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         before = (tmp_path / "data" / "config.json").read_text()
         for _ in range(3):
             await phone.join("network=0&password=wrong%20again")
@@ -209,7 +214,7 @@ def test_a_form_that_cannot_be_right_is_refused_at_once(make_world, machine_name
     world = make_world(machine_name, profile)
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         for form, why in (
             ("", "1 to 32 bytes"), ("ssid=" + "x" * 33, "1 to 32 bytes"), ("network=7", "1 to 32 bytes"),
             ("ssid=plant&password=short", "8 to 63"), ("ssid=plant&password=" + 64 * "x", "8 to 63"),
@@ -229,7 +234,7 @@ def test_only_stations_of_the_access_point_see_the_page(make_world, machine_name
     world = make_world(machine_name, profile)
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         phone.host = world.host()
         head, _ = await phone.get()
         assert head.startswith("HTTP/1.1 404 ")
@@ -246,7 +251,7 @@ def test_the_dns_server_has_one_slot_of_the_budget_and_only_in_set_up_mode(make_
         world = make_world(machine_name, profile, ssid=ssid)
 
         async def scenario(phone, world=world, ssid=ssid):
-            await world.sleep(5)
+            await world.sleep(15)
             assert world.own.is_active is (not ssid)
             general.append((world.budget.general, len(world.budget.services)))
 
@@ -260,7 +265,7 @@ def test_every_name_leads_to_the_device(make_world, machine_name, profile):
     world = make_world(machine_name, profile)
 
     async def scenario(phone):
-        await world.until(lambda: world.own.is_active, 10)
+        await open_portal(world)
         rng = random.Random(3)
         for number in range(20):
             name = bytes(rng.choice(b"abcdefgh") for _ in range(rng.randint(1, 60)))
@@ -270,3 +275,46 @@ def test_every_name_leads_to_the_device(make_world, machine_name, profile):
             assert reply.endswith(b"\xc0\xa8\x04\x01")
 
     run(world, scenario)
+
+
+@BOTH
+def test_the_button_opens_the_access_point_of_a_configured_device(make_world, machine_name, profile, tmp_path):
+    restarts = []
+
+    def start(held_s):
+        world = make_world(machine_name, profile, ssid="plant", password="geheim12")
+        world.air.add("plant", "geheim12")
+        world.board.reset = lambda: restarts.append(world.now_s)
+        world.board.button = lambda: 20 < world.now_s < 20 + held_s
+        return world
+
+    asked = tmp_path / "data" / "set_up"
+
+    async def is_not_asked(phone):
+        await phone.world.sleep(60)
+        assert not phone.world.own.is_active
+        assert not asked.exists()
+
+    run(start(2), is_not_asked)
+    assert restarts == []
+
+    async def asks(phone):
+        await phone.world.until(lambda: restarts, 60)
+        assert asked.exists()
+
+    run(start(5), asks)
+
+    async def is_open_for_ten_minutes(phone):
+        await open_portal(phone.world)
+        assert not asked.exists()
+        await phone.world.sleep(580)
+        assert "2.4 GHz only" in (await phone.get())[1]
+        await phone.world.until(lambda: len(restarts) == 2, 60)
+
+    run(start(0), is_open_for_ten_minutes)
+
+    async def is_as_before(phone):
+        await phone.world.until(lambda: phone.world.station.isconnected(), 20)
+        assert not phone.world.own.is_active
+
+    run(start(0), is_as_before)

@@ -400,7 +400,7 @@ def install(monkeypatch, machine_name):
     rp2 = ModuleType("rp2")
     rp2.bootsel_button = lambda: port.bootsel
     monkeypatch.setitem(sys.modules, "rp2", rp2)
-    for name in ("machine_common", "esp32", "esp32_slot", "rp2"):
+    for name in ("machine_common", "machine_setup", "esp32", "esp32_slot", "rp2"):
         monkeypatch.delitem(sys.modules, f"firmware.board.{name}", raising=False)
         monkeypatch.delattr(board_package, name, raising=False)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine_name))

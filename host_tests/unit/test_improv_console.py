@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, monkeypatch):
         self.clock = Clock()
         fake_seam(monkeypatch, self.clock)
-        self.set_up = setup.SetUp({}, *[None] * 7)
+        self.set_up = setup.SetUp({}, *[None] * 6)
         self.set_up.networks = [(b"plant", -55, False), (b"yard", -80, True)]
         self.console = FakeConsole()
         self.improv = ImprovConsole(self.set_up, self.console, "rp2", "north")
