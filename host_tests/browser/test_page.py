@@ -2,12 +2,14 @@
 
 import json
 import re
+import socket
 
 import pytest
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import DESK, PASSWORD, PHONE, TABS, assert_accessible, assert_fits
-from host_tests.system.rig import wait_for
+from host_tests.system.bacnet_client import BacnetClient
+from host_tests.system.rig import ANSWER_S, HOST, wait_for
 from tools.virtual_meters import VirtualMeter
 
 PRIVATE = {"http": {"public_status": False}}
@@ -279,6 +281,29 @@ def test_the_sockets_of_the_last_hours_are_drawn(make_rig, visit):
     desk.screenshot("sockets-past")
     assert_accessible(desk, "sockets")
     desk.page.unroute_all(behavior="wait")
+
+
+def test_a_name_and_an_instance_that_another_device_has_too_are_shown_by_page_and_finder(make_rig, visit):
+    rig = make_rig(config={"bacnet": {"enabled": True, "instance": 7}})
+    with BacnetClient(rig.bacnet_port) as other, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gateway:
+        other.send(bytes.fromhex("1000 c402000007 2205c4 9103 2163"))  # I-Am
+        gateway.settimeout(ANSWER_S)
+        gateway.connect((HOST, rig.finder_port))
+        gateway.send(b'{"meterport":1,"name":"test","serial":"0123"}')
+        gateway.recv(2000)  # it tells its name in turn
+        texts = [
+            "the name is also that of the gateway at 127.0.0.1",
+            f"instance 7 is also that of the BACnet device at 127.0.0.1:{other.socket.getsockname()[1]}",
+        ]
+
+        def conflicts():
+            gateway.send(b"meterport find")
+            return sorted(json.loads(gateway.recv(2000))["conflicts"])
+
+        wait_for(lambda: conflicts() == sorted(texts), 10, "both conflicts in the finder's answer")
+    page = visit(rig).open().page
+    for text in texts:
+        expect(page.locator("#problems li").filter(has_text=text)).to_have_count(1, timeout=30_000)
 
 
 def test_names_from_the_device_are_text_and_never_markup(make_rig, visit):
