@@ -64,6 +64,10 @@ def find_route(path: bytes) -> "tuple | None":
         return _SESSION, _BODY_MAX, write_posting, post_now, None, None
     if path == b"/api/posting/authorities":
         return _SESSION, _AUTHORITIES_MAX, None, None, put_authorities, None
+    if path == b"/metrics":
+        from firmware.services.http.documents.metrics import get_metrics  # imported when it is used: it takes heap
+
+        return _READERS, 0, get_metrics, None, None, None
     if path == b"/api/update":
         from firmware.services.http import update_api  # imported when it is used: it takes heap
 

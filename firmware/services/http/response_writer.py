@@ -12,6 +12,7 @@ Bytes and files have a Content-Length; a document is chunked (HTTP/1.1) or ends 
 from micropython import const
 
 import http1
+from firmware.services.http.response import JSON
 
 _TYPING = const(0)
 if _TYPING:
@@ -56,7 +57,13 @@ class ResponseWriter:
         self._is_chunked = is_open and version == 11
         self.keep_alive = keep_alive and (self._is_chunked or not is_open)
         heads = response.heads
-        if heads is None and self._is_chunked and response.status == 200 and not response.headers:
+        if (
+            heads is None
+            and self._is_chunked
+            and response.status == 200
+            and response.type == JSON
+            and not response.headers
+        ):
             heads = self._buffers.document_heads
         head = None if heads is None else heads.get(self.keep_alive)
         if head is None:

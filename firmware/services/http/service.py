@@ -67,6 +67,8 @@ class HttpService(Service):
         self.device = device
         self.config_store = config_store
         self.meters = meters
+        self.readings = readings
+        self.history = history
         self.buses = buses
         self.hostname = config_store.hostname.lower().encode()
         self.names = [name.lower().encode() for name in config["names"]]

@@ -13,8 +13,8 @@ const socketsPage = {
     const now = await get("api/sockets"), [budget, past, ledger] = this.parts, scrolled = ledger.querySelector(".scroll")?.scrollLeft || 0;
     this.parts[0] = replace(budget, budgetCard(now));
     // What is under the pointer stays until there is something new.
-    if (this.drawn !== JSON.stringify(now.past.in_use) && now.past.in_use.length > 1) {
-      this.drawn = JSON.stringify(now.past.in_use);
+    if (this.drawn !== JSON.stringify([now.past.in_use, now.past.closed]) && now.past.in_use.length > 1) {
+      this.drawn = JSON.stringify([now.past.in_use, now.past.closed]);
       this.parts[1] = replace(past, pastCard(now.past));
     }
     this.parts[2] = replace(ledger, ledgerCard(now));

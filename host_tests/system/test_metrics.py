@@ -1,0 +1,89 @@
+"""GET /metrics on real MicroPython, as Prometheus' own tool reads it."""
+
+import http.client
+import re
+import subprocess
+
+import pytest
+
+from host_tests.system.rig import HOST, Rig, wait_for
+from tools import debian
+
+SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+JOULES = 3600  # in a watt-hour
+
+
+def text_of(rig):
+    connection = http.client.HTTPConnection(HOST, rig.http_port, timeout=20)
+    try:
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        assert response.status == 200
+        assert response.getheader("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+        return response.read().decode()
+    finally:
+        connection.close()
+
+
+def samples(text):
+    """{(metric, meter or None, point or None): text of the value}"""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        name, labels, value = SAMPLE.fullmatch(line).groups()
+        labels = dict(LABEL.findall(labels or ""))
+        found[name, labels.get("slot"), labels.get("point") or labels.get("reason")] = value
+    return found
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    config = {"name": 'site "A" \\ east', "history": {"flash": True}}
+    with Rig(tmp_path_factory.mktemp("metrics"), config=config) as rig:
+        rig.wait_polled()
+        yield rig
+
+
+def test_promtool_finds_nothing_wrong(rig):
+    promtool = debian.unpack("prometheus") / "usr" / "bin" / "promtool"
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text_of(rig), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_each_reading_is_there_once_in_its_base_unit(rig):
+    found = samples(text_of(rig))
+    for meter in rig.get("/api/readings")["meters"]:
+        for point in meter["points"]:
+            own = [
+                value for (_, slot, name), value in found.items() if (slot, name) == (str(meter["slot"]), point["name"])
+            ]
+            factor = JOULES if point["unit"].endswith("h") else 1
+            assert [float(value) for value in own] == [pytest.approx(point["value"] * factor, rel=1e-9)], point
+            if factor == JOULES:
+                assert own == [str(point["value"] * JOULES)]  # all digits
+
+
+def test_names_are_quoted_and_counters_agree_with_the_api(rig):
+    text = text_of(rig)
+    assert 'meterport_info{name="site \\"A\\" \\\\ east",' in text
+    found, sockets = samples(text), rig.get("/api/sockets")
+    assert int(found["meterport_sockets_limit", None, None]) == sockets["limit"]
+    assert {k[2]: int(v) for k, v in found.items() if k[0] == "meterport_connections_closed_total"} == sockets[
+        "evictions"
+    ]
+    assert found["meterport_meter_up", "0", None] == "1"
+    assert found["meterport_history_lost_total", None, None] == "0"
+
+
+def test_a_silent_meter_is_down_and_its_readings_are_left_out(make_rig):
+    rig = make_rig()
+    rig.wait_polled()
+    rig.meter(2).silent = True
+    wait_for(lambda: samples(text_of(rig))["meterport_meter_up", "1", None] == "0", what="the meter is down")
+    found = samples(text_of(rig))
+    assert ("meterport_frequency_hertz", "0", "frequency") in found
+    assert ("meterport_frequency_hertz", "1", "frequency") not in found
