@@ -230,7 +230,7 @@ class _Interface:
 
 def _network(port):
     network = ModuleType("network")
-    network.AP_IF = 1
+    network.AP_IF, network.PHY_IP101 = 1, 3
     network.STA_IF, network.PHY_LAN8720, network.PHY_W5500 = 0, 1, 9
     wifi = _Interface(port, not port.is_rp2)
     lan = _Interface(port, False)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from firmware.config import board_files, load
 from host_tests.unit import fake_ports
 from host_tests.unit.radio_bench import DAY_S, RadioBench
 
@@ -227,3 +228,50 @@ def test_a_wired_fixed_address_is_up_with_the_cable(bench):
     rig.run(10)
     assert rig.link.address() == "192.0.2.77"
     assert rig.link.up()
+
+
+@WIRED
+def test_a_cable_that_flaps_for_a_day_is_used_each_time(bench):
+    rig = bench(link="ethernet")
+    rng = random.Random(5)
+    second, losses = 20.0, 0
+    while second < DAY_S - 100:
+        rig.at(second, rig.cable.cable, False)
+        off_s = rng.uniform(0.5, 40)
+        rig.at(second + off_s, rig.cable.cable, True)
+        second += off_s + rng.uniform(20, 300)
+        losses += 1
+    rig.run(DAY_S)
+    assert rig.link.up()
+    assert losses > 300
+    assert rig.looks - rig.seen_up < losses * 25, "no longer than the cable is out, and DHCP takes"
+
+
+def wired_board(monkeypatch, machine_name, name, **wiring):
+    config, errors = load.validate({"board": name, "network": {"link": "ethernet"}})
+    assert errors == []
+    board_files.apply(config)
+    network = config["network"]
+    network["wiring"] = {**network["wiring"], **wiring}
+    return RadioBench(monkeypatch, machine_name, **network)
+
+
+@pytest.mark.parametrize(
+    ("machine_name", "name", "phy_type"),
+    [
+        (fake_ports.CLASSIC, "wt32-eth01", 1), (fake_ports.CLASSIC, "olimex-esp32-poe", 1),
+        (fake_ports.CLASSIC, "olimex-esp32-poe-iso", 1), (fake_ports.S3, "waveshare-esp32-s3-eth", 9),
+    ],
+)  # fmt: skip
+def test_the_phy_of_a_boards_file_brings_an_address(monkeypatch, machine_name, name, phy_type):
+    rig = wired_board(monkeypatch, machine_name, name)
+    rig.run(5)
+    assert rig.link.up()
+    assert rig.port.lan["phy_type"] == phy_type
+
+
+def test_a_users_board_file_may_name_an_ip101_that_is_always_on(monkeypatch):
+    rig = wired_board(monkeypatch, fake_ports.CLASSIC, "wt32-eth01", phy="ip101", power=None)
+    rig.run(5)
+    assert rig.link.up()
+    assert (rig.port.lan["phy_type"], rig.port.lan["power"]) == (3, None)
