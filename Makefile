@@ -141,6 +141,10 @@ instructions: venv  ## instructions of the interpreter for each request, by Call
 numbers: venv  ## heap, size of the files, and requests per second of one client
 	@exec $(PY) -m tools.bench.figures $(ARGS)
 
+.PHONY: memory
+memory: venv  ## heap of each service and sum of each board, into docs/images.md
+	@exec $(PY) -m tools.memory docs/images.md
+
 .PHONY: benchmarks
 benchmarks: venv  ## all of these again, into docs/benchmarks.md, its plots and README.md (an hour, on an idle machine)
 	@$(PY) -m tools.bench.figures --into docs/benchmarks.md

@@ -124,7 +124,7 @@ def _posting(app):
 
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
 BUILT = (
-    ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 36864), ("ntp", _ntp, 10752),
+    ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 36864), ("ntp", _ntp, 11264),
     ("finder", _finder, 4096), ("posting", _posting, 40960),
 )  # fmt: skip
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 INVENTORY = ROOT / "tools" / "device_inventory.py"
 TREES = ("/firmware", "/lib")  # the only places where files are removed
 DATA = "/data"  # made, and never looked into by deploy
-BOARD_FILES = ROOT / "firmware" / "board" / "boards"
+BOARDS = ROOT / "firmware" / "board" / "boards.json"
 STARTERS = ("/boot.py", "/main.py")  # copied last: a half-copied firmware is not started by a new main.py
 
 # Flash offset of the bootloader, at which MicroPython's image begins: boards/*/board.json of its ESP32 port.
@@ -212,7 +212,7 @@ def check_space(plan, wanted, board):
         return sum(-(-sizes[path][0] // _BLOCK) * _BLOCK for path in paths if path in sizes)
 
     needed = blocks(plan.copy, wanted) - blocks((*plan.copy, *plan.remove), board.files)
-    if needed > board.free:
+    if needed > max(board.free, 0):  # littlefs may count a block twice
         raise DeviceError(f"the firmware needs {needed:,} more bytes on the board, and {board.free:,} are free")
 
 
@@ -332,11 +332,10 @@ def check_chip(port, chip, ends, options=()):
 
 def check_board(name, chip):
     """Raises UsageError when there is no such board file, or it is of another port than the chip's."""
-    path = BOARD_FILES / f"{name}.json"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in BOARD_FILES.glob("*.json")))
-        raise UsageError(f"there is no board {name}; the boards are {known}")
-    port = json.loads(path.read_text(encoding="utf-8"))["port"]
+    boards = json.loads(BOARDS.read_text(encoding="utf-8"))
+    if name not in boards["names"]:
+        raise UsageError(f"there is no board {name}; the boards are {', '.join(boards['names'])}")
+    port = boards[name]["port"]
     if chip.startswith("esp32") != (port == "esp32"):
         raise UsageError(f"{name} is a board of {port}, and the image is for {chip}")
 
@@ -411,7 +410,10 @@ def logs(port, seconds=None, dry_run=False, say=print):
     end = None if seconds is None else time.monotonic() + seconds
     with line:
         while end is None or time.monotonic() < end:
-            text = line.read(max(1, line.in_waiting))
+            try:
+                text = line.read(max(1, line.in_waiting))
+            except serial.SerialException as error:
+                raise DeviceError(f"the port {port} is gone: {error}") from None
             if text:
                 sys.stdout.write(text.decode("utf-8", "replace"))
                 sys.stdout.flush()

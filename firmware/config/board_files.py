@@ -1,6 +1,7 @@
 """Board files: which UARTs, pins, PHY, LED and button a board that one can buy has, and how its terminals lie.
 
-A file is data/boards/NAME.json, the user's own, or one of firmware/board/boards; `board` in the configuration names it.
+A board is the user's own, data/boards/NAME.json, or one of firmware/board/boards.json, which has all in one file: each
+file takes whole blocks of 4096 bytes of flash. `board` in the configuration names it.
 docs/reference/boards.md has its keys.
 """
 
@@ -17,7 +18,7 @@ if _TYPING:
     from typing import Any
 
 ADDED = "data/boards/"
-_BUILT_IN = "board/boards"  # of firmware.resources
+_BUILT_IN = "board/boards.json"  # of firmware.resources
 _FILE_MAX = const(4096)
 _PORTS = ("esp32", "rp2")
 _LINE_PINS = ("tx", "rx", "direction")
@@ -58,8 +59,8 @@ KEYS = (
 
 
 def names() -> "list[str]":
-    """The names of the firmware's board files, sorted."""
-    return [file[:-5] for file in resources.names(_BUILT_IN) if file.endswith(".json")]
+    """The names of the firmware's boards, sorted."""
+    return strict_json.loads(resources.read(_BUILT_IN), ("names",))["names"]
 
 
 def load(name: str) -> dict:
@@ -67,8 +68,8 @@ def load(name: str) -> dict:
     if not rules.has_only(name, b"-_"):
         raise ValueError("%s: letters, digits, - and _ only" % rules.shortened(name))
     try:
-        document = strict_json.loads(_text(name))
-    except OSError:
+        document = _read(name)
+    except KeyError:
         known = ", ".join(names())
         raise ValueError("there is no %s%s.json and none of the firmware; it has %s" % (ADDED, name, known)) from None
     except ValueError as error:
@@ -83,15 +84,16 @@ def load(name: str) -> dict:
     return board
 
 
-def _text(name):
+def _read(name):
+    """The parsed board. Raises KeyError when there is none, ValueError."""
     try:
         with open(ADDED + name + ".json", "rb") as f:
             text = f.read(_FILE_MAX + 1)
     except OSError:
-        return resources.read("%s/%s.json" % (_BUILT_IN, name))
+        return strict_json.loads(resources.read(_BUILT_IN), (name,))[name]
     if len(text) > _FILE_MAX:
         raise ValueError("longer than %d bytes" % _FILE_MAX)
-    return text
+    return strict_json.loads(text)
 
 
 def parse(document: "Any", errors: list) -> dict:

@@ -3,6 +3,7 @@ configuration by mpremote, `make repl`."""
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -28,9 +29,9 @@ class Board(emulated.Emulator):
         """For mpremote and tools/device.py."""
         return f"socket://{HOST}:{self.repl_port}"
 
-    def device(self, action):
+    def device(self, action, *options):
         """tools/device.py; its output."""
-        return call(sys.executable, "-m", "tools.device", action, "--port", self.port)
+        return call(sys.executable, "-m", "tools.device", action, "--port", self.port, *options)
 
     def mpremote(self, *words):
         return call(sys.executable, "-m", "mpremote", "connect", self.port, *words)
@@ -90,3 +91,20 @@ def test_an_uploaded_configuration_is_used_after_a_quick_second_deploy(board, tm
     assert re.search(r"^0 of \d+ files to copy", board.device("deploy"), re.MULTILINE)
     assert time.monotonic() - begin < AGAIN_S
     assert "http" not in board.wait_started(ups=2)  # which is off now
+
+
+def test_make_logs_shows_what_the_gateway_says_and_does_not_stop_it(board):
+    logs = (sys.executable, "-m", "tools.device", "logs", "--port")
+    with SerialPort(board.repl_port) as serial, Terminal((*logs, serial.path)) as terminal:
+        terminal.wait_for("Ctrl-C ends this and not the firmware")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(LEAVES_S) == 130
+    assert "stopped; run() starts it again" not in "\n".join(board.lines)[-2000:]
+
+
+def test_make_backup_copies_the_data_and_the_gateway_runs_again(board, tmp_path):
+    folder = tmp_path / "backup"
+    board.device("backup", "--out", str(folder))
+    kept = json.loads(next(folder.rglob("config.json")).read_text())
+    assert kept["http"]["enabled"] is False
+    board.wait_started(ups=3)

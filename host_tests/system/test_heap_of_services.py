@@ -1,20 +1,48 @@
-"""The heap that a service's modules take as files is what firmware.app reckons with before it starts one."""
+"""The heap that a service's modules take: as files it is what firmware.app reckons with before it starts one; frozen,
+and the sums of the boards, what docs/images.md says."""
 
-import json
-import subprocess
+import re
 
-from tools import build, gateway, micropython
+from firmware import app
+from host_tests.system import test_heap_gates
+from tools import build, memory
 
-SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "heap_of_services.py"
+RECKONED = {name: heap for name, _, heap in app.BUILT}
+DOCUMENT = (build.ROOT / "docs" / "images.md").read_text(encoding="utf-8")
+FROZEN_MAX = 12 * 1024  # of any service
 
 
-def test_a_service_needs_about_as_much_room_as_is_asked_for(tmp_path):
-    tree = gateway.build_device(False, print)
-    done = subprocess.run(
-        [str(micropython.ensure()), "-X", "heapsize=512K", str(SCRIPT)],
-        cwd=tmp_path, env={"MICROPYPATH": f"{tree}:{tree}/lib:.frozen"}, capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    for name, (measured, reckoned) in json.loads(done.stdout.splitlines()[-1]).items():
-        assert 0.7 * reckoned < measured <= reckoned, f"{name}: {measured} bytes"
+def documented():
+    """The rows between the marks: {first cell without quotes: [numbers]}."""
+    text = DOCUMENT.partition("<!-- memory -->")[2].partition("<!-- end of memory -->")[0]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    return {
+        row[0]: [int(cell.replace(",", "")) for cell in row[1:] if re.fullmatch(r"-?[\d,]+", cell)]
+        for row in rows
+        if len(row) > 2
+    }
+
+
+def test_a_service_needs_about_as_much_room_as_is_asked_for():
+    measured = memory.heap_of_services(is_frozen=False)
+    assert set(measured) == set(RECKONED)
+    for name, found in measured.items():
+        assert 0.7 * RECKONED[name] < found <= RECKONED[name], f"{name}: {found} bytes"
+
+
+def test_the_heap_of_each_service_in_an_image_is_bounded_and_as_documented():
+    measured = memory.heap_of_services(is_frozen=True)
+    rows = documented()
+    for name, found in measured.items():
+        assert 0 < found <= FROZEN_MAX, f"{name}: {found} bytes"
+        if name in rows:  # within a tenth: the order of starting decides who pays for what they share
+            assert abs(rows[name][0] - found) <= max(0.1 * found, 512), f"{name}: {found} bytes: make memory"
+
+
+def test_the_sum_of_each_board_is_as_documented_and_leaves_room():
+    rows = documented()
+    assert test_heap_gates.AT_REST_BYTES == memory.AT_REST
+    frozen = {name: row[0] for name, row in rows.items() if name in RECKONED}
+    for name, (area, extra, tls, left) in memory.sums(frozen).items():
+        assert rows[name] == [area, memory.AT_REST, extra, *([tls] if tls else []), left]
+        assert left > 16 * 1024, name

@@ -2,9 +2,12 @@
 
 import io
 import json
+import select
+import socket
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -226,6 +229,25 @@ def test_two_images_for_one_chip_are_refused(image, tmp_path, capsys):
 
 
 # -- logs, backup
+
+
+def test_logs_show_what_the_board_says_and_send_nothing(capsys):
+    received = []
+
+    def board():
+        connection, _ = listener.accept()
+        with connection:
+            while not select.select([connection], [], [], 0.02)[0]:  # until it is closed, or something is sent
+                connection.sendall(b"app: meterport runs\r\n")
+            received.append(connection.recv(100))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=board)
+        thread.start()
+        device.logs(f"socket://127.0.0.1:{listener.getsockname()[1]}", seconds=1, say=lambda text: None)
+        thread.join(10)
+    assert "app: meterport runs\r\n" in capsys.readouterr().out
+    assert received == [b""]
 
 
 def test_a_backup_is_a_new_folder_for_the_user_only(tmp_path, monkeypatch):

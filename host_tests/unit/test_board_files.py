@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from firmware import resources
 from firmware.config import board_files, load
 from host_tests.unit import fake_ports, fakes
 from host_tests.unit.fake_ports import CLASSIC, errno_of
@@ -42,6 +43,8 @@ def test_the_boards_that_one_can_buy_have_files():
         "pico-w", "pico-2-w", "w5500-evb-pico", "w5500-evb-pico2", "esp32-devkit", "wt32-eth01", "olimex-esp32-poe",
         "olimex-esp32-poe-iso", "waveshare-esp32-s3-eth", "lilygo-t-can485",
     } == set(NAMES)  # fmt: skip
+    assert ["names", *NAMES] == list(json.loads(resources.read("board/boards.json")))
+    assert sorted(NAMES) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,87 @@
+"""The memory report: heap of each service, frozen and as files, and the sum of each board (make memory).
+
+Measured on 32-bit MicroPython on this machine, which has the chips' word length. docs/images.md has the tables;
+host_tests/system/test_heap_of_services.py compares them.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from tools import build, gateway, micropython
+
+_SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "heap_of_services.py"
+_LIMIT_S = 60
+AT_REST = 72 * 1024  # of the firmware frozen, with three meters: AT_REST_BYTES in test_heap_gates.py
+TLS = 45_000  # one session: two records, and the handshake
+# Python's heap of each image, bytes (docs/images.md, Memory), and whether TLS lies within it: on the ESP32 it takes
+# ESP-IDF's. An ESP32 without PSRAM: after its heap has grown once.
+BOARDS = {
+    "METERPORT_PICO2_W": (451_560, True),
+    "METERPORT_PICO_W": (193_912, True),
+    "METERPORT_W5500_EVB_PICO2": (452_744, True),
+    "METERPORT_W5500_EVB_PICO": (195_088, True),
+    "METERPORT_ESP32": (111_936, False),
+}
+_TABLE = 0.977  # of the area; the rest is the collector's table
+EXTRA = ("bacnet", "posting")  # that are not on by default, and so not within AT_REST
+
+
+def heap_of_services(is_frozen: bool) -> dict[str, int]:
+    """{service: bytes of heap that its modules take}, in the order of starting. Raises RuntimeError."""
+    if is_frozen:
+        interpreter, path = gateway.find_frozen(print), ".frozen"
+    else:
+        tree = gateway.build_device(False, print)
+        interpreter, path = micropython.ensure(), f"{tree}:{tree}/lib:.frozen"
+    with tempfile.TemporaryDirectory(prefix="meterport-memory-") as folder:
+        done = subprocess.run(
+            [str(interpreter), "-X", "heapsize=512K", str(_SCRIPT)],
+            cwd=folder, env={"MICROPYPATH": path}, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+    return {name: measured for name, measured, _ in json.loads(done.stdout.splitlines()[-1])}
+
+
+def sums(frozen: dict[str, int]) -> dict[str, tuple[int, int, int, int]]:
+    """{image: (Python's heap, services beyond the default ones, TLS, what is left)} in bytes."""
+    extra = sum(frozen[name] for name in EXTRA)
+    result = {}
+    for name, (area, has_tls) in BOARDS.items():
+        tls = TLS if has_tls else 0
+        result[name] = (area, extra, tls, int(area * _TABLE) - AT_REST - extra - tls)
+    return result
+
+
+def report(frozen: dict[str, int], files: dict[str, int]) -> str:
+    """The two tables of docs/images.md."""
+    lines = ["| service | frozen | as files |", "|---|--:|--:|"]
+    lines += [f"| `{name}` | {frozen[name]:,} | {files[name]:,} |" for name in frozen]
+    lines += ["", "| image | Python's heap | firmware at rest | BACnet and posting | TLS | left |"]
+    lines += ["|---|--:|--:|--:|--:|--:|"]
+    for name, (area, extra, tls, left) in sums(frozen).items():
+        lines.append(f"| {name} | {area:,} | {AT_REST:,} | {extra:,} | {tls or 'ESP-IDF'} | {left:,} |")
+    return "\n".join(lines).replace("45000", "45,000")
+
+
+def main(into: str = "") -> int:
+    frozen, files = heap_of_services(True), heap_of_services(False)
+    text = report(frozen, files)
+    if not into:
+        print(text)
+        return 0
+    path = pathlib.Path(into)
+    before, begin, rest = path.read_text(encoding="utf-8").partition("<!-- memory -->\n")
+    _, end, after = rest.partition("<!-- end of memory -->")
+    if not begin or not end:
+        print(f"{into}: has no <!-- memory --> and <!-- end of memory -->", file=sys.stderr)
+        return 1
+    path.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
