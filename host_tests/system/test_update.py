@@ -1,6 +1,9 @@
 """An update over the network on real MicroPython: whatever comes, the gateway that runs afterwards is a whole one."""
 
 import contextlib
+import os
+import shutil
+import subprocess
 import threading
 import time
 
@@ -242,3 +245,24 @@ def test_a_board_whose_firmware_lies_in_flash_says_that_files_have_no_room(make_
     with pytest.raises(ApiError, match="no memory for files") as caught:
         updated.send(package())
     assert caught.value.status == 409
+
+
+def test_the_command_line_updates_a_fleet_and_names_who_refuses(make_updated, tmp_path):
+    rigs = [make_updated(frozen=False, heap=PICO_2_W_HEAP) for _ in range(2)]
+    rigs.append(make_updated(frozen=True, heap="150K"))
+    tree = tmp_path / "tree"
+    shutil.copytree(gateway.build_device(False, lambda text: None), tree)
+    (tree / "firmware" / "__init__.mpy").unlink()
+    (tree / "firmware" / "__init__.py").write_bytes(NEW)
+    places = [word for one in rigs for word in ("-g", f"{HOST}:{one.rig.http_port}:{one.rig.modbus_port}")]
+    done = subprocess.run(
+        [gateway.ROOT / "tools" / "meterport", "update", tree, "--version", "0.2.0", "--no-wait", "--json", *places],
+        env={**os.environ, "METERPORT_PASSWORD": PASSWORD}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("0.1.0 -> 0.2.0, on trial") == 2
+    assert "no memory for files" in done.stdout + done.stderr
+    for one in rigs[:2]:
+        one.rig.gateway.wait_reboots(1, 30)
+        one.assert_whole("0.2.0")
+    assert rigs[2].version == "0.1.0"
