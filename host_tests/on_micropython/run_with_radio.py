@@ -19,6 +19,7 @@ class Station(unix.Link):
     """A station that takes a while."""
 
     def __init__(self, config):
+        super().__init__(config)
         self.ssid = config["ssid"]
         self._key = config["password"]
         self._begun_ms = None
