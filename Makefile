@@ -100,6 +100,10 @@ logs: venv  ## the board's console, while the firmware runs: PORT=/dev/ttyUSB0
 backup: venv  ## the board's data, passwords included, into a new folder: PORT=/dev/ttyUSB0 ARGS="--out DIR"
 	@exec $(PY) -m tools.device backup --port "$(PORT)" $(ARGS)
 
+.PHONY: bundle
+bundle: venv  ## build/meterport-VERSION.zip: the images of build/images with sums, examples, licence
+	@exec $(PY) -m tools.bundle $(ARGS)
+
 .PHONY: web-installer
 web-installer: venv  ## a page that flashes an ESP32 from a browser: ARGS="--image FILE --image FILE"
 	@exec $(PY) -m tools.device web-installer $(ARGS)
