@@ -51,7 +51,7 @@ class NtpClient(Service):
         self._turn = 0  # index of the server that is asked
         self._doubted_ms: "int | None" = None  # a large correction, which another answer has to confirm
         # (Unix time of the boot, index of the server) of the answers before the first time is believed
-        self._first: "list[tuple[int, int]]" = []
+        self._first: "tuple[tuple[int, int], ...]" = ()
         self._port = config["port"]
         self._events = events
         self._clock = clock
@@ -166,10 +166,10 @@ class NtpClient(Service):
         boot_ms = ntp.offset_ms(sent_ms, reply.receive_ms, reply.transmit_ms, arrived_ms)
         for other_ms, turn in self._first:
             if abs(boot_ms - other_ms) < _SAME_MS:
-                self._first = []
+                self._first = ()
                 self._turn = turn
                 return True
-        self._first = self._first[1 - _FIRST_MAX :] + [(boot_ms, self._turn)]
+        self._first = self._first[1 - _FIRST_MAX :] + ((boot_ms, self._turn),)
         return False
 
     def _set_clock(self, answer):
