@@ -23,7 +23,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -42,6 +41,7 @@ HEAP = "288K"  # of a firmware that runs as files,
 FROZEN_HEAP = "112K"  # what an ESP32 without PSRAM has
 _PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port"), "finder": ("bind", "port")}
 
+_LAST_PORT = ROOT / "build" / "last-port"
 _PORTS = range(12000, 32000)  # for free_ports(); Linux gives 32768 and above by itself
 
 _QUICK_S = 2.0  # a run shorter than this is a quick one,
@@ -432,10 +432,11 @@ def _exchange(host, port, request, length, good):
 def free_ports(count, host="127.0.0.1"):
     """This many different ports that neither a TCP nor a UDP socket of `host` has now.
 
-    They lie below those that the kernel gives to sockets without a wish, and every process of this user takes its
-    ports from one round: nothing else is given a port between this call and the bind.
+    They lie below those that the kernel gives to sockets without a wish, and all processes of a checkout take theirs
+    from one round: nothing else is given a port between this call and the bind.
     """
-    with open(Path(tempfile.gettempdir()) / f"meterport-ports-{os.getuid()}", "a+") as shared:
+    _LAST_PORT.parent.mkdir(exist_ok=True)
+    with open(_LAST_PORT, "a+") as shared:
         fcntl.flock(shared, fcntl.LOCK_EX)
         shared.seek(0)
         last = int(shared.read() or _PORTS[-1])

@@ -24,7 +24,7 @@ def test_a_soak_of_a_broken_firmware_fails_and_says_how_to_run_it_again(capfd, m
     from firmware.net.budget import Budget
 
     monkeypatch.setattr(Budget, "admit", lambda self, kind: True)
-    assert soak.main(["--days", "0.08", "--seed", "5", "--profile", "picow"]) == 1
+    assert soak.main(["--days", "0.08", "--seed", "5", "--profile", "esp32"]) == 1
     told = capfd.readouterr().err
     assert "general slots" in told
     assert "make soak DAYS=0.08 SEED=5" in told

@@ -339,7 +339,8 @@ def test_the_profiles_say_what_the_boards_say(monkeypatch):
         for part in ("UART", "Pin", "WLAN", "RTC", "WDT", "LAN"):
             setattr(module, part, None)
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(sys.modules, "esp32", types.ModuleType("esp32"))
+    for name in ("esp32", "rp2"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     for name in ("chip", "esp32", "rp2"):
         monkeypatch.delitem(sys.modules, f"firmware.board.{name}", raising=False)
     uname = os.uname()
