@@ -84,6 +84,7 @@ def test_acquisuite_takes_every_log_line_after_it_has_refused_some(tmp_path):
         posting_rig(tmp_path, backlog, receiver.url, format="acquisuite", auth="basic", user="gateway",
                     password="s3cret") as rig,
     ):  # fmt: skip
+        server.serial = rig.status()["network"]["mac"].replace(":", "")
         assert post(rig)["failures"] == 1
         wanted = {}
         for at, row in backlog.values.items():
