@@ -37,7 +37,7 @@ _TREE = ".fw"
 REBOOT_CODE = 42  # docs/reference/starting.md
 RUNTIMES = ("micropython", "cpython")
 FORGOTTEN = "the firmware has removed its configuration"
-HEAP = "288K"  # of a firmware that runs as files,
+HEAP = "320K"  # of a firmware that runs as files,
 FROZEN_HEAP = "112K"  # what an ESP32 without PSRAM has
 _PLACE = {"http": ("bind", "port"), "modbus": ("bind", "port"), "ntp": ("server", "port"), "finder": ("bind", "port")}
 
@@ -84,7 +84,7 @@ class Gateway(Watched):
         """Nothing is started yet. Raises ValueError.
 
         runtime     "micropython" (a built tree) or "cpython" (the checkout with host_tests/shim)
-        heap        MicroPython's heap, as -X heapsize takes it; None: "288K", "112K" when frozen
+        heap        MicroPython's heap, as -X heapsize takes it; None: "320K", "112K" when frozen
         source      run .py files on MicroPython instead of .mpy
         device_dir  a tree built before (boot.py, main.py, firmware/, lib/); else build/device is built
         argv, env   run this command instead of the firmware, with these variables added (tests of this class)

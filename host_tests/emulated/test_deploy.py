@@ -39,7 +39,7 @@ class Board(emulated.Emulator):
     def wait_started(self, ups):
         """Waits until the firmware has brought the link up `ups` times; the services that this start found no memory
         for, as its console says. With the modules as files the heap of this RP2040, of which PPP takes 28 KB, has no
-        room for the web server: files are for boards with 288 KiB."""
+        room for the web server: files are for boards with 320 KiB."""
         self.network.wait_up(READY_S, ups)
         lines = list(self.lines)
         begins = [k for k, line in enumerate(lines) if line.startswith("emulator: reset")]

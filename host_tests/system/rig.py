@@ -44,7 +44,7 @@ METERS = (
     {"slot": 2, "name": "socket", "unit": 3, "profile": "pzem-004t-v3", "interval_s": 1},
 )
 WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
-# For a Rig with all six services, which leave ten general slots. As files they need more than the usual 288K.
+# For a Rig with all six services, which leave ten general slots. As files they need more than the usual 320K.
 ALL_SIX = {"config": {"bacnet": {"enabled": True}}}
 PICO_W_HEAP = "190K"
 OTHER_FORMS = {"frozen", "runtime", "source", "device_dir", "argv"}  # options that say what runs, and in which heap

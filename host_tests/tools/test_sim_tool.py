@@ -232,7 +232,7 @@ def test_a_wrong_runtime_or_heap_is_refused(wrong):
 
 
 def test_the_heap_is_that_of_files_or_of_an_image_unless_it_is_given():
-    assert Gateway("state").heap == "288K"
+    assert Gateway("state").heap == "320K"
     assert Gateway("state", frozen=True).heap == "112K"
     assert Gateway("state", frozen=True, heap="96K").heap == "96K"
 
