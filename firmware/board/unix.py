@@ -155,7 +155,8 @@ def _serial():
 
 class Link(NoLink):
     """The network of the machine, which the firmware leaves alone. A fixed address in the configuration is taken for
-    the machine's; else its own programs alone are told one."""
+    the machine's; else its own programs alone are told one. The MAC address is one of the folder's own (locally
+    administered, IEEE 802 8.4), as its serial is: gateways of one machine are told apart."""
 
     def __init__(self, config: dict) -> None:
         super().__init__()
@@ -163,16 +164,14 @@ class Link(NoLink):
         self._netmask = None
         if not config["dhcp"] and config["address"]:
             self._address, self._netmask = config["address"], config["netmask"]
+        serial = _serial()
+        self._mac = ":".join(["02"] + [serial[k : k + 2] for k in range(0, 10, 2)])
 
     def address(self) -> str:
         return self._address
 
     def details(self) -> tuple:
-        """The MAC address is one of the folder's own (locally administered, IEEE 802 8.4), as its serial is: gateways
-        of one machine are told apart."""
-        serial = _serial()
-        mac = ":".join(["02"] + [serial[k : k + 2] for k in range(0, 10, 2)])
-        return self._address, self._netmask, None, None, mac, None
+        return self._address, self._netmask, None, None, self._mac, None
 
     def dns_servers(self) -> list[str]:
         servers = []

@@ -38,6 +38,7 @@ def test_all_servers_answer_right_and_every_figure_is_there(tmp_path, monkeypatc
 
 def test_the_canary_counts_as_many_collections_as_the_garbage_takes(tmp_path):
     with processes.Bench(build.ROOT, tmp_path, lambda text: None) as started:
+        started.heap = "256K"
         for server in (started.poll_loop(probed=True), started.echo(probed=True)):
             exchange, port = exchanges.read(10), server.ports.modbus
             with server.running(), Probe(server) as probe:

@@ -12,7 +12,7 @@ from tools.past import DAY_S, Past
 
 METERS, DAYS = 32, 10
 CLIENTS = 10
-HEAP = "144K"
+HEAP = "148K"
 PASSWORD = "correct horse"
 PERIOD_S = 0.1
 STALL_S = 0.5  # of a poll on any machine; of one that is not busy with other things it is a tenth of that

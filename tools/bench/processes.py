@@ -29,7 +29,7 @@ from tools.virtual_meters import Behaviour
 
 GATEWAY, POLL_LOOP, UMODBUS, MICRODOT = servers.GATEWAY, servers.POLL_LOOP, servers.UMODBUS, servers.MICRODOT
 ECHO, PYMODBUS = "asyncio echo", f"pymodbus {pymodbus.__version__} (CPython)"
-HEAP = "256K"
+HEAP = gateway.HEAP
 UNIT, FUNCTION, REGISTERS = 1, 3, 125  # what each Modbus server has
 HOST = "127.0.0.1"
 _OUT = build.ROOT / "build" / "bench"
