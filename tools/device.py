@@ -31,6 +31,7 @@ if not __package__:  # run as a program: "tools" must be found, and tools/microp
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from tools import build, flash_image
+from tools.emulator import node
 from tools.flash_image import FlashError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -448,7 +449,12 @@ def web_installer(images, folder, say=print):
         if not has_firmware(image):
             raise UsageError(f"{image} has no firmware within: make image")
         rows.append((Path(image), chip, offset))
-    flash_image.write_web_installer(rows, Path(folder), "meterport", ".".join(map(str, VERSION)))
+    try:
+        modules = node.ensure_packages(say, build.ROOT / "build" / "web-tools", build.ROOT / "tools" / "web_installer")
+    except node.NodeError as error:
+        raise UsageError(f"ESP Web Tools cannot be got: {error}") from error
+    scripts = modules / "esp-web-tools" / "dist" / "web"
+    flash_image.write_web_installer(rows, Path(folder), "meterport", ".".join(map(str, VERSION)), scripts)
     say(f"{folder}: index.html, manifest.json and {len(rows)} image(s); serve it by https, or from localhost")
 
 

@@ -35,7 +35,7 @@ _WEB_FAMILIES = {"esp32": "ESP32", "esp32s2": "ESP32-S2", "esp32s3": "ESP32-S3",
 _WEB_PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>Install {name}</title>
-<script type="module" src="https://unpkg.com/esp-web-tools@10/dist/web/install-button.js?module"></script>
+<script type="module" src="esp-web-tools/install-button.js"></script>
 <h1>{name} {version}</h1>
 <p>Connect the board by USB; Chrome or Edge, over https or from localhost. Everything on the board is erased.</p>
 <esp-web-install-button manifest="manifest.json"></esp-web-install-button>
@@ -167,9 +167,11 @@ def copy_uf2(image: Path, chip: str, drives: "dict[Path, str]") -> Path:
 # ESP Web Tools
 
 
-def write_web_installer(images: "list[tuple[Path, str, int]]", folder: Path, name: str, version: str) -> None:
-    """Writes a folder that a user can host: page, manifest.json, images. `images`: (path, chip, offset). Raises
-    FlashError."""
+def write_web_installer(
+    images: "list[tuple[Path, str, int]]", folder: Path, name: str, version: str, scripts: Path
+) -> None:
+    """Writes a folder that a user can host: page, manifest.json, images, and ESP Web Tools, whose built files are in
+    `scripts`. `images`: (path, chip, offset). Raises FlashError."""
     builds = []
     for path, chip, offset in images:
         family = _WEB_FAMILIES.get(chip)
@@ -181,6 +183,7 @@ def write_web_installer(images: "list[tuple[Path, str, int]]", folder: Path, nam
     if not builds:
         raise FlashError("no image of an ESP32 is given")
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(scripts, folder / "esp-web-tools", dirs_exist_ok=True)
     for path, _, _ in images:
         shutil.copyfile(path, folder / path.name)
     manifest = {

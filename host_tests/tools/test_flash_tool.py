@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import select
 import socket
 import struct
@@ -211,7 +212,13 @@ def test_the_web_installer_is_a_folder_that_esptool_could_flash_by(image, tmp_pa
     assert build["chipFamily"] == "ESP32"
     assert (folder / part["path"]).read_bytes() == image.read_bytes()
     assert part["offset"] == device.OFFSETS["esp32"]
-    assert 'manifest="manifest.json"' in (folder / "index.html").read_text()
+    page = (folder / "index.html").read_text()
+    assert 'manifest="manifest.json"' in page
+    assert "://" not in page  # nothing comes from elsewhere
+    scripts = folder / "esp-web-tools"
+    assert f'src="{scripts.name}/install-button.js"' in page
+    for imported in re.findall(r'(?:from|import\()\s*"\./([\w.-]+)"', (scripts / "install-button.js").read_text()):
+        assert (scripts / imported).is_file(), imported
     with BootLoader() as loader:
         path = folder / part["path"]
         options = (*OPTIONS, "--chip", "esp32", "--port", loader.path)
