@@ -12,9 +12,14 @@ IMAGES = build.ROOT / "docs" / "img"
 
 
 @pytest.fixture
-def points():
-    """The figures behind the plot of the documents."""
-    return json.loads((IMAGES / "scaling.json").read_text(encoding="utf-8"))["points"]
+def figures():
+    """Those behind the plot of the documents."""
+    return json.loads((IMAGES / "scaling.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def points(figures):
+    return figures["points"]
 
 
 def test_the_plot_in_the_documents_is_drawn_from_the_figures_beside_it(tmp_path, capsys):
@@ -25,19 +30,19 @@ def test_the_plot_in_the_documents_is_drawn_from_the_figures_beside_it(tmp_path,
     assert again.read_bytes() == (IMAGES / "scaling.svg").read_bytes(), "make bench-scaling ARGS=--from-json"
 
 
-def test_another_figure_is_another_plot(tmp_path, points):
-    points[0]["rate"] *= 2
+def test_another_figure_is_another_plot(tmp_path, figures):
+    figures["points"][0]["rate"] *= 2
 
-    scaling.draw(points, tmp_path / "other.svg")
+    scaling.draw(figures, tmp_path / "other.svg")
 
     assert (tmp_path / "other.svg").read_bytes() != (IMAGES / "scaling.svg").read_bytes()
 
 
-def test_a_load_that_did_not_fit_has_no_point(tmp_path, points):
+def test_a_load_that_did_not_fit_has_no_point(tmp_path, figures, points):
     for point in points:
         point["fits"] = point["axis"] != "meters"
 
-    scaling.draw(points, tmp_path / "without.svg")
+    scaling.draw(figures, tmp_path / "without.svg")
 
     with_all, without = (
         ElementTree.parse(path).getroot() for path in (IMAGES / "scaling.svg", tmp_path / "without.svg")

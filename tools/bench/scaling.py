@@ -207,11 +207,12 @@ def sheet(found: list[Point], rounds: int, seconds: float) -> Sheet:
     return Sheet(f"Scaling: {rounds} rounds of {seconds:g} s", 3, columns, rows)
 
 
-def draw(points: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """Write the plots of figures as as_json() gives them, as an SVG file; the same figures make the same file."""
+def draw(figures: dict[str, Any], path: pathlib.Path) -> None:
+    """Write the plots of figures, as --json writes them, as an SVG file; the same figures make the same file."""
     from matplotlib import rc_context  # takes a second
     from matplotlib.figure import Figure
 
+    points, heap_kib = figures["points"], figures["heap_kib"]
     columns = {
         "clients": "clients",
         "registers": "registers of a read",
@@ -221,12 +222,12 @@ def draw(points: list[dict[str, Any]], path: pathlib.Path) -> None:
     rows: dict[str, Callable[[dict[str, Any]], float]] = {
         "requests/s on a free core": lambda point: point["rate"],
         "99th percentile at\n100 requests/s each, ms": lambda point: point["p99_ms"],
-        f"heap in use,\nKiB of {processes.HEAP[:-1]}": lambda point: point["heap_bytes"] / 1024,
+        f"heap in use,\nKiB of {heap_kib}": lambda point: point["heap_bytes"] / 1024,
     }
     # Texts stay texts, and the ids of the file's parts are no random ones.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "scaling", "axes.grid": True, "grid.color": "#e1e0d9"}):
         figure = Figure(figsize=(9.6, 6.6), layout="constrained")
-        figure.suptitle(f"Reads from memory, 32-bit MicroPython with a heap of {processes.HEAP[:-1]} KiB")
+        figure.suptitle(f"Reads from memory, 32-bit MicroPython with a heap of {heap_kib} KiB")
         panels = figure.subplots(len(rows), len(columns), sharex="col", sharey="row", squeeze=False)
         for row, (title, value) in enumerate(rows.items()):
             panels[row][0].set_ylabel(title)
@@ -269,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
 
     if options.from_json:
-        draw(json.loads(options.from_json.read_text(encoding="utf-8"))["points"], options.svg)
+        draw(json.loads(options.from_json.read_text(encoding="utf-8")), options.svg)
         return 0
 
     def run() -> None:
@@ -305,12 +306,13 @@ def _write(found: list[Point], options: argparse.Namespace) -> None:
         "commit": _commit(),
         "rounds": options.rounds,
         "seconds": options.seconds,
+        "heap_kib": int(processes.HEAP[:-1]),
         "points": [one.as_json() for one in found],
     }
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if options.svg:
-        draw(figures["points"], options.svg)
+        draw(figures, options.svg)
 
 
 if __name__ == "__main__":
