@@ -23,6 +23,8 @@ class Chrony(Daemon):
     def __init__(self, folder):
         super().__init__(folder)
         (self.port,) = gateway.free_ports(1)
+        # Got now: in a network namespace of a test there is nobody to get it from.
+        self._program = debian.unpack("chrony") / "usr" / "sbin" / "chronyd"
 
     def command(self):
         settings = {
@@ -36,9 +38,8 @@ class Chrony(Daemon):
         }
         path = self.folder / "chrony.conf"
         path.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-        program = debian.unpack("chrony") / "usr" / "sbin" / "chronyd"
         user = pwd.getpwuid(os.geteuid()).pw_name
-        return [program, "-x", "-U", "-u", user, "-d", "-f", path]
+        return [self._program, "-x", "-U", "-u", user, "-d", "-f", path]
 
     def answers(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:

@@ -26,12 +26,15 @@ _ADDRESSES = 40  # more than 512 bytes hold
 class Dnsmasq(Daemon):
     """Serves names of .example at 127.0.0.1, and nothing else."""
 
+    def __init__(self, folder):
+        super().__init__(folder)
+        self._program = debian.ensure_packages({"dnsmasq": "dnsmasq-base"})["dnsmasq"]
+
     def command(self):
         aliases = [f"--cname=alias{k}.example,alias{k + 1}.example" for k in range(_ALIASES)]
         many = [f"--host-record=many.example,10.1.2.{k}" for k in range(_ADDRESSES)]
-        program = debian.ensure_packages({"dnsmasq": "dnsmasq-base"})["dnsmasq"]
         return [
-            Path(program), "--keep-in-foreground", "--user=root", "--pid-file", "--conf-file=/dev/null",
+            Path(self._program), "--keep-in-foreground", "--user=root", "--pid-file", "--conf-file=/dev/null",
             f"--listen-address={HOST}", "--bind-interfaces", "--no-resolv", "--no-hosts", "--local=/example/",
             f"--host-record={NAME},{HOST}", f"--host-record=alias{_ALIASES}.example,{HOST}", *aliases, *many,
         ]  # fmt: skip
