@@ -282,7 +282,12 @@ class Emulator(Watched):
         try:
             transport = SerialTransport(f"socket://{HOST}:{self.repl_port}", timeout=timeout)
             try:
-                transport.enter_raw_repl(soft_reset=False)
+                try:
+                    transport.enter_raw_repl(soft_reset=False)
+                except TransportError:
+                    # A Ctrl-C that falls into a callback of the port is printed there and ends nothing: once more, as a
+                    # user would.
+                    transport.enter_raw_repl(soft_reset=False)
                 output, error = transport.exec_raw(code, timeout=timeout)
                 transport.exit_raw_repl()
             finally:
