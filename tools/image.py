@@ -77,7 +77,7 @@ BOARDS = {
     ),
     "METERPORT_PICO_W": Board(
         "Pico W (RP2040), Wi-Fi: the cheapest",
-        "rp2", _WIFI, 1200 * _KIB, _RP2040,
+        "rp2", _WIFI, 1400 * _KIB, _RP2040,
     ),
     "METERPORT_W5500_EVB_PICO2": Board(
         "WIZnet W5500-EVB-Pico2 (RP2350), Ethernet",
@@ -85,7 +85,7 @@ BOARDS = {
     ),
     "METERPORT_W5500_EVB_PICO": Board(
         "WIZnet W5500-EVB-Pico (RP2040), Ethernet",
-        "rp2", _WIRED, 1200 * _KIB, _RP2040,
+        "rp2", _WIRED, 1400 * _KIB, _RP2040,
     ),
     "METERPORT_ESP32": Board(
         "ESP32 without PSRAM (DevKit, WT32-ETH01, ESP32-POE): Wi-Fi, or Ethernet by its MAC",

@@ -188,7 +188,7 @@ def test_an_image_is_made(tree, tmp_path, monkeypatch, name):
     subprocess.run(["sha256sum", "--check", "--strict", f"{target.name}.sha256"], cwd=tmp_path, check=True)
     size, room = image.measure(plan)
     # 993,280 on a W5500-EVB-Pico when this was written; the Wi-Fi chip's own firmware takes some 230,000 more.
-    assert 600_000 < size < room - 200_000
+    assert 600_000 < size < room - 300_000
     flat = (plan.work / "firmware.bin").read_bytes()
     assert b"meterport, 16 sockets with RP2" in flat
     assert b"firmware/app.py" in flat

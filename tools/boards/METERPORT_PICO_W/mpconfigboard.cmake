@@ -4,9 +4,9 @@ set(PICO_PLATFORM "rp2040")
 
 include(${MICROPY_BOARD_DIR}/../wifi_without_bluetooth.cmake)
 
-# 848 KiB for files of 2 MiB: 1200 KiB for the image. MicroPython 1.29 wants it here, earlier ones in mpconfigboard.h.
+# 648 KiB for files of 2 MiB: 1400 KiB for the image. MicroPython 1.29 wants it here, earlier ones in mpconfigboard.h.
 if(NOT DEFINED MICROPY_HW_FLASH_STORAGE_BYTES)
-    set(MICROPY_HW_FLASH_STORAGE_BYTES 868352)
+    set(MICROPY_HW_FLASH_STORAGE_BYTES 663552)
 endif()
 
 set(MICROPY_FROZEN_MANIFEST ${MICROPY_BOARD_DIR}/manifest.py)

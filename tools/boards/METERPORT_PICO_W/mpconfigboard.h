@@ -1,6 +1,6 @@
 // A Pico W with 16 sockets for meterport.
 #ifndef MICROPY_HW_FLASH_STORAGE_BYTES
-#define MICROPY_HW_FLASH_STORAGE_BYTES (848 * 1024)
+#define MICROPY_HW_FLASH_STORAGE_BYTES (648 * 1024)
 #endif
 
 #include "../rp2_wifi.h"
