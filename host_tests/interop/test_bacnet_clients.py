@@ -35,12 +35,10 @@ def network():
 
 @pytest.fixture(scope="module")
 def rig(network, tmp_path_factory):
-    argv = [gateway.find_frozen(print), "-X", "heapsize=112K", "-m", "main"]
-    rig = Rig(tmp_path_factory.mktemp("bacnet"), config=CONFIG, argv=argv, env={"MICROPYPATH": ".frozen"})
-    network.gateway.call(rig.start)
-    network.gateway.call(rig.wait_polled)
-    yield rig
-    network.gateway.call(rig.stop)
+    rig = Rig(tmp_path_factory.mktemp("bacnet"), config=CONFIG, frozen=True, heap=gateway.FROZEN_HEAP)
+    with network.gateway.running(rig):
+        network.gateway.call(rig.wait_polled)
+        yield rig
 
 
 @pytest.fixture(scope="module")

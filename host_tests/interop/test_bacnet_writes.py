@@ -31,11 +31,9 @@ def network():
 
 @pytest.fixture(scope="module")
 def rig(network, tmp_path_factory):
-    rig = Rig(tmp_path_factory.mktemp("bacnet"), config=CONFIG)
-    network.gateway.call(rig.start)
-    network.gateway.call(rig.wait_polled)
-    yield rig
-    network.gateway.call(rig.stop)
+    with network.gateway.running(Rig(tmp_path_factory.mktemp("bacnet"), config=CONFIG)) as rig:
+        network.gateway.call(rig.wait_polled)
+        yield rig
 
 
 @pytest.fixture(scope="module", params=["node-bacnet", "@bacnet-js/client"])

@@ -28,10 +28,8 @@ def network():
 
 @pytest.fixture
 def rig(network, tmp_path):
-    rig = Rig(tmp_path, config=CONFIG, meters=())
-    network.gateway.call(rig.start)
-    yield rig
-    network.gateway.call(rig.stop)
+    with network.gateway.running(Rig(tmp_path, config=CONFIG, meters=())) as rig:
+        yield rig
 
 
 def test_zeroconf_finds_each_server(network, rig, tmp_path):

@@ -6,7 +6,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -115,8 +114,8 @@ def test_a_password_comes_from_the_environment_only_and_its_session_ends(locked)
     assert "set METERPORT_PASSWORD" in without.stderr
     wrong = run("status", "-g", place(locked), password="other", code=1)
     assert "403: wrong password" in wrong.stderr
-    time.sleep(1.2)  # that the gateway lets this address wait (docs/reference/http.md, Logging in)
     with Device(HOST, locked.http_port) as browser:
+        wait_for(lambda: browser.session()["wait_s"] == 0, what="no wait")  # docs/reference/http.md, Logging in
         browser.login(PASSWORD)
         for _ in range(5):  # a gateway keeps four sessions
             assert ask(locked, "status", password=PASSWORD)["name"] == "locked"

@@ -108,18 +108,14 @@ def space():
 
 @pytest.fixture(scope="module")
 def chrony(space, tmp_path_factory):
-    chrony = Chrony(tmp_path_factory.mktemp("chrony"))
-    space.call(chrony.__enter__)
-    yield chrony
-    chrony.__exit__()
+    with space.running(Chrony(tmp_path_factory.mktemp("chrony"))) as chrony:
+        yield chrony
 
 
 @pytest.fixture(scope="module")
 def dnsmasq(space, tmp_path_factory):
-    dnsmasq = Dnsmasq(tmp_path_factory.mktemp("dnsmasq"))
-    space.call(dnsmasq.__enter__)
-    yield dnsmasq
-    dnsmasq.__exit__()
+    with space.running(Dnsmasq(tmp_path_factory.mktemp("dnsmasq"))) as dnsmasq:
+        yield dnsmasq
 
 
 @pytest.fixture

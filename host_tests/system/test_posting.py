@@ -12,15 +12,14 @@ from host_tests.http_receiver import AcquiSuiteServer, EmoncmsServer, Receiver
 from host_tests.nginx import Nginx, tls_proxy
 from host_tests.system.backlog import INTERVAL_S, NAMES, Backlog
 from host_tests.system.crowd import Browser, Poller, assert_nothing_lost, play, run_for
-from host_tests.system.rig import HOST, Rig, wait_for
+from host_tests.system.rig import HOST, PICO_W_HEAP, Rig, wait_for
 from host_tests.time_series import InfluxDb, VictoriaMetrics
 from tools import gateway
 from tools.device_api import Device
 
 PASSWORD = "correct horse"
 ARRIVES_S = 60
-TLS_HEAP = "190K"  # of a Pico W
-HEAP = "112K"  # of the boards that we have an image for, the smallest
+HEAP = gateway.FROZEN_HEAP
 
 
 @contextlib.contextmanager
@@ -214,7 +213,7 @@ def test_over_https_only_a_server_that_is_trusted_gets_anything(tmp_path, today,
     ports = gateway.free_ports(len(REASONS))
     with Receiver() as receiver, https_servers(tmp_path, ports, receiver) as (urls, certificates):
         (tmp_path / "data" / "ca.pem").write_bytes(certificates.authority.pem)
-        with posting_rig(tmp_path, today, urls[name], TLS_HEAP, trust=trust) as rig:
+        with posting_rig(tmp_path, today, urls[name], PICO_W_HEAP, trust=trust) as rig:
             assert attempt(rig) == (reason and f"{HOST}: {reason}")
             assert bool(receiver.requests) == (reason is None)
             said = any("not checked" in event["text"] for event in rig.status()["events"])
@@ -227,7 +226,7 @@ def test_a_pinned_certificate_that_changes_stops_posting(tmp_path, today):
         receiver = stack.enter_context(Receiver())
         with https_servers(tmp_path, ports, receiver) as (urls, certificates):
             pinned = {"trust": "pin", "pin_sha256": certificates.servers["unknown"].sha256}
-            rig = stack.enter_context(posting_rig(tmp_path, today, urls["unknown"], TLS_HEAP, **pinned))
+            rig = stack.enter_context(posting_rig(tmp_path, today, urls["unknown"], PICO_W_HEAP, **pinned))
             assert attempt(rig) is None
         count = len(receiver.requests)
         with https_servers(tmp_path, ports, receiver):  # the same addresses, with certificates of their own
@@ -240,7 +239,7 @@ def test_a_pinned_certificate_that_changes_stops_posting(tmp_path, today):
 def test_authorities_are_uploaded_and_count_at_once(tmp_path, today):
     ports = gateway.free_ports(len(REASONS))
     with Receiver() as receiver, https_servers(tmp_path, ports, receiver) as (urls, certificates):
-        with posting_rig(tmp_path, today, urls["good"], TLS_HEAP) as rig:
+        with posting_rig(tmp_path, today, urls["good"], PICO_W_HEAP) as rig:
             assert attempt(rig) == f"{HOST}: no file data/ca.pem with certificates of authorities"
             assert rig.device.get("/api/posting")["ca_bytes"] is None
             pem = certificates.authority.pem

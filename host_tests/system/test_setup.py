@@ -1,7 +1,6 @@
 """From a new device to a configured one, over HTTP, on real MicroPython."""
 
 import json
-import time
 
 import pytest
 
@@ -41,7 +40,7 @@ def test_a_password_is_set_once_and_opens_the_settings(rig, device):
         device.login("mine")
     with pytest.raises(ApiError, match="429"):
         device.login(PASSWORD)
-    time.sleep(1.2)
+    wait_for(lambda: device.session()["wait_s"] == 0, what="no wait")
     device.login(PASSWORD)
     assert device.config()["name"] == "test"
     device.set_password("another", old=PASSWORD)

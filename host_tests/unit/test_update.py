@@ -44,8 +44,8 @@ def send(one, data, piece=update.PIECE):
         one.feed(data[at : at + piece])
 
 
-def run(package=PACKAGE, piece=update.PIECE):
-    one = begin(package)
+def carry_out(one, package, piece):
+    """The Update, sent, verified and switched to."""
     try:
         send(one, package.data, piece)
         while not one.verify():
@@ -54,6 +54,10 @@ def run(package=PACKAGE, piece=update.PIECE):
     finally:
         one.close()
     return one
+
+
+def run(package=PACKAGE, piece=update.PIECE):
+    return carry_out(begin(package), package, piece)
 
 
 def tree(name):
@@ -258,14 +262,7 @@ def esp32(folder, monkeypatch):
 
 def run_image(port, package=IMAGE_PACKAGE, piece=update.PIECE):
     slot = port.board.Board().image_slot()
-    one = update.Update(package.fields(KEY, False), KEY, slot)
-    try:
-        send(one, package.data, piece)
-        while not one.verify():
-            pass
-        one.switch()
-    finally:
-        one.close()
+    carry_out(update.Update(package.fields(KEY, False), KEY, slot), package, piece)
 
 
 def test_a_stock_partition_table_says_that_it_has_no_slot(esp32):

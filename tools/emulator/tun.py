@@ -10,6 +10,7 @@ The namespace has no name: it ends with its thread, its sockets and its device, 
 CAP_SYS_ADMIN and CAP_NET_ADMIN (root, or `unshare --user --map-root-user`) and /dev/net/tun.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -17,7 +18,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -92,6 +93,15 @@ class Namespace:
     def call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """function(*arguments) in the namespace; its result or exception."""
         return self._thread.submit(function, *arguments).result()
+
+    @contextlib.contextmanager
+    def running(self, program: Any) -> Iterator[Any]:
+        """`program`, a context manager, which is entered and left in the namespace."""
+        self.call(program.__enter__)
+        try:
+            yield program
+        finally:
+            self.call(program.__exit__, None, None, None)
 
     def close(self) -> None:
         self._thread.shutdown()

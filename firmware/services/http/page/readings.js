@@ -125,7 +125,7 @@ function answersList(found) {
     ["Asked every", found.kept_ms && `${(found.kept_ms / 1000).toFixed(1)} s, wanted ${found.interval_ms / 1000} s`],
     ["Rounds missed", found.missed],
     ["Exceptions", Object.entries(exceptions).map(([code, times]) => `${code}: ${times}`).join(", ")],
-    ["Refused registers", refused.map(([code, first, count]) => `${first} to ${first + count - 1} of function ${code}`).join(", ")],
+    ["Refused registers", refused.map(([number, first, count]) => `${first} to ${first + count - 1} of function ${number}`).join(", ")],
   ].filter(([, text]) => text || text === 0);
   return el("dl", null, rows.map(([title, text]) => el("div", null, el("dt", null, title), el("dd", null, text))));
 }
