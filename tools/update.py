@@ -1,6 +1,7 @@
 """A package of the firmware for an update over the network, and sending it (firmware/update.py has the format).
 
-In: a tree as tools/build.py makes it. The HMAC is made for one device, by its password: docs/decisions/0016.
+In: a tree as tools/build.py makes it, or a package as a file (docs/reference/update.md). The HMAC is made for one
+device, by its password: docs/decisions/0016.
 """
 
 import hashlib
@@ -13,6 +14,10 @@ from typing import Any
 from tools import device_api
 
 PIECE = 4096
+HEAD = "meterport update 1\n"  # of a package as a file, and of what the HMAC is of
+_FILE_HEAD = re.compile(
+    HEAD.encode() + rb"(?P<line>(?P<kind>files|image) (?P<version>\S+) (?P<manifest>\d+) [0-9a-f]{64} \d+)\n"
+)
 FOLDERS = ("firmware", "lib")
 
 
@@ -45,15 +50,37 @@ class Package:
             raise ValueError(f"{path}: no application image of an ESP32 (micropython.bin of a build)")
         return cls(version, {"image": body}, "image")
 
+    @classmethod
+    def of_file(cls, path: pathlib.Path) -> "Package":
+        """The package in a file that write() has made. Raises OSError, ValueError."""
+        body = path.read_bytes()
+        head = _FILE_HEAD.match(body)
+        if head is None:
+            raise ValueError(f"{path}: no package (meterport package makes one)")
+        found = cls(head["version"].decode(), {}, head["kind"].decode())
+        found.data = body[head.end() :]
+        found.manifest = found.data[: int(head["manifest"])]
+        if found.line() != head["line"].decode():
+            raise ValueError(f"{path}: the package is cut, or was changed")
+        return found
+
+    def line(self) -> str:
+        """`kind version manifest digest total`: what is said of it, but for the permission to be older."""
+        digest = hashlib.sha256(self.manifest).hexdigest()
+        return f"{self.kind} {self.version} {len(self.manifest)} {digest} {len(self.data)}"
+
+    def write(self, path: pathlib.Path) -> None:
+        """Writes it as a file, for the page and for of_file(). Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{HEAD}{self.line()}\n".encode() + self.data)
+
     def fields(self, key: bytes, older: bool) -> dict[str, Any]:
         """The body of the step "begin". `key`: of the device."""
-        digest = hashlib.sha256(self.manifest).hexdigest()
-        lengths = f"{len(self.manifest)} {digest} {len(self.data)}"
-        said = f"meterport update 1\n{self.kind} {self.version} {lengths} {int(older)}"
+        said = f"{HEAD}{self.line()} {int(older)}"
         return {
-            "kind": self.kind, "version": self.version, "manifest": len(self.manifest), "digest": digest,
-            "total": len(self.data),
-            "older": older, "mac": hmac.digest(key, said.encode(), "sha256").hex(),
+            "kind": self.kind, "version": self.version, "manifest": len(self.manifest),
+            "digest": hashlib.sha256(self.manifest).hexdigest(), "total": len(self.data), "older": older,
+            "mac": hmac.digest(key, said.encode(), "sha256").hex(),
         }  # fmt: skip
 
 

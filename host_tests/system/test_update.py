@@ -9,12 +9,12 @@ import time
 
 import pytest
 
+from host_tests.system.packages import NEW, package
 from host_tests.system.rig import HOST, wait_for
 from tools import gateway, update
 from tools.device_api import ApiError, Device
 
 PASSWORD = "correct horse"
-NEW = b"VERSION = (0, 2, 0)\n"
 PICO_2_W_HEAP = "440K"
 OUTAGE_S = 30
 KEPT_S = 60  # of uptime
@@ -23,21 +23,6 @@ CRASHES = b"def run(board, failed_starts=0):\n    board.crashed(ValueError('a fa
 HANGS = b"print('hangs')\ndef run(board, failed_starts=0):\n    while True:\n        pass\n"
 NOT_IMPORTED = b"raise ValueError('a fault of this test')\n"
 NO_SERVICE = b"class NtpClient:\n    def __init__(self, *given):\n        raise OSError(5)\n"
-
-
-def package(replaced=(), version="0.2.0"):
-    """The firmware of this tree with another version, and with these modules in place of its own."""
-    tree = gateway.build_device(False, lambda text: None)
-    found = update.Package.of_tree(tree, version)
-    lines = [line.split(" ") for line in found.manifest.decode().splitlines()]
-    files, at = {}, len(found.manifest)
-    for _, size, path in lines:
-        files[path] = found.data[at : at + int(size)]
-        at += int(size)
-    for path, body in {"firmware/__init__": NEW, **dict(replaced)}.items():
-        del files[path + ".mpy"]
-        files[path + ".py"] = body
-    return update.Package(version, files)
 
 
 class Updated:

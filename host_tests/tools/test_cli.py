@@ -14,6 +14,7 @@ from tools.cli.fleet import Gateway, read_fleet
 from tools.cli.keys import at_key, differences, set_at_key, steps
 from tools.cli.log import Event, new_events
 from tools.gateway import free_ports
+from tools.update import Package
 
 METERPORT = ROOT / "tools" / "meterport"
 
@@ -274,3 +275,44 @@ def test_a_cell_shows_what_a_gateway_has_said():
 )
 def test_a_duration_has_two_units(seconds, text):
     assert show.duration(seconds) == text
+
+
+# -- packages
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small one, as make build makes them."""
+    for path, body in {"firmware/__init__.mpy": b"one", "lib/two.mpy": b"two\n" * 300, "main.py": b"not sent"}.items():
+        (tmp_path / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / path).write_bytes(body)
+    return tmp_path / "tree"
+
+
+def test_a_package_is_written_as_a_file_and_read_again(tmp_path, tree):
+    file = tmp_path / "out" / "new.package"
+    done = run("package", tree, "--version", "1.2.3", "--out", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "files of meterport 1.2.3" in done.stdout
+    found, wanted = Package.of_file(file), Package.of_tree(tree, "1.2.3")
+    assert (found.kind, found.version, found.manifest) == ("files", "1.2.3", wanted.manifest)
+    assert found.data == wanted.data
+    assert found.fields(b"key", False) == wanted.fields(b"key", False)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda body: body[:-1], "is cut, or was changed"),
+        (lambda body: body.replace(b"two.mpy", b"owt.mpy"), "is cut, or was changed"),
+        (lambda body: body.replace(b"files", b"filet"), "no package"),
+        (lambda body: b"", "no package"),
+    ],
+)
+def test_a_file_that_is_no_whole_package_is_refused(tmp_path, tree, change, text):
+    file = tmp_path / "new.package"
+    Package.of_tree(tree, "1.2.3").write(file)
+    file.write_bytes(change(file.read_bytes()))
+    done = run("update", file, "-g", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert text in done.stderr

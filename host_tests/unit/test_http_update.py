@@ -45,7 +45,8 @@ def test_sent_verified_and_switched_it_restarts(gateway):
     assert send(gateway).json() == {"received": len(PACKAGE.data)}
     assert post(gateway, "switch").status == 409
     assert gateway.get("/api/update", cookie=gateway.cookie).json() == {
-        "version": "0.1.0", "tree": "-", "on_trial": False, "receiving": "0.2.0", "received": len(PACKAGE.data),
+        "version": "0.1.0", "tree": "-", "on_trial": False, "takes": "files", "receiving": "0.2.0",
+        "received": len(PACKAGE.data),
     }  # fmt: skip
     assert post(gateway, "verify").json() == {"verified": 3, "done": True}
     assert trees.read() == ("-", "-")

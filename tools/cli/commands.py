@@ -521,15 +521,46 @@ def reboot(fleet: Fleet, as_json: bool, no_wait: bool, yes: bool) -> None:
     _finish(fleet, fleet.run(work, "reboot"), as_json, show.lines)
 
 
+def _of_firmware(command: Any) -> Any:
+    """What names the firmware of a package: an argument and two options."""
+    for wrap in (
+        click.option(
+            "--image",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="An image of an ESP32 in place of TREE: micropython.bin of a build of these sources.",
+        ),
+        click.option("--version", "version", metavar="N.N.N", help="Of the tree. Default: that of these sources."),
+        click.argument("tree", type=click.Path(exists=True, path_type=Path), default=build.OUT),
+    ):
+        command = wrap(command)
+    return command
+
+
+def _make_package(tree: Path, version: str | None, image: Path | None) -> packages.Package:
+    try:
+        if image is None and tree.is_file():
+            return packages.Package.of_file(tree)
+        version = version or packages.version_of(build.ROOT)
+        return packages.Package.of_image(image, version) if image else packages.Package.of_tree(tree, version)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
 @meterport.command()
-@click.argument("tree", type=click.Path(exists=True, file_okay=False, path_type=Path), default=build.OUT)
-@click.option("--version", "version", metavar="N.N.N", help="Of the tree. Default: that of these sources.")
-@click.option(
-    "--image",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="An image of an ESP32 in place of TREE: micropython.bin of a build of these sources.",
-)
+@_of_firmware
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Default: meterport-VERSION.package")
+def package(tree: Path, version: str | None, image: Path | None, out: Path | None) -> None:
+    """Write the firmware in TREE (default: what make build has made), or an image, as a file that the System page and
+    meterport update take."""
+    made = _make_package(tree, version, image)
+    out = out or Path(f"meterport-{made.version}.package")
+    made.write(out)
+    click.echo(f"{out}: {made.kind} of meterport {made.version}, {out.stat().st_size:,} bytes")
+
+
+@meterport.command()
+@_of_firmware
 @click.option("--older", is_flag=True, help="Also when it is not newer than what the gateway has.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the end of the trial.")
 @_for_gateways
@@ -537,22 +568,18 @@ def update(
     fleet: Fleet, as_json: bool, tree: Path, version: str | None, image: Path | None, older: bool, no_wait: bool
 ) -> None:
     """Send the firmware in TREE (default: what make build has made) to gateways that run from files, or an image to
-    ESP32s with two slots.
+    ESP32s with two slots. TREE may be a file of meterport package.
 
     It runs on trial for a minute, and comes back to the one before by itself when a service does not run."""
-    try:
-        version = version or packages.version_of(build.ROOT)
-        package = packages.Package.of_image(image, version) if image else packages.Package.of_tree(tree, version)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    made = _make_package(tree, version, image)
 
     def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
         before = device.get("/api/update")["version"]
         password = fleet.ask_password()
-        packages.send(device, package, packages.device_key(password, device.session()), older, tell)
+        packages.send(device, made, packages.device_key(password, device.session()), older, tell)
         if no_wait:
-            return f"{before} -> {package.version}, on trial"
-        return f"{before} -> {_end_of_trial(device, password, package.version, fleet)}"
+            return f"{before} -> {made.version}, on trial"
+        return f"{before} -> {_end_of_trial(device, password, made.version, fleet)}"
 
     _finish(fleet, fleet.run(work, "update"), as_json, show.lines)
 

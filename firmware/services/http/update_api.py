@@ -25,11 +25,11 @@ _HEAP_OF_FILES = const(163840)  # free, for a tree of files in place of modules 
 
 
 def write_update(service: "HttpService", request: "Request") -> "Iterator[None]":
-    """GET: the version that runs and from which tree, and how far an update is."""
+    """GET: the version that runs and from which tree, what the board takes, and how far an update is."""
     found = service.update
     good, trial = trees.read()
     write_json(service.out, {
-        "version": "%d.%d.%d" % VERSION, "tree": trial, "on_trial": good != trial,
+        "version": "%d.%d.%d" % VERSION, "tree": trial, "on_trial": good != trial, "takes": _takes(service),
         "receiving": None if found is None else found.version,
         "received": 0 if found is None else found.received,
     })  # fmt: skip
@@ -97,10 +97,9 @@ def _begin(service, fields):
         raise Refused(422, "this is no update", ("version, digest, mac, manifest, total, older: see the reference",))
     board = service.device.board
     slot = None
-    free = board.heap()[0]
     if fields.get("kind") == "image":
         slot = _slot(board)
-    elif resources.FROZEN and 0 < free < _HEAP_OF_FILES:
+    elif not _has_heap_for_files(board):
         raise Refused(409, "this board runs its firmware from flash and has no memory for files: flash a new image")
     if not service.password.is_set:
         raise Refused(409, "a password must be set first")
@@ -120,6 +119,22 @@ def _begin(service, fields):
 
     saved = Response(to_json(answer))
     return _write(service, clean, None, saved)
+
+
+def _takes(service):
+    """The kind of package that this board takes: "files" or "image"; "" for none."""
+    board = service.device.board
+    if _has_heap_for_files(board):
+        return "files"
+    try:
+        _slot(board)
+    except Refused:
+        return ""
+    return "image"
+
+
+def _has_heap_for_files(board):
+    return not resources.FROZEN or not 0 < board.heap()[0] < _HEAP_OF_FILES
 
 
 def _slot(board):

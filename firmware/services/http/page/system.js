@@ -12,7 +12,7 @@ const systemPage = {
     this.crash = el("div");
     this.board = el("div");
     main.append(card("Device", el("div", { class: "fields" }, field("name"), field("board"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about, this.history), this.board,
-      timeCard(this.clock), passwordCard(), backupCard(), restartCard(), this.crash, this.log);
+      timeCard(this.clock), passwordCard(), backupCard(), updateCard(), restartCard(), this.crash, this.log);
     this.askedCrash = false;
     return this.refresh();
   },
