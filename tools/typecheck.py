@@ -36,7 +36,7 @@ class Port(NamedTuple):
 
 
 # Of the tools, what a board runs.
-ON_THE_BOARD = ("tools/device_inventory.py",)
+ON_THE_BOARD = ("tools/device/inventory.py",)
 PORTS = (
     # The whole tree on one port; on the other, what only that port has (the rest is followed, not reported
     # twice).

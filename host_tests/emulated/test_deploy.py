@@ -26,11 +26,11 @@ class Board(emulated.Emulator):
 
     @property
     def port(self):
-        """For mpremote and tools/device.py."""
+        """For mpremote and tools.device."""
         return f"socket://{HOST}:{self.repl_port}"
 
     def device(self, action, *options):
-        """tools/device.py; its output."""
+        """tools.device; its output."""
         return call(sys.executable, "-m", "tools.device", action, "--port", self.port, *options)
 
     def mpremote(self, *words):

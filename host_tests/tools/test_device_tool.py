@@ -1,401 +1,83 @@
-"""tools/device.py without a board: plans, checks of arguments, and deploys onto a stand-in for mpremote.
+"""python -m tools.device: arguments, repl, logs, backup."""
 
-The board's inventory script runs on the real MicroPython, over a directory in place of a board's file system.
-"""
-
-import hashlib
-import shutil
-import subprocess
-from pathlib import Path
+import select
+import socket
+import sys
+import threading
 
 import pytest
-from esptool.targets import CHIP_DEFS
 
-from tools import build, device, micropython
-from tools.device import DeviceError, Inventory, UsageError
-
-APP = bytes.fromhex("3254CDAB")
-
-
-def image(chip_id=0, at_32=b"\0\0\0\0", first=0xE9):
-    """The beginning of an ESP image, long enough to be looked at."""
-    header = bytes((first, 3, 2, 0x20)) + bytes(8) + chip_id.to_bytes(2, "little") + bytes(18) + at_32
-    return header + bytes(100)
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A small built tree."""
-    files = {
-        "boot.py": "# boot", "main.py": "import firmware.app", "firmware/app.mpy": "app", "firmware/bus/rtu.mpy": "rtu",
-        "firmware/meters/a.json": "{}", "lib/modbus/pdu.mpy": "pdu",
-    }  # fmt: skip
-    for name, text in files.items():
-        path = tmp_path / "device" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path / "device"
-
-
-class Board:
-    """Stands for mpremote and a board: a directory, changed by the command lines of tools/device.py."""
-
-    def __init__(self, root):
-        self.root = root
-        root.mkdir()
-        self.free = 1_000_000
-        self.calls = []
-        self.resets = 0
-        self.failing = []  # words of the calls that fail, once each
-
-    def put(self, name, text="x"):
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def names(self):
-        return {path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()}
-
-    def call(self, command, capture=False):
-        words = [str(word) for word in command]
-        assert words[1:5] == ["-m", "mpremote", "connect", "PORT"]
-        words = words[5:]
-        self.calls.append(words)
-        for word in self.failing:
-            if word in words:
-                self.failing.remove(word)
-                raise DeviceError("could not enter raw repl")
-        if words[0] == "run":
-            assert capture
-            return self.inventory()
-        assert words[0] == "resume"
-        for step in " ".join(words[1:]).split(" + "):
-            self.step(*step.split())
-        return None
-
-    def step(self, operation, *paths):
-        here = [self.root / path[2:] for path in paths if path.startswith(":/")]
-        if operation == "rm":
-            here[0].unlink()
-        elif operation == "rmdir":
-            here[0].rmdir()
-        elif operation == "mkdir":
-            here[0].mkdir()
-        elif operation == "cp":
-            shutil.copyfile(paths[-2], here[0])
-        else:
-            assert operation == "reset"
-            self.resets += 1
-
-    def inventory(self):
-        lines = []
-        for top in ("firmware", "lib"):
-            for path in sorted((self.root / top).rglob("*")) if (self.root / top).is_dir() else []:
-                if path.is_dir():
-                    lines.append(f"D /{path.relative_to(self.root)}")
-            if (self.root / top).is_dir():
-                lines.append(f"D /{top}")
-        if (self.root / "data").is_dir():
-            lines.append("D /data")
-        files = device_files(self.root)
-        lines += [f"F {size} {digest} {path}" for path, (size, digest) in files.items()]
-        return "\r\n".join([*lines, f"S {self.free}", "end", ""])
-
-
-def device_files(root):
-    """{path: (size, SHA-256)} of what deploy may see on a board."""
-    files = {}
-    for path in sorted(root.rglob("*")):
-        name = "/" + path.relative_to(root).as_posix()
-        if path.is_file() and (name in device.STARTERS or name.startswith(("/firmware/", "/lib/"))):
-            data = path.read_bytes()
-            files[name] = (len(data), hashlib.sha256(data).hexdigest())
-    return files
-
-
-@pytest.fixture
-def board(tmp_path, tree, monkeypatch):
-    board = Board(tmp_path / "board")
-    monkeypatch.setattr(device, "call", board.call)
-    monkeypatch.setattr(build, "build", lambda out, source, progress: "built")
-    return board
-
-
-def deploy(tree, **options):
-    lines = []
-    device.deploy("PORT", tree, say=lines.append, **options)
-    return "\n".join(lines)
-
-
-def copies(board):
-    return [word for words in board.calls for word in words if word.startswith(":/") and "cp" in words]
-
-
-# deploy
-
-
-def test_an_empty_board_gets_the_whole_tree_and_a_reset(board, tree):
-    text = deploy(tree)
-    assert board.names() == {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
-    assert board.resets == 1
-    assert "6 of 6 files to copy" in text
-    assert "compared by SHA-256" in text
-
-
-def test_main_is_copied_last(board, tree):
-    deploy(tree)
-    assert copies(board)[-2:] == [":/boot.py", ":/main.py"]
-
-
-def test_a_second_deploy_copies_nothing(board, tree):
-    deploy(tree)
-    board.calls.clear()
-    assert "0 of 6 files to copy" in deploy(tree)
-    assert copies(board) == []
-    assert board.resets == 2  # the firmware was interrupted and has to be started again
-
-
-def test_only_what_changed_is_copied_even_at_the_same_size(board, tree):
-    deploy(tree)
-    board.calls.clear()
-    (tree / "firmware" / "app.mpy").write_text("App")
-    deploy(tree, reset=False)
-    assert copies(board) == [":/firmware/app.mpy"]
-    assert (board.root / "firmware" / "app.mpy").read_text() == "App"
-    assert board.resets == 1
-
-
-def test_stale_files_go_and_everything_else_stays(board, tree):
-    deploy(tree)
-    for name in ("firmware/app.py", "firmware/old/gone.mpy", "lib/old/deep/x.mpy", "data/config.json", "notes.py"):
-        board.put(name)
-    deploy(tree)
-    assert board.names() == {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()} | {
-        "data/config.json", "notes.py",
-    }  # fmt: skip
-    assert not (board.root / "firmware" / "old").exists()
-    assert not (board.root / "lib" / "old").exists()
-
-
-def test_no_step_names_a_path_outside_the_firmware(board, tree):
-    for name in ("data/config.json", "update/firmware/x.mpy", "firmware/stale.mpy"):
-        board.put(name)
-    deploy(tree)
-    touched = [word for words in board.calls for word in words if word.startswith(":")]
-    assert all(path.startswith((":/firmware", ":/lib")) or path in (":/boot.py", ":/main.py") for path in touched)
-
-
-def test_a_deploy_that_broke_off_is_taken_up(board, tree):
-    board.failing = ["cp"]
-    with pytest.raises(DeviceError):
-        deploy(tree)
-    assert "main.py" not in board.names()
-    deploy(tree)
-    assert "main.py" in board.names()
-
-
-def test_a_board_that_is_restarting_is_asked_again(board, tree):
-    board.failing = ["run", "run"]
-    assert "trying again" in deploy(tree)
-    board.failing = ["run", "run", "run"]
-    with pytest.raises(DeviceError, match="could not enter raw repl"):
-        deploy(tree)
-
-
-def test_a_board_without_room_is_told_before_anything_is_copied(board, tree):
-    board.free = 1000
-    with pytest.raises(DeviceError, match=r"needs 24,576 more bytes on the board, and 1,000 are free"):
-        deploy(tree)
-    assert board.names() == set()
-
-
-def test_copies_that_do_not_arrive_are_noticed(board, tree, monkeypatch):
-    monkeypatch.setattr(shutil, "copyfile", lambda source, target: Path(target).write_text("garbled"))
-    with pytest.raises(DeviceError, match=r"not as it should be on the board after copying: /firmware/app\.mpy"):
-        deploy(tree)
-
-
-def test_a_dry_run_prints_the_commands_and_calls_nothing(board, tree):
-    text = deploy(tree, dry_run=True)
-    assert board.calls == []
-    assert "mpremote connect PORT run tools/device_inventory.py" in text
-    assert "mpremote connect PORT resume mkdir :/data + mkdir :/firmware + mkdir :/firmware/bus" in text
-    assert "firmware/app.mpy :/firmware/app.mpy" in text
-    assert "mpremote connect PORT resume reset" in text
-    assert "reset" not in deploy(tree, dry_run=True, reset=False)
-
-
-def test_a_tree_with_something_else_is_refused(tree):
-    (tree / "data").mkdir()
-    (tree / "data" / "config.json").write_text("{}")
-    with pytest.raises(DeviceError, match=r"/data/config\.json in .* is not for a board"):
-        device.local_files(tree)
-
-
-def test_a_tree_without_main_is_refused(tree):
-    (tree / "main.py").unlink()
-    with pytest.raises(DeviceError, match=r"has no /main\.py"):
-        device.local_files(tree)
-
-
-@pytest.mark.parametrize("text", ["", "Traceback\r\n", "F 3 abc /main.py\r\nS 1000\r\n", "end\r\n"])
-def test_an_inventory_that_is_not_whole_is_no_inventory(text):
-    with pytest.raises(DeviceError, match="did not tell what it holds"):
-        device.parse_inventory(text)
-
-
-def test_a_path_with_a_space_survives_the_inventory():
-    board = device.parse_inventory("F 3 ab /lib/a b.py\r\nD /lib\r\nS 5\r\nend\r\n")
-    assert board == Inventory({"/lib/a b.py": (3, "ab")}, ("/lib",), 5)
-
-
-def test_the_boards_inventory_is_that_of_the_tree(tree, tmp_path):
-    """device_inventory.py on MicroPython sees what local_files() sees on the host."""
-    (tree / "data").mkdir()
-    (tree / "data" / "config.json").write_text("not to be seen")
-    script = tmp_path / "inventory.py"
-    script.write_text(device.INVENTORY.read_text().replace('ROOT = ""', f'ROOT = "{tree}"'))
-    text = subprocess.run([micropython.ensure(), script], capture_output=True, text=True, check=True).stdout
-    found = device.parse_inventory(text)
-    shutil.rmtree(tree / "data")
-    assert found.files == device.local_files(tree)
-    assert set(found.directories) == {"/data", "/firmware", "/firmware/bus", "/firmware/meters", "/lib", "/lib/modbus"}
-    assert found.free > 0
-
-
-# flash
-
-
-@pytest.fixture
-def flashing(monkeypatch, board):
-    """The command lines that flash() would run, without a board."""
-    commands = []
-    monkeypatch.setattr(device, "call", lambda command, capture=False: commands.append(command[2:]))
-    monkeypatch.setattr(device, "_wait_for_micropython", lambda port, say: commands.append("wait"))
-    monkeypatch.setattr(device, "deploy", lambda port, **options: commands.append("deploy"))
-    return commands
-
-
-@pytest.mark.parametrize(
-    ("chip_id", "chip", "offset"), [(0, "esp32", "0x1000"), (9, "esp32s3", "0x0"), (18, "esp32p4", "0x2000")]
-)
-def test_flash_erases_writes_at_the_chips_offset_and_deploys(flashing, tmp_path, chip_id, chip, offset):
-    file = tmp_path / "firmware.bin"
-    file.write_bytes(image(chip_id))
-    said = []
-    device.flash("PORT", file, yes=True, say=said.append)
-    assert flashing == [
-        ["esptool", "--chip", chip, "--port", "PORT", "erase-flash"],
-        ["esptool", "--chip", chip, "--port", "PORT", "--baud", "460800", "write-flash", offset, str(file)],
-        "wait",
-        "deploy",
-    ]
-    assert "everything on it is erased" in said[0]
-    assert f"written at {offset}" in said[1]
-
-
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_flash_copies_no_files_beside_an_image_that_has_the_firmware_within(flashing, tmp_path, dry_run):
-    file = tmp_path / "meterport-METERPORT_ESP32-0.1.0.bin"
-    file.write_bytes(image() + b"_boot.py\0firmware/app.py\0firmware/events.py\0")
-    said = []
-    device.flash("PORT", file, yes=True, dry_run=dry_run, say=said.append)
-    assert [command for command in flashing if command in ("wait", "deploy")] == []
-    assert len(flashing) == (0 if dry_run else 2)
-    assert "which has the firmware within" in said[1]
-
-
-def test_flash_does_nothing_without_a_yes(flashing, tmp_path, monkeypatch):
-    file = tmp_path / "firmware.bin"
-    file.write_bytes(image())
-    monkeypatch.setattr(device, "_confirmed", lambda: False)
-    with pytest.raises(UsageError, match="nothing was done"):
-        device.flash("PORT", file, say=lambda text: None)
-    assert flashing == []
-
-
-def test_a_dry_run_of_flash_prints_esptools_commands(flashing, tmp_path):
-    file = tmp_path / "firmware.bin"
-    file.write_bytes(image(5))
-    said = []
-    device.flash("PORT", file, dry_run=True, say=said.append)
-    assert "  python -m esptool --chip esp32c3 --port PORT erase-flash" in said
-    assert f"  python -m esptool --chip esp32c3 --port PORT --baud 460800 write-flash 0x0 {file}" in said
-    assert flashing == ["deploy"]  # which is a dry run itself
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"UF2\nWQ]\x9e" + bytes(100), "hold BOOTSEL"),
-        (b"\x7fELF" + bytes(100), "is an ELF file"),
-        (bytes(100), "must begin with the byte E9, not 00"),
-        (b"", "must begin with the byte E9"),
-        (image()[:20], "is no ESP32 image"),
-        (image(at_32=APP), "application without bootloader"),
-        (image(99), "give --chip, one of esp32,"),
-    ],
-)
-def test_a_file_that_is_no_image_for_a_board_is_refused_with_advice(tmp_path, data, message):
-    file = tmp_path / "firmware.bin"
-    file.write_bytes(data)
-    with pytest.raises(UsageError) as error:
-        device.check_image(file, "auto")
-    assert message in str(error.value)
-
-
-def test_an_image_for_another_chip_is_refused(tmp_path):
-    file = tmp_path / "firmware.bin"
-    file.write_bytes(image(9))
-    with pytest.raises(UsageError, match="is for esp32s3, not for esp32"):
-        device.check_image(file, "esp32")
-    file.write_bytes(image(99))
-    assert device.check_image(file, "esp32c5") == ("esp32c5", 0x2000)
-
-
-def test_chip_ids_and_offsets_are_those_of_esptool():
-    for chip_id, chip in device.CHIP_IDS.items():
-        assert chip_id == CHIP_DEFS[chip].IMAGE_CHIP_ID
-    for chip, offset in device.OFFSETS.items():
-        assert offset == CHIP_DEFS[chip].BOOTLOADER_FLASH_OFFSET
-    assert set(device.CHIP_IDS.values()) == set(device.OFFSETS)
-
-
-# Arguments
+from tools.device import console, port
+from tools.device.__main__ import main
+from tools.device.port import DeviceError, UsageError
 
 
 @pytest.fixture
 def no_ports(monkeypatch):
-    monkeypatch.setattr(device, "serial_ports", lambda: ["/dev/ttyUSB3 (CP2102)"])
+    monkeypatch.setattr(port, "serial_ports", lambda: ["/dev/ttyUSB3 (CP2102)"])
 
 
 @pytest.mark.parametrize("action", ["deploy", "repl"])
 def test_a_missing_port_is_answered_with_an_example_and_the_ports_there_are(action, no_ports, capsys):
-    assert device.main([action]) == 2
+    assert main([action]) == 2
     error = capsys.readouterr().err
     assert f"{action}: no port is given; for example: make {action} PORT=/dev/ttyUSB0" in error
     assert "/dev/ttyUSB3 (CP2102)" in error
 
 
 def test_a_port_that_does_not_exist_is_named(no_ports, capsys):
-    assert device.main(["deploy", "--port", "/dev/nonexistent"]) == 2
+    assert main(["deploy", "--port", "/dev/nonexistent"]) == 2
     assert "there is no /dev/nonexistent" in capsys.readouterr().err
 
 
 def test_a_missing_image_is_named_before_the_port(no_ports, capsys):
-    assert device.main(["flash"]) == 2
+    assert main(["flash"]) == 2
     assert "no image is given: --micropython-bin FILE" in capsys.readouterr().err
-    assert device.main(["flash", "--micropython-bin", "/nonexistent.bin"]) == 2
+    assert main(["flash", "--micropython-bin", "/nonexistent.bin"]) == 2
     assert "/nonexistent.bin: No such file" in capsys.readouterr().err
 
 
 def test_repl_opens_the_prompt_without_a_reset(capsys):
-    assert device.main(["repl", "--port", "socket://127.0.0.1:7000", "--dry-run"]) == 0
+    assert main(["repl", "--port", "socket://127.0.0.1:7000", "--dry-run"]) == 0
     assert "serial.tools.miniterm --raw --eol CR socket://127.0.0.1:7000" in capsys.readouterr().out
-    device.repl("/dev/ttyUSB7", dry_run=True)
+    console.repl("/dev/ttyUSB7", dry_run=True)
     assert "mpremote connect /dev/ttyUSB7 resume repl" in capsys.readouterr().out
 
 
 def test_a_failing_command_is_named_with_its_code():
     with pytest.raises(DeviceError, match=r"failed with code 3: .*exit\(3\)"):
-        device.call([device.sys.executable, "-c", "exit(3)"])
+        port.call([sys.executable, "-c", "exit(3)"])
+
+
+# -- logs, backup
+
+
+def test_logs_show_what_the_board_says_and_send_nothing(capsys):
+    received = []
+
+    def board():
+        connection, _ = listener.accept()
+        with connection:
+            while not select.select([connection], [], [], 0.02)[0]:  # until it is closed, or something is sent
+                connection.sendall(b"app: meterport runs\r\n")
+            received.append(connection.recv(100))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=board)
+        thread.start()
+        console.logs(f"socket://127.0.0.1:{listener.getsockname()[1]}", seconds=1, say=lambda text: None)
+        thread.join(10)
+    assert "app: meterport runs\r\n" in capsys.readouterr().out
+    assert received == [b""]
+
+
+def test_a_backup_is_a_new_folder_for_the_user_only(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(console, "call", lambda command: calls.append([str(word) for word in command[3:]]))
+    folder = tmp_path / "backup"
+    console.backup("PORT", folder, say=lambda text: None)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert calls == [["connect", "PORT", "cp", "--recursive", ":/data", str(folder)],
+                     ["connect", "PORT", "resume", "reset"]]  # fmt: skip
+    with pytest.raises(UsageError, match="is there already"):
+        console.backup("PORT", folder, say=lambda text: None)

@@ -1,22 +1,22 @@
-"""make flash, by esptool itself against a virtual ESP32 boot loader; UF2 onto a drive; the ESP Web Tools page."""
+"""make flash, by esptool itself against a virtual ESP32 boot loader; the ESP Web Tools page."""
 
 import io
 import json
 import re
-import select
-import socket
 import struct
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
+from esptool.targets import CHIP_DEFS
 from littlefs import LittleFS
 
 from host_tests.esp_boot_loader import BootLoader
-from tools import device, flash_image, micropython
-from tools.flash_image import FlashError
+from tools import micropython
+from tools.device import configuration, esp32
+from tools.device.__main__ import main
+from tools.device.port import DeviceError, UsageError, call
 
 OFFSET = 0x1000
 VFS_AT, VFS_SIZE = 0x100000, 0x40000
@@ -50,7 +50,7 @@ def image(tmp_path):
 
 def flash(port, image, config=b"{}", **options):
     lines = []
-    device.flash_whole(port, image, config, yes=True, options=OPTIONS, baud=115200, say=lines.append, **options)
+    esp32.flash_whole(port, image, config, yes=True, options=OPTIONS, baud=115200, say=lines.append, **options)
     return "\n".join(lines)
 
 
@@ -69,7 +69,7 @@ def read_tree(content):
 
 
 def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
-    config = flash_image.configuration({}, "wt32-eth01", "home", "correct horse")
+    config = configuration.document({}, "wt32-eth01", "home", "correct horse")
     with BootLoader() as loader:
         text = flash(loader.path, image, config, board="wt32-eth01")
         written = bytes(loader.flash)
@@ -85,19 +85,19 @@ def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
 
 def test_another_chip_is_refused_before_anything_is_written(image):
     with BootLoader(chip="esp32s2") as loader:
-        with pytest.raises((device.UsageError, device.DeviceError)):
+        with pytest.raises((UsageError, DeviceError)):
             flash(loader.path, image)
         assert (loader.blocks, set(loader.flash)) == (0, {0x5A})
     with BootLoader() as loader:
         image.write_bytes(make_image(MADE_FOR_ESP32S2))
-        with pytest.raises(device.UsageError, match="has an esp32, and the image is for esp32s2: nothing was written"):
+        with pytest.raises(UsageError, match="has an esp32, and the image is for esp32s2: nothing was written"):
             flash(loader.path, image)
         assert (loader.blocks, set(loader.flash)) == (0, {0x5A})
 
 
 def test_a_flash_that_is_too_small_is_refused_before_anything_is_written(image):
     with BootLoader(size=1024 * 1024) as loader:
-        with pytest.raises(device.UsageError, match="has 1,048,576 bytes of flash, and 1,310,720 are needed"):
+        with pytest.raises(UsageError, match="has 1,048,576 bytes of flash, and 1,310,720 are needed"):
             flash(loader.path, image)
         assert loader.blocks == 0
 
@@ -112,7 +112,7 @@ def test_blocks_that_lost_a_byte_are_sent_again(image):
 
 def test_a_line_that_is_cut_is_an_error_and_the_next_run_makes_it_whole(image):
     with BootLoader(cut_after=4) as loader:
-        with pytest.raises(device.DeviceError, match="the board is not whole now: run the same again"):
+        with pytest.raises(DeviceError, match="the board is not whole now: run the same again"):
             flash(loader.path, image)
         loader._cut_after = None
         flash(loader.path, image)
@@ -122,81 +122,149 @@ def test_a_line_that_is_cut_is_an_error_and_the_next_run_makes_it_whole(image):
 
 def test_an_image_without_a_file_system_or_firmware_takes_no_configuration(image):
     image.write_bytes(make_image(rows=[row(0, 0, 0x10000, 0xF0000, b"factory")]))
-    with pytest.raises(FlashError, match="partition table has no file system"):
+    with pytest.raises(UsageError, match="partition table has no file system"):
         flash("nowhere", image)
     image.write_bytes(make_image().replace(b"firmware/app.py", b"something/else."))
-    with pytest.raises(device.UsageError, match="has no firmware within"):
+    with pytest.raises(UsageError, match="has no firmware within"):
         flash("nowhere", image)
 
 
 def test_a_board_that_does_not_exist_or_has_another_chip_is_refused(image):
-    with pytest.raises(device.UsageError, match="there is no board nothing; the boards are esp32-devkit, "):
+    with pytest.raises(UsageError, match="there is no board nothing; the boards are esp32-devkit, "):
         flash("nowhere", image, board="nothing")
-    with pytest.raises(device.UsageError, match="pico-w is a board of rp2, and the image is for esp32"):
+    with pytest.raises(UsageError, match="pico-w is a board of rp2, and the image is for esp32"):
         flash("nowhere", image, board="pico-w")
 
 
 def test_files_that_do_not_fit_are_an_error():
-    with pytest.raises(FlashError, match="the files do not fit into 16,384 bytes"):
-        flash_image.file_system({"data/config.json": bytes(20000)}, 16384)
+    with pytest.raises(UsageError, match="the files do not fit into 16,384 bytes"):
+        configuration.file_system({"data/config.json": bytes(20000)}, 16384)
 
 
 def test_the_password_comes_from_standard_input_and_is_no_option(image, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse\n"))
     given = {}
-    monkeypatch.setattr(device, "flash_whole", lambda port, image, config, *rest: given.update(json.loads(config)))
+    monkeypatch.setattr(esp32, "flash_whole", lambda port, image, config, *rest: given.update(json.loads(config)))
     arguments = ["flash", "--port", "socket://127.0.0.1:1", "--image", str(image), "--wifi", "home", "--yes"]
-    assert device.main(arguments) == 0
+    assert main(arguments) == 0
     assert given["network"] == {"link": "wifi", "ssid": "home", "password": "correct horse"}
     monkeypatch.setattr(sys, "stdin", io.StringIO("short\n"))
-    assert device.main(arguments) == 2
+    assert main(arguments) == 2
     assert "8 to 63 characters" in capsys.readouterr().err
 
 
 def test_a_dry_run_asks_for_nothing_and_says_what_it_would_do(image, capsys):
-    assert device.main(["flash", "--port", "socket://x:1", "--image", str(image), "--wifi", "home", "--dry-run"]) == 0
+    assert main(["flash", "--port", "socket://x:1", "--image", str(image), "--wifi", "home", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "the file system (262,144 bytes at 0x100000) is replaced" in said
     assert "write-flash 0x1000" in said
 
 
-# -- UF2
+# -- command lines, and what is no image
 
 
-def uf2(family, blocks=2, count=2):
-    block = struct.pack("<IIIIIIII", 0x0A324655, 0x9E5D5157, 0x2000, 0x10000000, 256, 0, count, family)
-    return block.ljust(512, b"\0") * blocks
+APP = bytes.fromhex("3254CDAB")
+
+
+def beginning(chip_id=0, at_32=b"\0\0\0\0", first=0xE9):
+    """The beginning of an ESP image, long enough to be looked at."""
+    header = bytes((first, 3, 2, 0x20)) + bytes(8) + chip_id.to_bytes(2, "little") + bytes(18) + at_32
+    return header + bytes(100)
 
 
 @pytest.fixture
-def drives(tmp_path):
-    for name, board in (("a", "RPI-RP2"), ("b", "RP2350")):
-        folder = tmp_path / "media" / name
-        folder.mkdir(parents=True)
-        (folder / "INFO_UF2.TXT").write_text(f"UF2 Bootloader v3.0\r\nModel: Raspberry Pi\r\nBoard-ID: {board}\r\n")
-    return tmp_path / "media"
+def flashing(monkeypatch):
+    """The command lines that flash() would run, without a board."""
+    commands = []
+    monkeypatch.setattr(esp32, "call", lambda command, capture=False: commands.append(command[2:]))
+    monkeypatch.setattr(esp32, "_wait_for_micropython", lambda port, say: commands.append("wait"))
+    monkeypatch.setattr(esp32, "deploy", lambda port, **options: commands.append("deploy"))
+    return commands
 
 
-@pytest.mark.parametrize(("family", "drive"), [(0xE48BFF56, "a"), (0xE48BFF59, "b")])
-def test_a_uf2_goes_to_the_drive_of_its_chip(tmp_path, drives, family, drive):
-    path = tmp_path / "meterport.uf2"
-    path.write_bytes(uf2(family))
-    assert device.main(["flash", "--image", str(path), "--yes", "--drive", str(drives)]) == 0
-    assert [file.parent.name for file in drives.rglob("*.uf2")] == [drive]
+@pytest.mark.parametrize(
+    ("chip_id", "chip", "offset"), [(0, "esp32", "0x1000"), (9, "esp32s3", "0x0"), (18, "esp32p4", "0x2000")]
+)
+def test_flash_erases_writes_at_the_chips_offset_and_deploys(flashing, tmp_path, chip_id, chip, offset):
+    file = tmp_path / "firmware.bin"
+    file.write_bytes(beginning(chip_id))
+    said = []
+    esp32.flash("PORT", file, yes=True, say=said.append)
+    assert flashing == [
+        ["esptool", "--chip", chip, "--port", "PORT", "erase-flash"],
+        ["esptool", "--chip", chip, "--port", "PORT", "--baud", "460800", "write-flash", offset, str(file)],
+        "wait",
+        "deploy",
+    ]
+    assert "everything on it is erased" in said[0]
+    assert f"written at {offset}" in said[1]
 
 
-def test_a_uf2_for_a_chip_that_is_not_there_is_copied_nowhere(tmp_path, drives, capsys):
-    path = tmp_path / "meterport.uf2"
-    path.write_bytes(uf2(0xE48BFF56))
-    assert device.main(["flash", "--image", str(path), "--yes", "--drive", str(drives / "b")]) == 2
-    assert "no RP2040 in BOOTSEL" in capsys.readouterr().err
-    assert not list(drives.rglob("*.uf2"))
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_flash_copies_no_files_beside_an_image_that_has_the_firmware_within(flashing, tmp_path, dry_run):
+    file = tmp_path / "meterport-METERPORT_ESP32-0.1.0.bin"
+    file.write_bytes(beginning() + b"_boot.py\0firmware/app.py\0firmware/events.py\0")
+    said = []
+    esp32.flash("PORT", file, yes=True, dry_run=dry_run, say=said.append)
+    assert [command for command in flashing if command in ("wait", "deploy")] == []
+    assert len(flashing) == (0 if dry_run else 2)
+    assert "which has the firmware within" in said[1]
 
 
-@pytest.mark.parametrize("content", [uf2(0x12345678), uf2(0xE48BFF56, 1), b"UF2\n", uf2(0xE48BFF56)[:700]])
-def test_what_is_no_whole_uf2_of_a_known_chip_is_refused(content):
-    with pytest.raises(FlashError):
-        flash_image.uf2_chip(content)
+def test_flash_does_nothing_without_a_yes(flashing, tmp_path, monkeypatch):
+    file = tmp_path / "firmware.bin"
+    file.write_bytes(beginning())
+    monkeypatch.setattr(esp32, "confirmed", lambda: False)
+    with pytest.raises(UsageError, match="nothing was done"):
+        esp32.flash("PORT", file, say=lambda text: None)
+    assert flashing == []
+
+
+def test_a_dry_run_of_flash_prints_esptools_commands(flashing, tmp_path):
+    file = tmp_path / "firmware.bin"
+    file.write_bytes(beginning(5))
+    said = []
+    esp32.flash("PORT", file, dry_run=True, say=said.append)
+    assert "  python -m esptool --chip esp32c3 --port PORT erase-flash" in said
+    assert f"  python -m esptool --chip esp32c3 --port PORT --baud 460800 write-flash 0x0 {file}" in said
+    assert flashing == ["deploy"]  # which is a dry run itself
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"UF2\nWQ]\x9e" + bytes(100), "hold BOOTSEL"),
+        (b"\x7fELF" + bytes(100), "is an ELF file"),
+        (bytes(100), "must begin with the byte E9, not 00"),
+        (b"", "must begin with the byte E9"),
+        (beginning()[:20], "is no ESP32 image"),
+        (beginning(at_32=APP), "application without bootloader"),
+        (beginning(99), "give --chip, one of esp32,"),
+    ],
+)
+def test_a_file_that_is_no_image_for_a_board_is_refused_with_advice(tmp_path, data, message):
+    file = tmp_path / "firmware.bin"
+    file.write_bytes(data)
+    with pytest.raises(UsageError) as error:
+        esp32.check_image(file, "auto")
+    assert message in str(error.value)
+
+
+def test_an_image_for_another_chip_is_refused(tmp_path):
+    file = tmp_path / "firmware.bin"
+    file.write_bytes(beginning(9))
+    with pytest.raises(UsageError, match="is for esp32s3, not for esp32"):
+        esp32.check_image(file, "esp32")
+    file.write_bytes(beginning(99))
+    assert esp32.check_image(file, "esp32c5") == ("esp32c5", 0x2000)
+
+
+def test_chip_ids_and_offsets_are_those_of_esptool():
+    for chip_id, chip in esp32.CHIP_IDS.items():
+        assert chip_id == CHIP_DEFS[chip].IMAGE_CHIP_ID
+    for chip, offset in esp32.OFFSETS.items():
+        assert offset == CHIP_DEFS[chip].BOOTLOADER_FLASH_OFFSET
+    assert set(esp32.CHIP_IDS.values()) == set(esp32.OFFSETS)
 
 
 # -- ESP Web Tools
@@ -204,14 +272,14 @@ def test_what_is_no_whole_uf2_of_a_known_chip_is_refused(content):
 
 def test_the_web_installer_is_a_folder_that_esptool_could_flash_by(image, tmp_path):
     folder = tmp_path / "web"
-    assert device.main(["web-installer", "--image", str(image), "--out", str(folder)]) == 0
+    assert main(["web-installer", "--image", str(image), "--out", str(folder)]) == 0
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["new_install_prompt_erase"] is True
     [build] = manifest["builds"]
     [part] = build["parts"]
     assert build["chipFamily"] == "ESP32"
     assert (folder / part["path"]).read_bytes() == image.read_bytes()
-    assert part["offset"] == device.OFFSETS["esp32"]
+    assert part["offset"] == esp32.OFFSETS["esp32"]
     page = (folder / "index.html").read_text()
     assert 'manifest="manifest.json"' in page
     assert "://" not in page  # nothing comes from elsewhere
@@ -222,7 +290,7 @@ def test_the_web_installer_is_a_folder_that_esptool_could_flash_by(image, tmp_pa
     with BootLoader() as loader:
         path = folder / part["path"]
         options = (*OPTIONS, "--chip", "esp32", "--port", loader.path)
-        device.call([sys.executable, "-m", "esptool", *options, "write-flash", hex(part["offset"]), str(path)])
+        call([sys.executable, "-m", "esptool", *options, "write-flash", hex(part["offset"]), str(path)])
         assert loader.flash[part["offset"] :][: path.stat().st_size] == path.read_bytes()
 
 
@@ -230,43 +298,9 @@ def test_two_images_for_one_chip_are_refused(image, tmp_path, capsys):
     other = tmp_path / "other.bin"
     other.write_bytes(image.read_bytes())
     arguments = ["web-installer", "--image", str(image), "--image", str(other), "--out", str(tmp_path / "web")]
-    assert device.main(arguments) == 2
+    assert main(arguments) == 2
     assert "takes one for each chip" in capsys.readouterr().err
     assert not Path(tmp_path / "web").exists()
-
-
-# -- logs, backup
-
-
-def test_logs_show_what_the_board_says_and_send_nothing(capsys):
-    received = []
-
-    def board():
-        connection, _ = listener.accept()
-        with connection:
-            while not select.select([connection], [], [], 0.02)[0]:  # until it is closed, or something is sent
-                connection.sendall(b"app: meterport runs\r\n")
-            received.append(connection.recv(100))
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=board)
-        thread.start()
-        device.logs(f"socket://127.0.0.1:{listener.getsockname()[1]}", seconds=1, say=lambda text: None)
-        thread.join(10)
-    assert "app: meterport runs\r\n" in capsys.readouterr().out
-    assert received == [b""]
-
-
-def test_a_backup_is_a_new_folder_for_the_user_only(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(device, "call", lambda command: calls.append([str(word) for word in command[3:]]))
-    folder = tmp_path / "backup"
-    device.backup("PORT", folder, say=lambda text: None)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert calls == [["connect", "PORT", "cp", "--recursive", ":/data", str(folder)],
-                     ["connect", "PORT", "resume", "reset"]]  # fmt: skip
-    with pytest.raises(device.UsageError, match="is there already"):
-        device.backup("PORT", folder, say=lambda text: None)
 
 
 # -- on MicroPython
@@ -287,8 +321,8 @@ print(open("/flash/data/config.json").read())
 
 
 def test_micropython_mounts_the_file_system_and_reads_the_configuration(tmp_path):
-    config = flash_image.configuration({}, "wt32-eth01", "home", "correct horse")
-    (tmp_path / "disk").write_bytes(flash_image.file_system({"data/config.json": config}, VFS_SIZE))
+    config = configuration.document({}, "wt32-eth01", "home", "correct horse")
+    (tmp_path / "disk").write_bytes(configuration.file_system({"data/config.json": config}, VFS_SIZE))
     (tmp_path / "mount.py").write_text(_MOUNT)
     done = subprocess.run(
         [micropython.ensure(), "mount.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

@@ -1,0 +1,1 @@
+"""A board on a serial port, or in BOOTSEL: python -m tools.device (__main__.py)."""

@@ -1,0 +1,147 @@
+"""A board on a serial port: flash an image, deploy the firmware, the prompt, the log, a copy of the data (make flash,
+deploy, repl, logs, backup); a page that flashes (make web-installer).
+
+In:  a port in any form that mpremote takes (/dev/ttyUSB0, rfc2217://host:port, socket://host:port, id:SERIAL),
+     for flash an image with or without the firmware within, and the configuration that it is to have.
+Out: commands of esptool 5 and mpremote, said before they run; with --dry-run said only.
+Ends with 0, with 1 when a command failed, with 2 when an argument is wrong.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from tools import build
+from tools.device import configuration, console, esp32, rp2, web_installer
+from tools.device.deploy import deploy
+from tools.device.port import DeviceError, UsageError, check_port
+
+
+def parse(arguments=None):
+    """The options. Ends the program with 2 when one is wrong."""
+    parser = argparse.ArgumentParser(prog="tools.device", description=__doc__.partition("\n")[0])
+    subparsers = parser.add_subparsers(dest="action", required=True)
+    for name, text in (
+        ("flash", "erase the board, write a MicroPython image with esptool, deploy"),
+        ("deploy", "build the firmware and make the board hold it"),
+        ("repl", "open the board's prompt"),
+        ("logs", "show the board's console, and send nothing"),
+        ("backup", "copy the board's data, passwords included"),
+        ("web-installer", "write a page that flashes an ESP32 from a browser"),
+    ):
+        sub = subparsers.add_parser(name, help=text, description=text)
+        sub.add_argument("--port", default="", help="serial device or any other port string of mpremote")
+        sub.add_argument("--dry-run", action="store_true", help="print the commands and do nothing")
+        if name in ("flash", "deploy"):
+            sub.add_argument("--no-reset", dest="reset", action="store_false", help="do not reset the board at the end")
+        if name == "deploy":
+            sub.add_argument("--source", action="store_true", help="copy .py files instead of .mpy")
+        if name == "backup":
+            sub.add_argument("--out", default="backup", metavar="DIR", help="a new folder; default %(default)s")
+        if name == "web-installer":
+            sub.add_argument("--image", dest="images", action="append", default=[], metavar="FILE",
+                             help="an image of an ESP32 (make image); one for each chip")  # fmt: skip
+            sub.add_argument("--out", default=str(build.OUT.with_name("web-installer")), metavar="DIR")
+        if name == "flash":
+            sub.add_argument("--image", "--micropython-bin", "--firmware", dest="image", metavar="FILE", default="",
+                             help="a .bin with the bootloader, or a .uf2; with or without the firmware")  # fmt: skip
+            sub.add_argument(
+                "--board", default="", help="a board file (docs/reference/boards.md), for the configuration"
+            )
+            sub.add_argument(
+                "--wifi", default="", metavar="SSID", help="for the configuration; the password is asked for"
+            )
+            sub.add_argument("--config", default="", metavar="FILE", help="a configuration that the board is to have")
+            sub.add_argument("--drive", action="append", default=[], metavar="DIR", help="of a board in BOOTSEL")
+            sub.add_argument("--esptool", action="append", default=[], metavar="OPTION",
+                             help="a further option of esptool, as in --esptool=--no-stub")  # fmt: skip
+            sub.add_argument("--chip", choices=["auto", *esp32.OFFSETS], default="auto",
+                             help="default: what the image says")  # fmt: skip
+            sub.add_argument("--baud", type=int, default=460800, help="while writing; default %(default)s")
+            sub.add_argument("--yes", action="store_true", help="ask nothing (make does not ask either)")
+    return parser.parse_args(arguments)
+
+
+def _is_agreed(options):
+    return options.yes or "MAKELEVEL" in os.environ
+
+
+def _configuration(options):
+    """The bytes of data/config.json that the options ask for; the device checks it at its start. Raises UsageError."""
+    document = {}
+    if options.config:
+        try:
+            document = json.loads(Path(options.config).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{options.config}: {error}") from None
+        if not isinstance(document, dict):
+            raise UsageError(f"{options.config}: must be a JSON object")
+    password = configuration.ask_password(options.wifi) if options.wifi and not options.dry_run else ""
+    return configuration.document(document, options.board, options.wifi, password)
+
+
+def _main_uf2(options, say):
+    if options.wifi or options.config:
+        raise UsageError(
+            "an RP2 takes its configuration after the image: flash without WIFI and --config, then "
+            "mpremote mkdir :data + cp config.json :data/config.json"
+        )
+    drives = tuple(Path(drive) for drive in options.drive)
+    rp2.flash_uf2(options.image, options.board, drives, _is_agreed(options), options.dry_run, say)
+    return 0
+
+
+def main(arguments=None):
+    """One action on a board; returns the exit code."""
+    options = parse(arguments)
+
+    def say(text):
+        print(text, flush=True)
+
+    try:
+        example = f"make {options.action} PORT=/dev/ttyUSB0"
+        if options.action == "web-installer":
+            web_installer.write(options.images, options.out, say)
+            return 0
+        if options.action == "flash":
+            if options.image.endswith(".uf2") and Path(options.image).is_file():
+                return _main_uf2(options, say)
+            esp32.check_image(options.image, options.chip)
+            example += " IMAGE=meterport.bin"
+        check_port(options.port, f"{example}, or --port /dev/ttyACM0, or --port socket://127.0.0.1:7000")
+        if options.action == "repl":
+            console.repl(options.port, options.dry_run, say)
+        elif options.action == "deploy":
+            tree = build.OUT.with_name("device-source") if options.source else build.OUT
+            deploy(options.port, tree, options.reset, options.dry_run, options.source, say)
+        elif options.action == "logs":
+            console.logs(options.port, dry_run=options.dry_run, say=say)
+        elif options.action == "backup":
+            console.backup(options.port, options.out, options.dry_run, say)
+        elif options.wifi or options.board or options.config:
+            config = _configuration(options)
+            esp32.flash_whole(
+                options.port, options.image, config, options.chip, options.board, options.baud, _is_agreed(options),
+                options.dry_run, options.esptool, say,
+            )  # fmt: skip
+        else:
+            yes = _is_agreed(options)
+            esp32.flash(
+                options.port, options.image, options.chip, options.baud, yes, options.dry_run, options.reset, say
+            )
+    except UsageError as error:
+        print(f"{options.action}: {error}", file=sys.stderr)
+        return 2
+    except (DeviceError, build.BuildError, OSError) as error:
+        print(f"{options.action}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{options.action}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Deploy: the board's files made equal to build/device (make deploy).
+
+Sizes and SHA-256 sums on the board are compared with the tree; what differs is copied, what the build no longer has
+under /firmware and /lib is removed, the board is looked at again and reset. Nothing else is touched, so /data with the
+configuration stays. A deploy that broke off is taken up by the next one.
+"""
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools import build
+from tools.device.port import DeviceError, call, mpremote, show
+
+INVENTORY = Path(__file__).with_name("inventory.py")
+
+TREES = ("/firmware", "/lib")  # the only places where files are removed
+DATA = "/data"  # made, and never looked into by deploy
+STARTERS = ("/boot.py", "/main.py")  # copied last: a half-copied firmware is not started by a new main.py
+_FILES_A_CALL = 12  # copied by one call of mpremote, so that something is seen to happen
+_LOOKS = 3  # attempts to reach a board that may be restarting
+_BLOCK = 4096  # littlefs gives a file whole blocks
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What lies on the board: {path: (size, SHA-256 in hex)}, directories, free bytes."""
+
+    files: dict
+    directories: tuple
+    free: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, in this order."""
+
+    remove: tuple
+    rmdir: tuple
+    mkdir: tuple
+    copy: tuple
+
+    def __bool__(self):
+        return bool(self.remove or self.rmdir or self.mkdir or self.copy)
+
+
+def parse_inventory(text):
+    """The Inventory in the output of tools/device_inventory.py. Raises DeviceError when it is not whole."""
+    files, directories, free = {}, [], None
+    lines = [line.strip() for line in text.splitlines()]
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "F" and rest.count(" ") >= 2:
+            size, digest, path = rest.split(" ", 2)
+            files[path] = (int(size), digest)
+        elif kind == "D":
+            directories.append(rest)
+        elif kind == "S":
+            free = int(rest)
+    if free is None or "end" not in lines:
+        raise DeviceError(f"the board did not tell what it holds, but:\n{text.strip() or '(nothing)'}")
+    return Inventory(files, tuple(directories), free)
+
+
+def local_files(tree):
+    """{path on the board: (size, SHA-256 in hex)} of a built tree. Raises DeviceError."""
+    files = {}
+    for path in sorted(Path(tree).rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            files["/" + path.relative_to(tree).as_posix()] = (len(data), hashlib.sha256(data).hexdigest())
+    for name in files:
+        if name not in STARTERS and not name.startswith(tuple(f"{top}/" for top in TREES)):
+            raise DeviceError(f"{name} in {tree} is not for a board: only {', '.join(STARTERS + TREES)} are")
+    missing = [path for path in STARTERS if path not in files]
+    if missing:
+        raise DeviceError(f"{tree} has no {' and no '.join(missing)}: it is not a built firmware")
+    return files
+
+
+def make_plan(wanted, board):
+    """The Plan that makes the board hold the files `wanted`, and a folder for its configuration. Nothing outside TREES
+    is ever removed."""
+    directories = {str(parent) for path in wanted for parent in Path(path).parents if str(parent) != "/"}
+    directories.add(DATA)
+    changed = [path for path in wanted if board.files.get(path) != wanted[path]]
+    return Plan(
+        remove=tuple(sorted(p for p in board.files if p not in wanted and p.startswith(tuple(f"{t}/" for t in TREES)))),
+        rmdir=tuple(sorted((d for d in board.directories if d not in directories and d not in TREES), reverse=True)),
+        mkdir=tuple(sorted(directories - set(board.directories))),
+        copy=tuple(sorted(changed, key=lambda path: (path in STARTERS, path))),
+    )
+
+
+def plan_commands(plan, port, tree):
+    """The mpremote commands of a plan."""
+    commands = []
+    for operation, paths in (("rm", plan.remove), ("rmdir", plan.rmdir), ("mkdir", plan.mkdir)):
+        for paths_of_call in _batches(paths):
+            words = [["+", operation, f":{path}"] for path in paths_of_call]
+            commands.append(mpremote(port, "resume", *sum(words, [])[1:]))
+    for paths_of_call in _batches(plan.copy):
+        words = [["+", "cp", "--force", Path(tree) / path[1:], f":{path}"] for path in paths_of_call]
+        commands.append(mpremote(port, "resume", *sum(words, [])[1:]))
+    return commands
+
+
+def _batches(paths):
+    return [paths[index : index + _FILES_A_CALL] for index in range(0, len(paths), _FILES_A_CALL)]
+
+
+def check_space(plan, wanted, board):
+    """Raises DeviceError when the files will not fit."""
+
+    def blocks(paths, sizes):
+        return sum(-(-sizes[path][0] // _BLOCK) * _BLOCK for path in paths if path in sizes)
+
+    needed = blocks(plan.copy, wanted) - blocks((*plan.copy, *plan.remove), board.files)
+    if needed > max(board.free, 0):  # littlefs may count a block twice
+        raise DeviceError(f"the firmware needs {needed:,} more bytes on the board, and {board.free:,} are free")
+
+
+def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, say=print):
+    """Builds, makes the board hold the build, resets it. Raises DeviceError, build.BuildError."""
+    if dry_run and Path(tree).is_dir():
+        say(f"would bring {os.path.relpath(tree)} up to date first")
+    else:
+        say(f"{os.path.relpath(tree)}: {build.build(tree, source, say)}")
+    wanted = local_files(tree)
+    look = mpremote(port, "run", INVENTORY)
+    if dry_run:
+        say("would look at what the board holds, then, for what it does not hold already:")
+        everything = make_plan(wanted, Inventory({}, (), 0))
+        commands = [look, *plan_commands(everything, port, tree), look]
+        for command in [*commands, mpremote(port, "resume", "reset")] if reset else commands:
+            say(f"  {show(command)}")
+        return
+
+    say(f"looking at what the board at {port} holds (a running firmware is interrupted)")
+    board = _look(look, say)
+    plan = make_plan(wanted, board)
+    check_space(plan, wanted, board)
+    size = sum(wanted[path][0] for path in plan.copy)
+    say(f"{len(plan.copy)} of {len(wanted)} files to copy ({size:,} bytes), {len(plan.remove)} to remove")
+    for path in plan.remove:
+        say(f"  removes {path}")
+    begun, commands = time.monotonic(), plan_commands(plan, port, tree)
+    for number, command in enumerate(commands, 1):
+        say(f"step {number} of {len(commands)}")
+        call(command)
+    if plan:
+        left = make_plan(wanted, _look(look, say))
+        if left:
+            names = ", ".join([*left.copy, *left.remove, *left.mkdir, *left.rmdir])
+            raise DeviceError(f"not as it should be on the board after copying: {names}; deploy again")
+        say(f"the board holds the build, compared by SHA-256 ({time.monotonic() - begun:.0f} s)")
+    if reset:
+        say("resetting the board")
+        call(mpremote(port, "resume", "reset"))
+
+
+def _look(command, say):
+    """The board's Inventory; a board that is just restarting is asked again."""
+    for attempt in range(1, _LOOKS + 1):
+        try:
+            return parse_inventory(call(command, capture=True))
+        except DeviceError as error:
+            if attempt == _LOOKS:
+                raise
+            say(f"{error}\ntrying again")

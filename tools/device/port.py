@@ -1,0 +1,69 @@
+"""A board's port: what is there, and command lines for it."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+from tools import build
+
+CALL_TIMEOUT_S = 600
+REPL_BAUD = 115200
+
+
+class DeviceError(RuntimeError):
+    """Something on the way to the board failed; the text says what and what to do."""
+
+
+class UsageError(ValueError):
+    """An argument is wrong; the text says which and what would be right."""
+
+
+def serial_ports():
+    """["/dev/ttyUSB0 (description)"] of the serial ports that there are."""
+    from serial.tools import list_ports  # slow to import, and wanted in two messages only
+
+    return [f"{port.device} ({port.description})" for port in sorted(list_ports.comports())]
+
+
+def check_port(port, example):
+    """Raises UsageError when no port is given or its device does not exist."""
+    if port and not (port.startswith("/") and not os.path.exists(port)):
+        return
+    what = f"there is no {port}" if port else "no port is given"
+    found = "\n".join(f"  {line}" for line in serial_ports()) or "  none: is the board connected?"
+    raise UsageError(f"{what}; for example: {example}\nserial ports found:\n{found}")
+
+
+def mpremote(port, *words):
+    """The command line of mpremote for a port."""
+    return [sys.executable, "-m", "mpremote", "connect", port, *(str(word) for word in words)]
+
+
+def show(command):
+    """A command line as a user would type it."""
+    words = [str(word) for word in command]
+    if words[:2] == [sys.executable, "-m"]:
+        words = ["python", *words[1:]]
+    return shlex.join([os.path.relpath(word) if word.startswith(str(build.ROOT)) else word for word in words])
+
+
+def call(command, capture=False):
+    """Runs a command; its standard output when captured. Raises DeviceError."""
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE if capture else None, text=True, timeout=CALL_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"no end after {CALL_TIMEOUT_S} s: {show(command)}") from None
+    if done.returncode:
+        output = f"\n{done.stdout.strip()}" if capture and done.stdout.strip() else ""
+        raise DeviceError(f"failed with code {done.returncode}: {show(command)}{output}")
+    return done.stdout
+
+
+def confirmed():
+    """Whether the user says yes; no where nobody can be asked."""
+    if not sys.stdin.isatty():
+        return False
+    return input("go on? [y/N] ").strip().lower() in ("y", "yes")
