@@ -58,6 +58,7 @@ class WiFi(machine_common.WiFi):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
+        self._nic.active(True)  # at once: without the radio the chip's random numbers can be predicted (esp_random())
         self._calls = 0
 
     def connect(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import struct
 
 import pytest
@@ -73,10 +74,10 @@ class Phone:
 
 @pytest.fixture
 def make_world(monkeypatch, tmp_path):
-    def make(machine_name, profile, **network):
+    def make(machine_name, profile, seed=1, **network):
         port = fake_ports.install(monkeypatch, machine_name)
         config = {"network": {"link": "wifi", **network}, "bacnet": {"enabled": False}, "ntp": {"enabled": False}}
-        world = World(tmp_path, 1, profile, config=config)
+        world = World(tmp_path, seed, profile, config=config)
         world.air = radio.Air(world.timeline)
         station = radio.Cyw43Station if port.is_rp2 else radio.Esp32Station
         world.station = port.wifi = station(world.air)
@@ -104,21 +105,40 @@ def run(world, scenario):
 
 
 @BOTH
-def test_the_access_point_has_a_password_that_the_label_gives(make_world, machine_name, profile):
-    world = make_world(machine_name, profile)
+def test_the_access_point_has_a_random_password_which_is_kept_for_the_label(
+    make_world, machine_name, profile, tmp_path
+):
+    seen = []
 
     async def scenario(phone):
+        world = phone.world
         await open_portal(world)
-        # printf 'meterport e6614c311b7e6f35' | sha256sum | cut -c1-12
+        password = world.own.given["key"]
+        assert re.fullmatch("[a-km-np-z2-9]{12}", password)
         assert world.own.given["ssid"] == "meterport-6f35"
-        assert world.own.given["key"] == "7dd3dfbf1ba8"
         assert world.own.given["security"] in (3, 0x400004), "WPA2"
         await world.sleep(1)
-        said = [line for line in world.console.lines if "7dd3dfbf1ba8" in line]
-        assert len(said) == 1
-        assert not [line for line in world.events() if "7dd3dfbf1ba8" in line[2]], "the log is read over the network"
+        assert len([line for line in world.console.lines if password in line]) == 1
+        assert not [line for line in world.events() if password in line[2]], "the log is read over the network"
+        seen.append(password)
 
-    run(world, scenario)
+    def start():
+        run(make_world(machine_name, profile, seed=len(seen)), scenario)
+
+    start()
+    start()
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)  # a factory reset
+    start()
+    assert len(set(seen)) == 1
+    label = tmp_path / "label" / "wifi"
+    for wrong in (b"", b"short", b"with blanks.", None):
+        if wrong is None:
+            shutil.rmtree(label.parent)
+        else:
+            label.write_bytes(wrong)
+        start()
+        assert label.read_bytes().decode() == seen[-1]
+    assert len(set(seen)) == 5
 
 
 @BOTH

@@ -26,8 +26,10 @@ def link(port, config):
 
 
 def told(port):
-    """What the interface was told, without the power saving, which each port has its own number for."""
-    return [call for call in port.calls if call[0] not in ("config", "WLAN", "LAN")]
+    """What the interface was told; without the power saving, which each port has its own number for, and a repeated
+    active(True)."""
+    calls = [call for call in port.calls if call[0] not in ("config", "WLAN", "LAN")]
+    return [call for i, call in enumerate(calls) if call != ("active", True) or call not in calls[:i]]
 
 
 @BOTH
@@ -196,6 +198,11 @@ def test_ethernet_never_takes_the_pins_of_the_psram(port):
 @pytest.fixture
 def machine_name():
     return fake_ports.CLASSIC
+
+
+def test_its_radio_runs_from_the_start_on_since_random_numbers_need_it(port):
+    link(port, settings(ssid=""))
+    assert told(port)[1:] == [("active", True)]
 
 
 def test_while_the_driver_connects_it_is_not_configured_again(port):
