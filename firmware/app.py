@@ -314,37 +314,28 @@ class App:
             elif not self._is_healthy and uptime_s >= _HEALTHY_S:
                 self._is_healthy = True
                 self.board.starts(0)
-                self._judge_update()
+                self._end_trial()
             self.config_store.notice_change()
             if not self.config_store.is_confirmed and uptime_s >= _CONFIRM_S:
                 self._confirm_config()
 
-    def _judge_update(self):
+    def _end_trial(self):
         """Keeps the firmware that is on trial when every service runs and no task has died; else goes back."""
         if not store.exists("tree/use"):
             return
         from firmware import trees
 
-        good, trial = trees.read()
-        if good == trial:
-            return
         is_good = not self.supervisor.restarts and not any([entry.state in _BAD for entry in self.device.services])
-        if trial == trees.IMAGE:
-            trial = good  # what came with the board, whichever slot it is in
-            if is_good:
-                self.board.keep_image()
-        kept = trial if is_good else good
-        trees.write(kept, kept)
-        if is_good:
-            self.events.add("app", "the update is kept")
+        if not trees.end_trial(is_good, self.board):
             return
-        self.events.add("app", "the update has failed: going back")
-        self.device.reboot()
+        self.events.add("app", "the update is kept" if is_good else "the update has failed: going back")
+        if not is_good:
+            self.device.reboot()
 
     def _watch_button(self):
         """A factory reset when the board's button is held for _HELD_S: for a device whose password nobody knows. When
         it is released before that, and after _WARN_S, a device on Wi-Fi restarts into set-up mode."""
-        is_held = self.board.button()
+        is_held = self.board.button(self.config["system"].get("button"))
         held_s = self._held_s
         self._held_s = held_s + 1 if is_held else 0
         if not is_held and held_s >= _WARN_S and self.board.has_wifi and self.config["network"]["link"] == "wifi":

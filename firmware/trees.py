@@ -5,7 +5,13 @@ image, or /firmware and /lib). While they differ, TRIAL is on trial: main.py, wh
 anything, counts its starts and goes back to GOOD after three. Outside data/: a factory reset keeps it.
 """
 
+from micropython import const
+
 from firmware.config import store
+
+_TYPING = const(0)
+if _TYPING:
+    from typing import Any
 
 USE = "tree/use"
 IMAGE = "i"  # as TRIAL: an image in the other slot, which the boot loader goes back from; GOOD is "-" then
@@ -28,3 +34,18 @@ def write(good: str, trial: str) -> None:
 def other() -> str:
     """The tree that an update may write to: neither the good one nor the one that runs."""
     return "b" if "a" in read() else "a"
+
+
+def end_trial(is_good: bool, board: "Any") -> bool:
+    """Keeps what is on trial, or has the next start run the one before. False when nothing is on trial. Raises
+    OSError."""
+    good, trial = read()
+    if good == trial:
+        return False
+    if trial == IMAGE:
+        trial = good  # what came with the board, whichever slot it is in
+        if is_good:
+            board.keep_image()
+    kept = trial if is_good else good
+    write(kept, kept)
+    return True

@@ -70,8 +70,9 @@ if _TYPING:
         def release(self) -> None:
             """Stops the watchdog, or gives it a day where it cannot be stopped."""
 
-        def button(self) -> bool:
-            """Whether the board's own button is held down; False where there is none, or its pin is used otherwise."""
+        def button(self, pin: "int | None") -> bool:
+            """Whether the button at `pin` is held down, which pulls it low; None: the chip's own. False where there is
+            none, or its pin is used otherwise."""
 
         def starts(self, count: "int | None" = None) -> int:
             """The number of starts, 0 to 255, that is kept over a reset but not over a power cut; sets it to `count`

@@ -72,7 +72,7 @@ class Board(rp2.Board):
         if self.larger:
             self.larger = "tools/emulator with 24 TCP connections"
 
-    def button(self) -> bool:
+    def button(self, pin: "int | None") -> bool:
         return False  # the emulator has no pins of the flash
 
     def open_link(self, config: dict) -> "Link":

@@ -45,6 +45,7 @@ _LAN8720_BOARDS = (
 )
 _W5500_PINS = ("spi_sck", "spi_mosi", "spi_miso", "spi_cs", "spi_int")  # keys of the configuration
 _BUTTON = const(0)
+_INPUTS_ONLY = const(34)
 _STARTS = b"meterport starts "  # before the number, in the RTC's memory
 _AFRESH = const(3)  # calls of WiFi.connect(): 70 s after the first
 
@@ -227,11 +228,15 @@ class Board:
         """Tells the boot loader that this image runs well. Raises OSError."""
         esp32.Partition.mark_app_valid_cancel_rollback()
 
-    def button(self) -> bool:
-        """BOOT, on GPIO 0 of an ESP32, S2 and S3, unless Ethernet or a bus has that pin; other chips have none here."""
-        if not self._has_button or _BUTTON in Board._ethernet_pins:
+    def button(self, pin: "int | None") -> bool:
+        """By itself BOOT, on GPIO 0 of an ESP32, S2 and S3, unless Ethernet or a bus has that pin; other chips have
+        none here."""
+        if pin is None:
+            pin = _BUTTON
+        if pin in Board._ethernet_pins or pin == _BUTTON and not self._has_button:
             return False
-        return not machine.Pin(_BUTTON, machine.Pin.IN, machine.Pin.PULL_UP).value()
+        # An ESP32 has no pull-ups at its inputs from 34 on: the board has one.
+        return not machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP if pin < _INPUTS_ONLY else None).value()
 
     def starts(self, count: "int | None" = None) -> int:
         """In the RTC's memory (machine_rtc.c): RTC_NOINIT_ATTR, which a watchdog does not clear."""

@@ -147,8 +147,10 @@ class Board:
             machine.mem32[self._registers + _CTRL_CLEAR] = _CTRL_ENABLE
             self._watchdog = None
 
-    def button(self) -> bool:
-        return bool(rp2.bootsel_button())
+    def button(self, pin: "int | None") -> bool:
+        if pin is None:
+            return bool(rp2.bootsel_button())
+        return not machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP).value()
 
     def starts(self, count: "int | None" = None) -> int:
         """In a scratch register of the watchdog that neither MicroPython nor pico-sdk uses; a reset keeps it."""

@@ -255,7 +255,7 @@ class Board:
     def release(self) -> None:
         """Does nothing: there is no watchdog."""
 
-    def button(self) -> bool:
+    def button(self, pin: "int | None") -> bool:
         return False
 
     def starts(self, count: "int | None" = None) -> int:

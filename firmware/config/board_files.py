@@ -156,8 +156,9 @@ def _line(board, uart):
 
 
 def apply(config: dict) -> None:
-    """Puts what the board file says where a valid configuration leaves it open: UART and pins of each bus, LED, and as
-    network.wiring the section "ethernet". Raises ValueError."""
+    """Puts what the board file says where a valid configuration leaves it open: UART and pins of each bus, LED, as
+    network.wiring the section "ethernet", and as system.button the pin of the button, unless something has it. Raises
+    ValueError."""
     board = load(config["board"])
     for bus, line in _with_lines(board, config["buses"]):
         if line is not None:
@@ -170,3 +171,6 @@ def apply(config: dict) -> None:
         config["finder"]["led"] = board["led"]
     if board["ethernet"]["phy"] != "none":
         config["network"]["wiring"] = board["ethernet"]
+    used = [config["finder"]["led"]] + [bus[key] for bus in config["buses"] for key in _LINE_PINS]
+    if board["button"] not in used:
+        config["system"]["button"] = board["button"]

@@ -6,11 +6,10 @@ restarts.
 """
 
 import json
-import os
 
 from micropython import const
 
-from firmware.config import store
+from firmware.config.label import label_password
 from firmware.net import seam
 from firmware.setup.console import ImprovConsole
 from firmware.setup.portal import FAILED, JOINED, TRYING, WAITING, Portal
@@ -26,9 +25,6 @@ if _TYPING:
     from firmware.events import Events
     from firmware.net.budget import Budget
 
-_LABEL = const("label/wifi")  # outside data/: a factory reset keeps what is on the label
-_LABEL_LENGTH = const(12)
-_LETTERS = b"abcdefghijkmnpqrstuvwxyz23456789"  # 32, without those that look alike
 _TICK_MS = const(1000)
 _TRY_MS = const(25000)
 _AGAIN_MS = const(10000)  # within a try the port is asked to join once more
@@ -39,23 +35,6 @@ _PRINT_S = const(60)
 _LISTED_MAX = const(16)  # networks
 _SSID_MAX = const(32)  # bytes: IEEE 802.11, 9.4.2.2
 _KEY_LEAST, _KEY_MAX = const(8), const(63)  # characters: IEEE 802.11, J.4.1
-
-
-def label_password() -> str:
-    """The password of the access point, 60 random bits, made at its first use: what is on the device's label. It is
-    not made from the serial, which is the MAC address on an ESP32: every beacon has that."""
-    try:
-        kept = store.read(_LABEL)
-        if len(kept) == _LABEL_LENGTH and all([byte in _LETTERS for byte in kept]):
-            return kept.decode()
-    except OSError:
-        pass
-    password = bytes([_LETTERS[byte % len(_LETTERS)] for byte in os.urandom(_LABEL_LENGTH)])
-    try:
-        store.replace(_LABEL, (password,))
-    except OSError:
-        pass  # it holds until the next start
-    return password.decode()
 
 
 class SetUp:

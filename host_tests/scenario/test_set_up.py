@@ -305,7 +305,7 @@ def test_the_button_opens_the_access_point_of_a_configured_device(make_world, ma
         world = make_world(machine_name, profile, ssid="plant", password="geheim12")
         world.air.add("plant", "geheim12")
         world.board.reset = lambda: restarts.append(world.now_s)
-        world.board.button = lambda: 20 < world.now_s < 20 + held_s
+        world.board.button = lambda pin: 20 < world.now_s < 20 + held_s
         return world
 
     asked = tmp_path / "data" / "set_up"

@@ -27,8 +27,9 @@ def test_the_button_held_for_ten_seconds_removes_all_and_restarts_and_for_less_d
         world.board.reset = lambda: resets.append(files(tmp_path))
         await world.sleep(13)
         assert resets == [[]]
+        assert world.board.button_pin == 0
 
-    World(tmp_path, 1).run(scenario)
+    World(tmp_path, 1, config={"board": "esp32-devkit"}).run(scenario)
 
 
 def test_a_bus_that_has_no_turn_for_two_minutes_restarts_the_device_and_is_named(tmp_path, monkeypatch):

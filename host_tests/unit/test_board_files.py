@@ -81,6 +81,12 @@ def test_what_the_configuration_says_goes_before_the_board():
     assert config["finder"]["led"] == 3
 
 
+def test_the_button_is_where_the_board_has_it_unless_something_has_its_pin():
+    assert applied({"board": "olimex-esp32-poe", "buses": [{"uart": "rs485"}]})["system"]["button"] == 34
+    for use in ({"buses": [{"uart": 2, "tx": 4, "rx": 34}]}, {"finder": {"led": 34}}):
+        assert "button" not in applied({"board": "olimex-esp32-poe", **use})["system"]
+
+
 def test_a_line_and_ethernet_are_opened_as_the_board_says(monkeypatch):
     config = applied({"board": "wt32-eth01", "network": {"link": "ethernet"}, "buses": [{"uart": "rs485"}]})
     port = fake_ports.install(monkeypatch, CLASSIC)

@@ -281,18 +281,18 @@ def test_what_another_program_left_in_the_memory_is_no_number_of_starts(install)
 def test_the_picos_button_is_bootsel(install, machine_name):
     port = install(machine_name)
     board = port.board.Board()
-    assert board.button() is False
+    assert board.button(None) is False
     port.bootsel = 1
-    assert board.button() is True
+    assert board.button(None) is True
 
 
 @pytest.mark.parametrize("machine_name", [CLASSIC, S3, OURS])
 def test_the_esp32s_button_is_boot(install, machine_name):
     port = install(machine_name)
     board = port.board.Board()
-    assert board.button() is False
+    assert board.button(None) is False
     port.low.add(0)
-    assert board.button() is True
+    assert board.button(None) is True
 
 
 def test_a_pin_that_something_else_has_is_no_button(install):
@@ -300,7 +300,7 @@ def test_a_pin_that_something_else_has_is_no_button(install):
     port.low.add(0)
     board = port.board.Board()
     board.open_link(network(link="ethernet", ethernet="wt32-eth01"))  # its clock comes in at GPIO 0
-    assert board.button() is False
+    assert board.button(None) is False
     for use in (
         lambda board: board.open_line(bus(uart=2, tx=17, rx=0)),
         lambda board: board.open_line(bus(uart=2, direction=0)),
@@ -309,10 +309,21 @@ def test_a_pin_that_something_else_has_is_no_button(install):
         port = install(CLASSIC)
         port.low.add(0)
         board = port.board.Board()
-        assert board.button() is True
+        assert board.button(None) is True
         use(board)
-        assert board.button() is False
-    assert install(C3).board.Board().button() is False
+        assert board.button(None) is False
+    assert install(C3).board.Board().button(None) is False
+
+
+@pytest.mark.parametrize(("machine_name", "pin"), [(PICO_W, 21), (CLASSIC, 21), (CLASSIC, 34), (C3, 10), (S3, 21)])
+def test_a_board_file_names_another_pin(install, machine_name, pin):
+    port = install(machine_name)
+    board = port.board.Board()
+    port.bootsel = 1
+    port.low.add(0)
+    assert board.button(pin) is False
+    port.low.add(pin)
+    assert board.button(pin) is True
 
 
 # -- identity and LED

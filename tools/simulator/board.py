@@ -111,7 +111,8 @@ class SimBoard:
     def release(self):
         self.released = True
 
-    def button(self):
+    def button(self, pin):
+        self.button_pin = pin
         return self.held
 
     def starts(self, count=None):
