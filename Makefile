@@ -80,7 +80,7 @@ image: venv  ## MicroPython with the firmware within: BOARD=METERPORT_PICO2_W MI
 	    $(if $(MICROPYTHON),--micropython "$(MICROPYTHON)") $(if $(IMAGE_IN),--in "$(IMAGE_IN)") $(ARGS)
 
 .PHONY: flash
-flash: venv  ## an image onto a board: IMAGE=file.bin PORT=/dev/ttyUSB0 [BOARD=wt32-eth01] [WIFI=ssid]
+flash: venv  ## an image onto a board: IMAGE=file PORT=/dev/ttyUSB0 [BOARD=wt32-eth01] [WIFI=ssid] [ARGS="--config FILE"]
 	@exec $(PY) -m tools.device flash --port "$(PORT)" --image "$(or $(IMAGE),$(MICROPYTHON_BIN))" \
 	    $(if $(CHIP),--chip "$(CHIP)") $(if $(BOARD),--board "$(BOARD)") $(if $(WIFI),--wifi "$(WIFI)") $(ARGS)
 

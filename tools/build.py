@@ -163,9 +163,19 @@ def check(root: pathlib.Path = ROOT, with_umodbus: bool = False) -> int:
     return len(items)
 
 
+def version_of(root: pathlib.Path) -> str:
+    """The version that the sources below `root` have, as text. Raises OSError, BuildError."""
+    text = (root / "firmware" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r"^VERSION = \((\d+), (\d+), (\d+)\)$", text, re.M)
+    if found is None:
+        raise BuildError("firmware/__init__.py: no VERSION = (1, 2, 3)")
+    return ".".join(found.groups())
+
+
 def frozen_files(root: pathlib.Path = ROOT) -> str:
     """The text of the module that has the firmware's data files in an image: NAMES, tuple of the names below firmware/;
-    CONTENTS, tuple of their bytes in the same order.
+    CONTENTS, tuple of their bytes in the same order. One more is "version": b"meterport 1.2.3", by which `make flash`
+    knows an image.
 
     JSON goes without blanks. Constant tuples stay in flash; a dict would be made in the heap. Raises BuildError.
     """
@@ -176,8 +186,9 @@ def frozen_files(root: pathlib.Path = ROOT) -> str:
     ]  # fmt: skip
     lines = ['"""Made by tools/build.py: the files that come with the firmware."""', "", "NAMES = ("]
     lines += [f"    {item.name.removeprefix('firmware/')!r}," for item in files]
-    lines += [")", "CONTENTS = ("]
+    lines += ["    'version',", ")", "CONTENTS = ("]
     lines += [f"    {_content(item)!r}," for item in files]
+    lines += [f"    {f'meterport {version_of(root)}'.encode()!r},"]
     return "\n".join([*lines, ")"]) + "\n"
 
 

@@ -84,15 +84,6 @@ class Package:
         }  # fmt: skip
 
 
-def version_of(root: pathlib.Path) -> str:
-    """The version that the sources below `root` have. Raises OSError, ValueError."""
-    text = (root / "firmware" / "__init__.py").read_text(encoding="utf-8")
-    found = re.search(r"^VERSION = \((\d+), (\d+), (\d+)\)$", text, re.M)
-    if found is None:
-        raise ValueError("firmware/__init__.py: no VERSION")
-    return ".".join(found.groups())
-
-
 def device_key(password: str, session: dict[str, Any]) -> bytes:
     """The key for updates of the device with that document of /api/session and that password."""
     salted = device_api.salted(password, bytes.fromhex(session["salt"]), session["iterations"])

@@ -14,7 +14,7 @@ from tools import build
 SOURCES = {
     "boot.py": "",
     "main.py": "from firmware import app\n",
-    "firmware/__init__.py": "",
+    "firmware/__init__.py": "VERSION = (1, 2, 3)\n",
     "firmware/app.py": "def run():\n    assert 1\n    return 7\n",
     "firmware/net/seam_cpython.py": "import contextlib\n",
     "firmware/meters/a.json": "{}",
@@ -221,12 +221,15 @@ def test_an_image_has_the_data_files_of_the_compiled_tree(out):
     build.build(out, progress=lambda text: None)
 
     names = {name.removeprefix("firmware/") for name in made(out) if not name.endswith((".py", ".mpy"))}
-    assert set(image_files()) == names
+    assert set(image_files()) == names | {"version"}
+    assert image_files()["version"] == f"meterport {build.version_of(build.ROOT)}".encode()
 
 
 def test_files_in_an_image_are_as_they_are_and_json_means_the_same():
     folder = build.ROOT / "firmware"
     for name, content in image_files().items():
+        if name == "version":
+            continue
         source = (folder / name).read_bytes()
         if name.endswith(".json"):
             assert json.loads(content) == json.loads(source)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import firmware
 from tools import build, micropython
 from tools.device import deploy as device
+from tools.device import versions
 from tools.device.deploy import Inventory
-from tools.device.port import DeviceError
+from tools.device.port import DeviceError, UsageError
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ class Board:
         self.free = 1_000_000
         self.calls = []
         self.resets = 0
+        self.version = None
         self.failing = []  # words of the calls that fail, once each
 
     def put(self, name, text="x"):
@@ -92,6 +95,8 @@ class Board:
             lines.append("D /data")
         files = device_files(self.root)
         lines += [f"F {size} {digest} {path}" for path, (size, digest) in files.items()]
+        if self.version:
+            lines.append("V {} {} {}".format(*self.version))
         return "\r\n".join([*lines, f"S {self.free}", "end", ""])
 
 
@@ -110,6 +115,7 @@ def device_files(root):
 def board(tmp_path, tree, monkeypatch):
     board = Board(tmp_path / "board")
     monkeypatch.setattr(device, "call", board.call)
+    monkeypatch.setattr(versions, "call", board.call)
     monkeypatch.setattr(build, "build", lambda out, source, progress: "built")
     return board
 
@@ -243,11 +249,25 @@ def test_the_boards_inventory_is_that_of_the_tree(tree, tmp_path):
     """inventory.py on MicroPython sees what local_files() sees on the host."""
     (tree / "data").mkdir()
     (tree / "data" / "config.json").write_text("not to be seen")
+    (tree / "firmware" / "__init__.py").write_text("VERSION = (1, 2, 3)")
     script = tmp_path / "inventory.py"
     script.write_text(device.INVENTORY.read_text().replace('ROOT = ""', f'ROOT = "{tree}"'))
-    text = subprocess.run([micropython.ensure(), script], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(
+        [micropython.ensure(), script], env={"MICROPYPATH": str(tree)}, capture_output=True, text=True, check=True
+    )
+    text = done.stdout
     found = device.parse_inventory(text)
     shutil.rmtree(tree / "data")
     assert found.files == device.local_files(tree)
     assert set(found.directories) == {"/data", "/firmware", "/firmware/bus", "/firmware/meters", "/lib", "/lib/modbus"}
     assert found.free > 0
+    assert found.version == (1, 2, 3)
+
+
+def test_an_older_firmware_does_not_replace_a_newer_one(board, tree):
+    board.version = (firmware.VERSION[0] + 1, 0, 0)
+    with pytest.raises(UsageError, match="nothing was written"):
+        deploy(tree)
+    assert (board.names(), board.resets) == (set(), 1)
+    assert f"{board.version[0]}.0.0 on the board -> " in deploy(tree, may_be_older=True)
+    assert "main.py" in board.names()

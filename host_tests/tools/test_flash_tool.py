@@ -14,7 +14,7 @@ from littlefs import LittleFS
 
 from host_tests.esp_boot_loader import BootLoader
 from tools import micropython
-from tools.device import configuration, esp32
+from tools.device import configuration, esp32, versions
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError, call
 
@@ -48,9 +48,16 @@ def image(tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def silent_board(monkeypatch):
+    """The boot loader is no MicroPython, and mpremote takes ten seconds to find that out."""
+    monkeypatch.setattr(versions, "on_board", lambda port: None)
+
+
 def flash(port, image, config=b"{}", **options):
     lines = []
-    esp32.flash_whole(port, image, config, yes=True, options=OPTIONS, baud=115200, say=lines.append, **options)
+    files = {configuration.PATH: config}
+    esp32.flash(port, image, files, is_agreed=lambda: True, options=OPTIONS, baud=115200, say=lines.append, **options)
     return "\n".join(lines)
 
 
@@ -71,7 +78,7 @@ def read_tree(content):
 def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
     config = configuration.document({}, "wt32-eth01", "home", "correct horse")
     with BootLoader() as loader:
-        text = flash(loader.path, image, config, board="wt32-eth01")
+        text = flash(loader.path, image, config)
         written = bytes(loader.flash)
     content = image.read_bytes()
     assert written[OFFSET : OFFSET + len(content)] == content
@@ -130,10 +137,10 @@ def test_an_image_without_a_file_system_or_firmware_takes_no_configuration(image
 
 
 def test_a_board_that_does_not_exist_or_has_another_chip_is_refused(image):
-    with pytest.raises(UsageError, match="there is no board nothing; the boards are esp32-devkit, "):
-        flash("nowhere", image, board="nothing")
+    with pytest.raises(UsageError, match="none of the firmware; it has esp32-devkit, "):
+        flash("nowhere", image, b'{"board": "nothing"}')
     with pytest.raises(UsageError, match="pico-w is a board of rp2, and the image is for esp32"):
-        flash("nowhere", image, board="pico-w")
+        flash("nowhere", image, b'{"board": "pico-w"}')
 
 
 def test_files_that_do_not_fit_are_an_error():
@@ -144,10 +151,14 @@ def test_files_that_do_not_fit_are_an_error():
 def test_the_password_comes_from_standard_input_and_is_no_option(image, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse\n"))
     given = {}
-    monkeypatch.setattr(esp32, "flash_whole", lambda port, image, config, *rest: given.update(json.loads(config)))
+    monkeypatch.setattr(esp32, "flash", lambda port, image, files, *rest: given.update(files))
     arguments = ["flash", "--port", "socket://127.0.0.1:1", "--image", str(image), "--wifi", "home", "--yes"]
     assert main(arguments) == 0
-    assert given["network"] == {"link": "wifi", "ssid": "home", "password": "correct horse"}
+    assert json.loads(given["data/config.json"])["network"] == {
+        "link": "wifi",
+        "ssid": "home",
+        "password": "correct horse",
+    }
     monkeypatch.setattr(sys, "stdin", io.StringIO("short\n"))
     assert main(arguments) == 2
     assert "8 to 63 characters" in capsys.readouterr().err
@@ -177,6 +188,7 @@ def flashing(monkeypatch):
     """The command lines that flash() would run, without a board."""
     commands = []
     monkeypatch.setattr(esp32, "call", lambda command, capture=False: commands.append(command[2:]))
+    monkeypatch.setattr(esp32, "check_chip", lambda *rest: None)
     monkeypatch.setattr(esp32, "_wait_for_micropython", lambda port, say: commands.append("wait"))
     monkeypatch.setattr(esp32, "deploy", lambda port, **options: commands.append("deploy"))
     return commands
@@ -189,7 +201,7 @@ def test_flash_erases_writes_at_the_chips_offset_and_deploys(flashing, tmp_path,
     file = tmp_path / "firmware.bin"
     file.write_bytes(beginning(chip_id))
     said = []
-    esp32.flash("PORT", file, yes=True, say=said.append)
+    esp32.flash("PORT", file, is_agreed=lambda: True, say=said.append)
     assert flashing == [
         ["esptool", "--chip", chip, "--port", "PORT", "erase-flash"],
         ["esptool", "--chip", chip, "--port", "PORT", "--baud", "460800", "write-flash", offset, str(file)],
@@ -203,9 +215,9 @@ def test_flash_erases_writes_at_the_chips_offset_and_deploys(flashing, tmp_path,
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_flash_copies_no_files_beside_an_image_that_has_the_firmware_within(flashing, tmp_path, dry_run):
     file = tmp_path / "meterport-METERPORT_ESP32-0.1.0.bin"
-    file.write_bytes(beginning() + b"_boot.py\0firmware/app.py\0firmware/events.py\0")
+    file.write_bytes(beginning() + b"_boot.py\0firmware/app.py\0firmware/events.py\0meterport 0.1.0\0")
     said = []
-    esp32.flash("PORT", file, yes=True, dry_run=dry_run, say=said.append)
+    esp32.flash("PORT", file, is_agreed=lambda: True, dry_run=dry_run, say=said.append)
     assert [command for command in flashing if command in ("wait", "deploy")] == []
     assert len(flashing) == (0 if dry_run else 2)
     assert "which has the firmware within" in said[1]
@@ -214,9 +226,8 @@ def test_flash_copies_no_files_beside_an_image_that_has_the_firmware_within(flas
 def test_flash_does_nothing_without_a_yes(flashing, tmp_path, monkeypatch):
     file = tmp_path / "firmware.bin"
     file.write_bytes(beginning())
-    monkeypatch.setattr(esp32, "confirmed", lambda: False)
     with pytest.raises(UsageError, match="nothing was done"):
-        esp32.flash("PORT", file, say=lambda text: None)
+        esp32.flash("PORT", file, is_agreed=lambda: False, say=lambda text: None)
     assert flashing == []
 
 

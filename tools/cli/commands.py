@@ -541,7 +541,7 @@ def _make_package(tree: Path, version: str | None, image: Path | None) -> packag
     try:
         if image is None and tree.is_file():
             return packages.Package.of_file(tree)
-        version = version or packages.version_of(build.ROOT)
+        version = version or build.version_of(build.ROOT)
         return packages.Package.of_image(image, version) if image else packages.Package.of_tree(tree, version)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None

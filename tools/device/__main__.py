@@ -8,15 +8,14 @@ Ends with 0, with 1 when a command failed, with 2 when an argument is wrong.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 from tools import build
-from tools.device import configuration, console, esp32, rp2, web_installer
+from tools.device import configuration, console, esp32, port, rp2, web_installer
 from tools.device.deploy import deploy
-from tools.device.port import DeviceError, UsageError, check_port
+from tools.device.port import DeviceError, UsageError
 
 
 def parse(arguments=None):
@@ -36,6 +35,7 @@ def parse(arguments=None):
         sub.add_argument("--dry-run", action="store_true", help="print the commands and do nothing")
         if name in ("flash", "deploy"):
             sub.add_argument("--no-reset", dest="reset", action="store_false", help="do not reset the board at the end")
+            sub.add_argument("--older", action="store_true", help="write an older version over a newer one")
         if name == "deploy":
             sub.add_argument("--source", action="store_true", help="copy .py files instead of .mpy")
         if name == "backup":
@@ -64,33 +64,32 @@ def parse(arguments=None):
     return parser.parse_args(arguments)
 
 
-def _is_agreed(options):
-    return options.yes or "MAKELEVEL" in os.environ
-
-
-def _configuration(options):
-    """The bytes of data/config.json that the options ask for; the device checks it at its start. Raises UsageError."""
-    document = {}
-    if options.config:
-        try:
-            document = json.loads(Path(options.config).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{options.config}: {error}") from None
-        if not isinstance(document, dict):
-            raise UsageError(f"{options.config}: must be a JSON object")
+def _files(options):
+    """The files that the options ask for, None when there is no configuration among them. Raises UsageError."""
+    if not (options.board or options.wifi or options.config):
+        return None
     password = configuration.ask_password(options.wifi) if options.wifi and not options.dry_run else ""
-    return configuration.document(document, options.board, options.wifi, password)
+    return configuration.gather(options.config, options.board, options.wifi, password)
 
 
-def _main_uf2(options, say):
-    if options.wifi or options.config:
-        raise UsageError(
-            "an RP2 takes its configuration after the image: flash without WIFI and --config, then "
-            "mpremote mkdir :data + cp config.json :data/config.json"
+def _flash(options, example, say):
+    def is_agreed():
+        return options.yes or "MAKELEVEL" in os.environ or port.confirmed()
+
+    if options.image.endswith(".uf2") and Path(options.image).is_file():
+        if options.port:
+            port.check_port(options.port, example)
+        drives = tuple(Path(drive) for drive in options.drive)
+        rp2.flash_uf2(
+            options.image, _files(options), options.port, drives, is_agreed, options.dry_run, options.older, say
         )
-    drives = tuple(Path(drive) for drive in options.drive)
-    rp2.flash_uf2(options.image, options.board, drives, _is_agreed(options), options.dry_run, say)
-    return 0
+    else:
+        esp32.check_image(options.image, options.chip)
+        port.check_port(options.port, example)
+        esp32.flash(
+            options.port, options.image, _files(options), options.chip, options.baud, is_agreed, options.dry_run,
+            options.reset, options.esptool, options.older, say,
+        )  # fmt: skip
 
 
 def main(arguments=None):
@@ -101,36 +100,26 @@ def main(arguments=None):
         print(text, flush=True)
 
     try:
-        example = f"make {options.action} PORT=/dev/ttyUSB0"
+        image = " IMAGE=meterport.bin" if options.action == "flash" else ""
+        example = (
+            f"make {options.action} PORT=/dev/ttyUSB0{image}, or --port /dev/ttyACM0, or --port socket://host:7000"
+        )
         if options.action == "web-installer":
             web_installer.write(options.images, options.out, say)
             return 0
         if options.action == "flash":
-            if options.image.endswith(".uf2") and Path(options.image).is_file():
-                return _main_uf2(options, say)
-            esp32.check_image(options.image, options.chip)
-            example += " IMAGE=meterport.bin"
-        check_port(options.port, f"{example}, or --port /dev/ttyACM0, or --port socket://127.0.0.1:7000")
+            _flash(options, example, say)
+            return 0
+        port.check_port(options.port, example)
         if options.action == "repl":
             console.repl(options.port, options.dry_run, say)
         elif options.action == "deploy":
             tree = build.OUT.with_name("device-source") if options.source else build.OUT
-            deploy(options.port, tree, options.reset, options.dry_run, options.source, say)
+            deploy(options.port, tree, options.reset, options.dry_run, options.source, options.older, say)
         elif options.action == "logs":
             console.logs(options.port, dry_run=options.dry_run, say=say)
-        elif options.action == "backup":
-            console.backup(options.port, options.out, options.dry_run, say)
-        elif options.wifi or options.board or options.config:
-            config = _configuration(options)
-            esp32.flash_whole(
-                options.port, options.image, config, options.chip, options.board, options.baud, _is_agreed(options),
-                options.dry_run, options.esptool, say,
-            )  # fmt: skip
         else:
-            yes = _is_agreed(options)
-            esp32.flash(
-                options.port, options.image, options.chip, options.baud, yes, options.dry_run, options.reset, say
-            )
+            console.backup(options.port, options.out, options.dry_run, say)
     except UsageError as error:
         print(f"{options.action}: {error}", file=sys.stderr)
         return 2

@@ -1,29 +1,77 @@
-"""The configuration that a board gets with its image: data/config.json, checked, in a littlefs file system."""
+"""The configuration that a board gets with its image: checked by the firmware's own validator, in a littlefs.
+
+In:  --config FILE, a board's name, a Wi-Fi network; the user's board files and profiles from the folders boards and
+     meters beside FILE, as they lie in a board's data (make backup).
+Out: {path on the board: content}, and the bytes of a file system with it.
+"""
 
 import getpass
 import json
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
 
 from littlefs import LittleFS
 from littlefs.errors import LittleFSError
 
 from tools import build
-from tools.device.port import UsageError
+from tools.device.port import DeviceError, UsageError
 
-BOARDS = build.ROOT / "firmware" / "board" / "boards.json"
 PATH = "data/config.json"
 BLOCK = 4096
+_BOARDS = build.ROOT / "firmware" / "board" / "boards.json"
+_BESIDE = ("boards", "meters")  # firmware/config/board_files.py, firmware/meters/catalog.py: in data/
 _LITTLEFS_DISK_VERSION = 0x00020000  # which every MicroPython with littlefs 2 mounts
+_CHECK_LIMIT_S = 60
+_CHECK = """
+import json
+from firmware.config import load
+try:
+    errors = load.validate(load.read(load.PATH))[1]
+except ValueError as error:
+    errors = [str(error)]
+print(json.dumps(errors))
+"""
 
 
-def check_board(name, chip):
-    """Raises UsageError when there is no such board file, or it is of another port than the chip's."""
-    boards = json.loads(BOARDS.read_text(encoding="utf-8"))
-    if name not in boards["names"]:
-        raise UsageError(f"there is no board {name}; the boards are {', '.join(boards['names'])}")
-    port = boards[name]["port"]
-    if chip.startswith("esp32") != (port == "esp32"):
-        raise UsageError(f"{name} is a board of {port}, and the image is for {chip}")
+class Partition(NamedTuple):
+    """The place of a file system in flash: its name in the image, offset in flash, bytes."""
+
+    label: str
+    offset: int
+    size: int
+
+
+def gather(file: str, board: str = "", ssid: str = "", password: str = "") -> "dict[str, bytes]":
+    """The files of a board with this configuration, {path: content}. Raises UsageError."""
+    given, files = {}, {}
+    if file:
+        try:
+            given = json.loads(Path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file}: {error}") from None
+        if not isinstance(given, dict):
+            raise UsageError(f"{file}: must be a JSON object")
+        for folder in _BESIDE:
+            for path in sorted((Path(file).parent / folder).glob("*.json")):
+                files[f"data/{folder}/{path.name}"] = path.read_bytes()
+    return {PATH: document(given, board, ssid, password), **files}
+
+
+def document(given: dict, board: str = "", ssid: str = "", password: str = "") -> bytes:
+    """The text of data/config.json: `given` with board and Wi-Fi network. Raises UsageError."""
+    result = dict(given)
+    if board:
+        result["board"] = board
+    if ssid:
+        if len(ssid.encode()) > 32:
+            raise UsageError("the name of a Wi-Fi network has 32 bytes at most")
+        network = result.get("network", {})
+        kept = network if isinstance(network, dict) else {}  # the check names what is wrong
+        result["network"] = {**kept, "link": "wifi", "ssid": ssid, "password": password}
+    return json.dumps(result, indent=1).encode()
 
 
 def ask_password(ssid: str) -> str:
@@ -38,17 +86,38 @@ def ask_password(ssid: str) -> str:
     return password
 
 
-def document(given: dict, board: str = "", ssid: str = "", password: str = "") -> bytes:
-    """The text of data/config.json: `given` with board and Wi-Fi network. Raises UsageError."""
-    result = dict(given)
+def check(files: "dict[str, bytes]", chip: str) -> None:
+    """Raises UsageError with what the firmware would find wrong in these files, or when their board has another chip.
+
+    The firmware's validator looks for boards and profiles below the working directory: it runs in a process of its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="meterport-config-") as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        places = ":".join(str(build.ROOT / name) for name in ("", "lib", "host_tests/shim"))
+        done = subprocess.run(
+            [sys.executable, "-c", _CHECK],
+            cwd=folder, env={"PYTHONPATH": places}, capture_output=True, text=True, timeout=_CHECK_LIMIT_S, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise DeviceError(f"the configuration could not be checked:\n{done.stderr.strip()}")
+    errors = json.loads(done.stdout)
+    if errors:
+        raise UsageError("the firmware would refuse this configuration, nothing was written:\n  " + "\n  ".join(errors))
+    board = json.loads(files[PATH]).get("board")
     if board:
-        result["board"] = board
-    if ssid:
-        if len(ssid.encode()) > 32:
-            raise UsageError("the name of a Wi-Fi network has 32 bytes at most")
-        network = {**result.get("network", {}), "link": "wifi", "ssid": ssid, "password": password}
-        result["network"] = network
-    return json.dumps(result, indent=1).encode()
+        check_board(board, chip, files)
+
+
+def check_board(name: str, chip: str, files: "dict[str, bytes]") -> None:
+    """Raises UsageError when the board of that name is of another port than the chip's."""
+    own = files.get(f"data/boards/{name}.json")
+    board = json.loads(own) if own else json.loads(_BOARDS.read_text(encoding="utf-8"))[name]
+    port = board.get("port", "esp32")  # the default in firmware/config/board_files.py
+    if chip.startswith("esp32") != (port == "esp32"):
+        raise UsageError(f"{name} is a board of {port}, and the image is for {chip}: nothing was written")
 
 
 def file_system(files: "dict[str, bytes]", size: int) -> bytes:

@@ -11,7 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware import VERSION
 from tools import build
+from tools.device import versions
 from tools.device.port import DeviceError, call, mpremote, show
 
 INVENTORY = Path(__file__).with_name("inventory.py")
@@ -26,11 +28,12 @@ _BLOCK = 4096  # littlefs gives a file whole blocks
 
 @dataclass(frozen=True)
 class Inventory:
-    """What lies on the board: {path: (size, SHA-256 in hex)}, directories, free bytes."""
+    """What lies on the board: {path: (size, SHA-256 in hex)}, directories, free bytes; the firmware's version."""
 
     files: dict
     directories: tuple
     free: int
+    version: tuple | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Plan:
 
 
 def parse_inventory(text):
-    """The Inventory in the output of tools/device_inventory.py. Raises DeviceError when it is not whole."""
-    files, directories, free = {}, [], None
+    """The Inventory in the output of inventory.py. Raises DeviceError when it is not whole."""
+    files, directories, free, version = {}, [], None, None
     lines = [line.strip() for line in text.splitlines()]
     for line in lines:
         kind, _, rest = line.partition(" ")
@@ -59,9 +62,11 @@ def parse_inventory(text):
             directories.append(rest)
         elif kind == "S":
             free = int(rest)
+        elif kind == "V":
+            version = tuple(int(number) for number in rest.split())
     if free is None or "end" not in lines:
         raise DeviceError(f"the board did not tell what it holds, but:\n{text.strip() or '(nothing)'}")
-    return Inventory(files, tuple(directories), free)
+    return Inventory(files, tuple(directories), free, version)
 
 
 def local_files(tree):
@@ -122,8 +127,9 @@ def check_space(plan, wanted, board):
         raise DeviceError(f"the firmware needs {needed:,} more bytes on the board, and {board.free:,} are free")
 
 
-def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, say=print):
-    """Builds, makes the board hold the build, resets it. Raises DeviceError, build.BuildError."""
+def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, may_be_older=False, say=print):
+    """Builds, makes the board hold the build, resets it. Raises DeviceError,
+    UsageError, build.BuildError."""
     if dry_run and Path(tree).is_dir():
         say(f"would bring {os.path.relpath(tree)} up to date first")
     else:
@@ -140,6 +146,7 @@ def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, say=pr
 
     say(f"looking at what the board at {port} holds (a running firmware is interrupted)")
     board = _look(look, say)
+    versions.check(port, board.version, VERSION, may_be_older, say)
     plan = make_plan(wanted, board)
     check_space(plan, wanted, board)
     size = sum(wanted[path][0] for path in plan.copy)

@@ -6,7 +6,6 @@ Sources: ESP-IDF's image and partition table formats; MicroPython's ports/esp32 
 littlefs 2).
 """
 
-import os
 import re
 import struct
 import subprocess
@@ -14,9 +13,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
-from tools.device import configuration
+from firmware import VERSION
+from tools.device import configuration, versions
 from tools.device.deploy import deploy
 from tools.device.port import CALL_TIMEOUT_S, DeviceError, UsageError, call, confirmed, mpremote, show
 
@@ -33,7 +32,6 @@ CHIP_IDS = {0: "esp32", 2: "esp32s2", 5: "esp32c3", 9: "esp32s3", 12: "esp32c2",
 _IMAGE_MAGIC = 0xE9
 _APP_DESCRIPTION = bytes.fromhex("3254CDAB")  # at 32 in an application without bootloader (esp_app_desc.h)
 _HEADER_LENGTH = 36
-_FROZEN_NAME = b"\0firmware/app.py\0"  # in MicroPython's list of frozen modules
 _BOOT_TIMEOUT_S = 60  # the first start makes the file system
 _TABLE_AT = 0x8000  # in flash, the default of ESP-IDF
 _TABLE_LENGTH = 0xC00
@@ -41,14 +39,6 @@ _ROW = struct.Struct("<HBBII16sI")
 _ROW_MAGIC = 0x50AA
 _DATA = 1
 _VFS = ("vfs", "ffat")  # the labels that MicroPython mounts
-
-
-class Partition(NamedTuple):
-    """A row of a partition table: label, offset in flash, bytes."""
-
-    label: str
-    offset: int
-    size: int
 
 
 def check_image(path, chip):
@@ -80,12 +70,7 @@ def check_image(path, chip):
     return chip, OFFSETS[chip]
 
 
-def has_firmware(image):
-    """Whether the firmware is frozen into it (make image): files beside it would hide it."""
-    return _FROZEN_NAME in Path(image).read_bytes()
-
-
-def data_partition(image: bytes, offset: int) -> Partition:
+def data_partition(image: bytes, offset: int) -> configuration.Partition:
     """The file system's partition by the table within an image that is written at `offset`. Raises UsageError."""
     at = _TABLE_AT - offset
     table = image[at : at + _TABLE_LENGTH]
@@ -98,7 +83,7 @@ def data_partition(image: bytes, offset: int) -> Partition:
             block = configuration.BLOCK
             if size % block or place % block or not size:
                 raise UsageError(f"the partition {name} of the image is not made of whole blocks of {block} bytes")
-            return Partition(name, place, size)
+            return configuration.Partition(name, place, size)
     raise UsageError(
         "the image's partition table has no file system (vfs): MicroPython 1.26 and later makes it at the first start. "
         "Flash without a configuration, then copy it: mpremote mkdir :data + cp config.json :data/config.json"
@@ -137,59 +122,49 @@ def check_chip(port, chip, ends, options=()):
     return size
 
 
-def flash(port, image, chip="auto", baud=460800, yes=False, dry_run=False, reset=True, say=print):
-    """Erases the board, writes MicroPython and deploys the firmware, unless it is within the image. Raises UsageError,
-    DeviceError."""
+def flash(
+    port, image, files=None, chip="auto", baud=460800, is_agreed=confirmed, dry_run=False, reset=True, options=(),
+    may_be_older=False, say=print,
+):  # fmt: skip
+    """Writes an image: with `files`, {path: content}, those become the file system; without them everything on the
+    board is erased, and when the image has no firmware within, that is deployed. `options`: further ones of esptool.
+    Raises UsageError, DeviceError."""
     chip, offset = check_image(image, chip)
-    commands = flash_commands(port, image, chip, offset, baud)
-    within = has_firmware(image)
-    then = "which has the firmware within" if within else "then the firmware is copied"
-    say(f"the {chip} at {port}: everything on it is erased, its configuration too;")
-    say(f"then {image} ({os.path.getsize(image):,} bytes) is written at {offset:#x}, {then}")
-    if dry_run:
-        for command in commands:
-            say(f"  {show(command)}")
-        if not within:
-            deploy(port, reset=reset, dry_run=True, say=say)
-        return
-    if not yes and not confirmed():
-        raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
-    for command in commands:
-        say(show(command))
-        call(command)
-    if within:
-        say("done: the board starts with the firmware")
-        return
-    _wait_for_micropython(port, say)
-    deploy(port, reset=reset, say=say)
-
-
-def flash_whole(
-    port, image, config, chip="auto", board="", baud=460800, yes=False, dry_run=False, options=(), say=print
-):
-    """Writes an image and a file system with `config`, bytes of data/config.json. Raises UsageError, DeviceError."""
-    chip, offset = check_image(image, chip)
-    if board:
-        configuration.check_board(board, chip)
-    if not has_firmware(image):
-        raise UsageError(f"{image} has no firmware within (make image): flash it without a configuration, then deploy")
     content = Path(image).read_bytes()
-    partition = data_partition(content, offset)
-    files = {configuration.PATH: config}
-    ends = max(offset + len(content), partition.offset + partition.size)
-    say(f"the {chip} at {port}: {image} ({len(content):,} bytes) is written at {offset:#x};")
-    place = f"{partition.size:,} bytes at {partition.offset:#x}"
-    say(f"the file system ({place}) is replaced by one with {', '.join(files)}")
+    within = versions.has_firmware(content)
+    ends = offset + len(content)
+    place = None
+    if files is not None:
+        configuration.check(files, chip)
+        if not within:
+            raise UsageError(
+                f"{image} has no firmware within (make image): flash it without a configuration, then deploy"
+            )
+        place = data_partition(content, offset)
+        ends = max(ends, place.offset + place.size)
+        say(f"the {chip} at {port}: {image} ({len(content):,} bytes) is written at {offset:#x};")
+        where = f"{place.size:,} bytes at {place.offset:#x}"
+        say(f"the file system ({where}) is replaced by one with {', '.join(files)}")
+    else:
+        then = "which has the firmware within" if within else "then the firmware is copied"
+        say(f"the {chip} at {port}: everything on it is erased, its configuration too;")
+        say(f"then {image} ({len(content):,} bytes) is written at {offset:#x}, {then}")
     with tempfile.TemporaryDirectory(prefix="meterport-flash-") as folder:
-        data = Path(folder) / "data.littlefs"
-        data.write_bytes(configuration.file_system(files, partition.size))
-        commands = flash_commands(port, image, chip, offset, baud, (partition.offset, data), options)
+        data = None
+        if place:
+            data = place.offset, Path(folder) / "data.littlefs"
+            data[1].write_bytes(configuration.file_system(files, place.size))
+        commands = flash_commands(port, image, chip, offset, baud, data, options)
         if dry_run:
             for command in commands:
                 say(f"  {show(command)}")
+            if not within:
+                deploy(port, reset=reset, dry_run=True, say=say)
             return
+        new = versions.in_image(content) if within else VERSION
+        versions.check(port, versions.on_board(port), new, may_be_older, say)
         check_chip(port, chip, ends, options)
-        if not yes and not confirmed():
+        if not is_agreed():
             raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
         for command in commands:
             say(show(command))
@@ -197,7 +172,13 @@ def flash_whole(
                 call(command)
             except DeviceError as error:
                 raise DeviceError(f"{error}\nthe board is not whole now: run the same again") from None
-    say("done and compared by MD5: the board starts with the firmware and this configuration")
+    if not within:
+        _wait_for_micropython(port, say)
+        deploy(port, reset=reset, say=say)
+    elif place:
+        say("done and compared by MD5: the board starts with the firmware and this configuration")
+    else:
+        say("done: the board starts with the firmware")
 
 
 def _wait_for_micropython(port, say):

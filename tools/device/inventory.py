@@ -1,7 +1,8 @@
 """Runs on the board (mpremote run): what lies under /firmware and /lib, boot.py and main.py, and whether there is
 /data.
 
-Out, on the REPL: `F <size> <sha256> <path>` for each file, `D <path>` for each directory, `S <free bytes>`, and `end`.
+Out, on the REPL: `V <major> <minor> <patch>` of the firmware if there is one, `F <size> <sha256> <path>` for each file,
+`D <path>` for each directory, `S <free bytes>`, and `end`.
 """
 
 import binascii
@@ -35,8 +36,17 @@ def _walk(path, block):
             _file(child, block)
 
 
+def _version():
+    try:
+        from firmware import VERSION
+    except Exception:  # none, or a broken one
+        return
+    print("V", *VERSION)
+
+
 def main():
     """Prints the inventory; nothing is changed."""
+    _version()
     block = bytearray(1024)
     for entry in os.ilistdir(ROOT or "/"):
         path = ROOT + "/" + entry[0]

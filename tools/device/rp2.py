@@ -1,33 +1,150 @@
-"""A UF2 image onto an RP2040 or RP2350 (make flash). Source: the UF2 specification."""
+"""A UF2 image onto an RP2040 or RP2350, with a configuration when one is given (make flash).
 
+An image says itself where its file system lies: MicroPython declares its block device in the binary info, from the same
+numbers as its driver uses. So the file system that is put beside it cannot be at another place, whatever board the
+image was built for.
+Sources: the UF2 specification; pico-sdk's binary_info/defs.h and structure.h; MicroPython's ports/rp2/rp2_flash.c;
+RP2350 errata E10 (images begin with a block of another family); picotool's help.
+"""
+
+import contextlib
 import os
+import re
 import shutil
 import struct
+import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple
 
-from tools.device import configuration
-from tools.device.port import UsageError, confirmed
+from tools.device import configuration, versions
+from tools.device.port import DeviceError, UsageError, call, confirmed, mpremote, show
 
-_UF2 = struct.Struct("<IIIIIIII")
-_UF2_MAGIC = (0x0A324655, 0x9E5D5157)
-_UF2_HAS_FAMILY = 0x2000
+_BLOCK = 512
+_HEAD = struct.Struct("<IIIIIIII")  # two magics, flags, address, bytes, number, count, family
+_MAGICS = (0x0A324655, 0x9E5D5157)
+_END_AT, _END = 508, 0x0AB16F30
+_NOT_MAIN_FLASH, _HAS_FAMILY = 0x0001, 0x2000
 FAMILIES = {0xE48BFF56: "RP2040", 0xE48BFF59: "RP2350"}
+_ABSOLUTE = 0xE48BFF57  # of the block that E10 asks for: erased, and not counted with the others
+_PAYLOAD = 256  # the only size that the boot ROM takes
+_FLASH = 0x10000000
 _BOARD_IDS = {"RPI-RP2": "RP2040", "RP2350": "RP2350"}  # Board-ID in INFO_UF2.TXT begins or ends with it
+_INFO_WITHIN = 4096  # bytes at the beginning of a program
+_INFO = struct.Struct("<IIIII")  # magic, first and end of the array of pointers, copies, magic
+_INFO_MAGICS = (0x7188EBF2, 0xE71AA390)
+_POINTER = struct.Struct("<I")
+_BLOCK_DEVICE = struct.Struct("<4sIIIIH")  # type and tag, name, address, size, extra, flags
+_BLOCK_DEVICE_OF_MICROPYTHON = b"\x07\0MP"  # BINARY_INFO_TYPE_BLOCK_DEVICE, BINARY_INFO_TAG_MICROPYTHON
+_BOOTSEL_S = 20  # from mpremote's command until the drive is mounted
+
+
+class Block(NamedTuple):
+    """A UF2 block: address in the chip's memory, up to 476 bytes of data."""
+
+    address: int
+    data: bytes
+    number: int
+    of: int  # blocks
+    family: int
+
+
+def read_blocks(image: bytes) -> "list[Block]":
+    """The blocks of a UF2 file that are meant for the chip's memory. Raises UsageError when the file is damaged."""
+    if len(image) < _BLOCK or len(image) % _BLOCK:
+        raise UsageError("no whole UF2 image: its length is not a multiple of 512 bytes")
+    blocks = []
+    for at in range(0, len(image), _BLOCK):
+        first, second, flags, address, size, number, count, family = _HEAD.unpack_from(image, at)
+        end = int.from_bytes(image[at + _END_AT : at + _BLOCK], "little")
+        if (first, second, end) != (*_MAGICS, _END) or size > _END_AT - _HEAD.size:
+            raise UsageError(f"no UF2 image: the block at byte {at} is none")
+        if not flags & _NOT_MAIN_FLASH:
+            data = image[at + _HEAD.size : at + _HEAD.size + size]
+            blocks.append(Block(address, data, number, count, family if flags & _HAS_FAMILY else 0))
+    return blocks
+
+
+def program_blocks(image: bytes) -> "list[Block]":
+    """The blocks of the program: all but those of errata E10. Raises UsageError unless they are whole, and for one chip
+    that is known."""
+    blocks = [block for block in read_blocks(image) if block.family != _ABSOLUTE]
+    families = {block.family for block in blocks}
+    if len(families) != 1 or not families <= set(FAMILIES):
+        raise UsageError("no UF2 image for an RP2040 or RP2350")
+    if [block.number for block in blocks] != list(range(len(blocks))) or blocks[0].of != len(blocks):
+        raise UsageError(f"the UF2 image is cut: {len(blocks)} of {blocks[0].of} blocks")
+    return blocks
 
 
 def uf2_chip(image: bytes) -> str:
     """The chip that a UF2 image is for. Raises UsageError."""
-    if len(image) < 512 or len(image) % 512:
-        raise UsageError("no whole UF2 image: its length is not a multiple of 512 bytes")
-    magic, second, flags, _, _, _, count, family = _UF2.unpack_from(image)
-    if (magic, second) != _UF2_MAGIC or not flags & _UF2_HAS_FAMILY or family not in FAMILIES:
-        # The RP2350's images begin with a block for another family (errata E10): the second one tells.
-        family = _UF2.unpack_from(image, 512)[7] if len(image) >= 1024 and (magic, second) == _UF2_MAGIC else 0
-    if family not in FAMILIES:
-        raise UsageError("no UF2 image for an RP2040 or RP2350")
-    if len(image) // 512 < count:
-        raise UsageError(f"the UF2 image is cut: {len(image) // 512} of {count} blocks")
-    return FAMILIES[family]
+    return FAMILIES[program_blocks(image)[0].family]
+
+
+def program(image: bytes) -> bytes:
+    """What lies in flash from its first byte on. Raises UsageError."""
+    flash = bytearray()
+    for block in program_blocks(image):
+        begin = block.address - _FLASH
+        if not 0 <= begin < 16 << 20:
+            raise UsageError(f"the UF2 image writes at {block.address:#x}, where no flash is")
+        flash.extend(b"\xff" * (begin + len(block.data) - len(flash)))
+        flash[begin : begin + len(block.data)] = block.data
+    return bytes(flash)
+
+
+def file_system_place(flash: bytes) -> configuration.Partition:
+    """Where the program in `flash` has its file system, by its binary info. Raises UsageError."""
+
+    for at in range(0, min(_INFO_WITHIN, len(flash)) - _INFO.size, 4):
+        magic, first, end, _, last = _INFO.unpack_from(flash, at)
+        if (magic, last) == _INFO_MAGICS and _FLASH <= first <= end <= _FLASH + len(flash):
+            for (address,) in _POINTER.iter_unpack(flash[first - _FLASH : end - _FLASH]):
+                row = flash[max(address - _FLASH, 0) :][: _BLOCK_DEVICE.size]
+                if row[:4] == _BLOCK_DEVICE_OF_MICROPYTHON and len(row) == _BLOCK_DEVICE.size:
+                    _, _, place, size, _, _ = _BLOCK_DEVICE.unpack(row)
+                    offset = place - _FLASH
+                    if offset < len(flash) or offset % configuration.BLOCK or size % configuration.BLOCK or not size:
+                        raise UsageError(f"the image has its file system at {place:#x}, where it cannot be")
+                    return configuration.Partition("MicroPython", offset, size)
+    raise UsageError(
+        "the image does not say where its file system lies, so it is no MicroPython of an RP2. Flash it without a "
+        "configuration, then copy that: mpremote mkdir :data + cp config.json :data/config.json"
+    )
+
+
+def with_files(image: bytes, files: "dict[str, bytes]") -> bytes:
+    """The UF2 image of a firmware with its file system replaced by one with `files`. Blocks of 4096 bytes that this
+    file system has not used yet are left as they are on the board. Raises UsageError."""
+    flash = program(image)
+    if not versions.has_firmware(flash):
+        raise UsageError(
+            "the image has no firmware within (make image), which would read the configuration. Flash it without one, "
+            "then: make deploy PORT=... and mpremote mkdir :data + cp config.json :data/config.json"
+        )
+    place = file_system_place(flash)
+    content = configuration.file_system(files, place.size)
+    unused = b"\xff" * configuration.BLOCK
+    pieces = [(block.address, block.data) for block in program_blocks(image)]
+    for begin in range(0, place.size, configuration.BLOCK):
+        if content[begin : begin + configuration.BLOCK] != unused:
+            for at in range(begin, begin + configuration.BLOCK, _PAYLOAD):
+                pieces.append((_FLASH + place.offset + at, content[at : at + _PAYLOAD]))
+    before = len(image) - _BLOCK * len(program_blocks(image))  # the block of errata E10
+    return image[:before] + make_uf2(pieces, program_blocks(image)[0].family)
+
+
+def make_uf2(pieces: "list[tuple[int, bytes]]", family: int) -> bytes:
+    """A UF2 file that writes `pieces`, (address, up to 256 bytes)."""
+    blocks = []
+    for number, (address, data) in enumerate(pieces):
+        head = _HEAD.pack(*_MAGICS, _HAS_FAMILY, address, _PAYLOAD, number, len(pieces), family)
+        blocks.append((head + data).ljust(_END_AT, b"\0") + _END.to_bytes(4, "little"))
+    return b"".join(blocks)
+
+
+# Onto the board
 
 
 def find_drives(roots: "tuple[Path, ...]") -> "dict[Path, str]":
@@ -45,32 +162,94 @@ def find_drives(roots: "tuple[Path, ...]") -> "dict[Path, str]":
     return found
 
 
-def copy_uf2(image: Path, chip: str, drives: "dict[Path, str]") -> Path:
-    """Copies the image to the only drive of that chip; the drive. Raises UsageError."""
+def _drive_roots():
+    user = os.environ.get("USER", "")
+    return tuple(Path(root) for root in (f"/media/{user}", f"/run/media/{user}", "/Volumes", "/mnt"))
+
+
+def copy_uf2(content: bytes, name: str, chip: str, drives: "dict[Path, str]") -> Path:
+    """Copies the image to the only drive of that chip; the drive. Raises UsageError, OSError."""
     fitting = [drive for drive, found in drives.items() if found == chip]
     if not fitting:
         seen = ", ".join(f"{drive} ({found})" for drive, found in drives.items()) or "none"
         raise UsageError(f"no {chip} in BOOTSEL: hold the button while connecting the board. Drives seen: {seen}")
     if len(fitting) > 1:
         raise UsageError(f"several boards are in BOOTSEL: {', '.join(map(str, fitting))}; leave one")
-    shutil.copyfile(image, fitting[0] / image.name)
+    with open(fitting[0] / name, "wb") as file:
+        file.write(content)
+        file.flush()
+        with contextlib.suppress(OSError):  # with the last block the board restarts, and its drive is gone
+            os.fsync(file.fileno())
     return fitting[0]
 
 
-def flash_uf2(image, board="", drives=(), yes=False, dry_run=False, say=print):
-    """Copies a UF2 image to the drive of the one board in BOOTSEL that has its chip. Raises UsageError."""
-    chip = uf2_chip(Path(image).read_bytes())
-    if board:
-        configuration.check_board(board, chip)
-    say(f"{image} is copied to the {chip} in BOOTSEL; its file system and configuration stay")
+def load_by_picotool(content: bytes, chip: str, say) -> None:
+    """Has picotool write, verify and start the image on the only board in BOOTSEL. Raises UsageError when that has
+    another chip, DeviceError."""
+    found = re.findall(r"^ *type: +(RP\d+)", call(["picotool", "info", "-d"], capture=True), re.MULTILINE)
+    if found != [chip]:
+        raise UsageError(f"picotool finds {', '.join(found) or 'no chip'} in BOOTSEL, and the image is for one {chip}")
+    with tempfile.TemporaryDirectory(prefix="meterport-flash-") as folder:
+        path = Path(folder) / "image.uf2"
+        path.write_bytes(content)
+        command = picotool_load(path)
+        say(show(command))
+        call(command)
+
+
+def picotool_load(path):
+    """The command that writes, verifies and starts a UF2 image."""
+    return ["picotool", "load", "-v", "-x", str(path)]
+
+
+def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_run=False, may_be_older=False, say=print):
+    """Writes a UF2 image, with a file system that has `files` when they are given, onto the one board in BOOTSEL that
+    has its chip: by its drive, else by picotool where that is installed. With a port the board there is asked for its
+    version and put into BOOTSEL. Raises UsageError, DeviceError, OSError."""
+    path = Path(image)
+    content = path.read_bytes()
+    chip = uf2_chip(content)
+    flash = program(content)
+    then = "its file system and configuration stay"
+    if files is not None:
+        configuration.check(files, chip)
+        content = with_files(content, files)
+        place = file_system_place(flash)
+        then = f"its file system ({place.size:,} bytes at {place.offset:#x}) is replaced by one with {', '.join(files)}"
+    say(f"{image} is written to the {chip} in BOOTSEL; {then}")
+    into_bootsel = mpremote(port, "resume", "bootloader")
     if dry_run:
+        if port:
+            say(f"  {show(into_bootsel)}")
+        say(f"  copied to its drive, or: {show(picotool_load(path.name))}")
         return
-    found = find_drives(tuple(drives) or _drive_roots())
-    if not yes and not confirmed():
+    old = versions.on_board(port) if port else None
+    versions.check(port, old, versions.in_image(flash), may_be_older, say)
+    if not is_agreed():
         raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
-    say(f"done: {copy_uf2(Path(image), chip, found)}; the board restarts by itself")
+    roots = tuple(drives) or _drive_roots()
+    if port:
+        say(show(into_bootsel))
+        call(into_bootsel)
+        _wait_for_bootsel(chip, roots)
+    found = find_drives(roots)
+    if chip not in found.values() and shutil.which("picotool"):
+        load_by_picotool(content, chip, say)
+        say("done and verified by picotool: the board starts")
+        return
+    say(f"done: {copy_uf2(content, path.name, chip, found)}; the board restarts by itself")
 
 
-def _drive_roots():
-    user = os.environ.get("USER", "")
-    return tuple(Path(root) for root in (f"/media/{user}", f"/run/media/{user}", "/Volumes", "/mnt"))
+def _wait_for_bootsel(chip, roots):
+    deadline = time.monotonic() + _BOOTSEL_S
+    while chip not in find_drives(roots).values():
+        if time.monotonic() > deadline or _picotool_finds(chip):
+            return
+        time.sleep(0.5)
+
+
+def _picotool_finds(chip):
+    try:
+        return bool(shutil.which("picotool")) and chip in call(["picotool", "info", "-d"], capture=True)
+    except DeviceError:
+        return False

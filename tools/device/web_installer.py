@@ -6,7 +6,8 @@ from pathlib import Path
 
 from firmware import VERSION
 from tools import build
-from tools.device.esp32 import check_image, has_firmware
+from tools.device import versions
+from tools.device.esp32 import check_image
 from tools.device.port import UsageError
 from tools.emulator import node
 
@@ -28,7 +29,7 @@ def write(images, folder, say=print):
     rows = []
     for image in images:
         chip, offset = check_image(image, "auto")
-        if not has_firmware(image):
+        if not versions.has_firmware(Path(image).read_bytes()):
             raise UsageError(f"{image} has no firmware within: make image")
         rows.append((Path(image), chip, offset))
     try:

@@ -1,0 +1,68 @@
+"""Which firmware is on a board, and which would replace it (make flash, make deploy)."""
+
+import subprocess
+
+import pytest
+
+import firmware
+from tools import build
+from tools.device import versions
+from tools.device.port import UsageError
+
+
+def test_an_image_has_its_version_as_the_build_writes_it():
+    assert f"meterport {'.'.join(map(str, firmware.VERSION))}'" in build.frozen_files()
+    assert versions.in_image(b"x" * 99 + b"meterport 1.22.3\0y") == (1, 22, 3)
+    assert versions.in_image(b"meterport, 16 sockets with RP2040\0") is None
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """board(TEXT) has mpremote show this; board(None) has it answer never."""
+    commands = []
+
+    def answers(shown):
+        def run(command, **options):
+            commands.append(command[5:])
+            if shown is None:
+                raise subprocess.TimeoutExpired(command, options["timeout"])
+            return subprocess.CompletedProcess(command, 0, shown, "")
+
+        monkeypatch.setattr(subprocess, "run", run)
+        return commands
+
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("shown", "version"),
+    [("version 0 1 12\r\n", (0, 1, 12)), ("mpremote: could not enter raw repl\n", None), ("", None), (None, None)],
+)
+def test_a_board_is_asked_and_one_that_does_not_answer_is_unknown(board, shown, version):
+    commands = board(shown)
+    assert versions.on_board("PORT") == version
+    assert commands == [["resume", "exec", "import firmware; print('version', *firmware.VERSION)"]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ((0, 1, 0), (0, 1, 0), "0.1.0 on the board -> 0.1.0"),
+        ((0, 9, 0), (0, 10, 0), "0.9.0 on the board -> 0.10.0"),
+        (None, (0, 1, 0), "unknown on the board -> 0.1.0"),
+        ((0, 1, 0), None, "0.1.0 on the board -> unknown"),
+    ],
+)
+def test_both_versions_are_said_and_no_older_one_passes(old, new, text):
+    said = []
+    versions.check("PORT", old, new, False, said.append)
+    assert said == [f"firmware: {text}"]
+
+
+def test_an_older_version_is_refused_unless_asked_and_the_gateway_runs_again(board):
+    commands = board("")
+    with pytest.raises(UsageError, match="0.9.1 is older than 0.10.0 on the board: nothing was written. --older"):
+        versions.check("PORT", (0, 10, 0), (0, 9, 1), False, lambda text: None)
+    assert commands == [["resume", "reset"]]
+    versions.check("PORT", (0, 10, 0), (0, 9, 1), True, lambda text: None)
+    assert len(commands) == 1

@@ -1,0 +1,51 @@
+"""The firmware's version within an image and on a board, and whether one may replace the other."""
+
+import re
+import subprocess
+
+from tools.device.port import UsageError, call, mpremote
+
+_FROZEN_NAME = b"\0firmware/app.py\0"  # in MicroPython's list of frozen modules
+_MARK = re.compile(rb"meterport (\d+)\.(\d+)\.(\d+)\0")  # tools/build.py, frozen_files()
+_CODE = "import firmware; print('version', *firmware.VERSION)"
+_LINE = re.compile(r"^version (\d+) (\d+) (\d+)\r?$", re.MULTILINE)
+_ANSWER_S = 20  # mpremote itself gives up on the raw prompt after 10
+
+
+def has_firmware(content: bytes) -> bool:
+    """Whether the firmware is frozen into this image (make image): files beside it would hide it."""
+    return _FROZEN_NAME in content
+
+
+def in_image(content: bytes) -> "tuple[int, ...] | None":
+    """The version of the firmware within an image, None when there is none or when it has no mark."""
+    found = _MARK.search(content)
+    return tuple(int(number) for number in found.groups()) if found else None
+
+
+def on_board(port: str) -> "tuple[int, ...] | None":
+    """The version of the firmware at a port, None when nothing answers. A running gateway is interrupted."""
+    command = mpremote(port, "resume", "exec", _CODE)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False)
+    except subprocess.TimeoutExpired:
+        return None
+    found = _LINE.search(done.stdout)
+    return tuple(int(number) for number in found.groups()) if found else None
+
+
+def text(version: "tuple[int, ...] | None") -> str:
+    """As a user reads it: "0.1.0", "unknown"."""
+    return ".".join(map(str, version)) if version else "unknown"
+
+
+def check(port, old, new, may_be_older, say):
+    """Says both versions. Raises UsageError when an older one would replace a newer one; the board at `port` is reset
+    before, so that its gateway runs again."""
+    say(f"firmware: {text(old)} on the board -> {text(new)}")
+    if old and new and new < old and not may_be_older:
+        call(mpremote(port, "resume", "reset"))
+        raise UsageError(
+            f"{text(new)} is older than {text(old)} on the board: nothing was written. --older (make: ARGS=--older) "
+            "writes it all the same"
+        )
