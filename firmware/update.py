@@ -2,8 +2,9 @@
 
 A package is a manifest, and the files that it names, one behind the other. The manifest has a line for each file:
 `SHA-256 in hexadecimal digits, size in bytes, path below the tree`, separated by blanks. An Update is made with the
-SHA-256 of the manifest and an HMAC by a key that the device and whoever knows its password have (docs/decisions/0016):
-before anything is written, all that will come is known to be right or wrong. Everything is written to the tree that is
+SHA-256 of the manifest and an HMAC by a key that the device and whoever knows its password have, and where the
+configuration has a release key, with a signature by it (docs/decisions/0016): before anything is written, all that will
+come is known to be right or wrong. Everything is written to the tree that is
 not in use, in pieces; nothing is in the heap but one line and the piece. What is refused or cut off leaves the firmware
 in use as it is; firmware.trees makes the switch. An image is one file, "image", which the board's slot takes in place
 of the tree.
@@ -32,6 +33,7 @@ _IMAGE = "image"  # the path of an image, which is no file
 _LINE = const(100)  # bytes of a line of the manifest
 _IN_A_PATH = b"abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _REMOVED_AT_ONCE = const(4)
+_STEPS_AT_ONCE = const(4)  # of a signature, each of some milliseconds
 _READ_AT_ONCE = const(32768)  # bytes
 _READ = const(512)
 
@@ -47,6 +49,11 @@ def message(kind: str, version: str, manifest: int, digest: str, total: int, old
     return ("meterport update 1\n%s %s %d %s %d %d" % (kind, version, manifest, digest, total, older)).encode()
 
 
+def signed(kind: str, version: str, manifest: int, digest: str, total: int) -> bytes:
+    """What the signature of a release is of: message() without the permission to be older."""
+    return message(kind, version, manifest, digest, total, False)[:-2]
+
+
 def _numbers(version):
     """[major, minor, patch] of a text. Raises ValueError."""
     parts = version.split(".")
@@ -58,19 +65,25 @@ def _numbers(version):
 class Update:
     """One update under way. `received`, `total`: bytes. `version`: of the package."""
 
-    def __init__(self, fields: dict, device_key: bytes, slot: "Any" = None) -> None:
-        """`slot`: what takes an image (firmware.board.esp32_slot), None for files. `fields`: version, manifest, digest,
-        total, older, mac, as message() has them. Raises ValueError when the package cannot be taken; OSError."""
+    def __init__(self, fields: dict, device_key: bytes, slot: "Any" = None, release_key: str = "") -> None:
+        """`slot`: what takes an image (firmware.board.esp32_slot), None for files. `release_key`: whose signature it
+        must have, "" for none. `fields`: version, manifest, digest, total, older, mac, as message() has them, and
+        signature. Raises ValueError when the package cannot be taken; OSError."""
         self.version = version = fields["version"]
         self._manifest = fields["manifest"]
         self.total = fields["total"]
         self._digest = fields["digest"].lower()
         self._slot = slot
-        said = message(
-            "files" if slot is None else "image", version, self._manifest, self._digest, self.total, fields["older"]
-        )
-        if not scram.equal(scram.hmac(device_key, said), bytes.fromhex(fields["mac"])):
+        said = "files" if slot is None else "image", version, self._manifest, self._digest, self.total
+        mac = scram.hmac(device_key, message(*said, fields["older"]))
+        if not scram.equal(mac, bytes.fromhex(fields["mac"])):
             raise ValueError("mac: not made with this device's key, or changed on the way")
+        self._signature: "Any" = None  # while it is being verified
+        if release_key:
+            import ed25519
+
+            signature = bytes.fromhex(fields.get("signature", ""))
+            self._signature = ed25519.verify(bytes.fromhex(release_key), signature, signed(*said))
         numbers = _numbers(version)
         if numbers <= list(VERSION) and not fields["older"]:
             raise ValueError("version: %s is not newer than %d.%d.%d" % ((version,) + VERSION))
@@ -95,9 +108,19 @@ class Update:
         self._expected = self._digest
         self._check: "Any" = hashlib.sha256()
 
-    def clean(self) -> bool:
-        """Removes some files of the tree that is to be written. True when there are none left, and room for what comes.
-        Raises OSError; ValueError without room."""
+    def prepare(self) -> bool:
+        """Verifies the signature, then removes the files of the tree that is to be written, some of it each time. True
+        when all is done and there is room for what comes. Raises OSError; ValueError without room, or when the
+        signature is wrong."""
+        if self._signature is not None:
+            try:
+                for _ in range(_STEPS_AT_ONCE):
+                    next(self._signature)
+            except StopIteration as end:
+                if not end.value:
+                    raise ValueError("signature: not of the key that system.release_key has") from None
+                self._signature = None
+            return False
         left = _REMOVED_AT_ONCE
         folders = [self._folder]
         while folders:

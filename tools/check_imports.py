@@ -30,6 +30,7 @@ CODECS = (
     "improv",
     "http1",
     "scram",
+    "ed25519",
     "strict_json",
     "segment",
     "iso8601",

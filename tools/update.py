@@ -6,10 +6,14 @@ device, by its password: docs/decisions/0016.
 
 import hashlib
 import hmac
+import os
 import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from tools import device_api
 
@@ -17,17 +21,20 @@ PIECE = 4096
 HEAD = "meterport update 1\n"  # of a package as a file, and of what the HMAC is of
 _FILE_HEAD = re.compile(
     HEAD.encode() + rb"(?P<line>(?P<kind>files|image) (?P<version>\S+) (?P<manifest>\d+) [0-9a-f]{64} \d+)\n"
+    rb"(signature (?P<signature>[0-9a-f]{128})\n)?"
 )
 FOLDERS = ("firmware", "lib")
 
 
 class Package:
-    """`version`: text; `manifest`: bytes; `data`: manifest and files, as they are sent."""
+    """`version`: text; `manifest`: bytes; `data`: manifest and files, as they are sent; `signature`: of Ed25519, 64
+    bytes, or none."""
 
     def __init__(self, version: str, files: dict[str, bytes], kind: str = "files") -> None:
         """`files`: {path below the tree: content}; of the kind "image" {"image": content}."""
         self.version = version
         self.kind = kind
+        self.signature = b""
         lines = [f"{hashlib.sha256(body).hexdigest()} {len(body)} {path}\n" for path, body in sorted(files.items())]
         self.manifest = "".join(lines).encode()
         self.data = self.manifest + b"".join(body for _, body in sorted(files.items()))
@@ -60,6 +67,7 @@ class Package:
         found = cls(head["version"].decode(), {}, head["kind"].decode())
         found.data = body[head.end() :]
         found.manifest = found.data[: int(head["manifest"])]
+        found.signature = bytes.fromhex((head["signature"] or b"").decode())
         if found.line() != head["line"].decode():
             raise ValueError(f"{path}: the package is cut, or was changed")
         return found
@@ -69,19 +77,25 @@ class Package:
         digest = hashlib.sha256(self.manifest).hexdigest()
         return f"{self.kind} {self.version} {len(self.manifest)} {digest} {len(self.data)}"
 
+    def sign(self, key: Ed25519PrivateKey) -> None:
+        """Signs it as a release of whoever has the key."""
+        self.signature = key.sign((HEAD + self.line()).encode())
+
     def write(self, path: pathlib.Path) -> None:
         """Writes it as a file, for the page and for of_file(). Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"{HEAD}{self.line()}\n".encode() + self.data)
+        signature = f"signature {self.signature.hex()}\n" if self.signature else ""
+        path.write_bytes(f"{HEAD}{self.line()}\n{signature}".encode() + self.data)
 
     def fields(self, key: bytes, older: bool) -> dict[str, Any]:
         """The body of the step "begin". `key`: of the device."""
         said = f"{HEAD}{self.line()} {int(older)}"
-        return {
+        fields = {
             "kind": self.kind, "version": self.version, "manifest": len(self.manifest),
             "digest": hashlib.sha256(self.manifest).hexdigest(), "total": len(self.data), "older": older,
             "mac": hmac.digest(key, said.encode(), "sha256").hex(),
         }  # fmt: skip
+        return fields | ({"signature": self.signature.hex()} if self.signature else {})
 
 
 def device_key(password: str, session: dict[str, Any]) -> bytes:
@@ -107,3 +121,17 @@ def send(
     while not device.post("/api/update", {"step": "verify"})["done"]:
         pass
     device.post("/api/update", {"step": "switch"})
+
+
+def release_key(path: pathlib.Path) -> Ed25519PrivateKey:
+    """The private key (PEM, PKCS 8) in a file that only its owner may read; makes one where there is none. Raises
+    OSError, ValueError."""
+    if not path.exists():
+        made = Ed25519PrivateKey.generate()
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return made
+    found = load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(found, Ed25519PrivateKey):
+        raise ValueError(f"{path}: no Ed25519 key")
+    return found

@@ -14,6 +14,7 @@ if _TYPING:
 _ON_BUS_MAX = const(32)  # unit loads of RS-485
 _FIELDS_OF_REQUEST = ("host", "content-length", "transfer-encoding", "connection", "expect")
 _UNIT_LAST = const(254)  # that a route may name: 255 is the gateway
+_HEX = "0123456789abcdefABCDEF"
 
 
 def part_errors(name: str, part: "Any") -> "Iterator[str]":
@@ -34,6 +35,9 @@ def part_errors(name: str, part: "Any") -> "Iterator[str]":
             yield "modbus.rtu_over_tcp: %d is taken by modbus.port" % part["port"]
     elif name == "posting":
         yield from _posting(part)
+    elif name == "system":
+        if part["release_key"] and (len(part["release_key"]) != 64 or part["release_key"].strip(_HEX)):
+            yield "system.release_key: 64 hexadecimal digits, as meterport release-key prints them, or an empty text"
     elif name == "buses":
         if len(part) == 2 and part[0]["uart"] == part[1]["uart"]:
             yield "buses[1].uart: %s is used by the other bus" % shortened(part[1]["uart"])
@@ -85,7 +89,7 @@ def _posting(posting):
     if not (has_only(posting["ca_file"], b"-_.") and posting["ca_file"].endswith((".pem", ".der", ".crt", ".cer"))):
         yield "posting.ca_file: the name of a file in data/ such as ca.pem, ca.der, ca.crt: letters, digits, - _ . only"
     pin = posting["pin_sha256"].replace(":", "")
-    if posting["trust"] == "pin" and (len(pin) != 64 or pin.strip("0123456789abcdefABCDEF")):
+    if posting["trust"] == "pin" and (len(pin) != 64 or pin.strip(_HEX)):
         yield 'posting.pin_sha256: 64 hexadecimal digits for trust "pin"'
     if posting["auth"] == "basic" and ":" in posting["user"]:
         yield 'posting.user: no colon with auth "basic"'

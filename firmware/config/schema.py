@@ -131,6 +131,7 @@ KEYS = (
     )),
     ("system", "section", (
         ("watchdog_s", "int", 8, 0, 60),
+        ("release_key", "text", "", 0, 64),
     )),
     ("buses", "list", (
         ("uart", "uart", 1),

@@ -13,6 +13,8 @@ import struct
 import urllib.parse
 
 import pytest
+from codec_ed25519 import verified
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -286,3 +288,21 @@ def test_is_ipv4_agrees_with_ipaddress(text):
     except ValueError:
         expected = False
     assert dns.is_ipv4(text) is expected
+
+
+# -- ed25519
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.binary(min_size=32, max_size=32), message=st.binary(max_size=400), bit=st.integers(0, 8 * (32 + 64) - 1),
+    other=st.binary(max_size=400),
+)  # fmt: skip
+def test_ed25519_takes_what_another_library_has_signed_and_no_bit_of_it_changed(seed, message, bit, other):
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    key, signature = private.public_key().public_bytes_raw(), private.sign(message)
+    assert verified(key, signature, message)[0] is True
+    changed = bytearray(key + signature)
+    changed[bit // 8] ^= 1 << bit % 8
+    assert verified(bytes(changed[:32]), bytes(changed[32:]), message)[0] is False
+    assert verified(key, signature, other)[0] is (other == message)

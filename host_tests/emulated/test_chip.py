@@ -2,6 +2,7 @@
 it, and is a gateway that answers after each."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from host_tests.emulated.chip import interrupt, wait_served
 from host_tests.system.rig import wait_for
@@ -30,6 +31,24 @@ async def hang(*arguments):
 link.keep_up = hang
 """
 
+# A signature of the RFC's, verified: the result, the time of all and of the longest step.
+VERIFY = """\
+import ed25519, gc, time
+gc.collect()
+longest_us, begun_ms, steps = 0, time.ticks_ms(), ed25519.verify({key!r}, {signature!r}, {message!r})
+while True:
+    begun_us = time.ticks_us()
+    try:
+        next(steps)
+    except StopIteration as end:
+        result = end.value
+        break
+    longest_us = max(longest_us, time.ticks_diff(time.ticks_us(), begun_us))
+print('verified', result, time.ticks_diff(time.ticks_ms(), begun_ms), longest_us)
+"""
+VERIFIED_MS = 6000
+STEP_US = 50000  # a collection of the heap within
+
 
 @pytest.fixture
 def resets(chip):
@@ -49,6 +68,20 @@ def test_a_minute_after_ctrl_c_the_repl_lives_and_the_firmware_can_be_started_ag
     emulator.type("\x02run()\r")
     wait_served(chip)
     assert resets() == []
+
+
+def test_a_signature_is_verified_in_seconds_in_steps_of_milliseconds(chip):
+    interrupt(chip)
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    message = b"meterport update 1\nfiles 0.2.0 9000 " + 64 * b"a" + b" 400000"
+    public, signature = key.public_key().public_bytes_raw(), key.sign(message)
+    said = chip.emulator.exec(VERIFY.format(key=public, signature=signature, message=message), STOPPED_S)
+    result, total_ms, longest_us = said.split("verified ")[1].split()
+    assert result == "True"
+    assert 500 < int(total_ms) < VERIFIED_MS
+    assert int(longest_us) < STEP_US
+    chip.emulator.type("\x02run()\r")
+    wait_served(chip)
 
 
 def test_the_watchdog_bites_when_a_task_hangs_and_the_gateway_comes_back(chip, resets):

@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from host_tests.documents import ROOT
 from tools.cli import search, show
@@ -316,3 +317,19 @@ def test_a_file_that_is_no_whole_package_is_refused(tmp_path, tree, change, text
     done = run("update", file, "-g", "127.0.0.1:1")
     assert done.returncode == 1
     assert text in done.stderr
+
+
+def test_a_package_is_signed_with_a_key_that_is_made_once(tmp_path, tree):
+    key, file = tmp_path / "release.pem", tmp_path / "new.package"
+    public = run("release-key", key).stdout.strip()
+    assert len(bytes.fromhex(public)) == 32
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert run("release-key", key).stdout.strip() == public
+    done = run("package", tree, "--version", "1.2.3", "--out", file, "--sign", key)
+    assert done.returncode == 0, done.stderr
+    found = Package.of_file(file)
+    made = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
+    made.verify(found.signature, ("meterport update 1\n" + found.line()).encode())
+    assert found.data == Package.of_tree(tree, "1.2.3").data
+    key.write_text("no key")
+    assert run("package", tree, "--out", file, "--sign", key).returncode == 1

@@ -127,7 +127,7 @@ def right_values(spec):
     if spec == schema.SCHEMA["posting"]["url"]:
         return ["", "http://x", "https://x/" + "x" * (spec[3] - 10)]
     if kind == "text":
-        return ["x" * spec[2], "x" * spec[3]]
+        return ["a" * spec[2], "a" * spec[3]]  # hexadecimal digits too
     if kind == "lines":
         return ["x" * spec[2], "x" * spec[3], "a\nb\n"]
     if kind == "choice":
@@ -414,3 +414,9 @@ def test_two_buses_cannot_share_a_uart():
     assert errors == ["buses[1].uart: 1 is used by the other bus"]
     _, errors = config.validate({"buses": [{"uart": 1}, {"uart": 2}]})
     assert errors == []
+
+
+@pytest.mark.parametrize("key", ["a" * 63, "g" * 64, " " + "a" * 63])
+def test_a_release_key_is_64_hexadecimal_digits(key):
+    [error] = config.validate({"system": {"release_key": key}})[1]
+    assert error.startswith("system.release_key: 64 hexadecimal digits")

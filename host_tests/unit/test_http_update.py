@@ -1,6 +1,7 @@
 """/api/update: who may, in what order, and that nothing is left behind by what is refused."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware import trees, update
 from host_tests.unit.http_rig import Rig
@@ -129,3 +130,29 @@ def test_an_esp32_without_a_second_slot_says_why(gateway, monkeypatch):
     gateway.device.board.image_slot = image_slot
     response = begin(gateway, Package("0.2.0", {"image": b"\xe9"}, "image"))
     assert (response.status, response.json()["error"]) == (409, "no second slot")
+
+
+def test_with_a_release_key_only_what_is_signed_is_taken_in_steps(gateway):
+    private = Ed25519PrivateKey.generate()
+    gateway.service.config_store.config["system"]["release_key"] = private.public_key().public_bytes_raw().hex()
+    signed = Package("0.2.0", FILES)
+    signed.sign(private)
+
+    def prepared(package, **changes):
+        rounds = 0
+        while True:
+            response = begin(gateway, package, **changes)
+            rounds += 1
+            if response.status != 200 or response.json()["ready"]:
+                return response, rounds
+
+    response, _ = prepared(signed, signature="00" * 64)
+    assert response.status == 422
+    assert "not of the key that system.release_key has" in str(response.json())
+    response, _ = prepared(PACKAGE)
+    assert response.status == 422
+    assert begin(gateway, signed, signature="not hexadecimal").status == 422
+    response, rounds = prepared(signed)
+    assert response.status == 200
+    assert rounds > 30
+    assert not (gateway.folder / "tree").exists()

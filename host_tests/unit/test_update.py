@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware import trees, update
 from firmware.config import store
@@ -31,14 +32,13 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def begin(package=PACKAGE, key=KEY, older=False, changes=()):
-    return update.Update(
-        {**package.fields(key, older), **dict(changes)}, update.key(b"the server key of this device...")
-    )
+def begin(package=PACKAGE, key=KEY, older=False, changes=(), release_key=""):
+    fields = {**package.fields(key, older), **dict(changes)}
+    return update.Update(fields, update.key(b"the server key of this device..."), release_key=release_key)
 
 
 def send(one, data, piece=update.PIECE):
-    while not one.clean():
+    while not one.prepare():
         pass
     for at in range(0, len(data), piece):
         one.feed(data[at : at + piece])
@@ -100,6 +100,53 @@ def test_whatever_is_changed_on_the_way_is_refused_before_anything_is_written(fo
     with pytest.raises(ValueError, match="mac"):
         begin(changes=changes)
     assert list(folder.iterdir()) == []
+
+
+PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC = PRIVATE.public_key().public_bytes_raw().hex()
+
+
+def signed(key=PRIVATE):
+    package = Package("0.2.0", FILES)
+    package.sign(key)
+    return package
+
+
+def test_with_a_release_key_what_is_signed_by_it_is_taken(folder):
+    one = begin(signed(), release_key=PUBLIC)
+    assert [one.prepare() for _ in range(3)] == [False] * 3  # it goes in steps
+    carry_out(one, PACKAGE, update.PIECE)
+    assert tree("a") == FILES
+
+
+@pytest.mark.parametrize(
+    ("package", "changes"),
+    [
+        (PACKAGE, {}),  # without a signature
+        (signed(), {"signature": ""}),
+        (signed(), {"signature": "00" * 64}),
+        (signed(Ed25519PrivateKey.from_private_bytes(bytes(32))), {}),
+    ],
+)
+def test_with_a_release_key_what_it_has_not_signed_is_refused_before_anything_is_written(folder, package, changes):
+    one = begin(package, changes=changes, release_key=PUBLIC)
+    with pytest.raises(ValueError, match="signature: not of the key"):
+        send(one, package.data)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_signature_is_of_its_own_package_only(folder):
+    other = Package("0.3.0", FILES)
+    other.signature = signed().signature
+    one = begin(other, release_key=PUBLIC)
+    with pytest.raises(ValueError, match="signature"):
+        send(one, other.data)
+
+
+def test_the_permission_to_be_older_needs_no_signature_of_its_own(folder):
+    one = begin(signed(), older=True, release_key=PUBLIC)
+    carry_out(one, PACKAGE, update.PIECE)
+    assert tree("a") == FILES
 
 
 def test_another_devices_key_is_refused(folder):

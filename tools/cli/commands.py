@@ -531,32 +531,61 @@ def _of_firmware(command: Any) -> Any:
             help="An image of an ESP32 in place of TREE: micropython.bin of a build of these sources.",
         ),
         click.option("--version", "version", metavar="N.N.N", help="Of the tree. Default: that of these sources."),
-        click.argument("tree", type=click.Path(exists=True, path_type=Path), default=build.OUT),
+        click.argument("tree", type=click.Path(exists=True, path_type=Path), required=False),
     ):
         command = wrap(command)
     return command
 
 
-def _make_package(tree: Path, version: str | None, image: Path | None) -> packages.Package:
+def _make_package(tree: Path | None, version: str | None, image: Path | None) -> packages.Package:
     try:
-        if image is None and tree.is_file():
+        if tree is not None and tree.is_file():
             return packages.Package.of_file(tree)
         version = version or build.version_of(build.ROOT)
-        return packages.Package.of_image(image, version) if image else packages.Package.of_tree(tree, version)
-    except (OSError, ValueError) as error:
+        if image is not None:
+            return packages.Package.of_image(image, version)
+        if tree is None:
+            tree = build.OUT
+            build.build(tree, False, lambda text: None)
+        return packages.Package.of_tree(tree, version)
+    except (OSError, ValueError, build.BuildError) as error:
         raise click.ClickException(str(error)) from None
 
 
 @meterport.command()
 @_of_firmware
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Default: meterport-VERSION.package")
-def package(tree: Path, version: str | None, image: Path | None, out: Path | None) -> None:
-    """Write the firmware in TREE (default: what make build has made), or an image, as a file that the System page and
+@click.option(
+    "--sign",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="KEY",
+    help="Sign it with the key in this file (meterport release-key).",
+)
+def package(tree: Path | None, version: str | None, image: Path | None, out: Path | None, sign: Path | None) -> None:
+    """Write the firmware in TREE (default: that of these sources), or an image, as a file that the System page and
     meterport update take."""
     made = _make_package(tree, version, image)
+    if sign:
+        made.sign(_release_key(sign))
     out = out or Path(f"meterport-{made.version}.package")
     made.write(out)
     click.echo(f"{out}: {made.kind} of meterport {made.version}, {out.stat().st_size:,} bytes")
+
+
+def _release_key(path: Path) -> Any:
+    try:
+        return packages.release_key(path)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@meterport.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def release_key(file: Path) -> None:
+    """Print the public key, for system.release_key, of the private key in FILE; make one where there is none.
+
+    Gateways with that key take only packages that are signed with FILE: keep it, and keep it secret."""
+    click.echo(_release_key(file).public_key().public_bytes_raw().hex())
 
 
 @meterport.command()
@@ -565,9 +594,9 @@ def package(tree: Path, version: str | None, image: Path | None, out: Path | Non
 @click.option("--no-wait", is_flag=True, help="Do not wait for the end of the trial.")
 @_for_gateways
 def update(
-    fleet: Fleet, as_json: bool, tree: Path, version: str | None, image: Path | None, older: bool, no_wait: bool
+    fleet: Fleet, as_json: bool, tree: Path | None, version: str | None, image: Path | None, older: bool, no_wait: bool
 ) -> None:
-    """Send the firmware in TREE (default: what make build has made) to gateways that run from files, or an image to
+    """Send the firmware in TREE (default: that of these sources) to gateways that run from files, or an image to
     ESP32s with two slots. TREE may be a file of meterport package.
 
     It runs on trial for a minute, and comes back to the one before by itself when a service does not run."""

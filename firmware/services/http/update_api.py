@@ -89,6 +89,7 @@ def _begin(service, fields):
     numbers = [fields.get(name) for name in ("manifest", "total")]
     if (
         any([not isinstance(text, str) or len(text) > 64 for text in texts])
+        or len(unhex(fields.get("signature", ""))) not in (0, 64)
         or len(unhex(texts[1])) != 32
         or len(unhex(texts[2])) != 32
         or any([not is_whole(number, 1, _MOST) for number in numbers])
@@ -107,18 +108,19 @@ def _begin(service, fields):
     if found is None or found.received or found.version != texts[0]:
         abort(service, None)
         try:
-            found = update.Update(fields, update.key(service.password.server_key), slot)
+            release_key = service.config_store.config["system"]["release_key"]
+            found = update.Update(fields, update.key(service.password.server_key), slot, release_key)
         except ValueError as error:
             raise Refused(422, "the firmware stays as it is", (str(error),)) from None
         service.update = found
     answer: dict = {"ready": False}
 
-    def clean():
-        answer["ready"] = found.clean()
+    def prepare():
+        answer["ready"] = found.prepare()
         saved.body = to_json(answer)
 
     saved = Response(to_json(answer))
-    return _write(service, clean, None, saved)
+    return _write(service, prepare, None, saved)
 
 
 def _takes(service):

@@ -4,22 +4,23 @@ const UPDATE_HEAD = "meterport update 1\n", PIECE_BYTES = 4096;
 
 // What a package is: its first two lines say it, `begins` is where the manifest begins. Throws when it is none, or cut.
 async function packageOf(file) {
-  const head = await file.slice(0, 256).text();
-  const line = head.startsWith(UPDATE_HEAD) ? head.slice(UPDATE_HEAD.length).split("\n")[0] : "";
+  const head = await file.slice(0, 512).text();
+  const [line, second] = head.startsWith(UPDATE_HEAD) ? head.slice(UPDATE_HEAD.length).split("\n") : [""];
   const found = line.match(/^(files|image) (\S+) (\d+) ([0-9a-f]{64}) (\d+)$/);
   if (!found) throw new Error("This file is not a package of the firmware: meterport package makes one.");
-  const [, kind, version, manifest, digest, total] = found, begins = UPDATE_HEAD.length + line.length + 1;
+  const [, kind, version, manifest, digest, total] = found, signature = second.match(/^signature ([0-9a-f]{128})$/)?.[1];
+  const begins = UPDATE_HEAD.length + line.length + 1 + (signature ? second.length + 1 : 0);
   if (file.size !== begins + Number(total)) throw new Error("This package is cut short.");
-  return { kind, version, manifest: Number(manifest), digest, total: Number(total), line, begins };
+  return { kind, version, manifest: Number(manifest), digest, total: Number(total), signature, line, begins };
 }
 
 // Sends a package until the device has verified all of it. `tell(done)` hears of each piece.
 async function sendPackage(file, found, password, older, tell) {
   await askSession();
   const key = hmac(keysOf(password, session.salt, session.iterations).server, utf8("meterport update"));
-  const { kind, version, manifest, digest, total, line, begins } = found;
+  const { kind, version, manifest, digest, total, signature, line, begins } = found;
   const mac = hex(hmac(key, utf8(UPDATE_HEAD + line + (older ? " 1" : " 0"))));
-  const begin = { step: "begin", kind, version, manifest, digest, total, older, mac };
+  const begin = { step: "begin", kind, version, manifest, digest, total, older, mac, signature };
   while (!(await ask("POST", "api/update", begin, SAVE_MS)).ready);
   for (let at = 0; at < total;) {
     const piece = file.slice(begins + at, begins + Math.min(at + PIECE_BYTES, total));
