@@ -1,6 +1,6 @@
 """One file to hand on: the images of build/images with their sums, examples, licence, changes (make bundle).
 
-In:  build/images/*.bin and *.uf2, each with the .sha256 that make image wrote; files of the repository.
+In:  build/images/*.bin, *.app-bin and *.uf2, each with the .sha256 that make image wrote; files of the repository.
 Out: build/meterport-VERSION.zip, the same bytes from the same files; in it SHA256SUMS of everything (sha256sum -c).
 Ends with 0, with 2 when there is no image, or one that is not as its sum says.
 """
@@ -16,7 +16,7 @@ from tools import image
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = ".".join(str(number) for number in firmware.VERSION)
-_ENDINGS = (".bin", ".uf2")
+_ENDINGS = (".bin", ".app-bin", ".uf2")
 _FILES = ("LICENSE", "CHANGELOG.md", "README.md")
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every file, for the same bytes each time
 

@@ -2,8 +2,9 @@
 
 In:  a board definition of tools/boards, a checkout of MicroPython that the user names, the firmware's modules by the
      manifest of tools/build.py. With --in docker the same build runs in a container, with both folders mounted.
-Out: build/images/meterport-BOARD-VERSION.uf2 or .bin, beside it .sha256 in the form of sha256sum. VERSION is the
-     firmware's. The build itself lies in build/images/work, its output in a .log there.
+Out: build/images/meterport-BOARD-VERSION.uf2, or .bin and .app-bin (for updates over the network), beside each .sha256
+     in the form of sha256sum. VERSION is the firmware's. The build itself lies in build/images/work, its output in a
+     .log there.
 Ends with 0, with 1 when a build failed, with 2 when an argument or the checkout is wrong.
 
 Which releases of MicroPython are taken, and why, is in PORTS below. The build is the port's own: mpy-cross, then
@@ -18,18 +19,17 @@ import pathlib
 import re
 import shlex
 import shutil
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 if not __package__:  # run as a program
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 import firmware
-from tools import build
+from tools import build, partition_table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BOARDS_DIR = ROOT / "tools" / "boards"
@@ -39,9 +39,8 @@ DEFAULT_RELEASE = "1.28"
 _LIMIT_S = 3600
 _LOG_TAIL = 30  # lines
 _LARGEST_STEP = 8  # of the percents of a build with hundreds of files
+_APPLICATION = "micropython.bin"  # of an ESP32: without boot loader and partition table, for an update over the network
 _UF2_BLOCK, _UF2_PAYLOAD = 512, 256  # UF2 specification; pico-sdk fills 256 bytes of each block
-_PARTITION = struct.Struct("<HBBII16sI")  # ESP-IDF, partition table: magic, type, subtype, offset, size, label, flags
-_PARTITION_MAGIC = 0x50AA
 _RP2040, _RP2350 = 0xE48BFF56, 0xE48BFF59  # MicroPython's tools/uf2families.json; RP2350: its Arm cores
 _FLASH_BEGIN = 0x10000000  # of both
 
@@ -402,13 +401,9 @@ def _uf2(plan: Plan) -> list[Step]:
     return [Step("UF2", [sys.executable, str(tool), *options, str(flat)])]
 
 
-def partitions(table: bytes) -> Iterator[tuple[str, int, int]]:
-    """(label, type, size) of each row of an ESP32's partition table."""
-    for at in range(0, len(table) - _PARTITION.size + 1, _PARTITION.size):
-        magic, kind, _, _, size, label, _ = _PARTITION.unpack_from(table, at)
-        if magic != _PARTITION_MAGIC:
-            return
-        yield label.rstrip(b"\0").decode(), kind, size
+def partitions(name: str) -> list[partition_table.Row]:
+    """The partition table of a definition for an ESP32."""
+    return list(partition_table.rows_of_csv((BOARDS_DIR / name / "partitions.csv").read_text(encoding="utf-8")))
 
 
 def measure(plan: Plan) -> tuple[int, int]:
@@ -418,9 +413,10 @@ def measure(plan: Plan) -> tuple[int, int]:
         raise ImageError(f"the build made no {image}; its output is in {plan.log}")
     if plan.board.room is not None:
         return image.stat().st_size // _UF2_BLOCK * _UF2_PAYLOAD, plan.board.room
-    table = (plan.work / "partition_table" / "partition-table.bin").read_bytes()
-    room = max(size for _, kind, size in partitions(table) if kind == 0)
-    return (plan.work / "micropython.bin").stat().st_size, room
+    table = list(partition_table.rows((plan.work / "partition_table" / "partition-table.bin").read_bytes()))
+    if table != partitions(plan.name):
+        raise ImageError(f"the build did not take the partition table of {plan.name}, but one with {table}")
+    return (plan.work / _APPLICATION).stat().st_size, min(row.size for row in table if row.type == partition_table.APP)
 
 
 def make(plan: Plan, progress: Progress = print) -> pathlib.Path:
@@ -439,13 +435,20 @@ def make(plan: Plan, progress: Progress = print) -> pathlib.Path:
     size, room = measure(plan)
     if size > room:
         raise ImageError(f"the image takes {size:,} bytes of flash, {size - room:,} more than lie before the files")
-    shutil.copyfile(plan.work / plan.port.image, plan.target)
-    digest = hashlib.sha256(plan.target.read_bytes()).hexdigest()
-    sums = plan.target.with_name(plan.target.name + ".sha256")
-    sums.write_text(f"{digest}  {plan.target.name}\n", encoding="utf-8")
+    if plan.board.port == "esp32":
+        _publish(plan.work / _APPLICATION, plan.target.with_suffix(".app-bin"))
+    digest = _publish(plan.work / plan.port.image, plan.target)
     progress(f"image: {plan.target}, made in {time.monotonic() - begin:.0f} s")
     progress(f"image: {size:,} bytes of flash, {room - size:,} are left; SHA-256 {digest}")
     return plan.target
+
+
+def _publish(made: pathlib.Path, target: pathlib.Path) -> str:
+    """Copies a result of the build, and writes its sum beside it; the sum."""
+    shutil.copyfile(made, target)
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    target.with_name(target.name + ".sha256").write_text(f"{digest}  {target.name}\n", encoding="utf-8")
+    return digest
 
 
 def explain(plan: Plan, progress: Progress) -> None:

@@ -16,7 +16,7 @@ import sys
 import pytest
 
 from host_tests.emulated import checkout
-from tools import image
+from tools import image, partition_table
 
 RP2 = [name for name, board in image.BOARDS.items() if board.port == "rp2"]
 ESP32 = [name for name, board in image.BOARDS.items() if board.port == "esp32"]
@@ -216,7 +216,9 @@ def test_every_sdkconfig_file_exists_and_ours_is_last(tree, tmp_path, name, vari
     files = cmake_list(board, port, tmp_path / "a.cmake", *([f"-DMICROPY_BOARD_VARIANT={variant}"] if variant else []))
     assert [file for file in files if not (port / file).is_file()] == []
     assert files[0] == "boards/sdkconfig.base"
+    partitions = pathlib.Path(files[-2])
     assert files[-1] == str(board / "sdkconfig.board")
+    assert f'CONFIG_PARTITION_TABLE_CUSTOM_FILENAME="{board}/partitions.csv"\n' in partitions.read_text()
     assert not [file for file in files if file.endswith("sdkconfig.ble")]
     assert ("boards/sdkconfig.spiram_oct" in files) == (name == "METERPORT_ESP32_S3" and not variant)
 
@@ -228,6 +230,15 @@ def test_the_s3_has_what_micropythons_generic_board_has(tree, tmp_path):
     generic.remove("boards/sdkconfig.ble")
     files = cmake_list(image.BOARDS_DIR / "METERPORT_ESP32_S3", port, tmp_path / "a.cmake")
     assert set(generic) < set(files)
+
+
+def test_micropython_looks_for_the_labels_of_our_partitions(tree):
+    port = tree / "ports" / "esp32"
+    labels = {row.label for name in ESP32 for row in image.partitions(name)}
+    assert 'label="vfs"' in (port / "modules" / "flashbdev.py").read_text(encoding="utf-8")
+    own = {row.label for row in partition_table.rows_of_csv((port / "partitions-4MiB-ota.csv").read_text())}
+    assert labels == own
+    assert '"nvs"' in (port / "makeimg.py").read_text(encoding="utf-8")  # what follows the table there
 
 
 def test_the_s3_finds_the_files_of_later_releases(tmp_path):
@@ -242,7 +253,8 @@ def test_the_s3_finds_the_files_of_later_releases(tmp_path):
 @pytest.mark.parametrize("name", ESP32)
 def test_every_option_of_esp_idf_is_known(tree, name):
     text = (image.BOARDS_DIR / name / "sdkconfig.board").read_text(encoding="utf-8")
-    rows = [row for row in text.splitlines() if row and not row.startswith("#")]
+    text += (image.BOARDS_DIR / "own_partitions.cmake").read_text(encoding="utf-8").partition('"')[2]
+    rows = [row for row in text.splitlines() if row.startswith("CONFIG_")]
     names = [re.fullmatch(r"CONFIG_(\w+)=\S+", row)[1] for row in rows]
     port = tree / "ports" / "esp32"
     files = [*port.glob("boards/sdkconfig*"), *port.glob("boards/*/sdkconfig*"), *port.glob("*.[ch]")]

@@ -13,7 +13,8 @@ from esptool.targets import CHIP_DEFS
 from littlefs import LittleFS
 
 from host_tests.esp_boot_loader import BootLoader
-from tools import micropython
+from tools import image as images
+from tools import micropython, partition_table
 from tools.device import configuration, esp32, versions
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError, call
@@ -88,6 +89,19 @@ def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
         "board": "wt32-eth01", "network": {"link": "wifi", "ssid": "home", "password": "correct horse"},
     }  # fmt: skip
     assert "correct horse" not in text
+
+
+@pytest.mark.parametrize("board", ["METERPORT_ESP32", "METERPORT_ESP32_S3"])
+def test_our_own_tables_take_a_configuration_and_start_the_first_slot(image, board):
+    rows = {row.label: row for row in images.partitions(board)}
+    image.write_bytes(make_image(rows=[partition_table.pack(row) for row in rows.values()]))
+    with BootLoader(size=8 << 20) as loader:
+        flash(loader.path, image, b'{"name": "attic"}')
+        written = bytes(loader.flash)
+    vfs, otadata = rows["vfs"], rows["otadata"]
+    assert read_tree(written[vfs.offset : vfs.offset + vfs.size]) == {"data/config.json": b'{"name": "attic"}'}
+    assert set(written[otadata.offset : otadata.offset + otadata.size]) == {0xFF}  # whichever slot ran before
+    assert written[rows["ota_0"].offset :].startswith(image.read_bytes()[0x10000 - OFFSET :])
 
 
 def test_another_chip_is_refused_before_anything_is_written(image):

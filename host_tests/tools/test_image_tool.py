@@ -5,13 +5,12 @@ import hashlib
 import os
 import pathlib
 import shutil
-import struct
 import subprocess
 
 import pytest
 
 import firmware
-from tools import build, image
+from tools import build, image, partition_table
 
 VERSION = ".".join(str(number) for number in firmware.VERSION)
 PICO = "METERPORT_PICO2_W"
@@ -357,21 +356,25 @@ def test_an_image_that_reaches_into_the_files_is_refused(checkout, run, commands
     assert not list((tmp_path / "out").glob("meterport-*"))
 
 
-def partition(kind, size, label):
-    return struct.pack("<HBBII16sI", 0x50AA, kind, 0, 0x10000, size, label, 0)
-
-
-def test_an_esp32s_room_is_what_its_partition_table_says(checkout, run, commands, calls, tmp_path):
+def test_an_esp32s_room_is_a_slot_of_its_partition_table(checkout, run, commands, calls, tmp_path):
     table = tmp_path / "table"
-    rows = partition(1, 0x6000, b"nvs"), partition(0, 0x1F0000, b"factory"), partition(1, 0x200000, b"vfs")
-    table.write_bytes(b"".join(rows) + bytes(32 * 4))
+    rows = image.partitions("METERPORT_ESP32")
+    table.write_bytes(b"".join(map(partition_table.pack, rows)) + b"\xff" * 32)
     script = f"cp {table} $out/partition_table/partition-table.bin; head -c 5000 /dev/zero > $out/micropython.bin; "
     script += "head -c 9000 /dev/zero > $out/firmware.bin"
     commands(**rp2_tools(calls, script), gcc="#!/bin/sh\n", **{"idf.py": "#!/bin/sh\n"})
     code, output, errors = run(checkout(), board="METERPORT_ESP32")
     assert (code, errors) == (0, "")
     assert (tmp_path / "out" / f"meterport-METERPORT_ESP32-{VERSION}.bin").stat().st_size == 9000
-    assert f"5,000 bytes of flash, {0x1F0000 - 5000:,} are left" in output
+    assert f"5,000 bytes of flash, {0x1E0000 - 5000:,} are left" in output
+    update = tmp_path / "out" / f"meterport-METERPORT_ESP32-{VERSION}.app-bin"
+    assert update.stat().st_size == 5000
+    digest = hashlib.sha256(update.read_bytes()).hexdigest()
+    assert update.with_name(f"{update.name}.sha256").read_text() == f"{digest}  {update.name}\n"
+    table.write_bytes(b"".join(map(partition_table.pack, rows[:3])) + b"\xff" * 32)
+    code, _, errors = run(checkout(), board="METERPORT_ESP32")
+    assert code == 1
+    assert "the build did not take the partition table of METERPORT_ESP32" in errors
 
 
 def test_builds_of_two_checkouts_have_two_folders(checkout, tmp_path):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tools import image
+from tools import image, partition_table
 
 FOLDERS = sorted(path.name for path in image.BOARDS_DIR.glob("METERPORT_*"))
 RP2 = sorted(name for name, board in image.BOARDS.items() if board.port == "rp2")
@@ -113,3 +113,76 @@ def test_the_chip_is_said_first(name, target):
     # An IDF_TARGET in the environment would win otherwise.
     lines = [line for line in read(name, "mpconfigboard.cmake").splitlines() if line and not line.startswith("#")]
     assert lines[0] == f"set(IDF_TARGET {target})"
+
+
+# Partition tables of the ESP32 boards, by the rules of ESP-IDF's gen_esp32part.py.
+
+ESP32_FLASH = {"METERPORT_ESP32": 4096 * KIB, "METERPORT_ESP32_S3": 8192 * KIB}
+BOOT_LOADER_AT = {"METERPORT_ESP32": 0x1000, "METERPORT_ESP32_S3": 0}
+SECTOR, APP_ALIGNMENT, TABLE_END = 4096, 64 * KIB, 0x9000
+
+
+def by_label(name):
+    rows = image.partitions(name)
+    found = {row.label: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.parametrize("name", ESP32)
+def test_partitions_lie_one_behind_the_other_from_the_table_to_the_end_of_the_flash(name):
+    end = TABLE_END
+    for row in image.partitions(name):
+        assert row.offset == end
+        assert row.offset % (APP_ALIGNMENT if row.type == partition_table.APP else SECTOR) == 0
+        assert row.size > 0
+        assert row.size % SECTOR == 0
+        assert 0 < len(row.label) < 16
+        end = row.offset + row.size
+    assert end == ESP32_FLASH[name]
+
+
+@pytest.mark.parametrize("name", ESP32)
+def test_there_are_two_slots_for_images_and_what_ota_needs(name):
+    rows = by_label(name)
+    apps = [row for row in rows.values() if row.type == partition_table.APP]
+    assert [(row.label, row.subtype) for row in apps] == [("ota_0", 0x10), ("ota_1", 0x11)]  # and no factory
+    assert apps[0].size == apps[1].size
+    assert (rows["otadata"].subtype, rows["otadata"].size) == (0x00, 0x2000)  # ESP-IDF takes no other size
+    assert rows["nvs"].subtype == 0x02
+    assert rows["nvs"].size >= 3 * SECTOR
+    assert rows["phy_init"].subtype == 0x01
+
+
+@pytest.mark.parametrize("name", ESP32)
+def test_micropython_finds_the_file_system_by_its_label(name):
+    # modules/flashbdev.py: Partition.find(Partition.TYPE_DATA, label="vfs"); main.c of 1.26 and later makes one at the
+    # start only where the table has none.
+    row = by_label(name)["vfs"]
+    assert (row.type, row.subtype) == (partition_table.DATA, 0x81)
+    assert row.size >= 192 * KIB
+
+
+@pytest.mark.parametrize("name", ESP32)
+def test_an_image_by_cable_erases_which_slot_ran(name):
+    # MicroPython's makeimg.py fills what lies between boot loader, table and first image with FF.
+    rows = by_label(name)
+    assert BOOT_LOADER_AT[name] < rows["nvs"].offset < rows["otadata"].offset < rows["ota_0"].offset
+
+
+def test_as_much_of_4_mib_as_may_be_is_for_images():
+    rows = by_label("METERPORT_ESP32")
+    assert rows["vfs"].size < 192 * KIB + 2 * APP_ALIGNMENT  # two more pieces would be for the images
+
+
+@pytest.mark.parametrize("name", ESP32)
+def test_a_new_image_runs_on_trial(name):
+    assert "CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE=y\n" in read(name, "sdkconfig.board")
+    assert "${OWN_PARTITIONS}\n    ${MICROPY_BOARD_DIR}/sdkconfig.board\n)" in read(name, "mpconfigboard.cmake")
+
+
+def test_a_binary_table_reads_as_its_csv_file():
+    rows = image.partitions("METERPORT_ESP32")
+    table = b"".join(map(partition_table.pack, rows))
+    assert list(partition_table.rows(table + b"\xeb\xeb" + b"\xff" * 62)) == rows
+    assert list(partition_table.rows(table[:-1])) == rows[:-1]

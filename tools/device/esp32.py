@@ -7,7 +7,6 @@ littlefs 2).
 """
 
 import re
-import struct
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import time
 from pathlib import Path
 
 from firmware import VERSION
+from tools import partition_table
 from tools.device import configuration, versions
 from tools.device.deploy import deploy
 from tools.device.port import CALL_TIMEOUT_S, DeviceError, UsageError, call, confirmed, mpremote, show
@@ -33,11 +33,6 @@ _IMAGE_MAGIC = 0xE9
 _APP_DESCRIPTION = bytes.fromhex("3254CDAB")  # at 32 in an application without bootloader (esp_app_desc.h)
 _HEADER_LENGTH = 36
 _BOOT_TIMEOUT_S = 60  # the first start makes the file system
-_TABLE_AT = 0x8000  # in flash, the default of ESP-IDF
-_TABLE_LENGTH = 0xC00
-_ROW = struct.Struct("<HBBII16sI")
-_ROW_MAGIC = 0x50AA
-_DATA = 1
 _VFS = ("vfs", "ffat")  # the labels that MicroPython mounts
 
 
@@ -72,18 +67,13 @@ def check_image(path, chip):
 
 def data_partition(image: bytes, offset: int) -> configuration.Partition:
     """The file system's partition by the table within an image that is written at `offset`. Raises UsageError."""
-    at = _TABLE_AT - offset
-    table = image[at : at + _TABLE_LENGTH]
-    for begin in range(0, len(table) - _ROW.size + 1, _ROW.size):
-        magic, kind, _, place, size, label, _ = _ROW.unpack_from(table, begin)
-        if magic != _ROW_MAGIC:
-            break
-        name = label.rstrip(b"\0").decode("ascii", "replace")
-        if kind == _DATA and name in _VFS:
+    at = partition_table.AT - offset
+    for row in partition_table.rows(image[at : at + partition_table.LENGTH]):
+        if row.type == partition_table.DATA and row.label in _VFS:
             block = configuration.BLOCK
-            if size % block or place % block or not size:
-                raise UsageError(f"the partition {name} of the image is not made of whole blocks of {block} bytes")
-            return configuration.Partition(name, place, size)
+            if row.size % block or row.offset % block or not row.size:
+                raise UsageError(f"the partition {row.label} of the image is not made of whole blocks of {block} bytes")
+            return configuration.Partition(row.label, row.offset, row.size)
     raise UsageError(
         "the image's partition table has no file system (vfs): MicroPython 1.26 and later makes it at the first start. "
         "Flash without a configuration, then copy it: mpremote mkdir :data + cp config.json :data/config.json"

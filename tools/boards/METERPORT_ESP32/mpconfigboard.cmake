@@ -2,9 +2,12 @@
 # ESP-IDF keeps 56,156 bytes of RAM for its controller, used or not.
 set(IDF_TARGET esp32)
 
+include(${MICROPY_BOARD_DIR}/../own_partitions.cmake)
+
 set(SDKCONFIG_DEFAULTS
     boards/sdkconfig.base
     boards/sdkconfig.240mhz
+    ${OWN_PARTITIONS}
     ${MICROPY_BOARD_DIR}/sdkconfig.board
 )
 

@@ -2,6 +2,8 @@
 # PSRAM is octal (modules with R8 in their name); with BOARD_VARIANT=QUAD it is quad (R2). Without any it starts as well.
 set(IDF_TARGET esp32s3)
 
+include(${MICROPY_BOARD_DIR}/../own_partitions.cmake)
+
 set(SDKCONFIG_DEFAULTS boards/sdkconfig.base)
 # MicroPython's files have other names from release to release: sdkconfig.usb is in 1.25 to 1.28, spiram_sx became
 # spiram_quad.
@@ -16,6 +18,7 @@ endif()
 list(APPEND SDKCONFIG_DEFAULTS
     boards/sdkconfig.240mhz
     boards/ESP32_GENERIC_S3/sdkconfig.board
+    ${OWN_PARTITIONS}
     ${MICROPY_BOARD_DIR}/sdkconfig.board
 )
 
