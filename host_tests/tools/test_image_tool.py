@@ -363,7 +363,8 @@ def test_an_esp32s_room_is_a_slot_of_its_partition_table(checkout, run, commands
     script = f"cp {table} $out/partition_table/partition-table.bin; head -c 5000 /dev/zero > $out/micropython.bin; "
     script += "head -c 9000 /dev/zero > $out/firmware.bin"
     commands(**rp2_tools(calls, script), gcc="#!/bin/sh\n", **{"idf.py": "#!/bin/sh\n"})
-    code, output, errors = run(checkout(), board="METERPORT_ESP32")
+    tree = checkout()
+    code, output, errors = run(tree, board="METERPORT_ESP32")
     assert (code, errors) == (0, "")
     assert (tmp_path / "out" / f"meterport-METERPORT_ESP32-{VERSION}.bin").stat().st_size == 9000
     assert f"5,000 bytes of flash, {0x1E0000 - 5000:,} are left" in output
@@ -372,7 +373,7 @@ def test_an_esp32s_room_is_a_slot_of_its_partition_table(checkout, run, commands
     digest = hashlib.sha256(update.read_bytes()).hexdigest()
     assert update.with_name(f"{update.name}.sha256").read_text() == f"{digest}  {update.name}\n"
     table.write_bytes(b"".join(map(partition_table.pack, rows[:3])) + b"\xff" * 32)
-    code, _, errors = run(checkout(), board="METERPORT_ESP32")
+    code, _, errors = run(tree, board="METERPORT_ESP32")
     assert code == 1
     assert "the build did not take the partition table of METERPORT_ESP32" in errors
 
