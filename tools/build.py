@@ -44,8 +44,12 @@ UMODBUS = "lib/umodbus/"
 BOARD_MANIFEST = "$(BOARD_DIR)/manifest.py"
 FROZEN = pathlib.Path("build") / "frozen"  # has a folder files-HASH for each content of the module below
 _FILES_MODULE = "firmware/_frozen_files.py"
-_MACHINE_CODE = pathlib.PurePath("tools", "boards", "rp2")  # below it, modules in place of some in lib/
-_MACHINE_MODULES = ("modbus/crc_machine.py",)
+_MACHINE_CODE = pathlib.PurePath("tools", "boards", "rp2")  # below it, modules with functions of others
+_MACHINE_MODULES = (
+    "bacnet/present_value_machine.py",
+    "firmware/meters/profile_machine.py",
+    "modbus/crc_machine.py",
+)
 _KEEP = 8  # of these folders; older ones are removed
 _LEVEL = 3  # of optimisation
 _OPTIONS = (f"-O{_LEVEL}",)

@@ -52,6 +52,8 @@ _PLACES = (
     b"\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"
     b"\x06\x06\x05\x04\x04\x03\x03\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 )
+_REAL_TENS_MOST = const(3)  # scales of floats, as powers of ten, up to which plain_real() works in 31 bits
+_REAL_LEAST = const(64)  # exponent of a float with its bias: 2**-63
 _FIVES = (1, 5, 25, 125, 625, 3125, 15625, 78125, 390625, 1953125)
 # Which pair of a meter's ratios applies to a unit: 0 none, 1 voltage, 2 current, 3 both
 _RATIO = b"\x00\x01\x02\x03\x03\x03\x00\x03\x03\x03"
@@ -268,6 +270,91 @@ def plain_decimal(encoding: tuple, data: "Registers", at: int) -> "int | None":
     return decimal
 
 
+def plain_real(buf: bytearray, at: int, profile: Profile, i: int, data: "Registers") -> bool:
+    """Writes the value of point `i` as IEEE 754 single (big-endian) to buf[at:at + 4], from the registers of its block:
+    the nearest to its value in its unit, or to a thousandth of that where it accumulates (kWh). False, and nothing is
+    written, when that is left to Profile.decode(): the encoding is not PLAIN, or is TENFOLD and scaled; there is no
+    value, or it has more than 30 bits or is tiny. In integers, for each float would be an object in the heap."""
+    begin = profile.offsets[i]
+    kind, _, _, flags, factor, tens = profile.encodings[profile.encoding_of[i]]
+    if not flags & PLAIN or flags & TENFOLD and (kind != FLOAT32 or tens):
+        return False
+    exponent = lost = 0
+    denominator = 1000 if flags & WHOLE else 1
+    if kind != FLOAT32:
+        number = _integer(data, begin, kind, flags & LITTLE)
+        if number >> 31 not in (0, -1) or number == -0x80000000 or abs(factor) > 1 and abs(number * factor) >> 30:
+            return False
+        if not flags & WHOLE:
+            denominator = 10**tens
+    else:
+        exponent = (data[begin] & 0x7F) << 1 | data[begin + 1] >> 7
+        number = (data[begin + 1] & 0x7F | 0x80) << 16 | data[begin + 2] << 8 | data[begin + 3]
+        if (
+            exponent < _REAL_LEAST
+            and (exponent or number & 0x7FFFFF)
+            or data[begin] & 0x7F > _FLOAT_MOST
+            or not -_REAL_TENS_MOST <= tens <= _REAL_TENS_MOST
+        ):
+            return False
+        if flags & WHOLE:
+            number = times_ten(data, begin, tens)
+            exponent = 0
+        else:
+            if not exponent:
+                number = 0
+            exponent += tens - 150
+            if tens == _REAL_TENS_MOST:  # the product would have 31 bits: its last four matter for rounding only
+                lost = (number & 15) * _FIVES[tens]
+                number = (number >> 4) * _FIVES[tens] + (lost >> 4)
+                lost &= 15
+                exponent += 4
+            elif tens > 0:
+                number *= _FIVES[tens]
+            else:
+                denominator = _FIVES[-tens]
+            if data[begin] & 0x80:
+                number = -number
+            elif flags & TENFOLD and (exponent > -17 or exponent == -17 and number > _TENFOLD_ABOVE << 17):
+                denominator = 10
+    _write_single(buf, at, number * factor, denominator, exponent, lost)
+    return True
+
+
+def _write_single(buf, at, number, denominator, exponent, lost):
+    """Writes number / denominator * 2**exponent to buf[at:at + 4], rounded to the nearest, halves to even. `lost` is
+    not 0 where the number is somewhat larger, by less than 1."""
+    sign = 0x80 if number < 0 else 0
+    number = abs(number)
+    mantissa = number // denominator
+    rest = number % denominator
+    if not number:
+        exponent = -151
+    else:
+        while mantissa >= 0x2000000:
+            lost |= mantissa & 1
+            mantissa >>= 1
+            exponent += 1
+        while mantissa < 0x1000000:
+            rest <<= 1
+            mantissa <<= 1
+            if rest >= denominator:
+                rest -= denominator
+                mantissa |= 1
+            exponent -= 1
+        if mantissa & 1 and (rest or lost or mantissa & 2):
+            mantissa += 1
+        mantissa >>= 1
+        if mantissa >> 24:
+            mantissa >>= 1
+            exponent += 1
+    exponent += 151
+    buf[at] = sign | exponent >> 1
+    buf[at + 1] = (exponent & 1) << 7 | mantissa >> 16 & 0x7F
+    buf[at + 2] = mantissa >> 8 & 0xFF
+    buf[at + 3] = mantissa & 0xFF
+
+
 def _integer(data, at, kind, is_little):
     """The integer of 16 or 32 bits at data[at], which is TYPES[kind]."""
     if kind < _UINT32:
@@ -313,3 +400,9 @@ def _float_parts(data, at, is_single):
         exponent = 1
     bias = 127 if is_single else 1023
     return -mantissa if data[at] & 0x80 else mantissa, exponent - bias - width
+
+
+try:
+    from firmware.meters.profile_machine import plain_real  # type: ignore  # noqa: F401
+except ImportError:  # only images for the RP2 have machine code
+    pass

@@ -20,7 +20,6 @@ HOUSEKEEPING = 4 * REQUESTS
 SCRIPTS = build.ROOT / "host_tests" / "on_micropython"
 SCRIPT = SCRIPTS / "heap_of_requests.py"
 BACNET_REQUESTS = 100
-VALUE_BYTES = 128  # 16 for each float and long integer on its way from the registers, and the tuples of the reading
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def test_a_repeated_read_from_memory_allocates_nothing(device, tmp_path, request
     print(found)
 
 
-def test_a_bacnet_read_allocates_what_its_values_are_made_of_and_nothing_else(tmp_path):
+def test_a_bacnet_read_allocates_nothing(tmp_path):
     (modbus, http, finder, bacnet) = free_ports(4)
     config = {
         "modbus": {"port": modbus}, "http": {"port": http}, "finder": {"port": finder},
@@ -104,6 +103,4 @@ def test_a_bacnet_read_allocates_what_its_values_are_made_of_and_nothing_else(tm
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     print(found)
-    assert found["a device's vendor"] == found["units"] == 0
-    assert found["present value"] <= VALUE_BYTES
-    assert found["20 present values"] <= 20 * VALUE_BYTES
+    assert found == dict.fromkeys(("a device's vendor", "units", "present value", "20 present values"), 0)

@@ -55,6 +55,37 @@ def test_read_property_multiple_is_answered_as_in_annex_f(make):
     assert answer == bytes.fromhex("30f10e 0c00000010 1e 2955 4e 444290999a 4f 2967 4e 9100 4f 1f")
 
 
+def test_present_values_by_the_short_way_are_those_by_the_long_one(make):
+    """By a router, and beside another property, a request is taken apart; alone it is recognised as a whole."""
+    names = ("voltage_l1_l2", "active_power", "power_factor", "energy_import", "reactive_energy_import", "temperature")
+    fresh = meter(**dict(zip(names, (231.7, -1.5e6, -0.25, 123456789.0, 4.4e9, 1e-30), strict=True)))
+    silent, refused, never, held = (meter(slot, active_power=slot / 7) for slot in (1, 2, 3, 4))
+    silent.blocks[0].fail()
+    refused.blocks[0].refuse(2)
+    never.blocks[0].read_at_s = None
+    held.held = {held.profile.index_of(32): (5000, 1)}
+    bench = make(fresh, silent, refused, never, held)
+    wanted = [instance for kind, instance in bench.read(DEVICE, INSTANCE, 76) if kind == ANALOG_INPUT]
+    assert len(wanted) == 30
+    inside = b""
+    for instance in wanted:
+        read = b"\x00\x05\x07\x0c" + context(0, object_id(ANALOG_INPUT, instance)) + b"\x19\x55"
+        short = bench.ask(read)
+        long = bench.ask(read, route=b"\x00\x05\x01\x07")
+        assert short == long
+        assert short.startswith(b"\x30\x07\x0c")
+        assert len(short) == 17
+        inside += context(0, object_id(ANALOG_INPUT, instance)) + b"\x1e\x29\x55\x4e" + short[11:16] + b"\x4f\x1f"
+    assert bench.service.status()["requests"] == 1 + 2 * len(wanted)
+    request = b"".join(context(0, object_id(ANALOG_INPUT, one)) + b"\x1e\x09\x55\x1f" for one in wanted)
+    assert bench.ask(b"\x00\x05\x07\x0e" + request) == b"\x30\x07\x0e" + inside
+    device = b"\x0c\x02\x00\x04\xd2\x1e\x09\x4b\x1f"
+    device_read = bytes.fromhex("0c020004d2 1e 294b 4e c4020004d2 4f 1f")
+    assert bench.ask(b"\x00\x05\x07\x0e" + device + request + device) == (
+        b"\x30\x07\x0e" + device_read + inside + device_read
+    )
+
+
 def test_objects_that_there_are_not_have_an_error_in_their_place(make):
     """Annex F.3.7, the second example."""
     bench = make(meter(voltage_l1_l2=42.3), meter(1, "other", voltage_l1_l2=435.7))

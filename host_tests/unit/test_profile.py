@@ -26,6 +26,56 @@ from tools import profiles
 # -- decode
 
 
+def check_real(point, raw, exact):
+    """plain_real() writes the nearest of all floats: none of its neighbours is nearer, and of two the even one.
+    Returns whether it did."""
+    buf = bytearray(b"......")
+    if not profile.plain_real(buf, 1, point, 0, raw):
+        assert buf == b"......"
+        return False
+    assert buf[0:1] == buf[5:6] == b"."
+    bits = int.from_bytes(buf[1:5], "big")
+    magnitude = bits & 0x7FFFFFFF
+    errors = [
+        abs(abs(exact) - Fraction(struct.unpack(">f", near.to_bytes(4, "big"))[0]))
+        for near in (magnitude, max(magnitude - 1, 0), magnitude + 1)
+    ]
+    assert errors[0] <= min(errors)
+    assert magnitude & 1 == 0 or errors.count(errors[0]) == 1
+    assert bits >> 31 == (exact < 0)
+    return True
+
+
+@pytest.mark.parametrize("scale", [1, 0.1, 0.01, 10, 0.001, 1000, 0.000001])
+@pytest.mark.parametrize("kind", ["uint16", "int16", "uint32", "int32", "float32"])
+@given(data=st.binary(min_size=4, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_a_real_is_the_float_nearest_to_the_value(kind, scale, data):
+    raw = data[: 2 * SIZES[kind]]
+    (value,) = struct.unpack(">" + FORMATS[kind], raw)
+    scale_of_energy = max(scale, 1)
+    point, energy = one_point(kind, scale=scale), one_point(kind, scale=scale_of_energy, use="accumulating")
+    turned = profile_load.inverted(one_point(kind, scale=scale, number=28))
+    if is_measurable(kind, value):
+        done = check_real(point, raw, Fraction(value) * Fraction(str(scale)))
+        assert done or abs(value) >= 2**30 / max(scale, 1) or 0 < abs(value) < 2**-62 or scale < 0.001
+        assert check_real(turned, raw, -Fraction(value) * Fraction(str(scale))) == done
+        done = check_real(energy, raw, Fraction(nearest(Fraction(value) * Fraction(str(scale_of_energy))), 1000))
+        assert done or abs(value) >= 2**30 / scale_of_energy or 0 < abs(value) < 2**-62
+    else:
+        assert not check_real(point, raw, None)
+        assert not check_real(energy, raw, None)
+
+
+@pytest.mark.parametrize("value", [50.0, 99.99999, 100.0, 100.00001, 499.9, 5000.0, -500.0])
+def test_a_real_of_a_frequency_that_is_ten_times_too_large_is_mended(value):
+    rows = [row(15, kind="float32", unit="Hz")]
+    point = profile_load.parse("test", document(*rows, tenfold_frequency=True))
+    raw = struct.pack(">f", value)
+    exact = Fraction(struct.unpack(">f", raw)[0])
+    assert check_real(point, raw, exact / 10 if exact > 100 else exact)
+
+
 @pytest.mark.parametrize("order", ["big", "little"])
 @pytest.mark.parametrize("kind", INTEGERS)
 @given(data=st.data())

@@ -182,10 +182,11 @@ class Writer:
     `first + room` land in the buffer, from `at` on. So an answer that is longer than a buffer is written again for each
     segment.
 
+    buf     the buffer, for what is put straight into it: see room()
     length  bytes that were written, in the window or not"""
 
     def __init__(self, buf: bytearray):
-        self._buf = buf
+        self.buf = self._buf = buf
         self._value = bytearray(9)  # tag and content of most values
         self._at = 0
         self._room = 0
@@ -225,6 +226,19 @@ class Writer:
             return False
         self.length += size
         return True
+
+    def room(self) -> int:
+        """How many bytes may be put straight into the buffer, from buf[next_at()] on: written() counts them."""
+        k = self.length - self.first
+        return 0 if k < 0 else min(self._room - k, self.most - self.length)
+
+    def next_at(self) -> int:
+        """Where in the buffer the next byte goes."""
+        return self._at + self.length - self.first
+
+    def written(self, size: int) -> None:
+        """`size` bytes have been put into the buffer, no more than there was room() for."""
+        self.length += size
 
     def mark(self, tag: int) -> None:
         """Writes a tag of one byte alone: opening or closing, or a boolean with its value."""

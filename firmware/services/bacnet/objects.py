@@ -5,6 +5,8 @@ profile's point number. What properties there are stands in the tables below (AS
 is written into the answer when a client asks for it.
 """
 
+from struct import pack_into
+
 import iso8601
 from bacnet.apdu import INVALID_ARRAY_INDEX, NOT_AN_ARRAY, UNKNOWN_PROPERTY
 from bacnet.tags import (
@@ -23,6 +25,8 @@ from bacnet.tags import (
 from micropython import const
 
 from firmware import VERSION
+from firmware.meters.meters import SLOTS
+from firmware.meters.profile import plain_real
 from firmware.meters.readings import QUALITIES
 
 _TYPING = const(0)
@@ -151,6 +155,8 @@ class Objects:
         self._clock = clock
         self._has_large = section["energy_in_wh"]
         self.points = self._choose(section)
+        self._index_of = self._indices()
+        self._place_of = self._places()
         self.instance = 0
         self.services = b""
         self.revision = 0
@@ -180,6 +186,26 @@ class Objects:
                 chosen[profile] = bytes(sorted(found[:most]))
         return [chosen[meter.profile] for meter in self._meters.meters]
 
+    def _indices(self):
+        """For each meter, bytes: by the number of a point that is shown its index in the profile + 1. Meters of a kind
+        share them."""
+        found = {}
+        for k in range(len(self.points)):
+            profile = self._meters.meters[k].profile
+            if profile not in found:
+                indices = bytearray(max([profile.numbers[i] for i in self.points[k]] + [0]) + 1)
+                for i in self.points[k]:
+                    indices[profile.numbers[i]] = i + 1
+                found[profile] = indices
+        return [found[meter.profile] for meter in self._meters.meters]
+
+    def _places(self):
+        """By the slot of a meter, its place in the configuration + 1."""
+        places = bytearray(SLOTS)
+        for k in range(len(self.points)):
+            places[self._meters.meters[k].slot] = k + 1
+        return places
+
     # -- which objects there are
 
     def __len__(self) -> int:
@@ -208,16 +234,27 @@ class Objects:
             return instance == ANY_DEVICE or instance == self.instance  # no tuple: nothing is allocated here
         if kind != ANALOG_INPUT and not (kind == LARGE_ANALOG_VALUE and self._has_large):
             return False
-        slot = instance >> 8
+        return self.find_point(kind, instance)
+
+    def find_point(self, kind: int, instance: int) -> bool:
+        """Chooses that object of a meter. False when there is none."""
+        place = self._place_of[instance >> 8] if instance >> 8 < SLOTS else 0
+        if not place:
+            return False
+        indices = self._index_of[place - 1]
         number = instance & 0xFF
-        for k in range(len(self.points)):
-            meter = self._meters.meters[k]
-            if meter.slot == slot:
-                for i in self.points[k]:
-                    if meter.profile.numbers[i] == number and (kind == ANALOG_INPUT or meter.profile.accumulates(i)):
-                        self._choose_point(kind, meter, i)
-                        return True
-        return False
+        i = indices[number] - 1 if number < len(indices) else -1
+        if i < 0:
+            return False
+        meter = self._meters.meters[place - 1]
+        if kind != ANALOG_INPUT and not meter.profile.accumulates(i):
+            return False
+        self.type = kind
+        self.meter = meter
+        self.i = i
+        self.point_id = instance
+        self._quality = -1
+        return True
 
     def _choose_point(self, kind, meter, i):
         self.type = kind
@@ -289,6 +326,20 @@ class Objects:
         if self._quality < 0:
             self._value, _, self._quality = self._readings.read(self.meter, self.i)
         return _RELIABILITIES[self._quality]
+
+    def put_real(self, buf: bytearray, at: int) -> None:
+        """Writes Present_Value of an Analog Input as REAL to buf[at:at + 4]. Allocates nothing for most values."""
+        # Few names, so that the frame has at most 11 words, which MicroPython keeps off the heap.
+        meter = self.meter
+        block = meter.blocks[meter.block_of[self.i]]
+        if (
+            block.read_at_s is None
+            or block.exception
+            or meter.ratios
+            or meter.held
+            or not plain_real(buf, at, meter.profile, self.i, block.raw)
+        ):
+            pack_into(">f", buf, at, self.real())
 
     def real(self) -> float:
         """Present_Value of an Analog Input; NaN when there is none."""

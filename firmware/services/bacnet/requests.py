@@ -22,6 +22,14 @@ from bacnet.apdu import (
     WRITE_ACCESS_DENIED,
     WRITE_PROPERTY,
 )  # fmt: skip
+from bacnet.present_value import (
+    REFERENCE_LENGTH,
+    RESULT_LENGTH,
+    RESULT_REAL_AT,
+    TYPE_SHIFT,
+    wanted,
+    write_result,
+)
 from bacnet.tags import CHARACTERS, DOUBLE, END, REAL, Malformed, Reader
 from micropython import const
 
@@ -161,10 +169,13 @@ class Requests:
     def _read_properties(self, reader, out):
         """ReadPropertyMultiple, 15.7. What cannot be read has an error in its place."""
         objects = self._objects
-        tag = reader.next()
-        if tag == END:
+        if reader.at == len(reader.data):
             raise Malformed(MISSING_REQUIRED_PARAMETER)
-        while tag != END:
+        while True:
+            self._read_present_values(reader, out)
+            tag = reader.next()
+            if tag == END:
+                return 0
             if tag != _TAG_0:
                 raise Malformed(MISSING_REQUIRED_PARAMETER)
             reader.object()
@@ -181,8 +192,25 @@ class Requests:
                     break
                 reader.take(_TAG_0)
             out.mark(_CLOSING_1)
-            tag = reader.next()
-        return 0
+
+    def _read_present_values(self, reader, out):
+        """Present_Value of Analog Inputs, as long as nothing else is wanted: a tenth of the work, and no allocation."""
+        objects = self._objects
+        data = reader.data
+        at = reader.at
+        buf = out.buf
+        begin = end = out.next_at()
+        last = begin + out.room() - RESULT_LENGTH
+        while end <= last:
+            instance = wanted(data, at)
+            if instance >> TYPE_SHIFT != ANALOG_INPUT or not objects.find_point(ANALOG_INPUT, instance):
+                break
+            write_result(buf, end, data, at)
+            objects.put_real(buf, end + RESULT_REAL_AT)
+            at += REFERENCE_LENGTH
+            end += RESULT_LENGTH
+        reader.at = at
+        out.written(end - begin)
 
     def _add(self, out, number, index, is_found):
         """Adds one of the results that a property reference of ReadPropertyMultiple asks for, or many."""

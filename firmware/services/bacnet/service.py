@@ -12,6 +12,7 @@ from bacnet import apdu as apdus
 from bacnet import bvlc, npdu
 from bacnet.apdu import Apdu
 from bacnet.npdu import Npdu
+from bacnet.present_value import ANSWER_LENGTH, ANSWER_REAL_AT, TYPE_SHIFT, asked, write_answer
 from bacnet.tags import CHARACTERS, DATE, END, ENUMERATED, OBJECT, TIME, UNSIGNED, Malformed, Reader, TooLong, Writer
 from micropython import const
 
@@ -19,7 +20,7 @@ from firmware.net import seam
 from firmware.net.udp_server import UdpServer
 from firmware.services import Service
 from firmware.services.bacnet.kept import Kept
-from firmware.services.bacnet.objects import ANY_DEVICE, APDU_MAX, DEVICE, Objects
+from firmware.services.bacnet.objects import ANALOG_INPUT, ANY_DEVICE, APDU_MAX, DEVICE, Objects
 from firmware.services.bacnet.requests import SIMPLE, Requests
 from firmware.services.bacnet.segments import HEADER, SEGMENTS_MAX, WINDOW, Segments
 from firmware.services.bacnet.subscriptions import Subscriptions
@@ -69,6 +70,7 @@ class BacnetService(Service):
         self.requests = self.errors = self.rejects = self.aborts = self.malformed = self.limited = 0
         self.conflict = None  # a text when another device has the same instance number
         self._config = config
+        self._clients = config["clients"]
         self._slot = budget.service_slot("bacnet")
         self._events = events
         self._link = link
@@ -185,10 +187,29 @@ class BacnetService(Service):
             return
         data, peer = received
         self._slot.used_ms = seam.ticks_ms()
-        clients = self._config["clients"]
-        if clients and seam.peer(peer)[0] not in clients:
+        if self._clients and seam.peer(peer)[0] not in self._clients:
             self.limited += 1
-            return
+        elif not self._serve_present_value(data, peer):
+            self._serve_datagram(data, peer)
+
+    def _serve_present_value(self, data, peer):
+        """What nearly all requests are: ReadProperty of the Present_Value of an Analog Input. False when it is another
+        one. A quarter of the work of _serve_datagram(), and no allocation."""
+        wanted = asked(data)
+        if (
+            wanted >> TYPE_SHIFT != ANALOG_INPUT
+            or not self._requests.may_answer(apdus.READ_PROPERTY)
+            or not self._objects.find_point(ANALOG_INPUT, wanted)
+        ):
+            return False
+        self._slot.requests += 1
+        self.requests += 1
+        write_answer(self._buf, data)
+        self._objects.put_real(self._buf, ANSWER_REAL_AT)
+        self._send(ANSWER_LENGTH, peer)
+        return True
+
+    def _serve_datagram(self, data, peer):
         function = bvlc.parse(data)
         at = bvlc.npdu_at(function)
         if not at:

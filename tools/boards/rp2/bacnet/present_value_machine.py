@@ -1,0 +1,71 @@
+"""The functions of bacnet.present_value as machine code: each takes some hundred cycles of an RP2040 instead of some
+ten thousand. Only images of the rp2 port have it (tools/build.py, frozen_manifest).
+"""
+
+import micropython
+
+
+@micropython.viper
+def asked(data) -> int:
+    """As bacnet.present_value.asked()."""
+    if int(len(data)) != 17:
+        return -1
+    d = ptr8(data)
+    if d[9] != 12 or d[6] & 0xFD or d[10] != 0x0C or d[11] > 0x3F or d[15] != 0x19 or d[16] != 0x55:
+        return -1
+    if d[0] != 0x81 or d[1] != 0x0A or d[2] or d[3] != 17 or d[4] != 1 or d[5] & 0xFB:
+        return -1
+    return d[11] << 24 | d[12] << 16 | d[13] << 8 | d[14]
+
+
+@micropython.viper
+def write_answer(buf, data):
+    """As bacnet.present_value.write_answer(). Raises IndexError where one of the two is too short."""
+    if int(len(buf)) < 23 or int(len(data)) < 17:
+        raise IndexError
+    b = ptr8(buf)
+    d = ptr8(data)
+    b[0] = 0x81
+    b[1] = 0x0A
+    b[2] = 0
+    b[3] = 23
+    b[4] = 1
+    b[5] = 0
+    b[6] = 0x30
+    k = 8
+    while k < 17:
+        b[k - 1] = d[k]
+        k += 1
+    b[16] = 0x3E
+    b[17] = 0x44
+    b[22] = 0x3F
+
+
+@micropython.viper
+def wanted(data, at: int) -> int:
+    """As bacnet.present_value.wanted()."""
+    if at < 0 or int(len(data)) < at + 9:
+        return -1
+    d = ptr8(int(ptr8(data)) + at)
+    if d[0] != 0x0C or d[1] > 0x3F or d[5] != 0x1E or d[6] != 9 or d[7] != 0x55 or d[8] != 0x1F:
+        return -1
+    return d[1] << 24 | d[2] << 16 | d[3] << 8 | d[4]
+
+
+@micropython.viper
+def write_result(buf, at: int, data, begin: int):
+    """As bacnet.present_value.write_result(). Raises IndexError beyond the end of one of the two."""
+    if at < 0 or begin < 0 or int(len(buf)) < at + 16 or int(len(data)) < begin + 6:
+        raise IndexError
+    b = ptr8(int(ptr8(buf)) + at)
+    d = ptr8(int(ptr8(data)) + begin)
+    k = 0
+    while k < 6:
+        b[k] = d[k]
+        k += 1
+    b[6] = 0x29
+    b[7] = 0x55
+    b[8] = 0x4E
+    b[9] = 0x44
+    b[14] = 0x4F
+    b[15] = 0x1F
