@@ -1,7 +1,10 @@
-"""The memory report: heap of each service, frozen and as files, and the sum of each board (make memory).
+"""The memory report: heap of each service, frozen and as files; the sum of each board; the flash of the images that
+were built here last (make memory).
 
-Measured on 32-bit MicroPython on this machine, which has the chips' word length. docs/images.md has the tables;
-host_tests/system/test_heap_of_services.py compares them.
+The heap is measured on 32-bit MicroPython on this machine, which has the chips' word length; the flash by the tests
+that build images, host_tests/emulated, which leave the numbers in build/flash. docs/images.md has the tables;
+host_tests/system/test_heap_of_services.py compares those of the heap, host_tests/emulated/test_boards.py and
+test_images.py those of the flash.
 """
 
 import json
@@ -10,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from tools import build, gateway, micropython
+from tools import build, gateway, image, micropython, partition_table
 
 _SCRIPT = build.ROOT / "host_tests" / "on_micropython" / "heap_of_services.py"
 _LIMIT_S = 60
@@ -25,6 +28,15 @@ BOARDS = {
     "METERPORT_W5500_EVB_PICO": (195_088, True),
     "METERPORT_ESP32": (111_936, False),
 }
+_FLASH = build.ROOT / "build" / "flash"  # a file for each number, named as it is
+# Bytes of flash that CI cannot build: the drivers of the radio and of the W5500, which are in no package. The first is
+# what an image linked by hand with the real one took more, the second a guess on the safe side.
+DRIVERS = {"METERPORT_PICO2_W": 245_000, "METERPORT_PICO_W": 245_000, "METERPORT_W5500_EVB_PICO2": 16_000,
+           "METERPORT_W5500_EVB_PICO": 16_000}  # fmt: skip
+FLASH_LEFT = 64 * 1024  # that an image must leave, for what comes: a slot or the place before the files never grows
+# An ESP32 image is not built here. MicroPython's own with -Os fits this slot, with Bluetooth, which ours is without.
+# How much NimBLE and its controller take is an assumption.
+ESP32_SLOT_OF_MICROPYTHON, BLUETOOTH = 0x180000, 180_000
 _TABLE = 0.977  # of the area; the rest is the collector's table
 EXTRA = ("bacnet", "posting")  # that are not on by default, and so not within AT_REST
 
@@ -56,6 +68,37 @@ def sums(frozen: dict[str, int]) -> dict[str, tuple[int, int, int, int]]:
     return result
 
 
+def firmware_max() -> int:
+    """Bytes of flash that the frozen firmware may take, or the smallest ESP32 image would not fit its slot."""
+    slot = min(row.size for row in image.partitions("METERPORT_ESP32") if row.type == partition_table.APP)
+    return slot - ESP32_SLOT_OF_MICROPYTHON + BLUETOOTH
+
+
+def image_max(name: str) -> int:
+    """Bytes of flash that an image may take when it is built without its driver. RP2 only."""
+    room = image.BOARDS[name].room
+    assert room is not None
+    return room - DRIVERS[name] - FLASH_LEFT
+
+
+def record_flash(name: str, size: int) -> None:
+    """Keeps the bytes of flash of an image that was just built, or of the "firmware" within, for the report."""
+    _FLASH.mkdir(parents=True, exist_ok=True)
+    (_FLASH / name).write_text(f"{size}\n", encoding="ascii")
+
+
+def flash_report() -> str:
+    """A table of what was recorded, with the bounds; empty when nothing was."""
+    lines = []
+    for path in sorted(_FLASH.glob("*")):
+        size, most = int(path.read_text(encoding="ascii")), firmware_max()
+        if path.name in image.BOARDS:
+            most = image_max(path.name)
+        lines.append(f"| {path.name} | {size:,} | {most:,} | {most - size:,} |")
+    head = ["", "| built here, without drivers | flash | at most | left |", "|---|--:|--:|--:|"]
+    return "\n".join(head + lines) if lines else ""
+
+
 def report(frozen: dict[str, int], files: dict[str, int]) -> str:
     """The two tables of docs/images.md."""
     lines = ["| service | frozen | as files |", "|---|--:|--:|"]
@@ -72,6 +115,7 @@ def main(into: str = "") -> int:
     text = report(frozen, files)
     if not into:
         print(text)
+        print(flash_report())
         return 0
     path = pathlib.Path(into)
     before, begin, rest = path.read_text(encoding="utf-8").partition("<!-- memory -->\n")

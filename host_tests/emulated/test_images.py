@@ -4,17 +4,19 @@ common with those that the tests run."""
 import gzip
 import json
 import pathlib
+import re
 import subprocess
 import urllib.request
 
 import pytest
 
-from tools import image, page, sources, virtual_meters
+from tools import image, memory, page, sources, virtual_meters
 from tools.emulator import __main__ as emulate
 from tools.emulator import build, emulated
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BOARDS = ROOT / "tools" / "boards"
+DOCUMENT = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
 EMULATED = ROOT / "tools" / "emulator" / "board" / build.BOARD
 HEAP_AT_REST = ROOT / "host_tests" / "on_micropython" / "heap_at_rest.py"
 FROZEN = build.Variant(frozen=True)
@@ -51,6 +53,15 @@ def tree():
     """MicroPython's sources."""
     build.ensure_firmware(build.OUR_PCBS)
     return sources.ensure(build.Variant().micropython)
+
+
+def test_the_firmware_takes_no_more_flash_than_the_smallest_slot_has():
+    plain = build.ensure_firmware(build.OUR_PCBS)
+    size = build.ensure_firmware(FROZEN).stat().st_size - plain.stat().st_size
+    memory.record_flash("firmware", size)
+    assert 400_000 < size <= memory.firmware_max(), f"{size} bytes"
+    [documented] = re.findall(r"the ([\d,]+) bytes\s+that the frozen firmware adds", DOCUMENT)
+    assert abs(size - int(documented.replace(",", ""))) < 0.1 * size, f"{size} bytes: docs/images.md"
 
 
 def test_the_firmware_within_the_image_starts_with_its_configuration_alone(make_emulator):
