@@ -35,7 +35,7 @@ class ServiceEntry:
 
 class Device:
     """`services`: list of ServiceEntry, in the order of firmware.net.budget.SERVICES. `before_restart()` is called
-    before a restart that was asked for."""
+    before a restart that was asked for; `is_restarting` is true from then on."""
 
     def __init__(
         self, board: "Any", supervisor: "Supervisor", budget: "Budget", events: "Events", services: list,
@@ -47,6 +47,7 @@ class Device:
         self._budget = budget
         self._events = events
         self._before_restart = before_restart
+        self.is_restarting = False
 
     def running(self, name: str) -> "Any":
         """The running service of that name, or None."""
@@ -62,6 +63,7 @@ class Device:
 
     def reboot(self) -> None:
         """Restarts the device once the responses under way have been sent. Raises MemoryError."""
+        self.is_restarting = True
         self._events.add("app", "restarting")
         self._supervisor.run_once(self._reboot())
 

@@ -122,6 +122,19 @@ def test_three_gateways_are_found_and_a_name_that_two_have_is_shown(lan, tmp_pat
         )  # fmt: skip
         assert list(json.loads(status.stdout)) == ["10.9.0.11", "10.9.0.12", "10.9.0.13"]
 
+        fleet = tmp_path / "fleet"
+        lan.find("--save", fleet)
+        assert fleet.read_text() == "10.9.0.11  # cellar\n10.9.0.12  # cellar\n10.9.0.13  # roof\n"
+        lan.find("--fleet", fleet)
+        fleet.write_text("10.9.0.11\n10.9.0.12\n10.9.0.14\n")
+        done = subprocess.run(
+            lan.inside(ROOT, ROOT / "tools" / "meterport", "find", "--wait", ANSWER_S, "--fleet", fleet),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "10.9.0.14: in" in done.stderr
+        assert "10.9.0.13: found (roof)" in done.stderr
+
 
 def test_a_bacnet_instance_that_two_have_is_shown(lan, tmp_path):
     def config(name, instance):

@@ -1,15 +1,15 @@
 """An update over the network on real MicroPython: whatever comes, the gateway that runs afterwards is a whole one."""
 
 import contextlib
+import json
 import os
-import shutil
 import subprocess
 import threading
 import time
 
 import pytest
 
-from host_tests.system.packages import NEW, package
+from host_tests.system.packages import package
 from host_tests.system.rig import HOST, wait_for
 from tools import gateway, update
 from tools.device_api import ApiError, Device
@@ -232,22 +232,39 @@ def test_a_board_whose_firmware_lies_in_flash_says_that_files_have_no_room(make_
     assert caught.value.status == 409
 
 
-def test_the_command_line_updates_a_fleet_and_names_who_refuses(make_updated, tmp_path):
-    rigs = [make_updated(frozen=False, heap=PICO_2_W_HEAP) for _ in range(2)]
-    rigs.append(make_updated(frozen=True, heap="150K"))
-    tree = tmp_path / "tree"
-    shutil.copytree(gateway.build_device(False, lambda text: None), tree)
-    (tree / "firmware" / "__init__.mpy").unlink()
-    (tree / "firmware" / "__init__.py").write_bytes(NEW)
+def run_update(sent, rigs, *options):
+    """`meterport update` of these gateways by a package: the document that it prints, and what it ends with."""
     places = [word for one in rigs for word in ("-g", f"{HOST}:{one.rig.http_port}:{one.rig.modbus_port}")]
     done = subprocess.run(
-        [gateway.ROOT / "tools" / "meterport", "update", tree, "--version", "0.2.0", "--no-wait", "--json", *places],
+        [gateway.ROOT / "tools" / "meterport", "update", sent, "--json", *options, *places],
         env={**os.environ, "METERPORT_PASSWORD": PASSWORD}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert done.stdout.count("0.1.0 -> 0.2.0, on trial") == 2
-    assert "no memory for files" in done.stdout + done.stderr
+    return list(json.loads(done.stdout).values()), done.returncode
+
+
+def test_a_fleet_is_updated_behind_its_canary_and_who_refuses_is_named(make_updated, tmp_path):
+    rigs = [make_updated(frozen=False, heap=PICO_2_W_HEAP) for _ in range(2)]
+    rigs.append(make_updated(frozen=True, heap="150K"))
+    sent = tmp_path / "new.package"
+    package().write(sent)
+    [canary, second, refuses], code = run_update(sent, rigs, "--no-wait")
+    assert code == 1
+    assert canary == "0.1.0 -> 0.2.0"  # and not on trial any more
+    assert second == "0.1.0 -> 0.2.0, on trial"
+    assert "no memory for files" in refuses["error"]
+    rigs[1].rig.gateway.wait_reboots(1, 30)
     for one in rigs[:2]:
-        one.rig.gateway.wait_reboots(1, 30)
         one.assert_whole("0.2.0")
-    assert rigs[2].version == "0.1.0"
+
+
+def test_a_canary_that_goes_back_keeps_the_update_from_the_others(make_updated, tmp_path):
+    rigs = [make_updated(frozen=False, heap=PICO_2_W_HEAP) for _ in range(2)]
+    sent = tmp_path / "new.package"
+    package({"firmware/services/ntp/client": NO_SERVICE}).write(sent)
+    [canary, second], code = run_update(sent, rigs)
+    assert code == 1
+    assert "did not run well" in canary["error"]
+    assert second == {"error": "not begun: 1 failed before"}
+    assert rigs[1].rig.gateway.reboots == 0
+    for one in rigs:
+        one.assert_whole("0.1.0")

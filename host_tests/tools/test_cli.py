@@ -1,5 +1,6 @@
 """The parts of the command line that need no gateway."""
 
+import io
 import json
 import os
 import socket
@@ -8,10 +9,11 @@ import threading
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from rich.console import Console
 
 from host_tests.documents import ROOT
 from tools.cli import search, show
-from tools.cli.fleet import Gateway, read_fleet
+from tools.cli.fleet import Failure, Fleet, Gateway, read_fleet
 from tools.cli.keys import at_key, differences, set_at_key, steps
 from tools.cli.log import Event, new_events
 from tools.gateway import free_ports
@@ -49,6 +51,71 @@ def test_a_fleet_is_a_file_with_a_gateway_in_a_line(tmp_path):
     path = tmp_path / "fleet"
     path.write_text("# all\n10.0.0.1\n\n10.0.0.2:8080   # the cellar\n")
     assert read_fleet(path) == [Gateway("10.0.0.1"), Gateway("10.0.0.2", 8080)]
+
+
+def test_a_fleet_has_groups(tmp_path):
+    path = tmp_path / "fleet"
+    path.write_text("10.0.0.1\n[north]  # 1\n10.0.0.2\n10.0.0.3\n[south]\n10.0.0.4\n[ north ]\n10.0.0.5\n[empty]\n")
+
+    def hosts(*groups):
+        return [gateway.host[-1] for gateway in read_fleet(path, groups)]
+
+    assert hosts() == ["1", "2", "3", "5", "4"]
+    assert hosts("south") == ["4"]
+    assert hosts("south", "north") == ["2", "3", "5", "4"]
+    for wrong in ("west", "empty"):
+        with pytest.raises(ValueError, match=f"no gateway in a group {wrong}; its groups are: north, south"):
+            hosts(wrong)
+
+
+class Tried:
+    """Work that fails on some gateways, on a fleet of so many."""
+
+    def __init__(self, count, failing):
+        self.failing = failing
+        self.begun = []
+        self.gateways = [Gateway(f"10.0.0.{k}") for k in range(count)]
+
+    def __call__(self, device, gateway, tell):
+        self.begun.append(gateway)
+        if gateway.host.rpartition(".")[2] in self.failing:
+            raise Failure("broken")
+        return "done"
+
+    def run(self, **options):
+        """{last number: what came of it}."""
+        with Fleet(self.gateways, 1, Console(file=io.StringIO())) as fleet:
+            outcomes = fleet.run(self, **options)
+        assert [outcome.gateway for outcome in outcomes] == self.gateways
+        return {outcome.gateway.host.rpartition(".")[2]: outcome.document or outcome.error for outcome in outcomes}
+
+
+def test_a_canary_that_fails_stops_the_fleet_before_the_others():
+    tried = Tried(5, {"1"})
+    not_begun = "not begun: 1 failed before"
+    assert tried.run(canaries=2) == {"0": "done", "1": "broken", "2": not_begun, "3": not_begun, "4": not_begun}
+    assert len(tried.begun) == 2
+
+
+def test_a_canary_that_runs_well_is_first_and_the_others_follow():
+    tried = Tried(40, {"39"})
+    outcomes = tried.run(canaries=1, most_failures=0)
+    assert tried.begun[0] == tried.gateways[0]
+    assert set(tried.begun) == set(tried.gateways)
+    assert (outcomes.pop("39"), set(outcomes.values())) == ("broken", {"done"})
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_after_too_many_failures_none_is_begun(most):
+    tried = Tried(200, {str(k) for k in range(200)})
+    outcomes = list(tried.run(most_failures=most).values())
+    assert most + 1 <= outcomes.count("broken") == len(tried.begun) <= most + 16  # which are under way at the same time
+    assert "broken" in outcomes[0]
+    assert outcomes[-1].startswith("not begun")
+
+
+def test_without_a_limit_all_are_begun():
+    assert set(Tried(50, {str(k) for k in range(50)}).run().values()) == {"broken"}
 
 
 def test_a_wrong_line_of_a_fleet_is_named(tmp_path):

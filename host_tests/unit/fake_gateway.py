@@ -96,6 +96,10 @@ class FakeDevice:
         entry = self.entry(name)
         entry.state, entry.service = "running", FakeService(**status)
 
+    @property
+    def is_restarting(self):
+        return self.reboots > 0
+
     def reboot(self):
         self.reboots += 1
 

@@ -156,3 +156,10 @@ def test_with_a_release_key_only_what_is_signed_is_taken_in_steps(gateway):
     assert response.status == 200
     assert rounds > 30
     assert not (gateway.folder / "tree").exists()
+
+
+def test_one_that_goes_back_is_on_trial_until_it_has_restarted(gateway):
+    trees.write("-", "a")
+    assert trees.end_trial(False, gateway.device.board)
+    gateway.device.reboot()
+    assert gateway.get("/api/update", cookie=gateway.cookie).json()["on_trial"] is True

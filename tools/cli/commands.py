@@ -7,6 +7,7 @@ differences.
 import functools
 import http.client
 import json
+import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable
@@ -74,7 +75,8 @@ def _for_gateways(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     @click.pass_context
     def run(
-        context: click.Context, gateway: tuple[str, ...], fleet: Path | None, found: bool, to: tuple[str, ...],
+        context: click.Context, gateway: tuple[str, ...], fleet: Path | None, group: tuple[str, ...], found: bool,
+        to: tuple[str, ...],
         finder_port: int, wait_s: float, timeout: float, as_json: bool, **options: Any,
     ) -> None:  # fmt: skip
         errors = show.console(stderr=True)
@@ -84,7 +86,9 @@ def _for_gateways(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             gateways = [Gateway.parse(text) for text in gateway]
             if fleet is not None:
-                gateways += read_fleet(fleet)
+                gateways += read_fleet(fleet, group)
+            elif group:
+                raise ValueError("--group is one of a file: --fleet FILE")
         except (ValueError, OSError) as error:
             raise click.UsageError(str(error)) from None
         if found:
@@ -105,8 +109,10 @@ def _for_gateways(command: Callable[..., Any]) -> Callable[..., Any]:
     with_fleet = _search_options(with_fleet)
     for option in (
         click.option("--found", is_flag=True, help="All gateways that `find` finds."),
+        click.option("-G", "--group", multiple=True, metavar="NAME",
+                     help="Of the file only the gateways of this group; may be given several times."),
         click.option("-f", "--fleet", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-                     help="All gateways of a file: one in a line, # begins a comment."),
+                     help="All gateways of a file: one in a line, # begins a comment, [NAME] a group."),
         click.option("-g", "--gateway", multiple=True, envvar="METERPORT_GATEWAY", show_envvar=True,
                      metavar="HOST[:HTTP[:MODBUS]]", help="Address or name, and ports if they are not 80 and 502; may "
                      "be given several times."),
@@ -177,8 +183,18 @@ def _get(path: str) -> Callable[[Device, Gateway, Tell], Any]:
 @meterport.command()
 @_search_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of the gateways' documents.")
-def find(to: tuple[str, ...], finder_port: int, wait_s: float, as_json: bool) -> None:
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write those that are found as a file for --fleet, which must be new.")  # fmt: skip
+@click.option("-f", "--fleet", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Name the gateways of a file that are not found, and those found that it lacks.")  # fmt: skip
+def find(
+    to: tuple[str, ...], finder_port: int, wait_s: float, as_json: bool, save: Path | None, fleet: Path | None
+) -> None:
     """Search the local network for gateways."""
+    try:
+        listed = read_fleet(fleet) if fleet else []
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from None
     found = _search(to, finder_port, wait_s)
     conflicts = search.conflicts(found)
     if as_json:
@@ -191,6 +207,32 @@ def find(to: tuple[str, ...], finder_port: int, wait_s: float, as_json: bool) ->
         show.console().print(show.table(columns, rows))
     if not found:
         raise click.ClickException(f"no gateway has answered within {wait_s:g} s")
+    if save:
+        try:
+            with open(save, "x", encoding="utf-8") as file:
+                file.writelines(f"{_place(one)}  # {show.cell(one.document['name']).plain}\n" for one in found)
+        except OSError as error:
+            raise click.ClickException(f"{save}: {error.strerror}") from None
+    if fleet and not _agree(listed, found, fleet):
+        raise SystemExit(EXIT_FAILED)
+
+
+def _agree(listed: list[Gateway], found: list[search.Found], path: Path) -> bool:
+    """Names the gateways that only the file has, or only the search. Names of hosts are resolved."""
+    complaints = []
+    places = {(one.address, one.port("http") or 80): one for one in found}
+    for gateway in listed:
+        try:
+            address = socket.gethostbyname(gateway.host)
+        except OSError as error:
+            complaints.append(f"{gateway}: {error.strerror or error}")
+            continue
+        if places.pop((address, gateway.http_port), None) is None:
+            complaints.append(f"{gateway}: in {path}, and not found")
+    complaints += [f"{_place(one)}: found ({one.document['name']}), and not in {path}" for one in places.values()]
+    for text in complaints:
+        show.console(stderr=True).print(show.cell(text, "red"))
+    return not complaints
 
 
 def _found_row(one: search.Found, conflicts: list[str]) -> list[Any]:
@@ -591,26 +633,53 @@ def release_key(file: Path) -> None:
 @meterport.command()
 @_of_firmware
 @click.option("--older", is_flag=True, help="Also when it is not newer than what the gateway has.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the end of the trial.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end of the trial, but for canaries'.")
+@click.option(
+    "--canary",
+    "canaries",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of several gateways so many are first; the others follow when all of them run well.",
+)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="When more gateways have failed, no further ones are begun.",
+)
 @_for_gateways
 def update(
-    fleet: Fleet, as_json: bool, tree: Path | None, version: str | None, image: Path | None, older: bool, no_wait: bool
+    fleet: Fleet,
+    as_json: bool,
+    tree: Path | None,
+    version: str | None,
+    image: Path | None,
+    older: bool,
+    no_wait: bool,
+    canaries: int,
+    max_failures: int,
 ) -> None:
     """Send the firmware in TREE (default: that of these sources) to gateways that run from files, or an image to
     ESP32s with two slots. TREE may be a file of meterport package.
 
     It runs on trial for a minute, and comes back to the one before by itself when a service does not run."""
     made = _make_package(tree, version, image)
+    first = fleet.gateways[:canaries] if len(fleet.gateways) > 1 else []
 
     def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
         before = device.get("/api/update")["version"]
         password = fleet.ask_password()
         packages.send(device, made, packages.device_key(password, device.session()), older, tell)
-        if no_wait:
+        if no_wait and gateway not in first:
             return f"{before} -> {made.version}, on trial"
         return f"{before} -> {_end_of_trial(device, password, made.version, fleet)}"
 
-    _finish(fleet, fleet.run(work, "update"), as_json, show.lines)
+    outcomes = fleet.run(work, "update", len(first), max_failures)
+    _finish(fleet, outcomes, as_json, show.lines)
 
 
 def _end_of_trial(device: Device, password: str, version: str, fleet: Fleet) -> str:

@@ -9,8 +9,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from tools.device_api import ApiError, Device
 
 PASSWORD = "METERPORT_PASSWORD"
 _AT_ONCE = 16
+_NOT_BEGUN = "not begun"
 
 
 class Gateway(NamedTuple):
@@ -47,19 +48,27 @@ class Gateway(NamedTuple):
         return cls(host, *map(int, ports))
 
 
-def read_fleet(path: Path) -> list[Gateway]:
-    """The gateways of a file: one in a line, # begins a comment. Raises ValueError with the line, OSError."""
-    gateways = []
+def read_fleet(path: Path, groups: Collection[str] = ()) -> list[Gateway]:
+    """The gateways of a file: one in a line, # begins a comment, [NAME] begins a group. With `groups` only those of
+    these. Raises ValueError with the line or the groups that there are, OSError."""
+    gateways: dict[str, list[Gateway]] = {}
+    group = ""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         text = line.partition("#")[0].strip()
-        if text:
+        if text.startswith("[") and text.endswith("]"):
+            group = text[1:-1].strip()
+        elif text:
             try:
-                gateways.append(Gateway.parse(text))
+                gateways.setdefault(group, []).append(Gateway.parse(text))
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from None
+    for wanted in groups:
+        if wanted not in gateways:
+            known = ", ".join(filter(None, gateways)) or "none"
+            raise ValueError(f"{path} has no gateway in a group {wanted}; its groups are: {known}")
     if not gateways:
         raise ValueError(f"{path} names no gateway")
-    return gateways
+    return [one for name, ones in gateways.items() if not groups or name in groups for one in ones]
 
 
 class Outcome(NamedTuple):
@@ -76,6 +85,9 @@ class Failure(Exception):
 
 class _PasswordNeeded(Exception):
     pass
+
+
+_ERRORS = (Failure, ApiError, OSError, ValueError, http.client.HTTPException)
 
 
 # (device, gateway, say how far it is: (done, total)) -> document
@@ -115,33 +127,56 @@ class Fleet:
         assert self._password is not None
         return self._password
 
-    def run(self, work: Work, title: str = "") -> list[Outcome]:
+    def run(self, work: Work, title: str = "", canaries: int = 0, most_failures: int | None = None) -> list[Outcome]:
         """work() on each gateway at the same time: outcomes in the order of the gateways. Where a password turns out
-        to be needed it is asked for, and those gateways are tried again with it."""
-        outcomes, locked = self._round(self.gateways, work, title)
-        if locked:
-            self.ask_password()
-            again, _ = self._round(locked, work, title)
-            outcomes |= again
+        to be needed it is asked for, and those gateways are tried again with it. With `canaries` that many are first,
+        and the others begin when none of these has failed; none begins once more than `most_failures` have failed."""
+        outcomes: dict[Gateway, Outcome] = {}
+        for gateways, most in ((self.gateways[:canaries], 0), (self.gateways[canaries:], most_failures)):
+            failed = _failed(outcomes)
+            if failed:  # a canary has
+                outcomes |= {gateway: _not_begun(gateway, failed) for gateway in gateways}
+                continue
+            found, locked = self._round(gateways, work, title, most)
+            if locked:
+                self.ask_password()
+                found |= self._round(locked, work, title, most)[0]
+            outcomes |= found
         return [outcomes[gateway] for gateway in self.gateways]
 
-    def _round(self, gateways: list[Gateway], work: Work, title: str) -> tuple[dict[Gateway, Outcome], list[Gateway]]:
+    def _round(
+        self, gateways: list[Gateway], work: Work, title: str, most_failures: int | None
+    ) -> tuple[dict[Gateway, Outcome], list[Gateway]]:
+        failed: list[Gateway] = []
+
+        def attempt(gateway: Gateway) -> Any:
+            if most_failures is not None and len(failed) > most_failures:
+                raise CancelledError
+            try:
+                return self._one(gateway, work, progress)
+            except _ERRORS:
+                failed.append(gateway)
+                raise
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        outcomes, locked = {}, []
+        outcomes: dict[Gateway, Outcome] = {}
+        locked = []
         with (
             Progress(*columns, console=self.errors, transient=True, disable=not self.errors.is_terminal) as progress,
             ThreadPoolExecutor(_AT_ONCE) as pool,
         ):
             if len(gateways) > 1:
                 all_of_them = progress.add_task(title or "gateways", total=len(gateways))
-            waiting = {pool.submit(self._one, gateway, work, progress): gateway for gateway in gateways}
+            waiting = {pool.submit(attempt, gateway): gateway for gateway in gateways}
             for future in self._completed(waiting):
                 gateway = waiting[future]
                 try:
                     outcomes[gateway] = Outcome(gateway, future.result())
                 except _PasswordNeeded:
                     locked.append(gateway)
-                except (Failure, ApiError, OSError, ValueError, http.client.HTTPException) as error:
+                except CancelledError:
+                    outcomes[gateway] = _not_begun(gateway, _failed(outcomes))
+                except _ERRORS as error:
                     outcomes[gateway] = Outcome(gateway, None, _text(error, self.timeout_s))
                 if len(gateways) > 1:
                     progress.advance(all_of_them)
@@ -183,6 +218,14 @@ class Fleet:
         device = Device(gateway.host, gateway.http_port, self.timeout_s)
         device.cookie = self._cookies.get(gateway)
         return device
+
+
+def _failed(outcomes: dict[Gateway, Outcome]) -> int:
+    return sum(one.error is not None and not one.error.startswith(_NOT_BEGUN) for one in outcomes.values())
+
+
+def _not_begun(gateway: Gateway, failed: int) -> Outcome:
+    return Outcome(gateway, None, f"{_NOT_BEGUN}: {failed} failed before")
 
 
 def _text(error: Exception, timeout_s: float) -> str:

@@ -28,8 +28,10 @@ def write_update(service: "HttpService", request: "Request") -> "Iterator[None]"
     """GET: the version that runs and from which tree, what the board takes, and how far an update is."""
     found = service.update
     good, trial = trees.read()
+    # One that goes back has written so already, and runs for another second.
+    is_on_trial = good != trial or service.device.is_restarting
     write_json(service.out, {
-        "version": "%d.%d.%d" % VERSION, "tree": trial, "on_trial": good != trial, "takes": _takes(service),
+        "version": "%d.%d.%d" % VERSION, "tree": trial, "on_trial": is_on_trial, "takes": _takes(service),
         "receiving": None if found is None else found.version,
         "received": 0 if found is None else found.received,
     })  # fmt: skip
