@@ -5,13 +5,10 @@ lost on the way, and the line may be cut.
 """
 
 import hashlib
-import os
-import pty
-import select
 import struct
-import threading
-import tty
 import zlib
+
+from host_tests.pseudo_terminal import PseudoTerminal
 
 _END, _ESC, _ESC_END, _ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 _FLASH_BEGIN, _FLASH_DATA, _FLASH_END = 0x02, 0x03, 0x04
@@ -43,51 +40,39 @@ class BootLoader:
         self._registers = {_MAGIC_REGISTER: self._magic, _CLKDIV: _CLKDIV_40_MHZ}
         self._at = self._end = 0
         self._inflate = None
-        self._ours, self._theirs = pty.openpty()
-        tty.setraw(self._theirs)
-        self.path = os.ttyname(self._theirs)
-        self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="boot loader", daemon=True)
+        self._packet, self._is_inside, self._is_escape = bytearray(), False, False
+        self._port = PseudoTerminal(self._receive)
+        self.path = self._port.path
 
     def __enter__(self):
-        self._thread.start()
+        self._port.__enter__()
         return self
 
     def __exit__(self, *exc):
-        os.write(self._wake[1], b"x")
-        self._thread.join()
-        for fd in (self._ours, self._theirs, *self._wake):
-            os.close(fd)
+        self._port.__exit__(*exc)
 
-    def _run(self):
-        packet, is_inside, is_escape = bytearray(), False, False
-        while True:
-            ready, _, _ = select.select([self._ours, self._wake[0]], [], [])
-            if self._wake[0] in ready:
-                return
-            for byte in os.read(self._ours, 65536):
-                if byte == _END:
-                    if is_inside and packet:
-                        self._handle(bytes(packet))
-                        is_inside = False
-                    else:
-                        is_inside = True
-                    packet.clear()
-                    is_escape = False
-                elif is_escape:
-                    packet.append(_END if byte == _ESC_END else _ESC)
-                    is_escape = False
-                elif byte == _ESC:
-                    is_escape = True
-                elif is_inside:
-                    packet.append(byte)
+    def _receive(self, data):
+        for byte in data:
+            if byte == _END:
+                if self._is_inside and self._packet:
+                    self._handle(bytes(self._packet))
+                    self._is_inside = False
+                else:
+                    self._is_inside = True
+                self._packet.clear()
+                self._is_escape = False
+            elif self._is_escape:
+                self._packet.append(_END if byte == _ESC_END else _ESC)
+                self._is_escape = False
+            elif byte == _ESC:
+                self._is_escape = True
+            elif self._is_inside:
+                self._packet.append(byte)
 
     def _answer(self, command, value=0, data=b"", error=0):
         body = struct.pack("<BBHI", 1, command, len(data) + 4, value) + data + bytes((bool(error), error, 0, 0))
         escaped = body.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
-        view = memoryview(b"\xc0" + escaped + b"\xc0")
-        while view:
-            view = view[os.write(self._ours, view) :]
+        self._port.write(b"\xc0" + escaped + b"\xc0")
 
     def _handle(self, packet):
         if len(packet) < 8:

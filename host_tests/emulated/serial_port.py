@@ -8,51 +8,29 @@ import select
 import signal
 import socket
 import subprocess
-import termios
-import threading
-import tty
 
+from host_tests.pseudo_terminal import PseudoTerminal
 from host_tests.system.rig import HOST, wait_for
 
 _PIECE = 4096
 _LINGER_S = 10
 
 
-class SerialPort:
+class SerialPort(PseudoTerminal):
     """A context manager; `path` is what a program opens."""
 
     def __init__(self, port):
         self._socket = socket.create_connection((HOST, port), timeout=_LINGER_S)
-        self._ours, theirs = pty.openpty()
-        tty.setraw(theirs, termios.TCSANOW)
-        self._theirs = theirs  # kept open, so that the pseudo-terminal outlives whoever uses it
-        self.path = os.ttyname(theirs)
-        self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="serial port", daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
+        super().__init__(self._socket.sendall, {self._socket: self._from_chip})
 
     def __exit__(self, *exc):
-        os.write(self._wake[1], b"x")
-        self._thread.join()
+        super().__exit__(*exc)
         self._socket.close()
-        for fd in (self._ours, self._theirs, *self._wake):
-            os.close(fd)
 
-    def _run(self):
-        while True:
-            ready = select.select([self._socket, self._ours, self._wake[0]], [], [])[0]
-            if self._wake[0] in ready:
-                return
-            if self._socket in ready:
-                data = self._socket.recv(_PIECE)
-                if not data:
-                    return  # the chip was reset: a USB port vanishes
-                os.write(self._ours, data)
-            if self._ours in ready:
-                self._socket.sendall(os.read(self._ours, _PIECE))
+    def _from_chip(self):
+        data = self._socket.recv(_PIECE)
+        self.write(data)
+        return bool(data)  # none: the chip was reset, and a USB port vanishes
 
 
 class Terminal:

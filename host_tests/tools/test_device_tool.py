@@ -6,7 +6,10 @@ import sys
 import threading
 
 import pytest
+import serial
 
+from host_tests.pseudo_terminal import PseudoTerminal
+from host_tests.system.rig import wait_for
 from tools.device import console, port
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError
@@ -69,6 +72,65 @@ def test_logs_show_what_the_board_says_and_send_nothing(capsys):
         thread.join(10)
     assert "app: meterport runs\r\n" in capsys.readouterr().out
     assert received == [b""]
+
+
+def test_logs_show_a_serial_port_and_whole_characters_until_it_is_pulled(capsys):
+    received, failed, shown = [], [], []
+
+    def show():
+        with pytest.raises(DeviceError) as error:
+            console.logs(terminal.path, say=lambda text: None)
+        failed.append(str(error.value))
+
+    def is_shown(text):
+        shown.append(capsys.readouterr().out)
+        return text in "".join(shown)
+
+    with PseudoTerminal(received.append) as terminal:
+        thread = threading.Thread(target=show)
+        thread.start()
+        wait_for(lambda: terminal.write(b".") or is_shown("."))  # what came before the port was open is lost
+        whole = "app: 21 °C\r\n".encode()
+        terminal.write(whole[:9])  # the degree sign in two pieces
+        wait_for(lambda: is_shown("app: 21 "))
+        terminal.write(whole[9:])
+        wait_for(lambda: is_shown("app: 21 °C\r\n"))
+        terminal.vanish()
+        thread.join(10)
+    assert failed[0].startswith(f"the port {terminal.path} is gone: ")
+    assert received == []
+
+
+def test_logs_set_dtr_and_rts_as_mpremote_does(monkeypatch):
+    """Both at once when the port is opened, by the kernel and pyserial; RTS off first when it is closed: an ESP32 is
+    reset by RTS without DTR, and an RP2 drops what it says without DTR."""
+    changes = []
+
+    class Port:
+        in_waiting = 0
+        dtr = property(lambda self: True, lambda self, value: changes.append(("dtr", value)))
+        rts = property(lambda self: True, lambda self, value: changes.append(("rts", value)))
+
+        def isOpen(self):
+            return "open" in changes
+
+        def open(self):
+            changes.append("open")
+
+        def read(self, size):
+            return b""
+
+        def close(self):
+            changes.append("close")
+
+    monkeypatch.setattr(serial, "serial_for_url", lambda *names, **options: Port())
+    console.logs("/dev/ttyUSB7", seconds=0.1, say=lambda text: None)
+    assert changes == ["open", ("rts", False), ("dtr", False), "close"]
+
+
+def test_logs_of_a_port_that_does_not_open_are_an_error():
+    with pytest.raises(DeviceError, match="failed to access /dev/nonexistent"):
+        console.logs("/dev/nonexistent", say=lambda text: None)
 
 
 def test_a_backup_is_a_new_folder_for_the_user_only(tmp_path, monkeypatch):

@@ -1,14 +1,19 @@
 """A board's console: its prompt, what it says, and a copy of its data (make repl, logs, backup)."""
 
+import codecs
+import contextlib
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import serial
+from mpremote.transport import TransportError
+from mpremote.transport_serial import SerialTransport
 
 from tools.device.deploy import DATA
 from tools.device.port import REPL_BAUD, DeviceError, UsageError, call, mpremote, show
+
+_READ_S = 0.2
 
 
 def repl(port, dry_run=False, say=print):
@@ -32,20 +37,24 @@ def logs(port, seconds=None, dry_run=False, say=print):
     say(f"the console of the board at {port}; Ctrl-C ends this and not the firmware")
     if dry_run:
         return
-    line = serial.serial_for_url(port, REPL_BAUD, timeout=0.2, do_not_open=True)
-    if "://" not in port:
-        line.dtr = line.rts = False  # on an ESP32 they are reset and BOOT
-    line.open()
+    try:
+        # mpremote opens a port with DTR and RTS set at once, and closes it with RTS off first: RTS without DTR resets
+        # an ESP32. Without DTR an RP2 drops what it says.
+        transport = SerialTransport(port, REPL_BAUD, timeout=_READ_S)
+    except TransportError as error:
+        raise DeviceError(str(error)) from None
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may come in two pieces
     end = None if seconds is None else time.monotonic() + seconds
-    with line:
+    try:
         while end is None or time.monotonic() < end:
-            try:
-                text = line.read(max(1, line.in_waiting))
-            except serial.SerialException as error:
-                raise DeviceError(f"the port {port} is gone: {error}") from None
-            if text:
-                sys.stdout.write(text.decode("utf-8", "replace"))
-                sys.stdout.flush()
+            text = decoder.decode(transport.serial.read(max(1, transport.serial.in_waiting)))
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except OSError as error:
+        raise DeviceError(f"the port {port} is gone: {error}") from None
+    finally:
+        with contextlib.suppress(OSError):  # gone
+            transport.close()
 
 
 def backup(port, folder, dry_run=False, say=print):
