@@ -48,6 +48,7 @@ _MACHINE_CODE = pathlib.PurePath("tools", "boards", "rp2")  # below it, modules 
 _MACHINE_MODULES = (
     "bacnet/present_value_machine.py",
     "firmware/meters/profile_machine.py",
+    "firmware/services/http/documents/readings_machine.py",
     "modbus/crc_machine.py",
 )
 _KEEP = 8  # of these folders; older ones are removed

@@ -403,6 +403,6 @@ def _float_parts(data, at, is_single):
 
 
 try:
-    from firmware.meters.profile_machine import plain_real  # type: ignore  # noqa: F401
+    from firmware.meters.profile_machine import plain_decimal, plain_real  # type: ignore  # noqa: F401
 except ImportError:  # only images for the RP2 have machine code
     pass

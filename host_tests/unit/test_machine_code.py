@@ -56,7 +56,7 @@ for at, begin in ((8, 0), (-1, 0), (1 << 29, 0), (0, 12), (0, -1)):
     assert raises(machine.write_result, bytearray(23), at, read, begin)
 """
 
-PROFILE = """
+REAL = """
 from profile_machine import plain_real as machine
 from firmware.meters.profile import FLOAT32, LITTLE, PLAIN, TENFOLD, WHOLE, plain_real as plain
 
@@ -101,6 +101,57 @@ for size, at, length in ((3, 0, 5), (4, 1, 5), (4, -1, 5), (4, 0, 4), (4, 1 << 2
     assert raises(machine, bytearray(size), at, Profile, 0, bytes(length))
 """
 
+DECIMAL = """
+from profile_machine import plain_decimal as machine
+from firmware.meters.profile import FLOAT32, LITTLE, PLAIN, TENFOLD, WHOLE, plain_decimal as plain
+
+def raw_values():
+    for exponent in range(0, 256):
+        for low in (0, 0x80):
+            yield bytes([exponent >> 1 | low, exponent << 7 & 255, 0, 0])
+            yield bytes([exponent >> 1 | low, exponent << 7 & 255 | 127, 255, 255])
+    for _ in range(400):
+        yield os.urandom(4)
+        yield bytes([56 + os.urandom(1)[0] % 20]) + os.urandom(3)
+        yield bytes(1) + os.urandom(3)
+        yield bytes(2) + os.urandom(2)
+        yield bytes([255]) + os.urandom(3)
+
+for kind in (0, 1, 2, 3, FLOAT32):
+    for flags in (PLAIN, PLAIN | WHOLE, PLAIN | LITTLE, PLAIN | TENFOLD):
+        for factor in (1, -1) if kind == FLOAT32 else (1, -1, 10, -25, 1000000):
+            for tens in (-3, 0, 1, 3, 9) if kind == FLOAT32 and not flags & WHOLE else (0, 1, 3, 9):
+                encoding = (kind, 1, 1, flags, factor, tens)
+                for raw in raw_values():
+                    assert machine(encoding, raw, 0) == plain(encoding, raw, 0), (encoding, raw)
+for length, at in ((3, 0), (4, 1), (4, -1), (4, 1 << 29)):
+    assert raises(machine, (2, 1, 1, PLAIN, 1, 0), bytes(length), at)
+"""
+
+POINT = """
+from readings_machine import write_point
+
+for number in [0, 1, -1, 9, 10, 99, 40959, 40960, 40961, -40960, 0x3fffffff, -0x3fffffff] + [
+    int.from_bytes(os.urandom(4), "big") >> 2 + os.urandom(1)[0] % 24 for _ in range(2000)
+]:
+    for decimals in (0, 1, 2, 5, 7, 9):
+        whole = str(abs(number) // 10**decimals)
+        digits = str(abs(number) % 10**decimals)
+        value = ("-" if number < 0 else "") + whole
+        if digits != "0":
+            value += "." + "0" * (decimals - len(digits)) + digits
+        age_s = abs(number) % 100000 >> decimals
+        buf, following = bytearray(96 + 29), 16000 + decimals
+        names = b"?" + bytes([4]) + b"name!"
+        size = write_point(buf, names, 1, number, decimals, "[UNIT]", age_s, "[AFTER]", following)
+        wanted = 'name","value":%s[UNIT]%d[AFTER]%d,"name":"' % (value, age_s, following)
+        assert bytes(buf[:size]).decode() == wanted, (buf[:size], wanted)
+assert write_point(bytearray(96), bytes([4]) + b"name!", 0, 1, 0, "[UNIT]", 1, "[AFTER]", 1) == 0
+assert raises(write_point, bytearray(200), bytes([4]) + b"nam", 0, 1, 0, "", 1, "", 1)
+assert raises(write_point, bytearray(200), bytes([4]) + b"name", 5, 1, 0, "", 1, "", 1)
+assert raises(write_point, bytearray(200), bytes([4]) + b"name", -1, 1, 0, "", 1, "", 1)
+"""
+
 SCRIPT = """
 import os, sys
 sys.path[0:0] = ({folder!r}, {lib!r}, {root!r})
@@ -128,7 +179,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("compare", [CRC, PRESENT_VALUE, PROFILE], ids=["crc", "present value", "profile"])
+@pytest.mark.parametrize(
+    "compare",
+    [CRC, PRESENT_VALUE, REAL, DECIMAL, POINT],
+    ids=["crc", "present value", "real", "decimal", "text of a point"],
+)
 def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(folder, compare):
     script = SCRIPT.format(folder=str(folder), lib=str(ROOT / "lib"), root=str(ROOT), compare=compare)
     done = subprocess.run([ensure(), "-c", script], capture_output=True, text=True, timeout=60, check=False)
@@ -136,7 +191,7 @@ def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(f
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert len(SOURCES) == 3
+    assert len(SOURCES) == 4
     assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
     assert not set(SOURCES) & set(build.frozen_manifest()[1])
     assert "_machine" not in build.frozen_manifest()[0]

@@ -22,8 +22,17 @@ _NEXT = (  # for each of QUALITIES: what stands between the age of a point and t
     ',"quality":"no_value"},{"id":',
     ',"quality":"held"},{"id":',
 )
+# The same before the age, for each of UNITS
+_UNIT_AND_AGE = tuple([',"unit":"%s","age_s":' % unit for unit in UNITS])
 _MOST_NUMBERS = const(32)
+_TEXT_MAX = const(256)  # of one point in machine code; a longer one is printed
+_NUMBER_MOST = const(0x3FFFFFFF)
 _POINTS_A_PIECE = const(2)  # of at most 128 bytes each: see PIECE of response_writer
+
+try:
+    from firmware.services.http.documents.readings_machine import write_point  # type: ignore
+except ImportError:  # only images for the RP2 have machine code
+    write_point = None
 
 _TYPING = const(0)
 if _TYPING:
@@ -45,6 +54,7 @@ class ReadingsDocument:
         self._meters = meters
         self._readings = readings
         self._buses = buses
+        self._text = bytearray(_TEXT_MAX if write_point else 0)
 
     def get(self, request: "http1.Request") -> Response:
         """Streams the document (docs/reference/http.md): of one meter, or of some points, where the query names them.
@@ -93,6 +103,7 @@ class ReadingsDocument:
     def _write_points(self, meter, order):
         """Writes the points with the indices `order`, which rise."""
         out = self._out
+        text = self._text
         profile = meter.profile
         names = profile.names
         numbers = profile.numbers
@@ -119,6 +130,9 @@ class ReadingsDocument:
                 raw = None if block_quality in WITHOUT_VALUE else block.raw
             age_s = block_age_s
             quality = block_quality
+            while named < i:
+                name_at += 1 + names[name_at]
+                named += 1
             if raw is None:
                 decimal = None
             elif has_ratios or not encodings[encoding_of[i]][3] & PLAIN:
@@ -132,6 +146,16 @@ class ReadingsDocument:
                 whole = "null" if value is None else value  # counters are held, and they are integers
             else:
                 whole = decimal >> DECIMALS_BITS
+                if write_point and k < last and -_NUMBER_MOST <= whole <= _NUMBER_MOST:
+                    size = write_point(
+                        text, names, name_at, whole, decimal & DECIMALS_MASK, _UNIT_AND_AGE[units[i]], age_s,
+                        _NEXT[quality], first_id | numbers[order[k + 1]],
+                    )  # fmt: skip
+                    if size:
+                        out.write(text, size)
+                        if k % _POINTS_A_PIECE == 0:
+                            yield
+                        continue
                 if whole < 0:
                     before = '","value":-'
                     whole = -whole
@@ -148,9 +172,6 @@ class ReadingsDocument:
                     else:
                         rest = ""
             age = "null" if age_s is None else age_s
-            while named < i:
-                name_at += 1 + names[name_at]
-                named += 1
             out.write(names, name_at + 1, names[name_at])
             if k < last:
                 print(

@@ -4,11 +4,13 @@ ten thousand. Only images of the rp2 port have it (tools/build.py, frozen_manife
 
 import micropython
 
+_len = len  # a name of the module is found in a fifth of the time of a builtin one
+
 
 @micropython.viper
 def asked(data) -> int:
     """As bacnet.present_value.asked()."""
-    if int(len(data)) != 17:
+    if int(_len(data)) != 17:
         return -1
     d = ptr8(data)
     if d[9] != 12 or d[6] & 0xFD or d[10] != 0x0C or d[11] > 0x3F or d[15] != 0x19 or d[16] != 0x55:
@@ -21,7 +23,7 @@ def asked(data) -> int:
 @micropython.viper
 def write_answer(buf, data):
     """As bacnet.present_value.write_answer(). Raises IndexError where one of the two is too short."""
-    if int(len(buf)) < 23 or int(len(data)) < 17:
+    if int(_len(buf)) < 23 or int(_len(data)) < 17:
         raise IndexError
     b = ptr8(buf)
     d = ptr8(data)
@@ -44,7 +46,7 @@ def write_answer(buf, data):
 @micropython.viper
 def wanted(data, at: int) -> int:
     """As bacnet.present_value.wanted()."""
-    if at < 0 or int(len(data)) < at + 9:
+    if at < 0 or int(_len(data)) < at + 9:
         return -1
     d = ptr8(int(ptr8(data)) + at)
     if d[0] != 0x0C or d[1] > 0x3F or d[5] != 0x1E or d[6] != 9 or d[7] != 0x55 or d[8] != 0x1F:
@@ -55,7 +57,7 @@ def wanted(data, at: int) -> int:
 @micropython.viper
 def write_result(buf, at: int, data, begin: int):
     """As bacnet.present_value.write_result(). Raises IndexError beyond the end of one of the two."""
-    if at < 0 or begin < 0 or int(len(buf)) < at + 16 or int(len(data)) < begin + 6:
+    if at < 0 or begin < 0 or int(_len(buf)) < at + 16 or int(_len(data)) < begin + 6:
         raise IndexError
     b = ptr8(int(ptr8(buf)) + at)
     d = ptr8(int(ptr8(data)) + begin)

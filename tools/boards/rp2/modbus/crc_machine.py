@@ -8,11 +8,13 @@ import micropython
 
 from modbus.crc import _HIGH, _LOW
 
+_len = len  # a name of the module is found in a fifth of the time of a builtin one
+
 
 @micropython.viper
 def crc16(buf, end: int, start: int) -> int:
     """Returns the CRC of buf[start:end] as modbus.crc.crc16() does. Raises IndexError beyond the end of `buf`."""
-    if start < 0 or end > int(len(buf)):
+    if start < 0 or end > int(_len(buf)):
         raise IndexError
     data = ptr8(buf)
     low_table = ptr8(_LOW)
