@@ -142,18 +142,39 @@ def test_a_backup_is_a_file_and_restores_all_of_it_or_nothing(make_rig, visit, t
         file = tmp_path / "backup.json"
         file.write_text(document if isinstance(document, str) else json.dumps(document))
         page.get_by_label("Restore from a file").set_input_files(file)
-        desk.press("Read the file")
+        desk.press("Compare")
+
+    def use():
+        desk.press("Use the backup")
+        desk.expect_notice("The backup is on the pages now")
 
     restore("{not json")
     desk.expect_notice("This file is not a backup")
+    restore(backup)
+    desk.expect_notice("The backup is what the device has")
     restore(backup | {"colour": "red"})
+    use()
     desk.save()
     expect(page.get_by_role("alert")).to_contain_text("colour")
     desk.excuse("422 PUT /api/config")
     assert stored(rig) == before
 
-    changed = backup | {"name": "restored", "meters": backup["meters"][:1]}
+    desk.press("Discard", page.locator("#changes"))
+    network = backup["network"] | {"password": "from the file"}
+    changed = backup | {"name": "restored", "meters": backup["meters"][:1], "network": network}
     restore(changed)
+    rows = page.get_by_role("row").filter(has=page.get_by_role("cell", name="name", exact=True))
+    expect(rows.get_by_role("cell")).to_have_text(["name", before["name"], "restored"])
+    expect(page.get_by_role("row", name="network.password")).to_contain_text("a password")
+    expect(page.get_by_role("main")).not_to_contain_text("from the file")
+    expect(page.get_by_role("row", name="meters[1]")).to_contain_text("not set")
+    assert_accessible(desk, "restore")
+    desk.screenshot("restore")
+    desk.press("Leave it")
+    expect(page.get_by_role("button", name="Use the backup")).to_have_count(0)
+    del network["password"]
+    restore(changed)
+    use()
     expect(page.get_by_label("Name of this device")).to_have_value("restored")
     desk.save()
     desk.expect_notice("Saved")
@@ -431,3 +452,20 @@ def test_all_of_it_can_be_done_with_the_keyboard(make_rig, visit):
     tab_to("Discard")
     keyboard.press("Enter")
     expect(page.get_by_role("region", name="Unsaved changes")).to_be_hidden()
+
+
+def test_the_log_shows_only_lines_with_the_words_that_are_typed(make_rig, visit):
+    rig = make_rig()
+    desk = visit(rig).open("system")
+    desk.set_up()
+    log = desk.page.get_by_role("log")
+    expect(log).to_contain_text("the password was set")
+    expect(log).to_contain_text("meterport runs on unix")
+    words = desk.page.get_by_label("Show only lines with")
+    words.fill("PASSWORD http")
+    expect(log.get_by_role("row")).to_have_count(2)
+    expect(log).to_contain_text("the password was set")
+    words.fill("nothing of the kind")
+    expect(log).to_have_text("No line has all of these words.")
+    words.fill("")
+    expect(log).to_contain_text("meterport runs on unix")

@@ -1,4 +1,4 @@
-// System: name, time, password, backup and restore, restart, factory reset, log.
+// System: name, time, password, restart, factory reset, log; backup.js and update.js have the cards of their names.
 
 const systemPage = {
   title: "System",
@@ -7,12 +7,13 @@ const systemPage = {
   show(main) {
     this.about = el("div");
     this.log = el("div");
+    this.logFilter = el("input", { type: "search", id: "log-filter", autocomplete: "off", oninput: () => this.showLog() });
     this.clock = el("strong");
     this.history = el("div");
     this.crash = el("div");
     this.board = el("div");
     main.append(card("Device", el("div", { class: "fields" }, field("name"), field("board"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), this.about, this.history), this.board,
-      timeCard(this.clock), passwordCard(), backupCard(), updateCard(), restartCard(), this.crash, this.log);
+      timeCard(this.clock), passwordCard(), backupCard(), updateCard(), restartCard(), this.crash, card("Log", el("div", { class: "field" }, el("label", { for: "log-filter" }, "Show only lines with"), this.logFilter), this.log));
     this.askedCrash = false;
     return this.refresh();
   },
@@ -31,15 +32,23 @@ const systemPage = {
       Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: ntp ? ntp.error || `set ${span(ntp.age_s)} ago, stratum ${ntp.stratum}` : "off" };
     this.about = replace(this.about, factList(facts));
     this.clock.textContent = health.time_unix_s ? clock(health.time_unix_s) : "not set";
-    this.log = replace(this.log, card("Log", table([">ago", "from", "what"], health.events.slice().reverse()
-      .map(event => [span(uptime_s - event.uptime_s), event.source, event.text + (event.times > 1 ? ` (${event.times} times)` : "")]))));
+    this.showLog();
     const { records } = await get("api/history");
     if (records) this.history = replace(this.history, factList({
       "History on flash": `keeps ${span(records.kept_s)} at this rate`, "A power cut loses": span(records.window_s) + " at most",
       "Written to flash": `${Math.ceil(records.bytes_a_day / 1024)} KB a day`, "Records lost": records.lost + (records.error ? ": " + records.error : ""),
     }));
   },
+  // The newest first; with a filter those with all of its words, in whatever case.
+  showLog() {
+    const words = this.logFilter.value.toLowerCase().split(/\s+/);
+    const events = health.events.filter(event => words.every(word => `${event.source} ${lineOf(event)}`.toLowerCase().includes(word))).reverse();
+    this.log = replace(this.log, el("div", { role: "log" }, events.length ? table([">ago", "from", "what"],
+      events.map(event => [span(health.uptime_s - event.uptime_s), event.source, lineOf(event)])) : dim("No line has all of these words.")));
+  },
 };
+
+const lineOf = event => event.text + (event.times > 1 ? ` (${event.times} times)` : "");
 
 const factList = facts => el("dl", null, Object.entries(facts).map(([name, fact]) => el("div", null, el("dt", null, name), el("dd", null, String(fact)))));
 
@@ -60,34 +69,6 @@ function passwordCard() {
     wanted.clear();
     notice("The password is changed. Everybody else is logged out.");
   }) }, userName(), el("div", { class: "fields" }, field, wanted.fields), el("div", { class: "actions" }, el("button", null, "Change password"))));
-}
-
-function backupCard() {
-  const file = el("input", { type: "file", id: "backup", accept: ".json,application/json" });
-  const restore = event => attempt(event, async () => {
-    if (!file.files[0]) throw new Error("Choose the file of a backup first.");
-    let config = null;
-    try {
-      config = JSON.parse(await file.files[0].text());
-    } catch {}
-    if (!config || typeof config !== "object" || Array.isArray(config)) throw new Error("This file is not a backup.");
-    draft.now = config;
-    draft.errors.clear();
-    showChanges();
-    show();
-    notice(isChanged() ? "The backup is on the pages now: look at it, then save." : "The backup is what the device has.");
-  });
-  return card("Backup", el("p", null, "The configuration as a file, without its passwords: those of Wi-Fi, of services and of this page."),
-    el("div", { class: "actions" }, button("Download", event => attempt(event, download))),
-    el("div", { class: "field" }, el("label", { for: "backup" }, "Restore from a file"), file),
-    el("div", { class: "actions" }, button("Read the file", restore, "plain")));
-}
-
-// Through the queue of requests, not by a link: that could take a second connection.
-async function download() {
-  const config = await get("api/config?download=1");
-  const link = el("a", { href: "data:application/json," + encodeURIComponent(JSON.stringify(config, null, 1)), download: `${health?.name || "meterport"}-${clock(Date.now() / 1000).slice(0, 10)}.json` });
-  link.click();
 }
 
 function restartCard() {
