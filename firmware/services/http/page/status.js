@@ -101,7 +101,7 @@ const statusPage = {
     this.slot = slot;
     this.meters = el("div", null, dim("Asking ..."));
     this.lines = el("div");
-    main.append(this.meters, this.lines);
+    main.append(this.meters, card("Serial lines", this.lines, diagnosis()));
   },
   async refresh() {
     const { meters } = await get(this.slot === undefined ? OVERVIEW_QUERY : "api/readings?meter=" + this.slot);
@@ -119,7 +119,7 @@ const statusPage = {
         : el("p", null, "No meters are configured yet: ", el("a", { href: "#/meters" }, "add one, or search for them"), "."));
     }
     this.view?.update(meters);
-    if (health) this.lines = replace(this.lines, linesCard(health));
+    if (health) this.lines = replace(this.lines, linesTable(health));
     if (!this.view) return;
     await refreshTrends(this.view.points());
     await refreshMidnight(this.view.energies());
@@ -128,8 +128,8 @@ const statusPage = {
 };
 
 // What the serial lines have carried, from /api/status.
-function linesCard(now) {
+function linesTable(now) {
   const rows = now.buses.map(bus => [bus.uart, `${bus.baud} ${bus.framing}`, bus.open ? "open" : bus.error || "opening", bus.sent, bus.answered,
     bus.timeouts, bus.crc, bus.foreign, Math.round(bus.busy_ms / 10 / Math.max(1, now.uptime_s)) + " %"]);
-  return card("Serial lines", now.buses.length ? table(["line", "set-up", "state", ">sent", ">answered", ">time-outs", ">CRC errors", ">foreign", ">load"], rows) : dim("None is configured."));
+  return now.buses.length ? table(["line", "set-up", "state", ">sent", ">answered", ">time-outs", ">CRC errors", ">foreign", ">load"], rows) : dim("None is configured.");
 }

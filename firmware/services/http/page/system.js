@@ -29,7 +29,7 @@ const systemPage = {
     }
     const { version, board, uptime_s, heap, config, task_restarts, ntp } = health;
     const facts = { Firmware: `meterport ${version} on ${board}`, "Up for": span(uptime_s), "Memory free": `${Math.round(heap.free / 1024)} KiB`,
-      Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: ntp ? ntp.error || `set ${span(ntp.age_s)} ago, stratum ${ntp.stratum}` : "off" };
+      Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: !ntp ? "off" : ntp.error || (ntp.age_s === null ? "not set yet" : `set ${span(ntp.age_s)} ago, stratum ${ntp.stratum}`) };
     this.about = replace(this.about, factList(facts));
     this.clock.textContent = health.time_unix_s ? clock(health.time_unix_s) : "not set";
     this.showLog();

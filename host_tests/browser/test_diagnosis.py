@@ -1,0 +1,124 @@
+"""The page's "Find out what is wrong": what the counters of a line mean."""
+
+import pytest
+from playwright.sync_api import expect
+
+from host_tests.browser.visit import assert_accessible
+
+WATCH_MS = 90000
+WRONG = ("crc", "unit", "function", "length", "content")
+
+
+def look(meters, counters=(), wrong=(), is_open=True):
+    """Status and bus documents of a line. `meters`: {name: counters}; their unit and slot are their numbers."""
+    bus = dict.fromkeys(("sent", "answered", "timeouts", "noise_bytes", "stale_bytes", "echoes"), 0) | dict(counters)
+    bus |= {"number": 0, "wrong": dict.fromkeys(WRONG, 0) | dict(wrong)}
+    status = {"number": 0, "uart": 1, "open": is_open, "error": None if is_open else "pin 5 belongs to W5500"}
+    normal = {"bus": 0, "state": "online", "requests": 0, "timeouts": 0, "errors": 0, "refused": [], "missed": 0}
+    found = [normal | {"slot": k, "unit": k + 1, "name": name} | one for k, (name, one) in enumerate(meters.items())]
+    return {"status": {"buses": [status], "meters": found}, "bus": {"buses": [bus], "meters": found}}
+
+
+ASKED = {"requests": 9}
+SILENT = {"requests": 9, "timeouts": 9, "state": "quarantined"}
+WRONG_ONE = {"requests": 9, "errors": 5, "state": "failing"}
+CASES = {
+    "closed": (look({"a": {}}, is_open=False), "is not open: pin 5 belongs to W5500", "UART or one of its pins"),
+    "no meter": (look({}), "No meter is configured", "Nothing is asked"),
+    "not asked": (look({"a": {}}), "Nothing was asked", "lent to a search"),
+    "well": (look({"a": ASKED}, {"sent": 9, "answered": 9}), "9 of 9 requests were answered", "Nothing is wrong"),
+    "all silent": (
+        look({"a": SILENT, "b": SILENT}, {"sent": 18, "timeouts": 18}),
+        "Nothing at all comes back (18 requests)",
+        "own side of the line",
+    ),
+    "one silent": (
+        look({"a": ASKED, "b": SILENT}, {"sent": 18, "answered": 9, "timeouts": 9}),
+        "Silent while others answer: b (unit 2)",
+        "not the line",
+    ),
+    "speed": (
+        look({"a": WRONG_ONE}, {"sent": 9, "timeouts": 4, "noise_bytes": 30}, {"crc": 5}),
+        "No request has a right answer, and there is noise (30 bytes, 5 damaged",
+        "Speed or framing is wrong, or A and B",
+    ),
+    "same unit": (
+        look({"a": ASKED, "b": WRONG_ONE}, {"sent": 18, "answered": 13}, {"crc": 4, "length": 1}),
+        "Wrong answers of b (unit 2) only (4 damaged, 1 others)",
+        "Two meters have the same unit id",
+    ),
+    "disturbed": (
+        look({"a": WRONG_ONE, "b": WRONG_ONE}, {"sent": 18, "answered": 8}, {"crc": 10}),
+        "10 damaged answers and 0 bytes of noise among 8 right ones",
+        "Reflections or disturbance",
+    ),
+    "late": (
+        look({"a": WRONG_ONE, "b": WRONG_ONE}, {"sent": 18, "answered": 8}, {"unit": 10}),
+        "10 frames that were not the answer",
+        "too late, or another master",
+    ),
+    "repeats": (
+        look({"a": ASKED}, {"sent": 9, "answered": 9, "noise_bytes": 72}),
+        "As many bytes come back as are sent",
+        "repeats what is sent",
+    ),
+    "second master": (
+        look({"a": ASKED}, {"sent": 9, "answered": 9, "stale_bytes": 50}),
+        "50 bytes came while nothing was asked",
+        "A second master",
+    ),
+    "profile": (
+        look({"a": ASKED | {"refused": [[3, 0, 2, 2]]}}, {"sent": 9, "answered": 9}),
+        "Registers are refused by a (unit 1)",
+        "kind of meter is not quite",
+    ),
+    "too slow": (
+        look({"a": ASKED | {"missed": 3}}, {"sent": 9, "answered": 9}),
+        "There is no time to read a (unit 1) as often",
+        "too slow",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def page(browser, tmp_path_factory):
+    """The page's script alone, without a device."""
+    from tools import page as page_tool
+
+    page = browser.new_page()
+    page.route("**/api/**", lambda route: route.abort())
+    page.route("http://page.invalid/", lambda route: route.fulfill(body=page_tool.document(), content_type="text/html"))
+    page.goto("http://page.invalid/")
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_the_counters_of_a_line_mean(page, case):
+    after, what, so = CASES[case]
+    before = look(dict.fromkeys([meter["name"] for meter in after["status"]["meters"]], {}))
+    [found] = page.evaluate("([before, after]) => findings(before, after)", [before, after])
+    assert what in found["what"]
+    assert so in found["so"]
+    assert bool(found["todo"]) == (case != "well")
+
+
+def test_counters_from_before_it_watched_mean_nothing(page):
+    old = look({"a": SILENT | {"requests": 5}}, {"sent": 90, "timeouts": 50, "stale_bytes": 9}, {"crc": 40})
+    now = look(
+        {"a": ASKED | {"timeouts": 9}}, {"sent": 94, "answered": 4, "timeouts": 50, "stale_bytes": 9}, {"crc": 40}
+    )
+    [found] = page.evaluate("([before, after]) => findings(before, after)", [old, now])
+    assert found["what"] == "4 of 4 requests were answered."
+
+
+def test_a_silent_meter_is_named_on_the_status_page(make_rig, visit):
+    rig = make_rig()
+    rig.meter(2).silent = True
+    desk = visit(rig).open()
+    desk.press("Find out what is wrong")
+    findings = desk.page.locator(".findings")
+    expect(findings).to_contain_text("Silent while others answer: feeder (unit 2).", timeout=WATCH_MS)
+    expect(findings.locator("dt")).to_have_count(1)
+    assert_accessible(desk, "findings")
+    desk.screenshot("findings")
