@@ -1,7 +1,7 @@
-"""The boot loader in an ESP32's ROM, behind a pseudo-terminal, for esptool: SLIP, its commands, and a flash of bytes.
+"""The boot loader in an ESP32's ROM, for esptool and ESP Web Tools: SLIP, its commands, and a flash of bytes.
 
-Follows Espressif's "Serial Protocol" (esptool documentation). No stub runs: esptool is told --no-stub. Bytes may get
-lost on the way, and the line may be cut.
+Follows Espressif's "Serial Protocol" (esptool documentation). A stub that is loaded into RAM is not run: its greeting
+is sent, and its form of the answers is used from then on. Bytes may get lost on the way, and the line may be cut.
 """
 
 import hashlib
@@ -12,6 +12,9 @@ from host_tests.pseudo_terminal import PseudoTerminal
 
 _END, _ESC, _ESC_END, _ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 _FLASH_BEGIN, _FLASH_DATA, _FLASH_END = 0x02, 0x03, 0x04
+_MEM_BEGIN, _MEM_END, _MEM_DATA = 0x05, 0x06, 0x07
+_ERASE_FLASH = 0xD0  # of the stub
+_STUB_GREETING = b"OHAI"
 _SYNC, _WRITE_REG, _READ_REG = 0x08, 0x09, 0x0A
 _SPI_SET_PARAMS, _SPI_ATTACH, _CHANGE_BAUDRATE = 0x0B, 0x0D, 0x0F
 _DEFL_BEGIN, _DEFL_DATA, _DEFL_END, _MD5 = 0x10, 0x11, 0x12, 0x13
@@ -24,12 +27,13 @@ _SPI_CMD, _SPI_W0 = 0x3FF42000, 0x3FF42080
 _SECTOR = 4096
 
 
-class BootLoader:
-    """A context manager. `flash` is what has been written; `path` is the port."""
+class BootRom:
+    """The chip. `flash` is what has been written. receive() takes bytes of the line, `send` is called with answers."""
 
-    def __init__(self, chip="esp32", size=4 * 1024 * 1024, lose=(), cut_after=None):
+    def __init__(self, send, chip="esp32", size=4 * 1024 * 1024, lose=(), cut_after=None):
         """`lose`: numbers of blocks of data of which a byte is lost, once each. `cut_after`: this many blocks of data
         the line is dead."""
+        self._send = send
         self.flash = bytearray(b"\x5a" * size)  # not erased: somebody's firmware
         self.blocks = 0
         self.refused = 0
@@ -41,17 +45,17 @@ class BootLoader:
         self._at = self._end = 0
         self._inflate = None
         self._packet, self._is_inside, self._is_escape = bytearray(), False, False
-        self._port = PseudoTerminal(self._receive)
-        self.path = self._port.path
+        self._is_stub = False
+        self.erased_whole = 0
 
-    def __enter__(self):
-        self._port.__enter__()
-        return self
+    def reset(self):
+        """The ROM runs again, instead of the stub."""
+        self._is_stub = False
+        self._packet.clear()
+        self._is_inside = False
 
-    def __exit__(self, *exc):
-        self._port.__exit__(*exc)
-
-    def _receive(self, data):
+    def receive(self, data):
+        """Bytes from the line."""
         for byte in data:
             if byte == _END:
                 if self._is_inside and self._packet:
@@ -70,9 +74,16 @@ class BootLoader:
                 self._packet.append(byte)
 
     def _answer(self, command, value=0, data=b"", error=0):
-        body = struct.pack("<BBHI", 1, command, len(data) + 4, value) + data + bytes((bool(error), error, 0, 0))
+        body = (
+            struct.pack("<BBHI", 1, command, len(data) + (2 if self._is_stub else 4), value)
+            + data
+            + bytes((bool(error), error))
+        )
+        self._send_packet(body if self._is_stub else body + bytes(2))
+
+    def _send_packet(self, body):
         escaped = body.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
-        self._port.write(b"\xc0" + escaped + b"\xc0")
+        self._send(b"\xc0" + escaped + b"\xc0")
 
     def _handle(self, packet):
         if len(packet) < 8:
@@ -89,7 +100,7 @@ class BootLoader:
             self._answer(command, error=_INVALID)
         elif command == _SYNC:
             for _ in range(8):
-                self._answer(command, 0x20120707)
+                self._answer(command, 0 if self._is_stub else 0x20120707)
         elif command == _READ_REG:
             [address] = struct.unpack_from("<I", data)
             self._answer(command, self._registers.get(address, 0))
@@ -100,7 +111,15 @@ class BootLoader:
             elif address != _SPI_W0:
                 self._registers[address] = value
             self._answer(command)
-        elif command in (_SPI_ATTACH, _SPI_SET_PARAMS, _CHANGE_BAUDRATE, _FLASH_END, _DEFL_END):
+        elif command in (_SPI_ATTACH, _SPI_SET_PARAMS, _CHANGE_BAUDRATE, _FLASH_END, _DEFL_END, _MEM_BEGIN, _MEM_DATA):
+            self._answer(command)
+        elif command == _MEM_END:
+            self._answer(command)
+            self._is_stub = True
+            self._send_packet(_STUB_GREETING)
+        elif command == _ERASE_FLASH and self._is_stub:
+            self.flash[:] = b"\xff" * len(self.flash)
+            self.erased_whole += 1
             self._answer(command)
         elif command in (_FLASH_BEGIN, _DEFL_BEGIN):
             size, _, _, self._at = struct.unpack_from("<IIII", data)
@@ -129,6 +148,22 @@ class BootLoader:
         elif command == _MD5:
             address, size = struct.unpack_from("<II", data)
             digest = hashlib.md5(self.flash[address : address + size], usedforsecurity=False).hexdigest()
-            self._answer(command, data=digest.encode())
+            self._answer(command, data=bytes.fromhex(digest) if self._is_stub else digest.encode())
         else:
             self._answer(command, error=_INVALID)
+
+
+class BootLoader(BootRom):
+    """A chip behind a pseudo-terminal. A context manager; `path` is the port."""
+
+    def __init__(self, *arguments, **options):
+        self._port = PseudoTerminal(self.receive)
+        self.path = self._port.path
+        super().__init__(self._port.write, *arguments, **options)
+
+    def __enter__(self):
+        self._port.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        self._port.__exit__(*exc)

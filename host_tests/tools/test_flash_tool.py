@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,40 +11,24 @@ import pytest
 from esptool.targets import CHIP_DEFS
 from littlefs import LittleFS
 
+from host_tests import esp_image
 from host_tests.esp_boot_loader import BootLoader
+from host_tests.esp_image import OFFSET, VFS_AT, VFS_SIZE
 from tools import image as images
-from tools import micropython, partition_table
+from tools import micropython
 from tools.device import configuration, esp32, versions
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError, call
+from tools.partition_table import APP, Row
 
-OFFSET = 0x1000
-VFS_AT, VFS_SIZE = 0x100000, 0x40000
 OPTIONS = ("--before", "no-reset", "--after", "no-reset", "--no-stub")
 MADE_FOR_ESP32S2 = 2
-
-
-def row(kind, subtype, offset, size, label):
-    return struct.pack("<HBBII16sI", 0x50AA, kind, subtype, offset, size, label, 0)
-
-
-def make_image(chip_id=0, rows=None, vfs_size=VFS_SIZE):
-    """An image as MicroPython's build makes it, with something incompressible for an application."""
-    header = bytes((0xE9, 1, 2, 0x20)) + bytes(8) + chip_id.to_bytes(2, "little") + bytes(9) + b"\1"
-    segment = struct.pack("<II", 0x3FFF0000, 16) + bytes(16)
-    boot = (header + segment).ljust(0x8000 - OFFSET, b"\xff")
-    if rows is None:
-        rows = [row(1, 2, 0x9000, 0x6000, b"nvs"), row(0, 0, 0x10000, 0xF0000, b"factory"),
-                row(1, 0x81, VFS_AT, vfs_size, b"vfs")]  # fmt: skip
-    table = b"".join(rows).ljust(0x10000 - 0x8000, b"\xff")
-    noise = b"".join((k * 2654435761 & 0xFFFFFFFF).to_bytes(4, "little") for k in range(8192))
-    return boot + table + noise + b"\0firmware/app.py\0" + bytes(100)
 
 
 @pytest.fixture
 def image(tmp_path):
     path = tmp_path / "meterport.bin"
-    path.write_bytes(make_image())
+    path.write_bytes(esp_image.make())
     return path
 
 
@@ -94,7 +77,7 @@ def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
 @pytest.mark.parametrize("board", ["METERPORT_ESP32", "METERPORT_ESP32_S3"])
 def test_our_own_tables_take_a_configuration_and_start_the_first_slot(image, board):
     rows = {row.label: row for row in images.partitions(board)}
-    image.write_bytes(make_image(rows=[partition_table.pack(row) for row in rows.values()]))
+    image.write_bytes(esp_image.make(rows=rows.values()))
     with BootLoader(size=8 << 20) as loader:
         flash(loader.path, image, b'{"name": "attic"}')
         written = bytes(loader.flash)
@@ -110,7 +93,7 @@ def test_another_chip_is_refused_before_anything_is_written(image):
             flash(loader.path, image)
         assert (loader.blocks, set(loader.flash)) == (0, {0x5A})
     with BootLoader() as loader:
-        image.write_bytes(make_image(MADE_FOR_ESP32S2))
+        image.write_bytes(esp_image.make(MADE_FOR_ESP32S2))
         with pytest.raises(UsageError, match="has an esp32, and the image is for esp32s2: nothing was written"):
             flash(loader.path, image)
         assert (loader.blocks, set(loader.flash)) == (0, {0x5A})
@@ -142,10 +125,10 @@ def test_a_line_that_is_cut_is_an_error_and_the_next_run_makes_it_whole(image):
 
 
 def test_an_image_without_a_file_system_or_firmware_takes_no_configuration(image):
-    image.write_bytes(make_image(rows=[row(0, 0, 0x10000, 0xF0000, b"factory")]))
+    image.write_bytes(esp_image.make(rows=[Row("factory", APP, 0, 0x10000, 0xF0000)]))
     with pytest.raises(UsageError, match="partition table has no file system"):
         flash("nowhere", image)
-    image.write_bytes(make_image().replace(b"firmware/app.py", b"something/else."))
+    image.write_bytes(esp_image.make().replace(b"firmware/app.py", b"something/else."))
     with pytest.raises(UsageError, match="has no firmware within"):
         flash("nowhere", image)
 
@@ -188,7 +171,7 @@ def test_a_dry_run_asks_for_nothing_and_says_what_it_would_do(image, capsys):
 # -- command lines, and what is no image
 
 
-APP = bytes.fromhex("3254CDAB")
+DESCRIPTION = bytes.fromhex("3254CDAB")
 
 
 def beginning(chip_id=0, at_32=b"\0\0\0\0", first=0xE9):
@@ -263,7 +246,7 @@ def test_a_dry_run_of_flash_prints_esptools_commands(flashing, tmp_path):
         (bytes(100), "must begin with the byte E9, not 00"),
         (b"", "must begin with the byte E9"),
         (beginning()[:20], "is no ESP32 image"),
-        (beginning(at_32=APP), "application without bootloader"),
+        (beginning(at_32=DESCRIPTION), "application without bootloader"),
         (beginning(99), "give --chip, one of esp32,"),
     ],
 )

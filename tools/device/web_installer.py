@@ -19,7 +19,8 @@ _WEB_PAGE = """<!doctype html>
 <title>Install {name}</title>
 <script type="module" src="esp-web-tools/install-button.js"></script>
 <h1>{name} {version}</h1>
-<p>Connect the board by USB; Chrome or Edge, over https or from localhost. Everything on the board is erased.</p>
+<p>Connect the board by USB; Chrome or Edge, over https or from localhost. You are asked whether everything on the
+board is to be erased first.</p>
 <esp-web-install-button manifest="manifest.json"></esp-web-install-button>
 """
 
