@@ -50,6 +50,7 @@ _MACHINE_MODULES = (
     "firmware/meters/profile_machine.py",
     "firmware/services/http/documents/readings_machine.py",
     "modbus/crc_machine.py",
+    "modbus/tcp_machine.py",
 )
 _KEEP = 8  # of these folders; older ones are removed
 _LEVEL = 3  # of optimisation

@@ -67,6 +67,8 @@ class Line:
         self.turn_ms = 0
         self._character_us = 11000000 // baud
         self._direction = None
+        self._rest: "memoryview | None" = None  # of the view, which is always the same, from _rest_at on
+        self._rest_at = 0
         try:
             for pin in config.get("high", ()):  # of the board file: what the board's driver needs
                 Pin(pin, Pin.OUT, value=1)
@@ -85,7 +87,12 @@ class Line:
         n = min(self._uart.any(), len(view) - at)
         if not n:
             return 0
-        return (self._uart.readinto(view[at : at + n]) if at else self._uart.readinto(view, n)) or 0
+        if not at:
+            return self._uart.readinto(view, n) or 0
+        if at != self._rest_at:  # a slice is an object in the heap, and most answers come in the same two parts
+            self._rest = view[at:]
+            self._rest_at = at
+        return self._uart.readinto(self._rest, n) or 0
 
     def discard(self) -> int:
         total = 0

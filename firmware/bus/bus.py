@@ -113,7 +113,7 @@ class Bus:
         if self._is_free and not queue and not self._late.hold_ms(request.frame, request.length):
             # Nothing is due: begins at once, without the detour by queue and task. That is only told when to go on.
             self._drop_written_by(request, meter)
-            self._waker.wake_in(self._begin(request, meter, None))
+            self._waker.wake_in(self._begin(request, meter))
             return OK
         at = len(queue)
         if request.has_priority:
@@ -300,7 +300,7 @@ class Bus:
                     request.finish(pdu.GATEWAY_TARGET_FAILED)
                     return ENDED
                 self._drop_written_by(request, meter)
-                return self._begin(request, meter, None)
+                return self._begin(request, meter)
         self._clients_in_a_row = 0
         if wait_ms > 0:
             self._is_free = True
@@ -402,7 +402,7 @@ class Bus:
 
     # -- the exchange under way
 
-    def _begin(self, request, meter, poll):
+    def _begin(self, request, meter, poll=None):
         """Begins the exchange of a client's request, or of that of `poll`, with a meter, None for a unit that is not
         configured. Returns for how long to wait before the next step."""
         retries = 0
@@ -428,9 +428,9 @@ class Bus:
         if meter is not None:
             timeout_ms = self.timeout_ms(meter)
             slowest_ms = meter.timeout_ms
-        request = self._request
-        # What has ended at once ends in the next step: submit() has not returned yet.
-        return max(0, self.wire.begin(request.frame, request.length, timeout_ms, slowest_ms))
+        # No name for the request, so that the frame has at most 11 words.
+        wait_ms = self.wire.begin(self._request.frame, self._request.length, timeout_ms, slowest_ms)
+        return wait_ms if wait_ms > 0 else 0  # what has ended at once ends in the next step: submit() has not returned
 
     def _go_on(self, wait_ms):
         """Takes what a step of the transaction has returned. Returns for how long to wait before the next, or ENDED."""

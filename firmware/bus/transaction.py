@@ -113,17 +113,21 @@ class Transaction:
         """Takes the bytes that have come. Wakes the task only when they may be a whole answer, or are the first."""
         state = self._state
         if state < _SENDING:
-            got = self._line.receive(self.view, 0)
-            self._quiet_since_us = seam.ticks_us()
-            self.counters.stale_bytes += got
-            if got > 1 and self._late.take_arrived(self.rx):
-                self.waker.wake()
+            self._take_stale()
             return
         end = self._receive()
         length = rtu.answer_length(self.rx, 0, end, self._request_length)
         if length > end and state != _SENDING and self._pause_reading(length - end):
             return
         if state == _SILENT or length < 0 or 0 < length <= end:
+            self.waker.wake()
+
+    def _take_stale(self):
+        """Takes bytes that nobody has asked for: perhaps a late answer."""
+        got = self._line.receive(self.view, 0)
+        self._quiet_since_us = seam.ticks_us()
+        self.counters.stale_bytes += got
+        if got > 1 and self._late.take_arrived(self.rx):
             self.waker.wake()
 
     def _receive(self):

@@ -152,6 +152,20 @@ assert raises(write_point, bytearray(200), bytes([4]) + b"name", 5, 1, 0, "", 1,
 assert raises(write_point, bytearray(200), bytes([4]) + b"name", -1, 1, 0, "", 1, "", 1)
 """
 
+PDU = """
+from tcp_machine import put_pdu as machine
+from modbus.tcp import put_pdu as plain
+frame = bytearray(os.urandom(300))
+for n in range(4, 256):
+    for at in (0, 7, 44):
+        for source in (frame, memoryview(frame), bytes(frame)):
+            one, other = bytearray(260), bytearray(260)
+            assert machine(one, source, at, n) == plain(other, source, at, n) == n - 3
+            assert one == other and one[7 : 4 + n] == frame[at + 1 : at + n - 2]
+for size, at, n in ((9, 0, 6), (260, 45, 256), (260, -1, 9), (260, 0, 2), (260, 1 << 29, 9)):
+    assert raises(machine, bytearray(size), frame, at, n)
+"""
+
 SCRIPT = """
 import os, sys
 sys.path[0:0] = ({folder!r}, {lib!r}, {root!r})
@@ -181,8 +195,8 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     "compare",
-    [CRC, PRESENT_VALUE, REAL, DECIMAL, POINT],
-    ids=["crc", "present value", "real", "decimal", "text of a point"],
+    [CRC, PRESENT_VALUE, REAL, DECIMAL, POINT, PDU],
+    ids=["crc", "present value", "real", "decimal", "text of a point", "pdu"],
 )
 def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(folder, compare):
     script = SCRIPT.format(folder=str(folder), lib=str(ROOT / "lib"), root=str(ROOT), compare=compare)
@@ -191,7 +205,7 @@ def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(f
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert len(SOURCES) == 4
+    assert len(SOURCES) == 5
     assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
     assert not set(SOURCES) & set(build.frozen_manifest()[1])
     assert "_machine" not in build.frozen_manifest()[0]

@@ -52,13 +52,18 @@ def check_request(buf: "Buffer", at: int, n: int) -> int:
     if n < 1 or n > PDU_MAX or not 0 < buf[at] < 0x80:
         return ILLEGAL_FUNCTION
     function = buf[at]
-    if function in (1, 2, 3, 4):
-        if n != 5:
-            return ILLEGAL_DATA_VALUE
-        quantity = buf[at + 3] << 8 | buf[at + 4]
-        if not 0 < quantity <= (_BITS_READ_MAX if function < 3 else _REGISTERS_READ_MAX):
-            return ILLEGAL_DATA_VALUE
-        return _range(buf, at + 1, quantity)
+    if function > 4:
+        return _check_other(buf, at, n, function)
+    if n != 5:
+        return ILLEGAL_DATA_VALUE
+    quantity = buf[at + 3] << 8 | buf[at + 4]
+    if not 0 < quantity <= (_BITS_READ_MAX if function < 3 else _REGISTERS_READ_MAX):
+        return ILLEGAL_DATA_VALUE
+    return _range(buf, at + 1, quantity)
+
+
+def _check_other(buf: "Buffer", at: int, n: int, function: int) -> int:
+    """The same of all functions but reads, on whose way a frame has at most 11 words: those stay off the heap."""
     if function == 5:
         if n != 5 or buf[at + 3] not in (0x00, 0xFF) or buf[at + 4]:
             return ILLEGAL_DATA_VALUE

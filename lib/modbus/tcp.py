@@ -14,6 +14,7 @@ if _TYPING:
 
 ADU_MAX = const(260)  # 4.1: MBAP header of 7 bytes and a PDU of 253
 HEADER = const(7)
+_AROUND = const(3)  # of a serial frame: unit and CRC
 _LENGTH_MIN = const(2)  # unit id and function code
 _LENGTH_MAX = const(254)  # unit id and a PDU of 253 bytes
 
@@ -44,3 +45,15 @@ def put_header(out: bytearray, source: "Buffer", at: int, pdu_length: int) -> in
     out[5] = (pdu_length + 1) & 0xFF
     out[6] = source[at + 6]
     return HEADER + pdu_length
+
+
+def put_pdu(out: bytearray, frame: "Buffer", at: int, n: int) -> int:
+    """Copies the PDU of the serial frame in frame[at:at+n], all but unit and CRC, to out[7:]; returns its length."""
+    out[HEADER : HEADER + n - _AROUND] = frame[at + 1 : at + n - 2]
+    return n - _AROUND
+
+
+try:
+    from modbus.tcp_machine import put_pdu  # type: ignore  # noqa: F401
+except ImportError:  # only images for the RP2 have machine code
+    pass

@@ -24,7 +24,7 @@ from firmware.services import Service
 from firmware.services.modbus_tcp import reply_cache
 from modbus import pdu, rtu, tcp
 from modbus.crc import crc16
-from modbus.tcp import put_header
+from modbus.tcp import put_header, put_pdu
 
 _TYPING = const(0)
 if _TYPING:
@@ -106,7 +106,7 @@ class ModbusConnection(Connection):
     def __init__(self, server: ModbusServer, stream: "Any", slot: "Slot"):
         super().__init__(stream, slot, server.budget, server.events)
         self.server = server
-        self._pending = b""  # the first bytes of the request on the bus: its reply needs the header
+        self._pending = _NOTHING  # header and function of the request on the bus, for its reply
         self._kept_input = _NOTHING  # [:_kept_input_size]: the rest of the input
         self._kept_input_size = 0
         self._reply_ready = reply_cache.NO_REPLY  # to the last request
@@ -270,10 +270,10 @@ class ModbusConnection(Connection):
             return self._reply(rx, at, server.unit255.answer(rx, start, length, out, 7))
         code = pdu.check_request(rx, start, length)
         if code:
-            return self._exception(rx, at, function, code)
+            return self._exception(rx, at, code)
         bus = server.router.bus_of(unit)
         if bus is None:
-            return self._exception(rx, at, function, pdu.GATEWAY_PATH_UNAVAILABLE)
+            return self._exception(rx, at, pdu.GATEWAY_PATH_UNAVAILABLE)
         unit = server.router.address_of(unit)
         if function == 3 or function == 4:
             first = rx[at + 8] << 8 | rx[at + 9]
@@ -291,13 +291,14 @@ class ModbusConnection(Connection):
             request.fill_read(unit, function, first, count)
         else:
             if not self.may_write and not pdu.is_read(rx, start, length):
-                return self._exception(rx, at, function, pdu.ILLEGAL_FUNCTION)
+                return self._exception(rx, at, pdu.ILLEGAL_FUNCTION)
             request = self.request or self._make_request()
             request.fill(unit, rx, start, length)
         return self._submit(bus, rx, at)
 
     def _make_request(self):
         request = self.request = Request(self)
+        self._pending = bytearray(_HEAD)
         request.has_priority = self._ip() in self.server.config["priority"]
         return request
 
@@ -305,9 +306,13 @@ class ModbusConnection(Connection):
         """Gives self.request, which came at rx[at:], to the bus. Returns what _handle_request() does."""
         code = bus.submit(self.request)
         if code != OK:
-            return self._exception(rx, at, rx[at + 7], code)
+            return self._exception(rx, at, code)
         self._counters.passed += 1
-        self._pending = bytes(memoryview(rx)[at : at + _HEAD] if at else self._first_bytes)
+        pending = self._pending
+        pending[0] = rx[at]  # what put_header() needs, without a slice
+        pending[1] = rx[at + 1]
+        pending[6] = rx[at + 6]
+        pending[7] = rx[at + 7]
         self.bus = bus
         self.slot.busy = True
         return False
@@ -324,14 +329,15 @@ class ModbusConnection(Connection):
         for bus in server.broadcasts:
             code = code or bus.broadcast(rx, start, length)
         if code:
-            return self._exception(rx, at, function, code)
+            return self._exception(rx, at, code)
         server.counters.passed += 1
         echoed = 7 if function == 22 else 5
         server.out[7 : 7 + echoed] = rx[start : start + echoed]
         return self._reply(rx, at, echoed)
 
-    def _exception(self, source, at, function, code):
-        return self._reply(source, at, self._put_exception(function, code))
+    def _exception(self, source, at, code):
+        """Answers the request at source[at:] with that exception."""
+        return self._reply(source, at, self._put_exception(source[at + 7], code))
 
     # From here to on_answer() the frames have at most 11 words, which MicroPython keeps off the heap.
 
@@ -357,14 +363,9 @@ class ModbusConnection(Connection):
         if self._is_held:
             self._is_held = False
             seam.interest(self.stream, seam.READ)
-        size = self._put_exception(self._pending[7], code) if code else self._put_pdu(frame, at, n)
+        size = self._put_exception(self._pending[7], code) if code else put_pdu(self.server.out, frame, at, n)
         if self._reply(self._pending, 0, size) and self._kept_input_size:
             self._serve_requests(0, self._restore_input())
-
-    def _put_pdu(self, frame, at, n):
-        """Copies the PDU of a frame, all but unit and CRC, to the output; returns its length."""
-        self.server.out[7 : 4 + n] = frame[at + 1 : at + n - 2]
-        return n - 3
 
     def _discard(self, at):
         server = self.server
