@@ -17,6 +17,7 @@ import pytest
 
 from host_tests.emulated import checkout
 from tools import image, memory, partition_table
+from tools.device import rp2, versions
 
 RP2 = [name for name, board in image.BOARDS.items() if board.port == "rp2"]
 ESP32 = [name for name, board in image.BOARDS.items() if board.port == "esp32"]
@@ -193,6 +194,12 @@ def test_an_image_is_made(tree, tmp_path, monkeypatch, name):
     if name == "METERPORT_W5500_EVB_PICO":  # the one whose size in docs/images.md is measured here
         documented = re.search(rf"^\| {name} \| [\d,]+ \| ([\d,]+) \(a\)", DOCUMENT, re.MULTILINE)[1]
         assert abs(size - int(documented.replace(",", ""))) < 0.1 * size, f"{size} bytes of flash: docs/images.md"
+    program = rp2.program(blocks)  # as make flash sees it
+    place = rp2.file_system_place(program)
+    assert (place.offset, place.size) == (image.BOARDS[name].room, FLASH[name] - image.BOARDS[name].room)
+    assert rp2.uf2_chip(blocks) in image.BOARDS[name].title
+    assert versions.has_firmware(program)
+    assert versions.in_image(program) == image.firmware.VERSION
     flat = (plan.work / "firmware.bin").read_bytes()
     assert b"meterport, 16 sockets with RP2" in flat
     assert b"firmware/app.py" in flat

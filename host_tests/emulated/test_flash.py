@@ -53,7 +53,7 @@ def test_the_firmware_runs_with_the_configuration_that_came_in_the_same_file(uf2
             HOST, timeout=ANSWER_S, connect=lambda: chip.network.connect(chip.ports["http"], ANSWER_S)
         ) as device:
             assert device.session()["name"] == "flashed with it"
-        assert versions.on_board(f"socket://{HOST}:{chip.repl_port}") == firmware.VERSION
+        assert versions.on_board(f"socket://{HOST}:{chip.repl_port}", print) == firmware.VERSION
     kept = image.read(folder / "flash.bin")
     assert json.loads(kept["data/config.json"]) == config
     assert "data/crash" not in kept

@@ -35,7 +35,7 @@ def image(tmp_path):
 @pytest.fixture(autouse=True)
 def silent_board(monkeypatch):
     """The boot loader is no MicroPython, and mpremote takes ten seconds to find that out."""
-    monkeypatch.setattr(versions, "on_board", lambda port: None)
+    monkeypatch.setattr(versions, "on_board", lambda port, say: None)
 
 
 def flash(port, image, config=b"{}", **options):

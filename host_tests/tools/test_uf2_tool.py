@@ -201,10 +201,20 @@ def test_picotool_loads_nothing_onto_another_chip_or_one_of_several(image, tmp_p
 def test_a_board_at_a_port_is_put_into_bootsel(image, drives, monkeypatch, capsys):
     called = []
     monkeypatch.setattr(rp2, "call", called.append)
-    monkeypatch.setattr(versions, "on_board", lambda port: (0, 0, 9))
+    monkeypatch.setattr(versions, "on_board", lambda port, say: (0, 0, 9))
     assert main(["flash", "--image", str(image), "--yes", "--drive", str(drives), "--port", "socket://x:1"]) == 0
     assert [command[3:] for command in called] == [["connect", "socket://x:1", "resume", "bootloader"]]
     assert "firmware: 0.0.9 on the board -> 0.1.0" in capsys.readouterr().out
+
+
+def test_a_gateway_that_was_interrupted_runs_again_when_nobody_agrees(image, drives, monkeypatch):
+    called = []
+    monkeypatch.setattr(versions, "call", called.append)
+    monkeypatch.setattr(versions, "on_board", lambda port, say: (0, 0, 9))
+    with pytest.raises(UsageError, match="not confirmed"):
+        rp2.flash_uf2(image, port="socket://x:1", drives=[drives], is_agreed=lambda: False, say=lambda text: None)
+    assert [command[3:] for command in called] == [["connect", "socket://x:1", "resume", "reset"]]
+    assert not list(drives.rglob("*.uf2"))
 
 
 def test_a_dry_run_says_both_ways_and_writes_nothing(image, drives, capsys):

@@ -40,7 +40,7 @@ def board(monkeypatch):
 )
 def test_a_board_is_asked_and_one_that_does_not_answer_is_unknown(board, shown, version):
     commands = board(shown)
-    assert versions.on_board("PORT") == version
+    assert versions.on_board("PORT", lambda text: None) == version
     assert commands == [["resume", "exec", "import firmware; print('version', *firmware.VERSION)"]]
 
 

@@ -152,7 +152,7 @@ def flash(
                 deploy(port, reset=reset, dry_run=True, say=say)
             return
         new = versions.in_image(content) if within else VERSION
-        versions.check(port, versions.on_board(port), new, may_be_older, say)
+        versions.check(port, versions.on_board(port, say), new, may_be_older, say)
         check_chip(port, chip, ends, options)
         if not is_agreed():
             raise UsageError("not confirmed, nothing was done (--yes asks nothing)")

@@ -223,9 +223,11 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
             say(f"  {show(into_bootsel)}")
         say(f"  copied to its drive, or: {show(picotool_load(path.name))}")
         return
-    old = versions.on_board(port) if port else None
+    old = versions.on_board(port, say) if port else None
     versions.check(port, old, versions.in_image(flash), may_be_older, say)
     if not is_agreed():
+        if old:
+            versions.start_again(port)
         raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
     roots = tuple(drives) or _drive_roots()
     if port:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Callable
 
 from tools.device.port import UsageError, call, mpremote
 
@@ -23,8 +24,9 @@ def in_image(content: bytes) -> "tuple[int, ...] | None":
     return tuple(int(number) for number in found.groups()) if found else None
 
 
-def on_board(port: str) -> "tuple[int, ...] | None":
+def on_board(port: str, say: "Callable[[str], object]") -> "tuple[int, ...] | None":
     """The version of the firmware at a port, None when nothing answers. A running gateway is interrupted."""
+    say(f"asking the board at {port} for its version, {_ANSWER_S} s at most (a running gateway is interrupted)")
     command = mpremote(port, "resume", "exec", _CODE)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False)
@@ -39,12 +41,17 @@ def text(version: "tuple[int, ...] | None") -> str:
     return ".".join(map(str, version)) if version else "unknown"
 
 
+def start_again(port):
+    """Resets a board whose gateway was interrupted."""
+    call(mpremote(port, "resume", "reset"))
+
+
 def check(port, old, new, may_be_older, say):
     """Says both versions. Raises UsageError when an older one would replace a newer one; the board at `port` is reset
     before, so that its gateway runs again."""
     say(f"firmware: {text(old)} on the board -> {text(new)}")
     if old and new and new < old and not may_be_older:
-        call(mpremote(port, "resume", "reset"))
+        start_again(port)
         raise UsageError(
             f"{text(new)} is older than {text(old)} on the board: nothing was written. --older (make: ARGS=--older) "
             "writes it all the same"
