@@ -16,6 +16,7 @@ from tools.emulator import build, emulated, image
 pytestmark = pytest.mark.timeout(900)
 
 RP2040 = 0xE48BFF56
+LABEL = b"abcdefgh2345"
 READY_S = 240
 ANSWER_S = 60
 
@@ -41,9 +42,10 @@ def test_the_image_says_where_the_file_system_is_and_which_firmware_is_within(pr
 
 def test_the_firmware_runs_with_the_configuration_that_came_in_the_same_file(uf2, program, tmp_path):
     config = emulate.configuration({"name": "flashed with it", "meters": []})
+    files = {"data/config.json": json.dumps(config).encode(), versions.LABEL: LABEL}
     before = {"data/config.json": b'{"name": "before"}', "data/crash": b"stale" * 5000}
     flash = bytearray(program.ljust(image.STORAGE_AT, b"\0") + image.make_storage(before))
-    uf2_drive.copy(rp2.with_files(uf2, {"data/config.json": json.dumps(config).encode()}), flash, RP2040)
+    uf2_drive.copy(rp2.with_files(uf2, files), flash, RP2040)
     folder = tmp_path / "chip"
     folder.mkdir()
     (folder / "flash.bin").write_bytes(flash)
@@ -53,7 +55,8 @@ def test_the_firmware_runs_with_the_configuration_that_came_in_the_same_file(uf2
             HOST, timeout=ANSWER_S, connect=lambda: chip.network.connect(chip.ports["http"], ANSWER_S)
         ) as device:
             assert device.session()["name"] == "flashed with it"
-        assert versions.on_board(f"socket://{HOST}:{chip.repl_port}", print) == firmware.VERSION
+        found = versions.on_board(f"socket://{HOST}:{chip.repl_port}", print)
+        assert found == versions.OnBoard(firmware.VERSION, LABEL)
     kept = image.read(folder / "flash.bin")
     assert json.loads(kept["data/config.json"]) == config
     assert "data/crash" not in kept

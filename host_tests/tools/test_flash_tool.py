@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from esptool.targets import CHIP_DEFS
-from littlefs import LittleFS
 
-from host_tests import esp_image
+from host_tests import esp_image, littlefs_files
 from host_tests.esp_boot_loader import BootLoader
 from host_tests.esp_image import OFFSET, VFS_AT, VFS_SIZE
 from tools import image as images
@@ -35,7 +34,7 @@ def image(tmp_path):
 @pytest.fixture(autouse=True)
 def silent_board(monkeypatch):
     """The boot loader is no MicroPython, and mpremote takes ten seconds to find that out."""
-    monkeypatch.setattr(versions, "on_board", lambda port, say: None)
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard())
 
 
 def flash(port, image, config=b"{}", **options):
@@ -43,20 +42,6 @@ def flash(port, image, config=b"{}", **options):
     files = {configuration.PATH: config}
     esp32.flash(port, image, files, is_agreed=lambda: True, options=OPTIONS, baud=115200, say=lines.append, **options)
     return "\n".join(lines)
-
-
-def read_tree(content):
-    """{path: bytes} of a littlefs."""
-    disk = LittleFS(block_size=4096, block_count=len(content) // 4096, mount=False)
-    disk.context.buffer = bytearray(content)
-    disk.mount()
-    found = {}
-    for folder, _, names in disk.walk("/"):
-        for name in names:
-            path = f"{folder.rstrip('/')}/{name}".lstrip("/")
-            with disk.open(path, "rb") as file:
-                found[path] = file.read()
-    return found
 
 
 def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
@@ -67,7 +52,7 @@ def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
     content = image.read_bytes()
     assert written[OFFSET : OFFSET + len(content)] == content
     assert written[:OFFSET] == b"\x5a" * OFFSET
-    assert read_tree(written[VFS_AT : VFS_AT + VFS_SIZE]) == {"data/config.json": config}
+    assert littlefs_files.read(written[VFS_AT : VFS_AT + VFS_SIZE]) == {"data/config.json": config}
     assert json.loads(config) == {
         "board": "wt32-eth01", "network": {"link": "wifi", "ssid": "home", "password": "correct horse"},
     }  # fmt: skip
@@ -82,9 +67,20 @@ def test_our_own_tables_take_a_configuration_and_start_the_first_slot(image, boa
         flash(loader.path, image, b'{"name": "attic"}')
         written = bytes(loader.flash)
     vfs, otadata = rows["vfs"], rows["otadata"]
-    assert read_tree(written[vfs.offset : vfs.offset + vfs.size]) == {"data/config.json": b'{"name": "attic"}'}
+    assert littlefs_files.read(written[vfs.offset : vfs.offset + vfs.size]) == {
+        "data/config.json": b'{"name": "attic"}'
+    }
     assert set(written[otadata.offset : otadata.offset + otadata.size]) == {0xFF}  # whichever slot ran before
     assert written[rows["ota_0"].offset :].startswith(image.read_bytes()[0x10000 - OFFSET :])
+
+
+def test_the_password_on_the_label_outlasts_a_new_file_system(image, monkeypatch):
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 1, 0), b"abcdefgh2345"))
+    with BootLoader() as loader:
+        text = flash(loader.path, image)
+        files = littlefs_files.read(bytes(loader.flash[VFS_AT : VFS_AT + VFS_SIZE]))
+    assert files == {"data/config.json": b"{}", "label/wifi": b"abcdefgh2345"}
+    assert "abcdefgh2345" not in text
 
 
 def test_another_chip_is_refused_before_anything_is_written(image):

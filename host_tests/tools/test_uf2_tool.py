@@ -4,9 +4,8 @@ import json
 import struct
 
 import pytest
-from littlefs import LittleFS
 
-from host_tests import uf2_drive
+from host_tests import littlefs_files, uf2_drive
 from host_tests.uf2_drive import FLASH
 from tools.device import rp2, versions
 from tools.device.__main__ import main
@@ -38,19 +37,6 @@ def uf2(flash=None, family=RP2040):
     return first + rp2.make_uf2(pieces, family)
 
 
-def read_files(content):
-    disk = LittleFS(block_size=4096, block_count=len(content) // 4096, mount=False)
-    disk.context.buffer = bytearray(content)
-    disk.mount()
-    found = {}
-    for folder, _, names in disk.walk("/"):
-        for name in names:
-            path = f"{folder.rstrip('/')}/{name}".lstrip("/")
-            with disk.open(path, "rb") as file:
-                found[path] = file.read()
-    return found
-
-
 # -- image and configuration in one file
 
 
@@ -60,7 +46,7 @@ def test_one_file_has_the_image_and_the_configuration_where_the_image_says(famil
     flash = bytearray(b"\x5a" * (FILES_AT + FILES_SIZE))
     uf2_drive.copy(rp2.with_files(uf2(family=family), files), flash, family)
     assert flash[: len(program())] == program()
-    assert read_files(flash[FILES_AT:]) == files
+    assert littlefs_files.read(flash[FILES_AT:]) == files
 
 
 @pytest.mark.parametrize("family", [RP2040, RP2350])
@@ -172,7 +158,7 @@ def test_a_configuration_goes_with_the_image(image, drives, tmp_path, capsys):
     )
     flash = bytearray(FILES_AT + FILES_SIZE)
     uf2_drive.copy((drives / "a" / image.name).read_bytes(), flash, RP2040)
-    assert json.loads(read_files(flash[FILES_AT:])["data/config.json"]) == {"name": "attic", "board": "pico-w"}
+    assert json.loads(littlefs_files.read(flash[FILES_AT:])["data/config.json"]) == {"name": "attic", "board": "pico-w"}
 
 
 def test_a_board_of_another_chip_is_refused(image, drives, capsys):
@@ -201,16 +187,27 @@ def test_picotool_loads_nothing_onto_another_chip_or_one_of_several(image, tmp_p
 def test_a_board_at_a_port_is_put_into_bootsel(image, drives, monkeypatch, capsys):
     called = []
     monkeypatch.setattr(rp2, "call", called.append)
-    monkeypatch.setattr(versions, "on_board", lambda port, say: (0, 0, 9))
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 0, 9), b"abcdefgh2345"))
     assert main(["flash", "--image", str(image), "--yes", "--drive", str(drives), "--port", "socket://x:1"]) == 0
     assert [command[3:] for command in called] == [["connect", "socket://x:1", "resume", "bootloader"]]
     assert "firmware: 0.0.9 on the board -> 0.1.0" in capsys.readouterr().out
+    assert (drives / "a" / image.name).read_bytes() == image.read_bytes()
+
+
+def test_the_password_on_the_label_outlasts_a_new_file_system(image, drives, monkeypatch):
+    monkeypatch.setattr(rp2, "call", lambda command: None)
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 0, 9), b"abcdefgh2345"))
+    arguments = ["flash", "--image", str(image), "--yes", "--drive", str(drives), "--port", "socket://x:1"]
+    assert main([*arguments, "--board", "pico-w"]) == 0
+    flash = bytearray(FILES_AT + FILES_SIZE)
+    uf2_drive.copy((drives / "a" / image.name).read_bytes(), flash, RP2040)
+    assert littlefs_files.read(flash[FILES_AT:])["label/wifi"] == b"abcdefgh2345"
 
 
 def test_a_gateway_that_was_interrupted_runs_again_when_nobody_agrees(image, drives, monkeypatch):
     called = []
     monkeypatch.setattr(versions, "call", called.append)
-    monkeypatch.setattr(versions, "on_board", lambda port, say: (0, 0, 9))
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 0, 9), b"abcdefgh2345"))
     with pytest.raises(UsageError, match="not confirmed"):
         rp2.flash_uf2(image, port="socket://x:1", drives=[drives], is_agreed=lambda: False, say=lambda text: None)
     assert [command[3:] for command in called] == [["connect", "socket://x:1", "resume", "reset"]]

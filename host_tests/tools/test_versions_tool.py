@@ -36,12 +36,21 @@ def board(monkeypatch):
 
 @pytest.mark.parametrize(
     ("shown", "version"),
-    [("version 0 1 12\r\n", (0, 1, 12)), ("mpremote: could not enter raw repl\n", None), ("", None), (None, None)],
+    [
+        ("version 0 1 12\r\n", versions.OnBoard((0, 1, 12))),
+        ("version 0 1 12\r\nlabel abcdefgh2345\r\n", versions.OnBoard((0, 1, 12), b"abcdefgh2345")),
+        ("version 0 1 12\r\nlabel \r\n", versions.OnBoard((0, 1, 12))),
+        ("mpremote: could not enter raw repl\n", versions.OnBoard()),
+        ("", versions.OnBoard()),
+        (None, versions.OnBoard()),
+    ],
 )
 def test_a_board_is_asked_and_one_that_does_not_answer_is_unknown(board, shown, version):
     commands = board(shown)
     assert versions.on_board("PORT", lambda text: None) == version
-    assert commands == [["resume", "exec", "import firmware; print('version', *firmware.VERSION)"]]
+    [[resume, run, code]] = commands
+    assert (resume, run) == ("resume", "exec")
+    compile(code, "code", "exec")
 
 
 @pytest.mark.parametrize(

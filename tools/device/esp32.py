@@ -135,15 +135,13 @@ def flash(
         say(f"the {chip} at {port}: {image} ({len(content):,} bytes) is written at {offset:#x};")
         where = f"{place.size:,} bytes at {place.offset:#x}"
         say(f"the file system ({where}) is replaced by one with {', '.join(files)}")
+        say(versions.LABEL_STAYS)
     else:
         then = "which has the firmware within" if within else "then the firmware is copied"
-        say(f"the {chip} at {port}: everything on it is erased, its configuration too;")
+        say(f"the {chip} at {port}: everything on it is erased, configuration and the label's password too;")
         say(f"then {image} ({len(content):,} bytes) is written at {offset:#x}, {then}")
     with tempfile.TemporaryDirectory(prefix="meterport-flash-") as folder:
-        data = None
-        if place:
-            data = place.offset, Path(folder) / "data.littlefs"
-            data[1].write_bytes(configuration.file_system(files, place.size))
+        data = (place.offset, Path(folder) / "data.littlefs") if place else None
         commands = flash_commands(port, image, chip, offset, baud, data, options)
         if dry_run:
             for command in commands:
@@ -151,8 +149,10 @@ def flash(
             if not within:
                 deploy(port, reset=reset, dry_run=True, say=say)
             return
-        new = versions.in_image(content) if within else VERSION
-        versions.check(port, versions.on_board(port, say), new, may_be_older, say)
+        board = versions.on_board(port, say)
+        versions.check(port, board.version, versions.in_image(content) if within else VERSION, may_be_older, say)
+        if place and data:
+            data[1].write_bytes(configuration.file_system(files | board.files, place.size))
         check_chip(port, chip, ends, options)
         if not is_agreed():
             raise UsageError("not confirmed, nothing was done (--yes asks nothing)")

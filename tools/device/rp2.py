@@ -207,7 +207,7 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
     has its chip: by its drive, else by picotool where that is installed. With a port the board there is asked for its
     version and put into BOOTSEL. Raises UsageError, DeviceError, OSError."""
     path = Path(image)
-    content = path.read_bytes()
+    original = content = path.read_bytes()
     chip = uf2_chip(content)
     flash = program(content)
     then = "its file system and configuration stay"
@@ -217,16 +217,20 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
         place = file_system_place(flash)
         then = f"its file system ({place.size:,} bytes at {place.offset:#x}) is replaced by one with {', '.join(files)}"
     say(f"{image} is written to the {chip} in BOOTSEL; {then}")
+    if files is not None:
+        say(versions.LABEL_STAYS)
     into_bootsel = mpremote(port, "resume", "bootloader")
     if dry_run:
         if port:
             say(f"  {show(into_bootsel)}")
         say(f"  copied to its drive, or: {show(picotool_load(path.name))}")
         return
-    old = versions.on_board(port, say) if port else None
-    versions.check(port, old, versions.in_image(flash), may_be_older, say)
+    board = versions.on_board(port, say) if port else versions.OnBoard()
+    versions.check(port, board.version, versions.in_image(flash), may_be_older, say)
+    if files is not None:
+        content = with_files(original, files | board.files)
     if not is_agreed():
-        if old:
+        if board.version:
             versions.start_again(port)
         raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
     roots = tuple(drives) or _drive_roots()

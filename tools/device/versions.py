@@ -3,13 +3,24 @@
 import re
 import subprocess
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tools.device.port import UsageError, call, mpremote
 
 _FROZEN_NAME = b"\0firmware/app.py\0"  # in MicroPython's list of frozen modules
 _MARK = re.compile(rb"meterport (\d+)\.(\d+)\.(\d+)\0")  # tools/build.py, frozen_files()
-_CODE = "import firmware; print('version', *firmware.VERSION)"
+_CODE = """
+import firmware
+print("version", *firmware.VERSION)
+try:
+    print("label", open("label/wifi").read())
+except OSError:
+    pass
+"""
 _LINE = re.compile(r"^version (\d+) (\d+) (\d+)\r?$", re.MULTILINE)
+_LABEL_LINE = re.compile(r"^label ([a-z2-9]{12})\r?$", re.MULTILINE)  # firmware/config/label.py
+LABEL = "label/wifi"
+LABEL_STAYS = "the password on the board's label stays where the board answers; else its first start makes a new one"
 _ANSWER_S = 20  # mpremote itself gives up on the raw prompt after 10
 
 
@@ -24,16 +35,30 @@ def in_image(content: bytes) -> "tuple[int, ...] | None":
     return tuple(int(number) for number in found.groups()) if found else None
 
 
-def on_board(port: str, say: "Callable[[str], object]") -> "tuple[int, ...] | None":
-    """The version of the firmware at a port, None when nothing answers. A running gateway is interrupted."""
+class OnBoard(NamedTuple):
+    """What a board tells: the firmware's version, and the password on its label, which a new file system must keep."""
+
+    version: "tuple[int, ...] | None" = None
+    label: bytes = b""
+
+    @property
+    def files(self) -> "dict[str, bytes]":
+        """The files that a new file system must have."""
+        return {LABEL: self.label} if self.label else {}
+
+
+def on_board(port: str, say: "Callable[[str], object]") -> OnBoard:
+    """What the board at a port tells; nothing when it does not answer. A running gateway is interrupted."""
     say(f"asking the board at {port} for its version, {_ANSWER_S} s at most (a running gateway is interrupted)")
     command = mpremote(port, "resume", "exec", _CODE)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False)
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False).stdout
     except subprocess.TimeoutExpired:
-        return None
-    found = _LINE.search(done.stdout)
-    return tuple(int(number) for number in found.groups()) if found else None
+        return OnBoard()
+    version, label = _LINE.search(shown), _LABEL_LINE.search(shown)
+    return OnBoard(
+        tuple(int(number) for number in version.groups()) if version else None, label[1].encode() if label else b""
+    )
 
 
 def text(version: "tuple[int, ...] | None") -> str:
