@@ -22,8 +22,18 @@ _NEXT = (  # for each of QUALITIES: what stands between the age of a point and t
     ',"quality":"no_value"},{"id":',
     ',"quality":"held"},{"id":',
 )
-# The same before the age, for each of UNITS
-_UNIT_AND_AGE = tuple([',"unit":"%s","age_s":' % unit for unit in UNITS])
+_UNIT_AND_AGE = (  # and between its value and its age, for each of UNITS
+    ',"unit":"","age_s":',
+    ',"unit":"V","age_s":',
+    ',"unit":"A","age_s":',
+    ',"unit":"W","age_s":',
+    ',"unit":"var","age_s":',
+    ',"unit":"VA","age_s":',
+    ',"unit":"Hz","age_s":',
+    ',"unit":"Wh","age_s":',
+    ',"unit":"varh","age_s":',
+    ',"unit":"VAh","age_s":',
+)
 _MOST_NUMBERS = const(32)
 _TEXT_MAX = const(256)  # of one point in machine code; a longer one is printed
 _NUMBER_MOST = const(0x3FFFFFFF)
