@@ -180,4 +180,5 @@ lock:  ## renew the pinned requirements after a change in an .in file; UPGRADE=1
 clean:  ## remove everything that these targets made
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis lib/umodbus
 	rm -f firmware/services/http/page.html.gz firmware/services/http/page.html firmware/services/http/page.etag
+	rm -rf firmware/services/http/parts
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -98,7 +98,7 @@ def take_all(browser: Browser, port: int) -> None:
     phone.take("status-phone", full=False)
     desk = Camera(browser, port, DESK)
     desk.log_in()
-    for name in ("Status", "Meters", "Network", "Services", "Sockets", "Posting", "System"):
+    for name in ("Status", "Bus", "Meters", "Network", "Services", "Sockets", "Posting", "System"):
         desk.tab(name)
         desk.page.wait_for_timeout(1500)  # what the page asks for has come
         if name != "Meters":  # with a search, below

@@ -13,7 +13,7 @@ from tools.gateway import ROOT
 
 PASSWORD = "correct horse"
 DESK, PHONE = (1280, 800), (390, 844)
-TABS = ("Status", "Meters", "Network", "Services", "Sockets", "Posting", "System")
+TABS = ("Status", "Bus", "Meters", "Network", "Services", "Sockets", "Posting", "System")
 WAIT_MS = 15000
 expect.set_options(timeout=WAIT_MS)
 SCREENSHOTS = ROOT / "build" / "screenshots"

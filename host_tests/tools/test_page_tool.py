@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from firmware.services.http import page_file
 from tools import build, page
 
 SOURCES = {
@@ -42,6 +43,26 @@ def test_the_packed_page_is_what_gunzip_takes_and_the_tag_is_its_hash(root):
     assert gzip.decompress(packed).decode() == page.document(root)
     assert packed[4:8] == bytes(4)  # no time, RFC 1952 2.3.1
     assert made(root, "page.etag").decode() == hashlib.sha256(packed).hexdigest()[:16]
+
+
+def test_a_part_is_a_gzip_file_of_its_own_and_changes_the_tag(root):
+    folder = root / page.PARTS
+    folder.mkdir()
+    (folder / "c.js").write_text("// of the part\nconst c = 1;\n")
+    (folder / "de.json").write_text('{\n  "Save": "Sichern"\n}\n')
+    page.write(root)
+    assert gzip.decompress(made(root, "parts/c.js.gz")) == b'"use strict";\nconst c = 1;\n'
+    assert gzip.decompress(made(root, "parts/de.json.gz")) == b'{"Save":"Sichern"}'
+    tag = made(root, "page.etag")
+    (folder / "c.js").write_text("const c = 2;\n")
+    (folder / "de.json").unlink()
+    page.write(root)
+    assert made(root, "page.etag") != tag
+    assert [path.name for path in (root / page.SOURCES.parent / "parts").iterdir()] == ["c.js.gz"]
+
+
+def test_the_server_knows_all_parts_of_this_page():
+    assert tuple(name.encode() for name in page.packed_parts()) == page_file._PARTS
 
 
 def test_what_has_not_changed_is_not_written_again_and_what_has_gets_another_tag(root):

@@ -334,6 +334,20 @@ def error_of(response, status):
     return body["error"]
 
 
+def test_a_part_of_the_page_is_packed_has_the_tag_of_the_page_and_is_not_sent_twice(bench):
+    part = bench.feed(get("/page/bus.js", "Accept-Encoding: gzip, br"))
+    assert part.status == 200
+    assert b"PAGES.bus" in gzip.decompress(part.body)
+    assert part.headers["content-encoding"] == "gzip"
+    assert part.headers["content-type"].startswith("text/javascript")
+    tag = part.headers["etag"]
+    assert bench.feed(get_page()).headers["etag"] == tag
+    assert bench.feed(get("/page/bus.js", "Accept-Encoding: gzip", f"If-None-Match: {tag}")).status == 304
+    error_of(bench.feed(get("/page/bus.js")), 406)
+    for name in ("", "nothing.js", "page.etag", "bus.js.gz"):
+        error_of(bench.feed(get("/page/" + name, "Accept-Encoding: gzip")), 404)
+
+
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/api", "/api/", "/api/statu", "/api/status/", "/page.html", "//", "/API/doc/5", "/%41"]
 )

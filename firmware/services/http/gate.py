@@ -17,7 +17,7 @@ from firmware.services.http.config_api import (
 from firmware.services.http.documents.bus import start_scan, stop_scan, write_bus, write_scan
 from firmware.services.http.documents.sockets import write_sockets
 from firmware.services.http.documents.status import write_crash, write_posting, write_status
-from firmware.services.http.page_file import get_page
+from firmware.services.http.page_file import get_page, get_part
 from firmware.services.http.response import Refused, Response
 from firmware.services.http.sessions import get_session, log_in, log_out, set_password
 
@@ -64,6 +64,8 @@ def find_route(path: bytes) -> "tuple | None":
         return _SESSION, _BODY_MAX, write_posting, post_now, None, None
     if path == b"/api/posting/authorities":
         return _SESSION, _AUTHORITIES_MAX, None, None, put_authorities, None
+    if path.startswith(b"/page/"):
+        return _ALL, 0, get_part, None, None, None
     if path == b"/metrics":
         from firmware.services.http.documents.metrics import get_metrics  # imported when it is used: it takes heap
 

@@ -1,5 +1,6 @@
 """The page: one document, made by the build, sent from flash: packed with gzip, or plain to a client without gzip.
 The head of the packed page is made once, since making it takes as long as the rest of the response.
+Beside it: the parts that the page loads when they are opened, packed only, since a browser asks for them.
 
 The page lies in flash twice, packed and plain. Inflating it instead would take a window in the heap for each client
 (4 KB with a packed page that is 11 % larger; 32 KB with the present one), and bytes that the socket did not take could
@@ -19,14 +20,15 @@ if _TYPING:
 _PACKED = "services/http/page.html.gz"  # of firmware.resources
 _PLAIN = "services/http/page.html"
 _TAG = "services/http/page.etag"
+_PARTS = (b"bus.js",)  # of the folder page/parts
 _VARY = (("Vary", "Accept-Encoding"),)
 # The page loads nothing from elsewhere and is shown in no other site's frame, where clicks could be faked.
 _HEADERS = (
     ("Vary", "Accept-Encoding"), ("Cache-Control", "no-cache"), ("Referrer-Policy", "no-referrer"),
     (
         "Content-Security-Policy",
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 )  # fmt: skip
 
@@ -34,6 +36,25 @@ _HEADERS = (
 def get_page(service: "HttpService", request: "Request") -> Response:
     """The page, or 304 when the client has it already. Raises Refused, OSError."""
     is_packed = prefers_gzip(request.headers.get(b"accept-encoding"))
+    return _file(
+        service, request, is_packed, _PACKED if is_packed else _PLAIN, "text/html; charset=utf-8",
+        service.page_heads if is_packed else None,
+    )  # fmt: skip
+
+
+def get_part(service: "HttpService", request: "Request") -> Response:
+    """A part of the page, packed with gzip, or 304 when the client has it already. Raises Refused, OSError."""
+    name = request.path[6:]  # after /page/
+    if name not in _PARTS:
+        raise Refused(404, b"no such part of the page: " + name)
+    if not prefers_gzip(request.headers.get(b"accept-encoding")):
+        raise Refused(406, "parts of the page are packed with gzip", (), _VARY)
+    kind = "application/json" if name.endswith(b".json") else "text/javascript; charset=utf-8"
+    return _file(service, request, True, "services/http/parts/%s.gz" % name.decode(), kind, None)
+
+
+def _file(service, request, is_packed, file_name, kind, heads):
+    """One entity tag stands for all: the page and its parts come from one build."""
     found = service.page_headers.get(is_packed)
     if found is None:
         found = service.page_headers[is_packed] = _tag_and_headers(is_packed)
@@ -41,8 +62,7 @@ def get_page(service: "HttpService", request: "Request") -> Response:
     known = request.headers.get(b"if-none-match")
     if known is not None and tag in known:
         return Response(b"", 304, None, headers)
-    page = resources.content(_PACKED if is_packed else _PLAIN)
-    return Response(page, 200, "text/html; charset=utf-8", headers, service.page_heads if is_packed else None)
+    return Response(resources.content(file_name), 200, kind, headers, heads)
 
 
 def _tag_and_headers(is_packed: bool) -> "tuple[bytes, tuple]":

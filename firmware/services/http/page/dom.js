@@ -24,6 +24,13 @@ function filled(element, attributes, children) {
   return element;
 }
 
+// Lines of text as they are: visible() would replace their ends.
+function textBlock(lines) {
+  const block = el("pre", { tabindex: 0 });
+  block.textContent = lines.map(visible).join("\n");
+  return block;
+}
+
 const button = (text, onclick, kind, attributes) => el("button", { type: "button", class: kind, onclick, ...attributes }, text);
 const card = (title, ...children) => el("section", null, el("h2", null, title), ...children);
 const dim = (...children) => el("p", { class: "dim" }, ...children);

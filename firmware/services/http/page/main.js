@@ -1,6 +1,6 @@
 // Which page is shown, when the device is asked, and what all pages have in common.
 
-const PAGES = { status: statusPage, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: postingPage, system: systemPage };
+const PAGES = { status: statusPage, bus: { title: "Bus", open: true, part: "bus" }, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: postingPage, system: systemPage };
 const HEALTH_EVERY_MS = 15000, LONGEST_WAIT_MS = 30000;
 
 // GET /api/status, for all pages; null before.
@@ -34,6 +34,7 @@ async function show() {
   try {
     if (wanted.config && !draft.loaded) await loadDraft();
     if (wanted.config && !health) await refreshHealth();
+    if (wanted.part) await loadPart(wanted.part);
     const content = el("div");
     if (mine === shownAt) {
       await wanted.show(content, argument);

@@ -28,6 +28,23 @@ function ask(method, path, body, limit_ms = 10000) {
   return turn;
 }
 
+// Scripts of the folder page/parts, which fill in a page of PAGES once it is opened; each is asked for in its turn, too.
+const loadedParts = new Map();
+
+function loadPart(name) {
+  if (!loadedParts.has(name)) {
+    const turn = lastRequest.then(() => new Promise((resolve, reject) => {
+      document.head.append(el("script", { src: `page/${name}.js`, onload: resolve, onerror() {
+        loadedParts.delete(name);
+        reject(new Unanswered("the device does not answer"));
+      } }));
+    }));
+    lastRequest = turn.catch(() => {});
+    loadedParts.set(name, turn);
+  }
+  return loadedParts.get(name);
+}
+
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
 // The session is being ended. What a page that is still being read would ask behind that has no right to an answer.
 let isLeaving = false;

@@ -22,10 +22,10 @@ const systemPage = {
     if (!this.askedCrash) {
       this.askedCrash = true;
       const { board } = await get("api/board");
-      if (board) this.board = replace(this.board, card(`Terminals: ${board.title}`, el("pre", null, board.terminals.join("\n"))));
+      if (board) this.board = replace(this.board, card(`Terminals: ${board.title}`, textBlock(board.terminals)));
       const crash = await get("api/crash");
       if (crash) this.crash = replace(this.crash, card("Last crash", factList({ Reason: crash.reason, "After": crash.uptime_s === null ? "unknown" : span(crash.uptime_s),
-        "Memory then": `${Math.round(crash.heap_free / 1024)} KiB free`, Firmware: crash.version }), crash.traceback ? el("pre", null, crash.traceback) : null));
+        "Memory then": `${Math.round(crash.heap_free / 1024)} KiB free`, Firmware: crash.version }), crash.traceback ? textBlock(crash.traceback.split("\n")) : null));
     }
     const { version, board, uptime_s, heap, config, task_restarts, ntp } = health;
     const facts = { Firmware: `meterport ${version} on ${board}`, "Up for": span(uptime_s), "Memory free": `${Math.round(heap.free / 1024)} KiB`,

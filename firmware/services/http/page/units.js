@@ -2,8 +2,8 @@
 
 const big = { Wh: "kWh", varh: "kvarh", VAh: "kVAh" };
 
-// A number as the browser's language writes it.
-const local = (value, digits) => value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
+// A number as the browser's language writes it; what is rounded to 0 has no sign.
+const local = (value, digits) => (Number(value.toFixed(digits)) + 0).toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
 
 const quantity = (value, unit) => numeral(value, unit) + (value != null && unit ? " " + (big[unit] || unit) : "");
 
@@ -11,7 +11,7 @@ const quantity = (value, unit) => numeral(value, unit) + (value != null && unit 
 function numeral(value, unit) {
   if (value == null) return "–";
   if (big[unit]) return local(value / 1000, value < 1e8 ? 2 : 0);
-  const size = Math.abs(value), digits = unit === "" ? 3 : size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3;
+  const size = Math.abs(value), digits = unit === "%" ? 0 : unit === "" ? 3 : size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3;
   return local(value, Number.isInteger(value) && unit === "" ? 0 : digits);
 }
 

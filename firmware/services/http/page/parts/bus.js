@@ -1,0 +1,37 @@
+// Bus: load, answer times and errors of each line and meter, and "Find out what is wrong" (diagnose.js).
+
+const exceptionsOf = one => Object.entries(one.exceptions).map(([code, times]) => `${Number(code).toString(16).padStart(2, "0").toUpperCase()} ${times} times`).join(", ");
+
+const LOADS_KEPT = 720; // of each line, while the page is open: an hour
+
+Object.assign(PAGES.bus, {
+  every_ms: 5000,
+  show(main) {
+    this.now = el("div", null, dim("Asking ..."));
+    this.loads = new Map();
+    main.append(this.now, card("Find out what is wrong", diagnosis()));
+    return this.refresh();
+  },
+  async refresh() {
+    const { buses, meters } = await get("api/bus");
+    for (const bus of buses) {
+      const loads = this.loads.get(bus.number) || [];
+      loads.push(bus.load_percent);
+      this.loads.set(bus.number, loads.slice(-LOADS_KEPT));
+    }
+    const fresh = el("div", null, buses.map(bus => this.busCard(bus, meters.filter(meter => meter.bus === bus.number))));
+    const scrolls = [...this.now.querySelectorAll(".scroll")].map(part => part.scrollLeft);
+    this.now = replace(this.now, fresh);
+    this.now.querySelectorAll(".scroll").forEach((part, i) => { part.scrollLeft = scrolls[i] || 0; });
+  },
+  busCard(bus, meters) {
+    const loads = this.loads.get(bus.number), { crc, ...others } = bus.wrong;
+    const facts = { Load: bus.load_percent + " %", Sent: bus.sent, Answered: bus.answered, "Time-outs": bus.timeouts, Retries: bus.retries, "CRC errors": crc,
+      ...Object.fromEntries(Object.entries(others).map(([name, count]) => ["Wrong " + name, count])), "Bytes of noise": bus.noise_bytes, "Bytes unasked": bus.stale_bytes };
+    const ms = times => times ? [times.min, times.mean, times.max] : ["", "", ""];
+    return card(`Line ${bus.number + 1}`, factList(facts),
+      chart({ values: loads, step_s: this.every_ms / 1000, at: Date.now(), newest_age_s: 0 }, "%", "Load while this page is open"),
+      meters.length ? table(["meter", "state", ">least ms", ">mean ms", ">most ms", ">time-out ms", ">missed", "exceptions"],
+        meters.map(meter => [meter.name, stateText(meter), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);
+  },
+});
