@@ -122,10 +122,18 @@ def _posting(app):
     )  # fmt: skip
 
 
+def _shelly(app):
+    from firmware.services.shelly.service import Shelly
+
+    return Shelly(
+        app.config["shelly"], app.config_store.name, app.budget, app.events, app.link, app.meters, app.readings
+    )  # fmt: skip
+
+
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
 BUILT = (
-    ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 36864), ("ntp", _ntp, 11264),
-    ("finder", _finder, 4096), ("posting", _posting, 40960),
+    ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 40960), ("ntp", _ntp, 11264),
+    ("finder", _finder, 4096), ("posting", _posting, 40960), ("shelly", _shelly, 5120),
 )  # fmt: skip
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 

@@ -122,6 +122,13 @@ KEYS = (
         ("headers", "lines", "", 0, 255),
         ("template", "lines", "", 0, 2048),
     )),
+    ("shelly", "section", (
+        ("enabled", "bool", False),
+        ("bind", "ip", "0.0.0.0"),
+        ("port", "int", 2220, 1, 65535),
+        ("slot", "int", 0, 0, 63),
+        ("anywhere", "bool", False),
+    )),
     ("history", "section", (
         ("bytes", "int", 1024, 0, 4096),
         ("flash", "bool", False),

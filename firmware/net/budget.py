@@ -63,6 +63,7 @@ KINDS = (
     Kind("finder", UDP),
     Kind("ntp", UDP),
     Kind("posting", CLIENT),
+    Kind("shelly", UDP),
 )
 SERVICES = tuple([kind.name for kind in KINDS])
 

@@ -68,7 +68,7 @@ async def cases(ip, ports, slot, times):
 
 def run(ip, ports, times=100):
     events = Events(lambda: 0, lambda line: None)
-    budget = Budget(16, 16, 16, list(SERVICES), {}, lambda: 0, events)
+    budget = Budget(16, 16, 16, list(SERVICES[:6]), {}, lambda: 0, events)
     seam.install()
     seam.run(cases(ip, ports, budget.service_slot("posting"), times))
 

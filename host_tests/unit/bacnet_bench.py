@@ -9,11 +9,11 @@ from firmware.meters.meter import Meter
 from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.net.clock import Clock
 from firmware.services.bacnet.service import BacnetService
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import Log, Uptime, defaults, store
+from host_tests.unit.fakes import SIX, Log, Uptime, defaults, store
 
 CLIENT = ("192.0.2.9", 47808)
 OTHER = ("192.0.2.10", 47808)
@@ -113,7 +113,7 @@ class Bench:
         self.log = Log(self.uptime)
         self.stream = Stream()
         self.link = Link()
-        self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, self.uptime, self.log)
+        self.budget = Budget(16, 16, 16, list(SIX), {"http": 4}, self.uptime, self.log)
         self.meters = list(meters)
         self.device = SimpleNamespace(reboots=0, reboot=self._reboot, board=SimpleNamespace(name="unix"))
         self.told = []

@@ -13,12 +13,12 @@ from firmware.meters import profile_loader as profile_load
 from firmware.meters.block import REFUSED
 from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
-from firmware.net.budget import REASONS, SERVICES, Budget
+from firmware.net.budget import REASONS, Budget
 from firmware.services.http.service import HttpService
 from firmware.services.modbus_tcp.unit255 import Unit255
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fake_gateway import FakeBuses, FakeClock, FakeConfigStore, FakeDevice, FakeLink
-from host_tests.unit.fakes import defaults, store
+from host_tests.unit.fakes import SIX, defaults, store
 
 _UPTIME_S = 100_000
 _UNIX_S = 1_800_000_123
@@ -62,7 +62,7 @@ def make():
     table = Meters([meter])
     events = Events(lambda: _UPTIME_S, console=lambda line: None)
     events.add("test", "one line")
-    budget = Budget(16, 16, 16, SERVICES, {"http": 4}, lambda: _UPTIME_S, events)
+    budget = Budget(16, 16, 16, SIX, {"http": 4}, lambda: _UPTIME_S, events)
     budget.service_slot("http").open = True
     slot = budget.open("modbus", ("192.168.7.9", 40123))
     slot.busy = True
@@ -103,6 +103,7 @@ def make():
         "lost": 14, "undated": 15, "posts": 16, "failures": 17,
     }  # fmt: skip
     device.run("posting", **posting)
+    device.run("shelly", answered=21, refused=22, not_fresh=23)
     last = {"unix_s": 20, "status": 400, "answer": "no"}
     details = posting | {
         "host": "h", "format": "json", "interval_s": 300, "offset_s": 18, "is_kept": True, "batch_max": 19,

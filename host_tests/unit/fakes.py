@@ -11,8 +11,10 @@ import selectors
 import struct
 
 from firmware.events import Events
+from firmware.net.budget import SERVICES
 
 TICKS_PERIOD = 1 << 30
+SIX = SERVICES[:6]  # the services that hold six of the sixteen sockets: what came later is off unless it is asked for
 
 
 class Uptime:

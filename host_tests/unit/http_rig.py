@@ -10,11 +10,11 @@ from firmware.config.config_store import ConfigStore
 from firmware.meters.meters import Meters
 from firmware.meters.readings import Readings
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.services.http import gate
 from firmware.services.http.service import HttpService
 from host_tests.unit.fake_gateway import FakeBuses, FakeClock, FakeDevice, FakeLink
-from host_tests.unit.fakes import FakeStream, Uptime, fake_seam
+from host_tests.unit.fakes import SIX, FakeStream, Uptime, fake_seam
 from tools import device_api
 
 OURS = "X-Meterport: 1"
@@ -114,9 +114,7 @@ class Rig:
         self.config_store = ConfigStore(self.events)
         self.config_store.name = self.name
         self.config_store.hostname = "gate"
-        self.budget = Budget(
-            16, 16, 16, list(SERVICES), {"http": self.config["max_connections"]}, self.uptime, self.events
-        )
+        self.budget = Budget(16, 16, 16, list(SIX), {"http": self.config["max_connections"]}, self.uptime, self.events)
         self.service = HttpService(
             self.config, self.budget, self.events, self.clock, self.link, self.device, self.config_store, self.meters,
             self.readings, self.buses, self.history,

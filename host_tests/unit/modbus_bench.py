@@ -7,10 +7,10 @@ from firmware.bus import OK, Router
 from firmware.config import load as config
 from firmware.meters.block import Block
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.services.modbus_tcp.counters import Counters
 from firmware.services.modbus_tcp.server import ModbusConnection, ModbusServer
-from host_tests.unit.fakes import FakeStream, Uptime, store
+from host_tests.unit.fakes import SIX, FakeStream, Uptime, store
 
 CONFIG = config.default()["modbus"] | {"port": 0}
 
@@ -104,7 +104,7 @@ class FakeUnit255:
 
 class Bench:
     def __init__(self, events, allow_writes=False, config=None, routes=(), broadcast=False):
-        self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
+        self.budget = Budget(16, 16, 16, list(SIX), {"http": 4}, Uptime(), events)
         self.bus = FakeBus()
         self.gateway = FakeUnit255()
         self.events = events

@@ -5,10 +5,10 @@ import random
 import pytest
 
 from firmware.net import budget as budget_module
-from firmware.net.budget import SERVICES, STEP_S, Budget
-from host_tests.unit.fakes import TICKS_PERIOD, Uptime
+from firmware.net.budget import STEP_S, Budget
+from host_tests.unit.fakes import SIX, TICKS_PERIOD, Uptime
 
-ALL = list(SERVICES)
+ALL = list(SIX)
 GRACE_MS = 1000  # in which a newcomer's first request is awaited
 
 

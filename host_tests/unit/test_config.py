@@ -380,9 +380,9 @@ def test_the_profiles_that_come_with_the_firmware_are_found(profile):
     assert errors_of(whole(meters=[meter(profile=profile)])) == []
 
 
-def test_a_new_device_has_all_services_but_bacnet_and_no_meters():
+def test_a_new_device_has_the_services_that_need_nothing_else_and_no_meters():
     fresh = config.default()
-    assert [name for name in SERVICES if not fresh[name]["enabled"]] == ["bacnet"]
+    assert [name for name in SERVICES if not fresh[name]["enabled"]] == ["bacnet", "shelly"]
     assert fresh["sockets"]["limit"] == 16
     assert fresh["meters"] == []
     assert (fresh["http"]["port"], fresh["modbus"]["port"]) == (80, 502)

@@ -9,10 +9,10 @@ import pytest
 
 from firmware.config import load as config
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.services.finder import finder as finder_module
 from firmware.services.finder.finder import Finder
-from host_tests.unit.fakes import Log, Uptime
+from host_tests.unit.fakes import SIX, Log, Uptime
 
 ASKER = ("192.168.1.7", 40000)
 FIND = b"meterport find"
@@ -50,7 +50,7 @@ class Bench:
         monkeypatch.setattr(seam, "interest", lambda stream, events: setattr(stream, "watched", bool(events)))
         self.uptime = Uptime(77)
         self.events = Log(self.uptime)
-        self.budget = Budget(16, 16, 16, list(SERVICES), {}, self.uptime, self.events)
+        self.budget = Budget(16, 16, 16, list(SIX), {}, self.uptime, self.events)
         board = SimpleNamespace(
             name="rp2", identity=lambda: ("Raspberry Pi Pico 2 W", SERIAL),
             led=lambda pin: self.levels.append if led else None,

@@ -10,9 +10,9 @@ import struct
 import pytest
 
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.net.listener import Connection, Listener
-from host_tests.unit.fakes import Clock, Uptime
+from host_tests.unit.fakes import SIX, Clock, Uptime
 
 LIMIT_S = 10
 UNSERVED_MS = 10_000
@@ -65,7 +65,7 @@ class Echo(Connection):
 class Bench:
     """A listener with its budget, and clients that are closed at the end."""
 
-    def __init__(self, events, limit=16, enabled=SERVICES, kind="modbus", factory=None, quota=4):
+    def __init__(self, events, limit=16, enabled=SIX, kind="modbus", factory=None, quota=4):
         self.events = events
         self.budget = Budget(limit, 16, 16, list(enabled), {"http": quota}, Uptime(), events)
         self.made = []
@@ -182,7 +182,7 @@ def test_a_port_that_is_taken_is_an_error_and_nothing_is_left_open(events):
         with contextlib.closing(socket.socket()) as other:
             other.bind(("127.0.0.1", 0))
             other.listen()
-            budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
+            budget = Budget(16, 16, 16, list(SIX), {"http": 4}, Uptime(), events)
             with pytest.raises(OSError, match=r"[Ii]n use"):
                 Listener(budget, events, "modbus", "127.0.0.1", other.getsockname()[1], None, 1, 1)
             assert not budget.service_slot("modbus").open

@@ -10,10 +10,10 @@ from zeroconf import DNSIncoming
 
 import mdns
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.services.finder.responder import Responder
 from host_tests.unit.bacnet_bench import Stream
-from host_tests.unit.fakes import Log, Uptime
+from host_tests.unit.fakes import SIX, Log, Uptime
 
 ADDRESS, ASKER, STRANGER = "192.0.2.1", ("192.0.2.9", 5353), ("198.51.100.7", 5353)
 EVERYBODY = (mdns.GROUP, mdns.PORT)
@@ -34,7 +34,7 @@ class Bench:
         self.log = Log(uptime)
         self.address = ADDRESS
         link = SimpleNamespace(up=lambda: True, details=lambda: (self.address, "255.255.255.0", "", "", None, None))
-        budget = Budget(16, 16, 16, [*SERVICES, "finder"], {"http": 4}, uptime, self.log)
+        budget = Budget(16, 16, 16, [*SIX, "finder"], {"http": 4}, uptime, self.log)
         device = SimpleNamespace(board=SimpleNamespace(identity=lambda: ("a model", "0242ac110002")))
         self.responder = Responder(
             "gate", "Main hall", {"http": 80, "modbus": 502, "bacnet": 47808}, budget.service_slot("finder", 1),

@@ -9,10 +9,10 @@ import pytest
 
 from firmware.bus import OK, Router
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.services.modbus_tcp.server import ModbusServer
 from host_tests.unit import the_schema as schema
-from host_tests.unit.fakes import FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
+from host_tests.unit.fakes import SIX, FakeStream, Uptime, crc16, defaults, fake_seam, frame, registers
 from host_tests.unit.modbus_bench import CONFIG, Bench, FakeBus, FakeUnit255, adu, block, read, split
 
 
@@ -578,7 +578,7 @@ def test_the_crc_never_travels_over_tcp(make):
 
 def test_over_a_real_socket_a_client_is_served_and_its_going_is_noticed(events):
     async def test():
-        budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
+        budget = Budget(16, 16, 16, list(SIX), {"http": 4}, Uptime(), events)
         bus = FakeBus()
         buses = SimpleNamespace(router=Router([bus], []))
         server = ModbusServer(CONFIG | {"bind": "127.0.0.1"}, budget, events, buses, FakeUnit255())

@@ -13,13 +13,13 @@ from firmware.config import load as config
 from firmware.net import dns as resolver_module
 from firmware.net import seam
 from firmware.net import udp as udp_module
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.net.clock import Clock
 from firmware.net.dns import Resolver
 from firmware.net.udp import Exchange
 from firmware.services.ntp import client as client_module
 from firmware.services.ntp.client import NtpClient
-from host_tests.unit.fakes import Uptime
+from host_tests.unit.fakes import SIX, Uptime
 
 NTP_EPOCH = 2208988800
 TIMEOUT_MS = 400  # instead of 2 s: these servers are near
@@ -116,7 +116,7 @@ class FakeLink:
 class Bench:
     def __init__(self, events, server="127.0.0.1", port=123, dns_servers=(), interval_s=3600):
         self.events = events
-        self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, Uptime(), events)
+        self.budget = Budget(16, 16, 16, list(SIX), {"http": 4}, Uptime(), events)
         self.slot = self.budget.service_slot("ntp")
         self.told = []
         self.clock = Clock(self.told.append)
@@ -479,7 +479,7 @@ def dns_answer(query, address="10.1.2.3", ttl=300, rcode=0, id_=None, flags=0x81
 class DnsBench:
     def __init__(self, events, *servers, monkeypatch=None):
         self.uptime = Uptime(1000)
-        self.budget = Budget(16, 16, 16, list(SERVICES), {"http": 4}, self.uptime, events)
+        self.budget = Budget(16, 16, 16, list(SIX), {"http": 4}, self.uptime, events)
         self.slot = self.budget.service_slot("ntp")
         self.resolver = Resolver(lambda: list(servers), self.uptime, os.urandom)
         self.exchange = Exchange(self.slot)

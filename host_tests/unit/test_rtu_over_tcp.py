@@ -5,9 +5,9 @@ import struct
 import pytest
 
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.services.modbus_tcp.rtu_over_tcp import RtuConnection
-from host_tests.unit.fakes import FakeStream, Uptime, fake_seam, frame, registers
+from host_tests.unit.fakes import SIX, FakeStream, Uptime, fake_seam, frame, registers
 from host_tests.unit.modbus_bench import Bench, adu, block, read, split
 from modbus import rtu
 
@@ -46,7 +46,7 @@ def test_rtu_frames_are_recognised_named_in_the_log_and_closed(make, events, req
     assert events.texts() == ["192.0.2.1 sends RTU frames: set it to Modbus TCP, or see modbus.rtu_over_tcp"]
     assert (bench.counters.rtu_frames, bench.counters.requests) == (1, 0)
     assert bench.bus.requests == []
-    assert bench.budget.in_use() == len(SERVICES)
+    assert bench.budget.in_use() == len(SIX)
 
 
 def test_rtu_frames_in_pieces_are_recognised(make):
@@ -213,7 +213,7 @@ def test_a_peer_that_takes_little_gets_whole_frames(make):
 
 
 def test_the_second_listener_holds_a_socket_of_its_own(events):
-    budget = Budget(16, 16, 16, [*SERVICES, "modbus"], {"http": 4}, Uptime(), events)
+    budget = Budget(16, 16, 16, [*SIX, "modbus"], {"http": 4}, Uptime(), events)
     assert (len(budget.services), budget.general) == (7, 9)
     first, second = budget.service_slot("modbus"), budget.service_slot("modbus", 1)
     assert first is not second
@@ -238,7 +238,7 @@ def test_the_server_listens_at_both_ports_and_gives_both_back(make, monkeypatch,
 
     monkeypatch.setattr(seam, "tcp_listen", listen)
     bench = make(config={"rtu_over_tcp": 1503, "port": 1502})
-    bench.server.budget = Budget(16, 16, 16, [*SERVICES, "modbus"], {"http": 4}, Uptime(), events)
+    bench.server.budget = Budget(16, 16, 16, [*SIX, "modbus"], {"http": 4}, Uptime(), events)
     bench.server.start()
     assert [port for port, _ in opened] == [1502, 1503]
     bench.server.tick()

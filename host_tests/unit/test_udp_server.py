@@ -5,9 +5,9 @@ import errno
 import pytest
 
 from firmware.net import seam
-from firmware.net.budget import SERVICES, Budget
+from firmware.net.budget import Budget
 from firmware.net.udp_server import UdpServer
-from host_tests.unit.fakes import Log, Uptime
+from host_tests.unit.fakes import SIX, Log, Uptime
 
 PEER = ("192.0.2.9", 40000)
 PER_SECOND = 4
@@ -68,7 +68,7 @@ def bench(monkeypatch):
             self.watch_error = None
             self.owner = Owner()
             uptime = Uptime()
-            budget = Budget(16, 16, 16, list(SERVICES), {}, uptime, Log(uptime))
+            budget = Budget(16, 16, 16, list(SIX), {}, uptime, Log(uptime))
             self.slot = budget.service_slot("bacnet")
             self.server = UdpServer(self.slot, self.owner, "0.0.0.0", 47808, PER_SECOND)
 

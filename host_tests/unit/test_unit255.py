@@ -15,7 +15,7 @@ from firmware.services.modbus_tcp.counters import Counters
 from firmware.services.modbus_tcp.unit255 import Unit255
 from host_tests.unit import the_schema as schema
 from host_tests.unit.fake_gateway import FakeBus, FakeClock, FakeConfigStore, FakeDevice
-from host_tests.unit.fakes import TICKS_PERIOD, Uptime, defaults, store
+from host_tests.unit.fakes import SIX, TICKS_PERIOD, Uptime, defaults, store
 from host_tests.unit.profile_rows import transformers
 
 COUNTERS_END = 122 + 2 * len(Counters.NAMES)  # behind the registers of sockets and requests
@@ -34,7 +34,7 @@ def make_meter(slot, unit):
 
 
 class Bench:
-    def __init__(self, events, buses=2, enabled=SERVICES):
+    def __init__(self, events, buses=2, enabled=SIX):
         self.uptime = Uptime(1000)
         self.clock = FakeClock(self.uptime)
         self.store = FakeConfigStore()

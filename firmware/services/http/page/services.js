@@ -7,6 +7,7 @@ const SERVICES = {
   finder: ["Finder", ""],
   ntp: ["Time (NTP)", ""],
   posting: ["Posting", ""],
+  shelly: ["A meter as Shelly Pro 3EM", ""],
 };
 const STATES = { running: ["running", "good"], reserved: ["not part of this firmware yet", "dim"], failed: ["failed", "bad"], no_room: ["no socket is left for it", "bad"], no_memory: ["this board has no memory for it", "bad"], off: ["off", "dim"] };
 

@@ -1,0 +1,1 @@
+"""One meter as a Shelly Pro 3EM, for home batteries."""
