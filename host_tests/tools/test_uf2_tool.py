@@ -148,6 +148,12 @@ def test_a_uf2_for_a_chip_that_is_not_there_is_copied_nowhere(image, drives, cap
     assert not list(drives.rglob("*.uf2"))
 
 
+def test_a_uf2_is_known_by_what_is_in_it(image, drives):
+    other = image.rename(image.with_suffix(".bin"))
+    assert main(["flash", "--image", str(other), "--yes", "--drive", str(drives)]) == 0
+    assert (drives / "a" / "meterport.bin").read_bytes() == other.read_bytes()
+
+
 def test_a_configuration_goes_with_the_image(image, drives, tmp_path, capsys):
     config = tmp_path / "config.json"
     config.write_text('{"name": "attic"}')

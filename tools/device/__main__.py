@@ -76,7 +76,7 @@ def _flash(options, example, say):
     def is_agreed():
         return options.yes or "MAKELEVEL" in os.environ or port.confirmed()
 
-    if options.image.endswith(".uf2") and Path(options.image).is_file():
+    if rp2.is_uf2(options.image):
         if options.port:
             port.check_port(options.port, example)
         drives = tuple(Path(drive) for drive in options.drive)

@@ -47,8 +47,8 @@ def check_image(path, chip):
         raise UsageError(f"{path}: {error.strerror}") from None
     if header[:4] == b"UF2\n":
         raise UsageError(
-            f"{path} is a UF2 image (RP2040): hold BOOTSEL while connecting the board, copy the file to the drive "
-            f"that appears, then run: make deploy PORT=..."
+            f"{path} is a UF2 image, for an RP2: hold BOOTSEL while connecting the board and copy it to the drive that "
+            "appears, or: make flash IMAGE=..."
         )
     if header[:4] == b"\x7fELF":
         raise UsageError(f"{path} is an ELF file, for a debugger: take the .bin of the same build")

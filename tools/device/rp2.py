@@ -49,6 +49,15 @@ class Block(NamedTuple):
     family: int
 
 
+def is_uf2(path: str) -> bool:
+    """Whether a file begins as a UF2 image, whatever its name; False for one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == _MAGICS[0].to_bytes(4, "little")
+    except OSError:
+        return False
+
+
 def read_blocks(image: bytes) -> "list[Block]":
     """The blocks of a UF2 file that are meant for the chip's memory. Raises UsageError when the file is damaged."""
     if len(image) < _BLOCK or len(image) % _BLOCK:
