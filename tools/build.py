@@ -47,6 +47,7 @@ _FILES_MODULE = "firmware/_frozen_files.py"
 _MACHINE_CODE = pathlib.PurePath("tools", "boards", "rp2")  # below it, modules with functions of others
 _MACHINE_MODULES = (
     "bacnet/present_value_machine.py",
+    "firmware/meters/block_machine.py",
     "firmware/meters/profile_machine.py",
     "firmware/services/http/documents/readings_machine.py",
     "modbus/crc_machine.py",

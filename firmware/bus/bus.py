@@ -499,11 +499,12 @@ class Bus:
 
     def _store(self, meter, block, until_ms):
         wire = self.wire
-        for i, before, value in meter.store(block, wire.view, wire.at + 3, until_ms, self._uptime_s()):
-            self._events.add(
-                "bus", "meter %s: %s: counter reset: %d after %d"
-                % (meter.name, meter.profile.name_of(i), value, before)
-            )  # fmt: skip
+        for reset in meter.store(block, wire.view, wire.at + 3, until_ms, self._uptime_s()):
+            self._log_reset(meter, *reset)
+
+    def _log_reset(self, meter, i, before, value):
+        text = "meter %s: %s: counter reset: %d after %d" % (meter.name, meter.profile.name_of(i), value, before)
+        self._events.add("bus", text)
 
     def _refused(self, meter, position, code):
         """Learns that the meter refuses the block at that index. Returns the index of the block that is read next."""

@@ -94,9 +94,12 @@ class Poller:
     def first_due(self) -> "Round | None":
         """Returns the Round that is due first, or None without meters."""
         first = None
+        first_ms = 0
         for one in self._rounds:
-            if first is None or ticks_diff(one.due_ms, first.due_ms) < 0:
+            due_ms = one.due_ms
+            if first is None or ticks_diff(due_ms, first_ms) < 0:
                 first = one
+                first_ms = due_ms
         return first
 
     def _round_of(self, meter):

@@ -15,6 +15,17 @@ NOT_FRESH = const(-1)
 REFUSED = const(-2)
 
 
+def copy(out: bytearray, at: int, source: "bytearray | memoryview", begin: int, size: int) -> None:
+    """Copies source[begin:begin+size] to out[at:]."""
+    out[at : at + size] = memoryview(source)[begin : begin + size]
+
+
+try:
+    from firmware.meters.block_machine import copy  # type: ignore
+except ImportError:  # only images for the RP2 have machine code
+    pass
+
+
 class Block:
     """`read` is the profile's (function 3 or 4, first register, count), which all meters of a kind share.
 
@@ -75,15 +86,13 @@ class Block:
 
     def copy_to(self, out: bytearray, at: int, first: int, count: int) -> None:
         """Copies `count` registers from address `first` on, which the block holds, to out[at:]."""
-        begin = self.offset(first)
-        out[at : at + 2 * count] = memoryview(self.raw)[begin : begin + 2 * count]
+        copy(out, at, self.raw, self.offset(first), 2 * count)
 
     def store(self, frame: "bytearray | memoryview", at: int, fresh_until_ms: int, now_s: int) -> None:
         """Stores the answer of the meter: the block's registers are in frame[at:], and may answer until fresh_until_ms
         (ticks). `now_s`: uptime."""
         _, first, count = self._read
-        begin = self.offset(first)
-        self.raw[begin : begin + 2 * count] = memoryview(frame)[at : at + 2 * count]
+        copy(self.raw, self.offset(first), frame, at, 2 * count)
         self.fresh_until_ms = fresh_until_ms
         self.read_at_s = now_s
         self.failed = False

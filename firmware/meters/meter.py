@@ -6,7 +6,7 @@ from firmware.meters.block import REFUSED, Block
 
 _TYPING = const(0)
 if _TYPING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from firmware.bus.bus_stats import AnswerTimes
     from firmware.meters.profile import Profile, Ratios
@@ -17,6 +17,7 @@ ONLINE = const(1)
 FAILING = const(2)  # the last request got no answer, or a wrong one
 QUARANTINED = const(3)  # asked now and then only
 STATES = ("unknown", "online", "failing", "quarantined")
+_NO_RESETS = ()
 _HELD_POLLS = const(3)  # a counter is held for so many polls after a fall
 
 
@@ -95,19 +96,22 @@ class Meter:
 
     def store(
         self, block: Block, frame: "bytearray | memoryview", at: int, fresh_until_ms: int, now_s: int
-    ) -> "list[tuple[int, int, int | float | None]]":
+    ) -> "Sequence[tuple[int, int, int | float | None]]":
         """Stores the answer to the read of `block`, one of the meter's, as Block.store() does. Holds a counter that
         falls for three polls: a meter that restarts may give 0 first, and then its total. Returns [(index of the point,
         value before, value now)] of counters that are lower still: they were reset."""
-        counters = []
+        counters = None  # a list where one has changed: an object in the heap, and mostly none has
         if block.read_at_s is not None:
             number = self.blocks.index(block)
             begin = at - block.offset(block.first)  # where the first register in block.raw would be in the frame
             for i in self.profile.counters:
                 # Most have not changed, and are not decoded.
                 if self.block_of[i] == number and (self.held or self._is_changed(i, block.raw, frame, begin)):
+                    counters = counters or []
                     counters.append((i, self._counted(i)))
         block.store(frame, at, fresh_until_ms, now_s)
+        if counters is None:
+            return _NO_RESETS
         return [(i, last, self.value(i)) for i, last in counters if last is not None and self._follow(i, last)]
 
     def _is_changed(self, i, raw, frame, begin):

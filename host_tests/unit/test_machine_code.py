@@ -166,6 +166,21 @@ for size, at, n in ((9, 0, 6), (260, 45, 256), (260, -1, 9), (260, 0, 2), (260, 
     assert raises(machine, bytearray(size), frame, at, n)
 """
 
+COPY = """
+from block_machine import copy as machine
+from firmware.meters.block import copy as plain
+frame = bytearray(os.urandom(300))
+for size in range(0, 251):
+    for at, begin in ((0, 0), (3, 7), (10, 50)):
+        for source in (frame, memoryview(frame), bytes(frame)):
+            one, other = bytearray(260), bytearray(260)
+            machine(one, at, source, begin, size)
+            plain(other, at, source, begin, size)
+            assert one == other and one[at : at + size] == frame[begin : begin + size]
+for at, begin, size in ((251, 0, 10), (0, 291, 10), (-1, 0, 1), (0, -1, 1), (0, 0, -1), (1 << 29, 0, 1)):
+    assert raises(machine, bytearray(260), at, frame, begin, size)
+"""
+
 SCRIPT = """
 import os, sys
 sys.path[0:0] = ({folder!r}, {lib!r}, {root!r})
@@ -195,8 +210,8 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     "compare",
-    [CRC, PRESENT_VALUE, REAL, DECIMAL, POINT, PDU],
-    ids=["crc", "present value", "real", "decimal", "text of a point", "pdu"],
+    [CRC, PRESENT_VALUE, REAL, DECIMAL, POINT, PDU, COPY],
+    ids=["crc", "present value", "real", "decimal", "text of a point", "pdu", "copy"],
 )
 def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(folder, compare):
     script = SCRIPT.format(folder=str(folder), lib=str(ROOT / "lib"), root=str(ROOT), compare=compare)
@@ -205,7 +220,7 @@ def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(f
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert len(SOURCES) == 5
+    assert len(SOURCES) == 6
     assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
     assert not set(SOURCES) & set(build.frozen_manifest()[1])
     assert "_machine" not in build.frozen_manifest()[0]

@@ -357,7 +357,7 @@ def test_a_counter_is_held_in_a_part_of_a_block_too(all_of, now):
     meter.blocks = [Part(whole, 0, 1), Part(whole, 1, 2)]
     meter.block_of = bytes((0, 1))
     for value, wanted in ((7, (7, "good")), (0, (7, "held")), (8, (8, "good"))):
-        assert meter.store(meter.blocks[1], struct.pack(">I", value), 0, 0, now.now) == []
+        assert not meter.store(meter.blocks[1], struct.pack(">I", value), 0, 0, now.now)
         shown, _, held = all_of.read(meter, 1)
         assert (shown, readings.QUALITIES[held]) == wanted
 
@@ -367,7 +367,7 @@ def test_an_inverted_meters_counters_are_held_where_they_are_read(all_of):
     said(all_of, meter)
     names = [meter.profile.name_of(i) for i in range(len(meter.profile))]
     (block,) = [block for block in meter.blocks if block.first == 500]
-    assert meter.store(block, struct.pack(">I", 0), 0, 0, 100) == []
+    assert not meter.store(block, struct.pack(">I", 0), 0, 0, 100)
     value, _, held = all_of.read(meter, names.index("energy_import"))
     assert (value, readings.QUALITIES[held]) == (700, "held")
     value, _, good = all_of.read(meter, names.index("energy_export"))
