@@ -1,5 +1,6 @@
 """The page as people use it: real Chromium on the real firmware (MicroPython, 32 bits)."""
 
+import contextlib
 import json
 import re
 import socket
@@ -302,6 +303,31 @@ def test_the_sockets_of_the_last_hours_are_drawn(make_rig, visit):
     desk.screenshot("sockets-past")
     assert_accessible(desk, "sockets")
     desk.page.unroute_all(behavior="wait")
+
+
+def test_clients_are_listed_by_address_and_kept_when_they_have_gone_and_by_a_reload(make_rig, visit):
+    rig = make_rig()
+    desk = visit(rig)
+    page = desk.page
+
+    def row(name):
+        return page.locator("section", has=page.get_by_role("heading", name="Clients")).get_by_role("row", name=name)
+
+    with contextlib.ExitStack() as clients:
+        for _ in range(3):
+            clients.enter_context(rig.client())
+        desk.open("sockets")
+        expect(row(HOST)).to_contain_text("modbus")
+        expect(row(HOST).get_by_role("cell").nth(3)).to_have_text(re.compile("^[4-6]$"))  # and the browser's own
+    most = row(HOST).get_by_role("cell").nth(3).text_content()
+    expect(row(HOST).get_by_role("cell").nth(2)).to_have_text(re.compile("^[1-3]$"))
+    page.reload()
+    expect(row(HOST)).to_contain_text("modbus")
+    expect(row(HOST).get_by_role("cell").nth(3)).to_have_text(most)
+    # More addresses than are kept: the last seen stay.
+    slots = [{"role": "connection", "kind": "modbus", "peer": f"10.0.{k // 8}.{k % 8}:99"} for k in range(80)]
+    kept = page.evaluate("slots => seenClients({ slots }).length", slots)
+    assert kept == 64
 
 
 def test_a_name_and_an_instance_that_another_device_has_too_are_shown_by_page_and_finder(make_rig, visit):

@@ -20,7 +20,7 @@ function filled(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value != null && value !== false) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter(child => child != null).map(child => child instanceof Node ? child : visible(child)));
+  element.append(...children.flat(Infinity).filter(child => child != null).map(child => child instanceof Node ? child : visible(child)));
   return element;
 }
 

@@ -1,6 +1,6 @@
 // Which page is shown, when the device is asked, and what all pages have in common.
 
-const PAGES = { status: statusPage, bus: { title: "Bus", open: true, part: "bus" }, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: postingPage, system: systemPage };
+const PAGES = { status: statusPage, bus: { title: "Bus", open: true, part: "bus" }, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: postingPage, system: systemPage, setup: { title: "Set-up", config: true, part: "wizard", hidden: true } };
 const HEALTH_EVERY_MS = 15000, LONGEST_WAIT_MS = 30000;
 
 // GET /api/status, for all pages; null before.
@@ -51,8 +51,8 @@ async function show() {
 }
 
 function showFrame(name) {
-  $("tabs").replaceChildren(...Object.entries(PAGES).map(([key, { title }]) => el("a", { href: "#/" + key, "aria-current": key === name ? "page" : null }, title)));
-  $("tabs").querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
+  $("tabs").replaceChildren(...Object.entries(PAGES).filter(([, { hidden }]) => !hidden).map(([key, { title }]) => el("a", { href: "#/" + key, "aria-current": key === name ? "page" : null }, title)));
+  $("tabs").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   const button = $("session");
   button.hidden = !session;
   button.textContent = session?.logged_in ? "Log out" : session?.setup ? "Set a password" : "Log in";

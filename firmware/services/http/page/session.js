@@ -93,7 +93,9 @@ function setupView(main) {
     await setPassword(wanted.value());
     await logIn(wanted.value());
     notice("The password is set.");
-    show();
+    // A device without a meter is new: its set-up goes on.
+    if (addressed()[0] === "status" && !(await get("api/config")).meters?.length) location.hash = "#/setup";
+    else show();
   });
   main.append(el("section", { class: "narrow" }, el("h2", null, "Choose a password"),
     el("p", null, "This device has no password yet. Until it has one, nothing can be changed."),

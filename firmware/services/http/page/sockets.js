@@ -5,7 +5,7 @@ const socketsPage = {
   open: true,
   every_ms: 2000,
   show(main) {
-    this.parts = [el("div", null, dim("Asking ...")), el("div"), el("div")];
+    this.parts = [el("div", null, dim("Asking ...")), el("div"), el("div"), el("div")];
     this.drawn = "";
     main.append(...this.parts);
   },
@@ -19,8 +19,33 @@ const socketsPage = {
     }
     this.parts[2] = replace(ledger, ledgerCard(now));
     this.parts[2].querySelector(".scroll").scrollLeft = scrolled;
+    this.parts[3] = replace(this.parts[3], clientsCard(seenClients(now)));
   },
 };
+
+// Clients by address, as this page has seen them: the device keeps none that has gone. Kept with the tab.
+const CLIENTS_KEPT = 64, CLIENTS_KEY = "clients";
+
+// [[address, {kinds, now, most, first, last}], ...], the last seen first; times in ms.
+function seenClients({ slots }) {
+  const known = new Map(JSON.parse(sessionStorage.getItem(CLIENTS_KEY) || "[]")), at = Date.now();
+  for (const client of known.values()) client.now = 0;
+  for (const { role, peer, kind } of slots) {
+    if (role !== "connection" || !peer) continue;
+    const address = peer.replace(/:\d+$/, ""), client = known.get(address) || { kinds: [], most: 0, first: at };
+    client.now = (client.now || 0) + 1;
+    known.set(address, { ...client, kinds: [...new Set([...client.kinds, kind])], most: Math.max(client.most, client.now), last: at });
+  }
+  const clients = [...known].sort(([, a], [, b]) => b.last - a.last).slice(0, CLIENTS_KEPT);
+  sessionStorage.setItem(CLIENTS_KEY, JSON.stringify(clients));
+  return clients;
+}
+
+function clientsCard(clients) {
+  const ago = ms => span(Math.round((Date.now() - ms) / 1000));
+  return card("Clients", dim("Seen while this page was open in this tab: the device itself does not keep them."),
+    table(["address", "service", ">now", ">most at once", ">first seen", ">last seen"], clients.map(([address, { kinds, now, most, first, last }]) => [address, kinds.join(", "), now, most, ago(first), now ? "now" : ago(last)])));
+}
 
 function budgetCard(now) {
   const closed = Object.entries(now.evictions).filter(([, count]) => count);

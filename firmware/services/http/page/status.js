@@ -116,7 +116,7 @@ const statusPage = {
       this.shape = shapeOf(meters);
       this.view = !meters.length ? null : this.slot === undefined ? overview(meters) : readingsView(meters[0], this.isOnly);
       this.meters.replaceChildren(this.view ? this.view.part
-        : el("p", null, "No meters are configured yet: ", el("a", { href: "#/meters" }, "add one, or search for them"), "."));
+        : el("p", null, "No meters are configured yet: ", el("a", { href: "#/meters" }, "add one, or search for them"), ", or go through the ", el("a", { href: "#/setup" }, "set-up, step by step"), "."));
     }
     this.view?.update(meters);
     if (health) this.lines = replace(this.lines, linesTable(health));
