@@ -10,11 +10,13 @@ import time
 
 import pytest
 
+import firmware
 from host_tests.emulated.serial_port import SerialPort, Terminal
 from host_tests.system.rig import HOST
 from tools.emulator import __main__ as emulate
 from tools.emulator import build, emulated
 
+VERSION = ".".join(map(str, firmware.VERSION))
 CALL_S = 400
 READY_S = 240
 LEAVES_S = 10
@@ -62,7 +64,9 @@ def board(tmp_path_factory):
 
 
 def test_deploy_makes_a_gateway_of_a_bare_board(board):
-    assert "the board holds the build, compared by SHA-256" in board.device("deploy")
+    said = board.device("deploy")
+    assert f"firmware: unknown on the board -> {VERSION}\n" in said
+    assert "the board holds the build, compared by SHA-256" in said
     assert board.wait_reset() == "software"
     assert "http" in board.wait_started(ups=1)
 
@@ -88,7 +92,9 @@ def test_an_uploaded_configuration_is_used_after_a_quick_second_deploy(board, tm
     config.write_text(json.dumps(emulate.configuration(over)))
     board.mpremote("cp", config, ":data/config.json")
     begin = time.monotonic()
-    assert re.search(r"^0 of \d+ files to copy", board.device("deploy"), re.MULTILINE)
+    said = board.device("deploy")
+    assert f"firmware: {VERSION} on the board -> {VERSION}\n" in said
+    assert re.search(r"^0 of \d+ files to copy", said, re.MULTILINE)
     assert time.monotonic() - begin < AGAIN_S
     assert "http" not in board.wait_started(ups=2)  # which is off now
 
