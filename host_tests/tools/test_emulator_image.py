@@ -26,7 +26,7 @@ def test_the_program_lies_at_the_beginning_and_the_files_at_one_mebibyte(tmp_pat
     data = (tmp_path / "flash.bin").read_bytes()
     assert len(data) == image.FLASH_BYTES == 2 * 1024 * 1024
     assert data[:8] == b"program\xff"
-    assert b"littlefs" in data[1024 * 1024 : 1024 * 1024 + 64]
+    assert b"littlefs" in data[image.STORAGE_AT : image.STORAGE_AT + 64]
 
 
 def test_too_many_files_are_refused_with_their_size(tmp_path, firmware):
@@ -37,7 +37,7 @@ def test_too_many_files_are_refused_with_their_size(tmp_path, firmware):
 
 def test_a_program_that_reaches_into_the_files_is_refused(tmp_path, firmware):
     firmware.write_bytes(b"x" * (image.STORAGE_AT + 1))
-    with pytest.raises(image.ImageError, match="1048576 have room"):
+    with pytest.raises(image.ImageError, match="1433600 have room"):
         image.make(tmp_path / "flash.bin", firmware, {})
 
 

@@ -7,7 +7,7 @@
 
 const FLASH_AT = 0x10000000;
 const RAM_AT = 0x20000000;
-const FLASH_SLOTS = 1 << 19; // a slot is an instruction of 2 bytes; the program fits into 1 MiB
+const FLASH_SLOTS = (1400 * 1024) / 2; // a slot is an instruction of 2 bytes; the program fits into 1400 KiB
 const RAM_SLOTS = (264 * 1024) / 2;
 const ROM_SLOTS = 0x4000 / 2;
 const DEPTH_MAX = 1000;

@@ -1,4 +1,5 @@
-"""The flash of the emulated Pico as a file: MicroPython at its beginning, a littlefs with the firmware's tree at 1 MiB.
+"""The flash of the emulated Pico as a file: MicroPython at its beginning, a littlefs with the firmware's tree at
+1400 KiB, as on our boards with 2 MiB.
 
 In:  firmware.bin (tools/emulator/build.py), a tree (tools/build.py), a configuration.
 Out: a file of 2 MiB, as the emulated chip reads and writes it; and what lies in such a file, for tests that look at it.
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import littlefs
 
 FLASH_BYTES = 2 * 1024 * 1024
-STORAGE_AT = 1024 * 1024  # MICROPY_HW_FLASH_STORAGE_BYTES of the board: the upper half
+STORAGE_AT = 1400 * 1024  # the rest is MICROPY_HW_FLASH_STORAGE_BYTES of the board
 _BLOCK = 4096
 _BLOCKS = (FLASH_BYTES - STORAGE_AT) // _BLOCK
 _PROGRAM = 256
@@ -35,7 +36,7 @@ def _file_system(mount: bool) -> littlefs.LittleFS:
 
 
 def make_storage(files: dict[str, bytes]) -> bytes:
-    """A littlefs of 1 MiB with these files ("data/config.json"). Raises ImageError when they do not fit."""
+    """A littlefs with these files ("data/config.json"). Raises ImageError when they do not fit."""
     system = _file_system(mount=True)
     try:
         for name, content in sorted(files.items()):
