@@ -110,8 +110,9 @@ class Meter:
                     counters = counters or []
                     counters.append((i, self._counted(i)))
         block.store(frame, at, fresh_until_ms, now_s)
-        if counters is None:
-            return _NO_RESETS
+        return _NO_RESETS if counters is None else self._resets(counters)
+
+    def _resets(self, counters):
         return [(i, last, self.value(i)) for i, last in counters if last is not None and self._follow(i, last)]
 
     def _is_changed(self, i, raw, frame, begin):
