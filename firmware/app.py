@@ -130,10 +130,22 @@ def _shelly(app):
     )  # fmt: skip
 
 
+def _mqtt(app):
+    from firmware.net.tcp_client import TcpClient
+    from firmware.services.mqtt.service import Mqtt
+
+    client = TcpClient(app.budget.service_slot("mqtt"), app.resolver())
+    return Mqtt(
+        app.config["mqtt"], app.config_store.name, app.board.identity()[1], client, app.events, app.clock, app.link,
+        app.meters, app.readings,
+    )  # fmt: skip
+
+
 # In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
 BUILT = (
     ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 40960), ("ntp", _ntp, 11264),
     ("finder", _finder, 4096), ("posting", _posting, 40960), ("shelly", _shelly, 5120),
+    ("mqtt", _mqtt, 16384),
 )  # fmt: skip
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 
@@ -254,7 +266,8 @@ class App:
         gc.collect()  # so that the free heap is known
         for name, make, heap in BUILT:
             entry = self.device.services[SERVICES.index(name)]
-            if entry.state == "reserved" and self.config[name].get("url") != "":  # without an address nothing is posted
+            section = self.config[name]
+            if entry.state == "reserved" and section.get("url", section.get("host")) != "":  # else it has no address
                 self._start_service(entry, make, heap)
         for bus in self.buses:
             self.supervisor.keep_running("bus %d" % bus.number, bus.run)

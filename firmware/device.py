@@ -20,7 +20,7 @@ class ServiceEntry:
     """A row of the table of services. `state` is one of
     "running"    it has started
     "off"        switched off in the configuration
-    "reserved"   enabled, and its slot is held, but not part of this firmware yet, or (posting) without an address
+    "reserved"   enabled, and its slot is held, but it has no address (posting, MQTT)
     "no_room"    this board has no socket for it
     "no_memory"  this board has no memory for it
     "failed"     it could not start

@@ -13,6 +13,7 @@ class Daemon:
 
     START_S = 20
     STOP_S = 20
+    environment: "dict[str, str] | None" = None  # None: that of the test
 
     def __init__(self, folder):
         self.folder = folder
@@ -30,7 +31,9 @@ class Daemon:
         self.folder.mkdir(exist_ok=True)
         command = self.command()
         with open(self.folder / "output", "w") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=self.folder, env=self.environment
+            )
         try:
             wait_for(self._is_ready, self.START_S, f"an answer of {command[0].name}")
         except AssertionError as error:

@@ -40,6 +40,7 @@ CODECS = (
     "line_protocol",
     "acquisuite",
     "template",
+    "mqtt",
 )
 CORE = ("resources", "events", "meters", "config", "history")
 

@@ -27,6 +27,7 @@ BACNET = "data/bacnet"  # what BACnet clients have written, kept by store.py
 SECRETS = (
     ("network", "password"), ("network", "password_2"), ("network", "password_3"), ("bacnet", "password"),
     ("posting", "password"),
+    ("mqtt", "password"),
 )  # fmt: skip
 _FOLDER = const("data")
 _IS_FOLDER = const(0x4000)  # in the mode that os.stat() gives

@@ -129,6 +129,17 @@ KEYS = (
         ("slot", "int", 0, 0, 63),
         ("anywhere", "bool", False),
     )),
+    ("mqtt", "section", (
+        ("enabled", "bool", False),
+        ("host", "text", "", 0, 64),
+        ("port", "int", 1883, 1, 65535),
+        ("user", "text", "", 0, 64),
+        ("password", "text", "", 0, 128),
+        ("prefix", "text", "meterport", 1, 32),
+        ("interval_s", "int", 30, 1, 3600),
+        ("keep_alive_s", "int", 60, 10, 3600),
+        ("homeassistant", "bool", False),
+    )),
     ("history", "section", (
         ("bytes", "int", 1024, 0, 4096),
         ("flash", "bool", False),

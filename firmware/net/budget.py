@@ -64,6 +64,7 @@ KINDS = (
     Kind("ntp", UDP),
     Kind("posting", CLIENT),
     Kind("shelly", UDP),
+    Kind("mqtt", CLIENT),
 )
 SERVICES = tuple([kind.name for kind in KINDS])
 

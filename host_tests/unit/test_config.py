@@ -382,7 +382,7 @@ def test_the_profiles_that_come_with_the_firmware_are_found(profile):
 
 def test_a_new_device_has_the_services_that_need_nothing_else_and_no_meters():
     fresh = config.default()
-    assert [name for name in SERVICES if not fresh[name]["enabled"]] == ["bacnet", "shelly"]
+    assert [name for name in SERVICES if not fresh[name]["enabled"]] == ["bacnet", "shelly", "mqtt"]
     assert fresh["sockets"]["limit"] == 16
     assert fresh["meters"] == []
     assert (fresh["http"]["port"], fresh["modbus"]["port"]) == (80, 502)

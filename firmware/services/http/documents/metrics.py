@@ -9,8 +9,9 @@ from micropython import const
 
 from firmware import VERSION
 from firmware.bus import BusStats
+from firmware.meters.decimal_text import decimal_text
 from firmware.meters.meter import ONLINE
-from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, UNITS
+from firmware.meters.profile import UNITS
 from firmware.meters.readings import QUALITIES
 from firmware.net.budget import REASONS
 from firmware.services.http.response import Response
@@ -145,19 +146,9 @@ def _write_readings(service, unit, rises, name, text, factor):
             if isinstance(value, int):
                 out.write(b"%d\n" % (value * factor))
             else:
-                _write_decimal(out, profile.decimal(i, meter.blocks[meter.block_of[i]].raw, meter.ratios))
+                decimal = profile.decimal(i, meter.blocks[meter.block_of[i]].raw, meter.ratios)
+                out.write(b"%s\n" % decimal_text(decimal))
             yield
-
-
-def _write_decimal(out, decimal):
-    """Writes a decimal number (Profile.decimal), which is no float: those of a chip have seven digits."""
-    digits = "%d" % abs(decimal >> DECIMALS_BITS)
-    decimals = decimal & DECIMALS_MASK
-    while len(digits) <= decimals:
-        digits = "0" + digits
-    if decimals:
-        digits = digits[:-decimals] + "." + digits[-decimals:]
-    out.write(b"%s%s\n" % (b"-" if decimal < 0 else b"", digits.encode()))
 
 
 def _write_one(out, name, kind, text, value):

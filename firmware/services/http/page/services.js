@@ -7,9 +7,10 @@ const SERVICES = {
   finder: ["Finder", ""],
   ntp: ["Time (NTP)", ""],
   posting: ["Posting", ""],
+  mqtt: ["MQTT", ""],
   shelly: ["A meter as Shelly Pro 3EM", ""],
 };
-const STATES = { running: ["running", "good"], reserved: ["not part of this firmware yet", "dim"], failed: ["failed", "bad"], no_room: ["no socket is left for it", "bad"], no_memory: ["this board has no memory for it", "bad"], off: ["off", "dim"] };
+const STATES = { running: ["running", "good"], reserved: ["no address", "dim"], failed: ["failed", "bad"], no_room: ["no socket is left for it", "bad"], no_memory: ["this board has no memory for it", "bad"], off: ["off", "dim"] };
 
 const stateOf = name => health?.services.find(service => service.name === name);
 
@@ -23,7 +24,7 @@ function costOf(name) {
 
 function serviceCard(name, ...settings) {
   const [title, warning] = SERVICES[name];
-  const [state, kind] = name === "posting" && stateOf(name)?.state === "reserved" ? ["no address", "dim"] : STATES[stateOf(name)?.state] || ["", "dim"], port = stateOf(name)?.port;
+  const [state, kind] = STATES[stateOf(name)?.state] || ["", "dim"], port = stateOf(name)?.port;
   const cost = dim();
   const say = () => { cost.textContent = costOf(name) + (warning && !valueAt(name + ".enabled") ? " " + warning : ""); };
   say();

@@ -1,0 +1,68 @@
+"""Discovery documents for Home Assistant: one sensor for each point, in one device for each meter (its MQTT
+integration, "MQTT Discovery", with the short names of its keys)."""
+
+import json
+
+from micropython import const
+
+from firmware import VERSION
+from firmware.meters.profile import UNITS
+
+_TYPING = const(0)
+if _TYPING:
+    from firmware.meters.meter import Meter
+
+# Unit: its device class; what has none is a power factor or the like. Home Assistant knows kWh and kvarh of energies.
+_CLASSES = {
+    "V": "voltage", "A": "current", "W": "power", "var": "reactive_power", "VA": "apparent_power", "Hz": "frequency",
+    "Wh": "energy", "varh": "reactive_energy",
+}  # fmt: skip
+
+
+def entity(meter: "Meter", i: int) -> bytes:
+    """The part of a topic that names point `i` of a meter: its slot and its number, which stay whatever their names."""
+    return b"%d-%d" % (meter.slot, meter.profile.numbers[i])
+
+
+def document(
+    gateway: str, serial: str, root: bytes, topic: bytes, meter: "Meter", i: int, expire_s: int, url: str
+) -> bytes:
+    """The JSON of point `i`. `root`: topic of the gateway; `topic`: of the meter below it; `expire_s`: after so long
+    without a value Home Assistant shows none."""
+    profile = meter.profile
+    name = profile.name_of(i)
+    unit = UNITS[profile.units[i]]
+    device_id = "meterport_%s_%d" % (serial, meter.slot)
+    found = {
+        "name": name.replace("_", " "),
+        "uniq_id": "meterport_%s_%d_%d" % (serial, meter.slot, profile.numbers[i]),
+        "obj_id": "%s_%s" % (meter.name, name),
+        "stat_t": (topic + b"/" + name.encode()).decode(),
+        "stat_cla": "total_increasing" if i in profile.counters else "measurement",
+        "exp_aft": expire_s,
+        "avty_mode": "all",
+        "avty": [{"t": (root + b"/status").decode()}, {"t": (topic + b"/status").decode()}],
+        "dev": {
+            "ids": [device_id], "name": meter.name, "mdl": meter.profile_name, "via_device": "meterport_" + serial,
+        },
+        "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION, "url": url},
+    }  # fmt: skip
+    if unit:
+        found["unit_of_meas"] = unit
+    if unit in _CLASSES:
+        found["dev_cla"] = _CLASSES[unit]
+    elif name.startswith("power_factor"):
+        found["dev_cla"] = "power_factor"
+    return json.dumps(found).encode()
+
+
+def gateway_document(gateway: str, serial: str, root: bytes, url: str) -> bytes:
+    """The JSON of the gateway itself, behind which the meters are: whether it is connected."""
+    return json.dumps({
+        "name": "connection", "uniq_id": "meterport_%s_status" % serial, "obj_id": gateway + "_connection",
+        "stat_t": (root + b"/status").decode(), "pl_on": "online", "pl_off": "offline", "dev_cla": "connectivity",
+        "ent_cat": "diagnostic",
+        "dev": {"ids": ["meterport_" + serial], "name": gateway, "mdl": "meterport", "sw": "%d.%d.%d" % VERSION,
+                "cu": url},
+        "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION},
+    }).encode()  # fmt: skip

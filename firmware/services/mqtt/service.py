@@ -1,0 +1,288 @@
+"""MQTT client (3.1.1): tells a broker whether the gateway and its meters are there, and their values.
+
+    PREFIX/NAME/status             online, or offline, which the broker says when the connection ends (will); retained
+    PREFIX/NAME/METER/status       online or offline; retained
+    PREFIX/NAME/METER/POINT        a value in its unit, each interval, while it is fresh; not retained: who comes later
+                                   gets none that is old
+
+One connection, one task. It goes on for ever: after an error again in 2 s, 4 s, ... 5 minutes, less a random part.
+Values have QoS 0: each is overtaken by the next one. docs/reference/mqtt.md.
+"""
+
+import os
+
+import mqtt
+from micropython import const
+
+from firmware.meters.decimal_text import decimal_text
+from firmware.meters.meter import ONLINE
+from firmware.meters.readings import GOOD, QUALITIES
+from firmware.net import seam
+from firmware.net.tcp_client import ConnectionFailed
+from firmware.services import Service
+
+_TYPING = const(0)
+if _TYPING:
+    from collections.abc import Callable
+
+    from firmware.board import Link
+    from firmware.events import Events
+    from firmware.meters.meters import Meters
+    from firmware.meters.readings import Readings
+    from firmware.net.clock import Clock
+    from firmware.net.tcp_client import TcpClient
+
+_HELD = QUALITIES.index("held")
+_ANSWER_MS = const(10000)
+_LOOK_MS = const(1000)
+_BACK_OFF_FIRST_S = const(2)
+_BACK_OFF_LAST_S = const(300)
+_BUFFER = const(1024)  # packets that go out together
+_RECEIVED = const(256)
+_BIRTH_DELAY_S = const(10)  # at most, after Home Assistant has come: gateways do not send all at once
+_PAUSE_MS = const(20)  # between two buffers of many packets: others have their turn
+_NOT_IN_A_TOPIC = b"/+#\0"
+_BIRTH = b"homeassistant/status"
+_DISCOVERY = b"homeassistant/"
+_MISSED = const(3)  # intervals without a value, after which Home Assistant shows none
+
+
+def level(name: str) -> bytes:
+    """A name as one level of a topic: without the characters that have a meaning there (4.7.1)."""
+    return bytes([95 if byte in _NOT_IN_A_TOPIC else byte for byte in name.encode()])
+
+
+class Mqtt(Service):
+    """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has.
+
+    state: "no_link", "connecting", "connected", "retrying"; error: why it is not connected, None when it is.
+    connections, published: since boot."""
+
+    name = "mqtt"
+    has_task = True
+
+    def __init__(
+        self, config: dict, name: str, serial: str, client: "TcpClient", events: "Events", clock: "Clock",
+        link: "Link", meters: "Meters", readings: "Readings", random_bytes: "Callable[[int], bytes]" = os.urandom,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._name = name
+        self._serial = serial
+        self._client = client
+        self._events = events
+        self._clock = clock
+        self._link = link
+        self._meters = meters
+        self._readings = readings
+        self._random_bytes = random_bytes
+        self._root = level(config["prefix"]) + b"/" + level(name)
+        self._buffer = bytearray(_BUFFER)
+        self._filled = 0
+        self._received = bytearray(_RECEIVED)
+        self._back_off_s = _BACK_OFF_FIRST_S
+        self._has_failed = False  # since it was last connected, and that is in the log
+        self._states: "list[bool | None]" = []  # of the meters, as the broker knows them
+        self._sent_ms = 0
+        self._ping_ms: "int | None" = None  # when a PINGREQ was sent that has no answer yet
+        self._discovery_in_s: "int | None" = None
+        self.state = "connecting"
+        self.error: "str | None" = None
+        self.connections = 0
+        self.published = 0
+
+    def status(self) -> dict:
+        """The section "mqtt" of GET /api/status."""
+        return {
+            "state": self.state, "error": self.error, "connections": self.connections, "published": self.published,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Ends the connection; the broker publishes the will."""
+        self._client.close()
+
+    async def run(self) -> None:
+        """Keeps a connection for ever."""
+        while True:
+            if not self._link.up():
+                self.state = "no_link"
+                await seam.sleep_ms(_LOOK_MS)
+                continue
+            try:
+                await self._connect()
+                await self._serve()
+            except (ConnectionFailed, mqtt.MqttError) as error:
+                self._fail(str(error))
+            finally:
+                self._client.close()
+            await seam.sleep_ms(self._next_wait_ms())
+
+    def _fail(self, reason):
+        self.state = "retrying"
+        self.error = reason
+        if not self._has_failed:
+            self._has_failed = True
+            self._events.add("mqtt", "%s:%d: %s" % (self._config["host"], self._config["port"], reason))
+
+    def _next_wait_ms(self):
+        """A random part less than the back-off, which doubles: gateways do not come back at the same moment."""
+        whole_ms = 1000 * self._back_off_s
+        self._back_off_s = min(2 * self._back_off_s, _BACK_OFF_LAST_S)
+        return whole_ms - whole_ms * self._random_bytes(1)[0] // 512
+
+    async def _connect(self):
+        config = self._config
+        self.state = "connecting"
+        await self._client.connect(config["host"], config["port"], _ANSWER_MS)
+        client_id = b"meterport-" + self._serial.encode()
+        packet = mqtt.connect(
+            client_id, config["keep_alive_s"], config["user"].encode(), config["password"].encode(),
+            self._root + b"/status", b"offline",
+        )  # fmt: skip
+        await self._client.send(packet, len(packet))
+        reader = mqtt.Reader()
+        while True:
+            n = await self._client.receive(self._received, _ANSWER_MS)
+            if not n:
+                raise ConnectionFailed("closed by the broker")
+            has_ended = reader.next(memoryview(self._received)[:n]) > 0
+            if reader.kind != mqtt.CONNACK or has_ended and len(reader.body) != 2:
+                raise mqtt.MqttError("the broker does not answer as one")
+            if has_ended:
+                break
+        why = mqtt.refusal(reader.body[1])
+        if why:
+            raise ConnectionFailed("refused: " + why)
+        self.connections += 1
+        self.state = "connected"
+        self.error = None
+        self._back_off_s = _BACK_OFF_FIRST_S
+        self._has_failed = False
+        self._events.add("mqtt", "connected to %s" % config["host"])
+
+    async def _serve(self):
+        """While the connection lasts. Raises ConnectionFailed, MqttError."""
+        config = self._config
+        client = self._client
+        reader = mqtt.Reader()
+        self._filled = 0
+        self._ping_ms = None
+        self._sent_ms = seam.ticks_ms()
+        self._states = [None] * len(self._meters.meters)
+        self._discovery_in_s = 0 if config["homeassistant"] else None
+        await self._publish(self._root + b"/status", b"online", True)
+        if config["homeassistant"]:
+            await self._put(mqtt.subscribe(1, _BIRTH))
+        due_s = self._clock.uptime_s()
+        while True:
+            await self._publish_states()
+            if self._discovery_in_s is not None:
+                if self._discovery_in_s <= 0:
+                    self._discovery_in_s = None
+                    await self._publish_discovery()
+                    due_s = self._clock.uptime_s()
+                else:
+                    self._discovery_in_s -= 1
+            if self._clock.uptime_s() >= due_s:
+                due_s = self._clock.uptime_s() + config["interval_s"]
+                await self._publish_values()
+            await self._flush()
+            await self._keep_alive()
+            until_ms = seam.ticks_add(seam.ticks_ms(), _LOOK_MS)
+            while await client.wait_ready(seam.READ, until_ms):
+                n = await client.receive(self._received, _ANSWER_MS)
+                if not n:
+                    raise ConnectionFailed("closed by the broker")
+                self._take(reader, memoryview(self._received)[:n])
+
+    def _take(self, reader, data):
+        """Takes what the broker has sent."""
+        while len(data):
+            n = reader.next(data)
+            if n > 0:
+                if reader.kind == mqtt.PINGRESP:
+                    self._ping_ms = None
+                elif reader.kind == mqtt.PUBLISH:
+                    # The only topic that it has subscribed to.
+                    if reader.body.endswith(b"online"):
+                        self._discovery_in_s = self._random_bytes(1)[0] % (_BIRTH_DELAY_S + 1)
+            data = data[abs(n) :]
+
+    async def _keep_alive(self):
+        now_ms = seam.ticks_ms()
+        if self._ping_ms is not None and seam.ticks_diff(now_ms, self._ping_ms) > _ANSWER_MS:
+            raise ConnectionFailed("no answer to a ping")
+        if self._ping_ms is None and seam.ticks_diff(now_ms, self._sent_ms) > 500 * self._config["keep_alive_s"]:
+            self._ping_ms = now_ms
+            await self._put(mqtt.PINGREQ)
+            await self._flush()
+
+    # -- what is published
+
+    async def _publish(self, topic, payload, retain=False):
+        self.published += 1
+        await self._put(mqtt.publish(topic, payload, retain))
+
+    async def _put(self, packet):
+        """Sends a packet together with others, when the buffer is full or with _flush()."""
+        n = len(packet)
+        if self._filled + n > _BUFFER:
+            await self._flush()
+            await seam.sleep_ms(_PAUSE_MS)
+        if n > _BUFFER:
+            await self._client.send(packet, n)
+            return
+        self._buffer[self._filled : self._filled + n] = packet
+        self._filled += n
+
+    async def _flush(self):
+        if self._filled:
+            n = self._filled
+            self._filled = 0
+            await self._client.send(self._buffer, n)
+            self._sent_ms = seam.ticks_ms()
+
+    def _topic(self, meter):
+        return self._root + b"/" + level(meter.name)
+
+    async def _publish_states(self):
+        """Of the meters whose state has changed."""
+        for k, meter in enumerate(self._meters.meters):
+            is_online = meter.state == ONLINE
+            if is_online != self._states[k]:
+                self._states[k] = is_online
+                await self._publish(self._topic(meter) + b"/status", b"online" if is_online else b"offline", True)
+
+    async def _publish_values(self):
+        """Of all points that have a fresh one. A counter that is held has that of before: energy never falls by
+        mistake."""
+        for meter in self._meters.meters:
+            topic = self._topic(meter) + b"/"
+            profile = meter.profile
+            for i in range(len(profile)):
+                value, _, quality = self._readings.read(meter, i)
+                if quality == GOOD or quality == _HELD:
+                    await self._publish(topic + profile.name_of(i).encode(), self._text(meter, i, value))
+
+    def _text(self, meter, i, value):
+        if isinstance(value, int):
+            return b"%d" % value
+        return decimal_text(meter.profile.decimal(i, meter.blocks[meter.block_of[i]].raw, meter.ratios))
+
+    async def _publish_discovery(self):
+        from firmware.services.mqtt import discovery
+
+        serial = self._serial
+        node = _DISCOVERY + b"sensor/meterport_" + serial.encode() + b"/"
+        address = self._link.address() if self._link.up() else ""
+        url = "http://%s/" % address
+        await self._publish(
+            _DISCOVERY + b"binary_sensor/meterport_" + serial.encode() + b"/status/config",
+            discovery.gateway_document(self._name, serial, self._root, url), True,
+        )  # fmt: skip
+        expire_s = _MISSED * self._config["interval_s"]
+        for meter in self._meters.meters:
+            topic = self._topic(meter)
+            for i in range(len(meter.profile)):
+                document = discovery.document(self._name, serial, self._root, topic, meter, i, expire_s, url)
+                await self._publish(node + discovery.entity(meter, i) + b"/config", document, True)
+        self._events.add("mqtt", "described %d meters to Home Assistant" % len(self._meters.meters))

@@ -1,0 +1,90 @@
+"""mosquitto, Debian's, not installed, as a broker on a free port of 127.0.0.1, and its client that listens.
+
+What it links and a small Debian lacks is unpacked beside it.
+"""
+
+import os
+import socket
+import subprocess
+import threading
+
+from host_tests.daemon import Daemon
+from host_tests.system.rig import HOST
+from tools import debian, gateway
+
+_LIBRARIES = ("libwrap0", "libdlt2", "libcjson1", "libmosquitto1")
+
+
+def _environment():
+    folders = {str(file.parent) for name in _LIBRARIES for file in debian.unpack(name).rglob("*.so*")}
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(sorted(folders))}
+
+
+class Mosquitto(Daemon):
+    """A context manager; may be entered again, on the same port. `user`, `password`: of its only user; without one it
+    takes everybody."""
+
+    def __init__(self, folder, user="", password=""):
+        super().__init__(folder)
+        (self.port,) = gateway.free_ports(1)
+        self._user = user
+        self._password = password
+        self._program = debian.unpack("mosquitto") / "usr"
+        self.environment = _environment()
+
+    def command(self):
+        lines = [f"listener {self.port} {HOST}", f"allow_anonymous {'false' if self._user else 'true'}"]
+        if self._user:
+            passwords = self.folder / "passwords"
+            passwords.write_text(f"{self._user}:{self._password}\n")
+            passwords.chmod(0o600)
+            subprocess.run(
+                [self._program / "bin" / "mosquitto_passwd", "-U", passwords], check=True, env=self.environment
+            )
+            lines.append(f"password_file {passwords}")
+        if os.geteuid() == 0:
+            lines.append("user root")
+        path = self.folder / "mosquitto.conf"
+        path.write_text("\n".join(lines) + "\n")
+        return [self._program / "sbin" / "mosquitto", "-c", path]
+
+    def answers(self):
+        try:
+            socket.create_connection((HOST, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+class Listener:
+    """Subscribes to all topics of a broker. A context manager.
+
+    seen   {topic: payload}, the last ones; an empty payload is ""
+    all    [(topic, payload, whether it was retained)] in their order"""
+
+    def __init__(self, broker, user="", password=""):
+        self.seen = {}
+        self.all = []
+        program = debian.unpack("mosquitto-clients") / "usr" / "bin" / "mosquitto_sub"
+        login = ["-u", user, "-P", password] if user else []
+        self._process = subprocess.Popen(
+            [program, "-h", HOST, "-p", str(broker.port), "-t", "#", "-F", "%r %t %p", *login],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=broker.environment,
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            retained, topic, payload = [*line.rstrip("\n").split(" ", 2), ""][:3]
+            self.all.append((topic, payload, retained == "1"))
+            self.seen[topic] = payload
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._process.terminate()
+        self._process.wait(10)
+        self._thread.join(10)
+        self._process.stdout.close()

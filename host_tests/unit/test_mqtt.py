@@ -1,0 +1,255 @@
+"""The MQTT service with a fake connection: what it sends and when, and what it does with what comes."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import mqtt
+import pytest
+
+from firmware.config import load as config
+from firmware.meters.meter import ONLINE, QUARANTINED
+from firmware.meters.readings import GOOD, QUALITIES
+from firmware.net import seam
+from firmware.net.tcp_client import ConnectionFailed
+from firmware.services.mqtt.service import Mqtt, level
+from host_tests.unit.fakes import Log, Uptime
+
+CONNACK = b"\x20\x02\x00\x00"
+ROOT = b"meterport/hall"
+
+
+class FakeProfile:
+    names = ("active_power", "energy_import")
+    numbers = bytes((16, 32))
+    units = (3, 7)
+    counters = (1,)
+
+    def __len__(self):
+        return 2
+
+    def name_of(self, i):
+        return self.names[i]
+
+    def decimal(self, i, raw, ratios):
+        return 12345 << 4 | 1
+
+
+class FakeReadings:
+    def __init__(self):
+        self.values = {0: 1234.5, 1: 99_000_000_001}
+        self.quality = GOOD
+
+    def read(self, meter, i):
+        return self.values[i], 0, self.quality
+
+
+class FakeClient:
+    """A connection to a broker that the test plays."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.sent = b""
+        self.incoming = [CONNACK]
+        self.refusals = []
+        self.closed = 0
+
+    async def connect(self, host, port, timeout_ms, tls=None):
+        self.bench.attempts.append((host, port))
+        if self.refusals:
+            raise ConnectionFailed(self.refusals.pop(0))
+        self.incoming = self.incoming or [CONNACK]
+
+    async def send(self, buf, n, timeout_ms=0):
+        assert n <= 1024
+        self.sent += bytes(buf[:n])
+
+    async def receive(self, buf, timeout_ms=0):
+        data = self.incoming.pop(0)
+        buf[: len(data)] = data
+        return len(data)
+
+    async def wait_ready(self, events, until_ms):
+        if self.incoming:
+            return True
+        self.bench.pass_s(1)
+        return False
+
+    def close(self):
+        self.closed += 1
+
+
+class Done(Exception):
+    pass
+
+
+class Bench:
+    def __init__(self, monkeypatch, seconds=5, **section):
+        self.uptime = Uptime()
+        self.log = Log(self.uptime)
+        self.now_ms = 0
+        self.left_s = seconds
+        self.attempts = []
+        self.slept_ms = []
+        self.at = {}  # {uptime: what happens}
+        monkeypatch.setattr(seam, "ticks_ms", lambda: self.now_ms)
+        monkeypatch.setattr(seam, "sleep_ms", self._sleep)
+        self.readings = FakeReadings()
+        meter = SimpleNamespace(
+            name="ma/in", slot=2, state=ONLINE, profile=FakeProfile(), profile_name="kind", block_of=(0, 0),
+            blocks=(SimpleNamespace(raw=b""),), ratios=None,
+        )  # fmt: skip
+        self.meter = meter
+        self.client = FakeClient(self)
+        self.is_up = True
+        link = SimpleNamespace(up=lambda: self.is_up, address=lambda: "192.0.2.9")
+        values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section
+        self.service = Mqtt(
+            values, "hall", "e661", self.client, self.log, SimpleNamespace(uptime_s=self.uptime), link,
+            SimpleNamespace(meters=[meter]), self.readings, lambda n: b"\x03" * n,
+        )  # fmt: skip
+
+    def pass_s(self, seconds):
+        self.uptime.now += seconds
+        self.now_ms += 1000 * seconds
+        self.left_s -= seconds
+        self.at.pop(self.uptime.now, lambda: None)()
+        if self.left_s < 0:
+            raise Done
+
+    async def _sleep(self, ms):
+        self.slept_ms.append(ms)
+        if ms >= 1000:
+            self.pass_s(ms // 1000)
+
+    def run(self):
+        """The packets that were sent until the time was over: [(kind, flags, body)]."""
+        with pytest.raises(Done):
+            asyncio.run(self.service.run())
+        reader, data, found = mqtt.Reader(), memoryview(self.client.sent), []
+        while len(data):
+            before = data
+            n = reader.next(data)
+            assert n > 0
+            data = data[n:]
+            head = 2 if reader.size < 128 else 3
+            found.append((reader.kind, reader.flags, bytes(before[head:n])))
+        return found
+
+    def published(self):
+        """[(topic, payload, whether retained)]"""
+        found = []
+        for kind, flags, body in self.run():
+            if kind == mqtt.PUBLISH:
+                size = body[0] << 8 | body[1]
+                found.append((body[2 : 2 + size], body[2 + size :], bool(flags & 1)))
+        return found
+
+
+@pytest.fixture
+def make(monkeypatch):
+    return lambda **options: Bench(monkeypatch, **options)
+
+
+def test_a_connection_begins_with_will_state_and_values(make):
+    bench = make(seconds=0, user="gate", password="secret")
+    packets = bench.run()
+    assert packets[0][0] == 1
+    assert packets[0][2] == mqtt.connect(b"meterport-e661", 60, b"gate", b"secret", ROOT + b"/status", b"offline")[2:]
+    bench = make(seconds=0)
+    assert bench.published() == [
+        (ROOT + b"/status", b"online", True),
+        (ROOT + b"/ma_in/status", b"online", True),
+        (ROOT + b"/ma_in/active_power", b"1234.5", False),
+        (ROOT + b"/ma_in/energy_import", b"99000000001", False),
+    ]
+
+
+def test_values_come_at_the_interval_and_a_state_when_it_changes(make):
+    bench = make(seconds=7)
+    bench.at[3] = lambda: setattr(bench.meter, "state", QUARANTINED)
+    published = bench.published()
+    assert [topic for topic, _, _ in published].count(ROOT + b"/ma_in/active_power") == 4  # at 0, 2, 4 and 6 s
+    assert [payload for topic, payload, _ in published if topic == ROOT + b"/ma_in/status"] == [b"online", b"offline"]
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_only_fresh_and_held_values_are_published(make, quality):
+    bench = make(seconds=0)
+    bench.readings.quality = QUALITIES.index(quality)
+    topics = [topic for topic, _, _ in bench.published()]
+    assert (ROOT + b"/ma_in/energy_import" in topics) == (quality in ("good", "held"))
+
+
+def test_a_quiet_connection_is_pinged_and_one_without_an_answer_is_given_up(make):
+    bench = make(seconds=70, interval_s=3600, keep_alive_s=20)
+    packets = bench.run()
+    assert [kind for kind, _, _ in packets].count(12) >= 1  # PINGREQ
+    assert "broker:1883: no answer to a ping" in bench.log.texts()
+    assert len(bench.attempts) > 1
+    answered = make(seconds=70, interval_s=3600, keep_alive_s=20)
+    for at in range(1, 70):
+        answered.at[at] = lambda: answered.client.incoming.append(b"\xd0\x00")
+    assert [kind for kind, _, _ in answered.run()].count(12) >= 5
+    assert len(answered.attempts) == 1
+
+
+def test_it_tries_again_for_ever_at_growing_times(make):
+    bench = make(seconds=4000)
+    bench.client.refusals = ["refused"] * 1000
+    bench.run()
+    waits = [ms for ms in bench.slept_ms if ms >= 1000]
+    assert waits[:4] == [ms - ms * 3 // 512 for ms in (2000, 4000, 8000, 16000)]
+    assert set(waits[9:]) == {300_000 - 300_000 * 3 // 512}
+    assert bench.log.texts() == ["broker:1883: refused"]  # once
+    assert (bench.service.state, bench.service.error) == ("retrying", "refused")
+
+
+@pytest.mark.parametrize(
+    ("incoming", "error"),
+    [
+        ([b"\x20\x02\x00\x05"], "refused: not authorized"),
+        ([b"HTTP/1.1 400 Bad Request\r\n"], "the broker does not answer as one"),
+        ([b""], "closed by the broker"),
+        ([CONNACK, b""], "closed by the broker"),
+        ([CONNACK, b"\x00\x00"], "no packet: type 0"),
+        ([CONNACK, b"\x30\xff\xff\xff\xff"], "no packet: its length has no end"),
+    ],
+)
+def test_a_broker_that_says_anything_else_is_left_and_asked_again(make, incoming, error):
+    bench = make(seconds=1)
+    bench.client.incoming = list(incoming)
+    bench.run()
+    assert f"broker:1883: {error}" in bench.log.texts()
+    assert bench.client.closed >= 1
+
+
+def test_without_a_link_it_waits(make):
+    bench = make(seconds=5)
+    bench.is_up = False
+    assert bench.run() == []
+    assert (bench.attempts, bench.service.state) == ([], "no_link")
+
+
+def test_home_assistant_is_told_at_connect_and_after_its_birth(make):
+    bench = make(seconds=20, homeassistant=True)
+    bench.at[5] = lambda: bench.client.incoming.append(mqtt.publish(b"homeassistant/status", b"online"))
+    bench.at[6] = lambda: bench.client.incoming.append(mqtt.publish(b"homeassistant/status", b"offline"))
+    published = bench.published()
+    topic = b"homeassistant/sensor/meterport_e661/2-32/config"
+    documents = [payload for name, payload, retain in published if name == topic and retain]
+    assert len(documents) == 2
+    found = json.loads(documents[0])
+    assert found["stat_t"] == "meterport/hall/ma_in/energy_import"
+    assert (found["dev_cla"], found["stat_cla"], found["unit_of_meas"]) == ("energy", "total_increasing", "Wh")
+    assert found["uniq_id"] == "meterport_e661_2_32"
+    assert found["exp_aft"] == 6
+    assert found["dev"] == {
+        "ids": ["meterport_e661_2"], "name": "ma/in", "mdl": "kind", "via_device": "meterport_e661",
+    }  # fmt: skip
+    assert len(documents[0]) < 900
+    assert b"homeassistant/binary_sensor/meterport_e661/status/config" in [name for name, _, _ in published]
+
+
+def test_a_name_is_one_level_of_a_topic():
+    assert level("a/b+c#d é") == "a_b_c_d é".encode()

@@ -1,0 +1,132 @@
+"""MQTT 3.1.1, the client's side (OASIS Standard, 29 October 2014): bytes in, bytes out.
+
+What a client sends is written into a buffer of the caller's; what a broker sends is read by a Reader, which keeps the
+first bytes of a packet and counts the rest, so that no packet is too long for it.
+"""
+
+from micropython import const
+
+# Types of packets, 2.2.1
+CONNACK = const(2)
+PUBLISH = const(3)
+PUBACK = const(4)
+SUBACK = const(9)
+PINGRESP = const(13)
+PINGREQ = b"\xc0\x00"  # 3.12
+DISCONNECT = b"\xe0\x00"  # 3.14
+KEPT = const(192)  # bytes of a packet that a Reader keeps
+_TEXT_MAX = const(65535)  # 1.5.3
+_LENGTH_DIGITS = const(4)  # 2.2.3
+_REFUSALS = (  # 3.2.2.3
+    "", "another version of MQTT", "another client identifier", "not ready", "user or password", "not authorized",
+)  # fmt: skip
+
+
+class MqttError(ValueError):
+    """What a broker has sent is no MQTT."""
+
+
+def refusal(code: int) -> str:
+    """Why a broker refuses a connection, by the return code of its CONNACK; "" for 0."""
+    return _REFUSALS[code] if code < len(_REFUSALS) else "return code %d" % code
+
+
+def connect(client: bytes, keep_alive_s: int, user: bytes, password: bytes, will_topic: bytes, will: bytes) -> bytes:
+    """CONNECT with a clean session and a retained will of QoS 1 (3.1). Without a user there is no password either."""
+    flags = 0x02 | 0x04 | 1 << 3 | 0x20
+    payload = _text(client) + _text(will_topic) + _text(will)
+    if user:
+        flags |= 0x80 | (0x40 if password else 0)
+        payload += _text(user) + (_text(password) if password else b"")
+    head = _text(b"MQTT") + bytes((4, flags, keep_alive_s >> 8, keep_alive_s & 0xFF))
+    return b"\x10" + _length(len(head) + len(payload)) + head + payload
+
+
+def publish(topic: bytes, payload: bytes, retain: bool = False, packet_id: int = 0) -> bytes:
+    """PUBLISH (3.3): QoS 0, or QoS 1 with a `packet_id`."""
+    variable = _text(topic) + (bytes((packet_id >> 8, packet_id & 0xFF)) if packet_id else b"")
+    first = 0x30 | (0x02 if packet_id else 0) | (0x01 if retain else 0)
+    return bytes((first,)) + _length(len(variable) + len(payload)) + variable + payload
+
+
+def subscribe(packet_id: int, topic: bytes) -> bytes:
+    """SUBSCRIBE to a filter with QoS 0 (3.8)."""
+    body = bytes((packet_id >> 8, packet_id & 0xFF)) + _text(topic) + b"\x00"
+    return b"\x82" + _length(len(body)) + body
+
+
+def _text(data: bytes) -> bytes:
+    if len(data) > _TEXT_MAX:
+        raise ValueError("a text of more than %d bytes" % _TEXT_MAX)
+    return bytes((len(data) >> 8, len(data) & 0xFF)) + data
+
+
+def _length(n: int) -> bytes:
+    found = b""
+    while True:
+        digit = n & 0x7F
+        n >>= 7
+        found += bytes((digit | (0x80 if n else 0),))
+        if not n:
+            return found
+
+
+class Reader:
+    """Reads packets from a stream. After next() is True:
+
+    kind    type of the packet, 1 to 14
+    flags   its low four bits
+    size    bytes behind its fixed header
+    body    the first of them, at most KEPT"""
+
+    def __init__(self) -> None:
+        self.kind = 0
+        self.flags = 0
+        self.size = 0
+        self.body = b""
+        self._kept = bytearray()
+        self._digits = 0  # of the length, -1 when it is known
+        self._left = 0
+        self._is_begun = False
+
+    def next(self, data: memoryview) -> int:
+        """Takes bytes of the stream, up to the end of the next packet: how many, negative when none has ended; the
+        packet is that of the attributes otherwise. Raises MqttError."""
+        at = 0
+        while at < len(data):
+            if not self._is_begun:
+                self._begin(data[at])
+                at += 1
+            elif self._digits >= 0:
+                self._take_digit(data[at])
+                at += 1
+            else:
+                n = min(self._left, len(data) - at)
+                self._kept.extend(data[at : at + min(n, KEPT - len(self._kept))])
+                self._left -= n
+                at += n
+            if self._is_begun and self._digits < 0 and not self._left:
+                self._is_begun = False
+                self.body = bytes(self._kept)
+                return at
+        return -at
+
+    def _begin(self, first: int) -> None:
+        self.kind = first >> 4
+        self.flags = first & 0x0F
+        if self.kind in (0, 15):
+            raise MqttError("no packet: type %d" % self.kind)
+        self._is_begun = True
+        self._digits = 0
+        self.size = 0
+        self._kept = bytearray()
+
+    def _take_digit(self, digit: int) -> None:
+        self.size |= (digit & 0x7F) << 7 * self._digits
+        self._digits += 1
+        if digit & 0x80:
+            if self._digits == _LENGTH_DIGITS:
+                raise MqttError("no packet: its length has no end")
+            return
+        self._left = self.size
+        self._digits = -1
