@@ -14,7 +14,8 @@ HARMLESS = ("", "a b", "Z\u00e4hler", "\u7535\u8868", "\u0639\u062f\u0627\u062f"
 @pytest.fixture(scope="module")
 def page(browser):
     page = browser.new_page()
-    page.add_script_tag(path=ROOT / SOURCES / "dom.js")
+    for name in ("texts.js", "dom.js"):
+        page.add_script_tag(path=ROOT / SOURCES / name)
     yield page
     page.close()
 

@@ -27,7 +27,7 @@ class Visit:
     """A page of the gateway in a context of its own: no cookie, no cache. `sent` are the bodies of its requests.
     `address`: of the page, with the "/" at its end, where it is not the gateway's own."""
 
-    def __init__(self, browser, rig, size=DESK, scheme="light", address=None, zone=None):
+    def __init__(self, browser, rig, size=DESK, scheme="light", address=None, zone=None, locale=None):
         self.rig = rig
         self.size = size
         self.address = address or f"http://{HOST}:{rig.http_port}/"
@@ -35,6 +35,7 @@ class Visit:
             viewport={"width": size[0], "height": size[1]},
             color_scheme=scheme,
             timezone_id=zone,
+            locale=locale,
             has_touch=size == PHONE,
             ignore_https_errors=address is not None,  # a proxy of a test signs its own certificate
         )
@@ -179,7 +180,7 @@ class Tabs:
 def assert_accessible(visit, where):
     found = Axe().run(visit.page).response["violations"]
     texts = [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]
-    assert texts == [], where
+    assert texts == [], (where, texts)
 
 
 def assert_fits(visit, where):

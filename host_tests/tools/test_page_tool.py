@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import re
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from firmware.services.http import page_file
 from tools import build, page
 
+PLURALS = ("meters",)  # that the page makes of a singular
 SOURCES = {
     "index.html": "<!-- out -->\n<style>\n  {{a.css}}\n</style>\n\n<script>\n  {{b.js}}\n</script>\n",
     "a.css": "/* of the page */\np {\n  margin: 0;\n}\n",
@@ -117,6 +119,23 @@ def test_the_page_of_this_firmware_refers_to_nothing_outside_itself():
     # The one address in it is the name of SVG's elements, which nobody fetches.
     assert set(re.findall(r"https?://[\w./]*", text)) == {"http://www.w3.org/2000/svg"}
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(| on\w+=", text) == []
+
+
+def test_each_key_of_a_dictionary_is_of_the_page_and_each_card_and_button_has_one():
+    """The words of a key stand in the sources, since numbers ({}) and plurals are put in there."""
+    folder = page.ROOT / page.SOURCES
+    paths = sorted(folder.glob("*.js")) + sorted((page.ROOT / page.PARTS).glob("*.js"))
+    sources = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in [*paths, folder / "index.html", page.ROOT / "docs/reference/points.md"]
+    )
+    for path in sorted((page.ROOT / page.PARTS).glob("*.json")):
+        book = json.loads(path.read_text(encoding="utf-8"))
+        for key in book:
+            words = [word for word in re.findall(r"[A-Za-z-]{3,}", key) if word not in PLURALS]
+            assert all(word.lower() in sources.lower() for word in words), (path.name, key)
+        for text in re.findall(r'(?:card|button)\("([^"{]+)"', sources):
+            assert text in book, (path.name, text)
 
 
 def test_no_two_scripts_of_the_page_declare_the_same_name():

@@ -18,9 +18,9 @@ const svg = (tag, attributes, ...children) => filled(document.createElementNS("h
 function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value != null && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (value != null && value !== false) element.setAttribute(name, value === true ? "" : name === "aria-label" || name === "placeholder" ? translated(value) : value);
   }
-  element.append(...children.flat(Infinity).filter(child => child != null).map(child => child instanceof Node ? child : visible(child)));
+  element.append(...children.flat(Infinity).filter(child => child != null).map(child => child instanceof Node ? child : visible(translated(child))));
   return element;
 }
 
@@ -57,7 +57,7 @@ const NOTICE_MS = 8000;
 let noticeTimer = 0;
 
 function notice(text, bad) {
-  setText($("notice"), text);
+  setText($("notice"), translated(text));
   $("notice").className = bad ? "bad" : "good";
   clearTimeout(noticeTimer);
   if (text && !bad) noticeTimer = setTimeout(notice, NOTICE_MS, "");

@@ -55,7 +55,7 @@ function showFrame(name) {
   $("tabs").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   const button = $("session");
   button.hidden = !session;
-  button.textContent = session?.logged_in ? "Log out" : session?.setup ? "Set a password" : "Log in";
+  button.textContent = translated(session?.logged_in ? "Log out" : session?.setup ? "Set a password" : "Log in");
   if (session) showName(session.name);
 }
 
@@ -166,4 +166,4 @@ addEventListener("hashchange", () => {
   });
 });
 document.addEventListener("visibilitychange", () => document.hidden ? schedule(0) : round());
-show();
+useLanguage(wantedLanguage()).then(show);

@@ -46,7 +46,7 @@ function metersTable() {
   if (!all.length) return dim("None yet.");
   const states = new Map(health?.meters.map(meter => [meter.slot, meter.state]));
   return table(["name", ">unit", ">line", "kind", "state", "remove"], all.map((meter, k) => [
-    el("a", { href: "#/meters/" + k }, meter.name || "(no name)"), meter.unit, (meter.bus || 0) + 1, meter.profile, states.get(meter.slot) || "after saving and a restart",
+    el("a", { href: "#/meters/" + k }, meter.name ? ofDevice(meter.name) : "(no name)"), meter.unit, (meter.bus || 0) + 1, meter.profile, states.get(meter.slot) || "after saving and a restart",
     button("Remove", async () => {
       if (!await confirmed(`Remove "${meter.name}"? Its points go with it.`, "Remove")) return;
       removeItem("meters", k);
@@ -60,7 +60,7 @@ function meterView(main, index) {
   const path = `meters[${index}]`;
   if (!lookUp(path, draft.now)) return main.append(el("p", null, "There is no such meter. ", el("a", { href: "#/meters" }, "All meters")));
   const kinds = profiles.map(({ name, title, confidence }) => [name, title + (confidence === 2 ? "" : " (not certain)")]);
-  const title = el("h2", null, valueAt(path + ".name"));
+  const title = el("h2", null, ofDevice(valueAt(path + ".name")));
   const own = { name: { onchange: name => setText(title, name) }, bus: { options: lineOptions() }, profile: { options: kinds } };
   main.append(el("p", null, el("a", { href: "#/meters" }, "All meters")),
     el("section", null, title, el("div", { class: "fields" }, PLAIN_KEYS.map(key => field(`${path}.${key}`, own[key]))),

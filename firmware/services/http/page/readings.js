@@ -87,7 +87,7 @@ function readingsView(meter, isOnly) {
   });
   const barred = [...rows.values()].filter(hasBars).map(row => row.slice(0, 3).filter(point => point).map(({ id }) => id));
   const today = el("p");
-  const part = el("section", { class: "meter" }, el("h2", null, meter.name, " ", state),
+  const part = el("section", { class: "meter" }, el("h2", null, ofDevice(meter.name), " ", state),
     el("p", { class: "dim" }, isOnly ? null : el("a", { href: "#/status" }, "All meters"), isOnly ? "" : ", ", `unit ${meter.unit}, ${meter.profile}`, age), today,
     el("div", { class: "scroll", tabindex: 0 }, el("table", null,
       el("thead", null, el("tr", null, headCell("quantity"), columns.map(column => headCell(columns.length > 1 ? ">" + PHASES[column] : ">value")), headCell("past"))), el("tbody", null, lines))), answers);

@@ -19,8 +19,8 @@ function scanCard(profiles) {
     stop.hidden = bar.hidden = !scan.running;
     bar.max = scan.total || 1;
     bar.value = scan.done;
-    setText(said, scan.error || (scan.running ? `${scan.done} of ${scan.total} asked, ${plural(scan.found.length, "meter")} found`
-      : scan.total ? `${plural(scan.found.length, "meter")} found` : ""));
+    setText(said, scan.error || translated( (scan.running ? `${scan.done} of ${scan.total} asked, ${plural(scan.found.length, "meter")} found`
+      : scan.total ? `${plural(scan.found.length, "meter")} found` : "")));
     said.className = scan.error ? "bad" : "";
     if (JSON.stringify(scan.found) === found) return;
     found = JSON.stringify(scan.found);

@@ -26,7 +26,7 @@ function serviceCard(name, ...settings) {
   const [title, warning] = SERVICES[name];
   const [state, kind] = STATES[stateOf(name)?.state] || ["", "dim"], port = stateOf(name)?.port;
   const cost = dim();
-  const say = () => { cost.textContent = costOf(name) + (warning && !valueAt(name + ".enabled") ? " " + warning : ""); };
+  const say = () => { cost.textContent = translated(costOf(name)) + (warning && !valueAt(name + ".enabled") ? " " + warning : ""); };
   say();
   const { instance, objects } = health?.[name] || {};
   return el("section", null, el("h2", null, title, " ", el("span", { class: kind }, state + (port && state === "running" ? ", port " + port : ""))),

@@ -21,7 +21,7 @@ const pointOf = (meter, numbers) => numbers.map(number => meter.points.find(({ i
 function meterLine(meter) {
   const state = el("span"), spark = el("td"), cells = {};
   for (const name of [...Object.keys(OVERVIEW), "today"]) cells[name] = el("td", { class: "n" });
-  const row = el("tr", { "data-slot": meter.slot }, el("th", { scope: "row" }, el("a", { href: "#/status/" + meter.slot }, meter.name), " ", state),
+  const row = el("tr", { "data-slot": meter.slot }, el("th", { scope: "row" }, el("a", { href: "#/status/" + meter.slot }, ofDevice(meter.name)), " ", state),
     Object.values(cells), spark);
   const line = {
     row, now: meter,

@@ -32,6 +32,6 @@ Object.assign(PAGES.bus, {
     return card(`Line ${bus.number + 1}`, factList(facts),
       chart({ values: loads, step_s: this.every_ms / 1000, at: Date.now(), newest_age_s: 0 }, "%", "Load while this page is open"),
       meters.length ? table(["meter", "state", ">least ms", ">mean ms", ">most ms", ">time-out ms", ">missed", "exceptions"],
-        meters.map(meter => [meter.name, stateText(meter), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);
+        meters.map(meter => [ofDevice(meter.name), stateText(meter), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);
   },
 });

@@ -12,7 +12,7 @@ const SETUP_STEPS = [
   ["search", "Search for meters", () => valueAt("meters").length > 0, async (place, wizard) => {
     profiles ??= (await get("api/profiles")).profiles;
     const count = dim();
-    metersPage.list = () => { count.textContent = `${plural(valueAt("meters").length, "meter")} in the list.`; };
+    metersPage.list = () => { count.textContent = translated(`${plural(valueAt("meters").length, "meter")} in the list.`); };
     metersPage.list();
     wizard.scan = scanCard(profiles);
     place.append(wizard.scan.section, count, linesForm());
@@ -20,10 +20,10 @@ const SETUP_STEPS = [
   ["names", "Names of the meters", () => valueAt("meters").length > 0 && !valueAt("meters").some(isUnnamed), place => {
     const all = valueAt("meters");
     place.append(card("Names of the meters", all.length ? dim("As they are called at the switchboard: names stand on every page and in what is sent to others.") : el("p", null, "There is no meter yet: ", el("a", { href: "#/setup/search" }, "search for them"), "."),
-      all.map((meter, k) => el("fieldset", null, el("legend", null, `Unit ${meter.unit}, line ${(meter.bus || 0) + 1}: ${meter.profile}`), el("div", { class: "fields" }, field(`meters[${k}].name`), field(`meters[${k}].interval_s`))))));
+      all.map((meter, k) => el("fieldset", null, el("legend", null, `Unit ${meter.unit}, line ${(meter.bus || 0) + 1}`, ofDevice(": " + meter.profile)), el("div", { class: "fields" }, field(`meters[${k}].name`), field(`meters[${k}].interval_s`))))));
   }],
   ["services", "Services", null, place => place.append(card("Services", dim("What is switched off leaves its socket to clients."), SETUP_SERVICES.map(name => {
-    const cost = dim(), say = () => { cost.textContent = costOf(name); };
+    const cost = dim(), say = () => { cost.textContent = translated(costOf(name)); };
     say();
     return el("fieldset", null, el("legend", null, SERVICES[name][0]), field(name + ".enabled", { onchange: say }), cost);
   })), card("Posting", field("posting.url"), el("p", null, el("a", { href: "#/posting" }, "More of posting"))))],
