@@ -6,12 +6,14 @@ import subprocess
 
 import pytest
 
+from host_tests.prometheus import Prometheus
 from host_tests.system.rig import HOST, Rig, wait_for
 from tools import debian
 
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 JOULES = 3600  # in a watt-hour
+SCRAPED_S = 30
 
 
 def text_of(rig):
@@ -40,7 +42,7 @@ def samples(text):
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory):
-    config = {"name": 'site "A" \\ east', "history": {"flash": True}}
+    config = {"name": 'site "A" \\ east', "history": {"flash": True}, "posting": {"url": f"http://{HOST}:9/"}}
     with Rig(tmp_path_factory.mktemp("metrics"), config=config) as rig:
         rig.wait_polled()
         yield rig
@@ -77,6 +79,7 @@ def test_names_are_quoted_and_counters_agree_with_the_api(rig):
     ]
     assert found["meterport_meter_up", "0", None] == "1"
     assert found["meterport_history_lost_total", None, None] == "0"
+    assert found["meterport_posting_lag_seconds", None, None] == "0"
 
 
 def test_a_silent_meter_is_down_and_its_readings_are_left_out(make_rig):
@@ -87,3 +90,21 @@ def test_a_silent_meter_is_down_and_its_readings_are_left_out(make_rig):
     found = samples(text_of(rig))
     assert ("meterport_frequency_hertz", "0", "frequency") in found
     assert ("meterport_frequency_hertz", "1", "frequency") not in found
+
+
+def test_prometheus_scrapes_it_by_the_settings_of_the_documents(make_rig, tmp_path):
+    rig = make_rig()
+    rig.wait_polled()
+    with Prometheus(tmp_path / "prometheus", f"{HOST}:{rig.http_port}") as prometheus:
+        wait_for(lambda: prometheus.query("meterport_meter_up"), SCRAPED_S, "samples")
+        assert prometheus.query("up") == [({"__name__": "up", "instance": f"{HOST}:{rig.http_port}",
+                                            "job": "meterport"}, 1.0)]  # fmt: skip
+        ((labels, value),) = prometheus.query('meterport_voltage_volts{meter="main",point="voltage_l1"}')
+        assert labels["slot"] == "0"
+        assert value == pytest.approx(rig.meter(1).expected(1), rel=1e-5)
+        ((_, joules),) = prometheus.query('meterport_energy_joules_total{meter="main",point="energy_import"}')
+        assert joules == pytest.approx(JOULES * rig.meter(1).expected(32), rel=1e-12)
+        rig.meter(2).silent = True
+        wait_for(lambda: not prometheus.query('meterport_frequency_hertz{meter="feeder"}'), SCRAPED_S, "a series' end")
+        assert prometheus.query('meterport_meter_up{meter="feeder"}')[0][1] == 0
+    assert [slot["kind"] for slot in rig.sockets()["slots"]].count("http") <= 2  # its own, and the listener's

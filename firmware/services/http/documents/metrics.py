@@ -75,6 +75,10 @@ def _write(service):
     if posting is not None:
         status = posting.status()
         yield from _write_one(out, "posting_waiting", "gauge", "Records to be delivered.", status["waiting"])
+        lag_s = status["waiting"] * posting.records.interval_s
+        yield from _write_one(
+            out, "posting_lag_seconds", "gauge", "Time that the records to be delivered cover.", lag_s
+        )
         for name, text in (
             ("delivered", "Records delivered."), ("failures", "Posts that failed."),
             ("lost", "Records removed before they were delivered."),
