@@ -137,7 +137,7 @@ def _mqtt(app):
     client = TcpClient(app.budget.service_slot("mqtt"), app.resolver())
     return Mqtt(
         app.config["mqtt"], app.config_store.name, app.board.identity()[1], client, app.events, app.clock, app.link,
-        app.meters, app.readings,
+        app.meters, app.readings, app.buses,
     )  # fmt: skip
 
 

@@ -134,3 +134,25 @@ def test_home_assistant_is_told_what_each_value_is(make_rig, broker, listener):
         lambda: len([1 for topic, _, _ in listener.all[before:] if topic.endswith("/config")]) == count + 1,
         CONNECTED_S, "all of them once more",
     )  # fmt: skip
+
+
+def test_home_assistant_loses_the_entities_of_a_meter_that_has_gone(make_rig, broker, listener):
+    rig = make_rig(config=settings(broker, homeassistant=True))
+
+    def documents(name):
+        texts = [text for topic, text in listener.seen.items() if topic.endswith("/config") and text]
+        return [text for text in texts if json.loads(text)["dev"]["name"] == name]
+
+    points = {meter["name"]: len(meter["points"]) for meter in rig.get("/api/readings")["meters"]}
+    wait_for(lambda: all(len(documents(name)) == points[name] for name in points), CONNECTED_S, "all documents")
+    folder = rig.folder / "data"
+    wait_for(lambda: list(folder.glob("mqtt.*")), CONNECTED_S, "what is kept")
+    rig.gateway.kill()
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["meters"] = [meter for meter in config["meters"] if meter["name"] != "socket"]
+    path.write_text(json.dumps(config))
+    rig.gateway.start()
+    wait_for(lambda: not documents("socket"), CONNECTED_S, "their removal")
+    for name in points:
+        assert len(documents(name)) == (0 if name == "socket" else points[name])

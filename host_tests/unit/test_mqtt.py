@@ -8,6 +8,7 @@ import mqtt
 import pytest
 
 from firmware.config import load as config
+from firmware.config import store
 from firmware.meters.meter import ONLINE, QUARANTINED
 from firmware.meters.readings import GOOD, QUALITIES
 from firmware.net import seam
@@ -79,12 +80,30 @@ class FakeClient:
         self.closed += 1
 
 
+class FakeBuses:
+    """They rest at once, unless is_busy."""
+
+    def __init__(self):
+        self.is_busy = False
+        self.pauses = self.resumes = 0
+
+    def pause(self, on_paused):
+        self.pauses += 1
+        if self.is_busy:
+            return False
+        on_paused()
+        return True
+
+    def resume(self):
+        self.resumes += 1
+
+
 class Done(Exception):
     pass
 
 
 class Bench:
-    def __init__(self, monkeypatch, seconds=5, **section):
+    def __init__(self, monkeypatch, seconds=5, meters=None, **section):
         self.uptime = Uptime()
         self.log = Log(self.uptime)
         self.now_ms = 0
@@ -101,12 +120,14 @@ class Bench:
         )  # fmt: skip
         self.meter = meter
         self.client = FakeClient(self)
+        self.buses = FakeBuses()
         self.is_up = True
         link = SimpleNamespace(up=lambda: self.is_up, address=lambda: "192.0.2.9")
         values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section
         self.service = Mqtt(
             values, "hall", "e661", self.client, self.log, SimpleNamespace(uptime_s=self.uptime), link,
-            SimpleNamespace(meters=[meter]), self.readings, lambda n: b"\x03" * n,
+            SimpleNamespace(meters=meters if meters is not None else [meter]), self.readings, self.buses,
+            lambda n: b"\x03" * n,
         )  # fmt: skip
 
     def pass_s(self, seconds):
@@ -147,7 +168,9 @@ class Bench:
 
 
 @pytest.fixture
-def make(monkeypatch):
+def make(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
     return lambda **options: Bench(monkeypatch, **options)
 
 
@@ -192,6 +215,12 @@ def test_a_quiet_connection_is_pinged_and_one_without_an_answer_is_given_up(make
         answered.at[at] = lambda: answered.client.incoming.append(b"\xd0\x00")
     assert [kind for kind, _, _ in answered.run()].count(12) >= 5
     assert len(answered.attempts) == 1
+
+
+def test_a_broker_that_is_gone_is_noticed_while_values_go_out(make):
+    bench = make(seconds=25, interval_s=1, keep_alive_s=20)
+    bench.run()
+    assert "broker:1883: no answer to a ping" in bench.log.texts()
 
 
 def test_it_tries_again_for_ever_at_growing_times(make):
@@ -253,3 +282,70 @@ def test_home_assistant_is_told_at_connect_and_after_its_birth(make):
 
 def test_a_name_is_one_level_of_a_topic():
     assert level("a/b+c#d é") == "a_b_c_d é".encode()
+
+
+CONFIG = b"homeassistant/sensor/meterport_e661/%s/config"
+GATEWAY = b"homeassistant/binary_sensor/meterport_e661/status/config"
+PINGRESP = b"\xd0\x00"
+
+
+def described(bench):
+    """The documents at the end: {topic: payload} of those that are not removed, and the topics of the removed."""
+    found = {topic: payload for topic, payload, _ in bench.published() if topic.startswith(b"homeassistant/")}
+    return {topic for topic, payload in found.items() if payload}, {t for t, payload in found.items() if not payload}
+
+
+def answered(bench):
+    bench.at[1] = lambda: bench.client.incoming.append(PINGRESP)
+    return bench
+
+
+def test_entities_of_a_meter_that_has_gone_are_removed_once(make):
+    both = {CONFIG % b"2-16", CONFIG % b"2-32"}
+    assert described(answered(make(homeassistant=True))) == (both | {GATEWAY}, set())
+    assert described(answered(make(homeassistant=True))) == (both | {GATEWAY}, set())
+    assert described(answered(make(homeassistant=True, meters=[]))) == ({GATEWAY}, both)
+    assert described(answered(make(homeassistant=True, meters=[]))) == ({GATEWAY}, set())
+
+
+def test_only_the_points_that_another_profile_lacks_are_removed(make):
+    described(answered(make(homeassistant=True)))
+    bench = answered(make(homeassistant=True))
+    bench.meter.profile.numbers = bytes((16, 200))
+    assert described(bench) == ({CONFIG % b"2-16", CONFIG % b"2-200", GATEWAY}, {CONFIG % b"2-32"})
+
+
+def test_all_entities_are_removed_when_home_assistant_is_switched_off(make):
+    described(answered(make(homeassistant=True)))
+    assert described(answered(make())) == (set(), {CONFIG % b"2-16", CONFIG % b"2-32", GATEWAY})
+    assert described(answered(make())) == (set(), set())
+
+
+def test_a_removal_is_repeated_until_the_broker_has_answered_behind_it(make):
+    described(answered(make(homeassistant=True)))
+    for _ in range(2):
+        assert described(make(homeassistant=True, meters=[]))[1]  # no PINGRESP
+    assert described(answered(make(homeassistant=True, meters=[])))[1]
+    assert not described(answered(make(homeassistant=True, meters=[])))[1]
+
+
+def test_what_was_described_is_kept_while_the_buses_rest(make):
+    bench = answered(make(homeassistant=True, seconds=4))
+    bench.buses.is_busy = True
+    bench.at[3] = lambda: setattr(bench.buses, "is_busy", False)
+    described(bench)
+    assert (bench.buses.pauses, bench.buses.resumes) == (2, 1)  # at 2 and at 3 s
+    assert store.load("data/mqtt")
+
+
+def test_a_full_flash_is_said_once_and_ends_nothing(make, monkeypatch):
+    def refuse(path, body):
+        raise OSError(28)
+
+    monkeypatch.setattr(store, "save", refuse)
+    bench = answered(make(homeassistant=True, interval_s=1))
+    assert bench.published()[-1][0] == ROOT + b"/ma_in/energy_import"
+    assert [text for text in bench.log.texts() if "cannot be kept" in text] == [
+        "what Home Assistant was told cannot be kept: OSError(28)"
+    ]
+    assert bench.buses.resumes == 1

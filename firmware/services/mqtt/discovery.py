@@ -10,7 +10,11 @@ from firmware.meters.profile import UNITS
 
 _TYPING = const(0)
 if _TYPING:
+    from collections.abc import Iterator
+
     from firmware.meters.meter import Meter
+
+_ROW = const(33)  # of entities(): the slot of a meter, and a bit for each point number
 
 # Unit: its device class; what has none is a power factor or the like. Home Assistant knows kWh and kvarh of energies.
 _CLASSES = {
@@ -22,6 +26,30 @@ _CLASSES = {
 def entity(meter: "Meter", i: int) -> bytes:
     """The part of a topic that names point `i` of a meter: its slot and its number, which stay whatever their names."""
     return b"%d-%d" % (meter.slot, meter.profile.numbers[i])
+
+
+def entities(meters: "list[Meter]") -> bytes:
+    """Which entities these meters have, as it is kept on flash: _ROW bytes for each meter."""
+    found = bytearray(_ROW * len(meters))
+    for k, meter in enumerate(meters):
+        found[_ROW * k] = meter.slot
+        for number in meter.profile.numbers:
+            found[_ROW * k + 1 + (number >> 3)] |= 1 << (number & 7)
+    return bytes(found)
+
+
+def gone(before: bytes, now: bytes) -> "Iterator[bytes]":
+    """Yields the parts of topics, as entity() makes them, of what is in `before` and not in `now`: both of
+    entities()."""
+    for at in range(0, len(before) - _ROW + 1, _ROW):
+        other = 0
+        while other < len(now) and now[other] != before[at]:
+            other += _ROW
+        for number in range(256):
+            place = 1 + (number >> 3)
+            left = now[other + place] if other < len(now) else 0
+            if (before[at + place] & ~left) >> (number & 7) & 1:
+                yield b"%d-%d" % (before[at], number)
 
 
 def document(

@@ -14,6 +14,7 @@ import os
 import mqtt
 from micropython import const
 
+from firmware.config import store
 from firmware.meters.decimal_text import decimal_text
 from firmware.meters.meter import ONLINE
 from firmware.meters.readings import GOOD, QUALITIES
@@ -26,6 +27,7 @@ if _TYPING:
     from collections.abc import Callable
 
     from firmware.board import Link
+    from firmware.bus import Buses
     from firmware.events import Events
     from firmware.meters.meters import Meters
     from firmware.meters.readings import Readings
@@ -44,6 +46,8 @@ _PAUSE_MS = const(20)  # between two buffers of many packets: others have their 
 _NOT_IN_A_TOPIC = b"/+#\0"
 _BIRTH = b"homeassistant/status"
 _DISCOVERY = b"homeassistant/"
+_DESCRIBED = const("data/mqtt")  # kept by store.py: the entities that Home Assistant was told of (discovery.entities)
+_REST_MS = const(20000)  # the longest that the buses are asked to rest
 _MISSED = const(3)  # intervals without a value, after which Home Assistant shows none
 
 
@@ -63,8 +67,10 @@ class Mqtt(Service):
 
     def __init__(
         self, config: dict, name: str, serial: str, client: "TcpClient", events: "Events", clock: "Clock",
-        link: "Link", meters: "Meters", readings: "Readings", random_bytes: "Callable[[int], bytes]" = os.urandom,
+        link: "Link", meters: "Meters", readings: "Readings", buses: "Buses",
+        random_bytes: "Callable[[int], bytes]" = os.urandom,
     ) -> None:  # fmt: skip
+        """Raises OSError when what Home Assistant was told cannot be read."""
         self._config = config
         self._name = name
         self._serial = serial
@@ -74,7 +80,9 @@ class Mqtt(Service):
         self._link = link
         self._meters = meters
         self._readings = readings
+        self._buses = buses
         self._random_bytes = random_bytes
+        self._waker = seam.Waker()
         self._root = level(config["prefix"]) + b"/" + level(name)
         self._buffer = bytearray(_BUFFER)
         self._filled = 0
@@ -82,9 +90,11 @@ class Mqtt(Service):
         self._back_off_s = _BACK_OFF_FIRST_S
         self._has_failed = False  # since it was last connected, and that is in the log
         self._states: "list[bool | None]" = []  # of the meters, as the broker knows them
-        self._sent_ms = 0
-        self._ping_ms: "int | None" = None  # when a PINGREQ was sent that has no answer yet
+        self._ping_ms = 0  # when the last PINGREQ was sent, or the connection made
+        self._pings = 0  # without an answer
         self._discovery_in_s: "int | None" = None
+        self._described = store.load(_DESCRIBED) or b""
+        self._to_keep: "bytes | None" = None  # when the broker has answered the ping behind it
         self.state = "connecting"
         self.error: "str | None" = None
         self.connections = 0
@@ -165,10 +175,11 @@ class Mqtt(Service):
         client = self._client
         reader = mqtt.Reader()
         self._filled = 0
-        self._ping_ms = None
-        self._sent_ms = seam.ticks_ms()
+        self._pings = 0
+        self._ping_ms = seam.ticks_ms()
+        self._to_keep = None
         self._states = [None] * len(self._meters.meters)
-        self._discovery_in_s = 0 if config["homeassistant"] else None
+        self._discovery_in_s = 0 if config["homeassistant"] or self._described else None
         await self._publish(self._root + b"/status", b"online", True)
         if config["homeassistant"]:
             await self._put(mqtt.subscribe(1, _BIRTH))
@@ -187,6 +198,8 @@ class Mqtt(Service):
                 await self._publish_values()
             await self._flush()
             await self._keep_alive()
+            if self._to_keep is not None and not self._pings:
+                await self._keep(self._to_keep)
             until_ms = seam.ticks_add(seam.ticks_ms(), _LOOK_MS)
             while await client.wait_ready(seam.READ, until_ms):
                 n = await client.receive(self._received, _ANSWER_MS)
@@ -200,7 +213,7 @@ class Mqtt(Service):
             n = reader.next(data)
             if n > 0:
                 if reader.kind == mqtt.PINGRESP:
-                    self._ping_ms = None
+                    self._pings = max(self._pings - 1, 0)
                 elif reader.kind == mqtt.PUBLISH:
                     # The only topic that it has subscribed to.
                     if reader.body.endswith(b"online"):
@@ -208,13 +221,18 @@ class Mqtt(Service):
             data = data[abs(n) :]
 
     async def _keep_alive(self):
-        now_ms = seam.ticks_ms()
-        if self._ping_ms is not None and seam.ticks_diff(now_ms, self._ping_ms) > _ANSWER_MS:
+        """Values have no answer: without pings beside them a broker that is gone would be noticed late."""
+        waited_ms = seam.ticks_diff(seam.ticks_ms(), self._ping_ms)
+        if self._pings and waited_ms > _ANSWER_MS:
             raise ConnectionFailed("no answer to a ping")
-        if self._ping_ms is None and seam.ticks_diff(now_ms, self._sent_ms) > 500 * self._config["keep_alive_s"]:
-            self._ping_ms = now_ms
-            await self._put(mqtt.PINGREQ)
-            await self._flush()
+        if not self._pings and waited_ms > 500 * self._config["keep_alive_s"]:
+            await self._ping()
+
+    async def _ping(self):
+        self._ping_ms = seam.ticks_ms()
+        self._pings += 1
+        await self._put(mqtt.PINGREQ)
+        await self._flush()
 
     # -- what is published
 
@@ -239,7 +257,6 @@ class Mqtt(Service):
             n = self._filled
             self._filled = 0
             await self._client.send(self._buffer, n)
-            self._sent_ms = seam.ticks_ms()
 
     def _topic(self, meter):
         return self._root + b"/" + level(meter.name)
@@ -269,20 +286,47 @@ class Mqtt(Service):
         return decimal_text(meter.profile.decimal(i, meter.blocks[meter.block_of[i]].raw, meter.ratios))
 
     async def _publish_discovery(self):
+        """Describes all entities, and removes with an empty document each that was described before and is gone; all
+        of them when Home Assistant is not to be told any more."""
         from firmware.services.mqtt import discovery
 
         serial = self._serial
         node = _DISCOVERY + b"sensor/meterport_" + serial.encode() + b"/"
         address = self._link.address() if self._link.up() else ""
         url = "http://%s/" % address
+        is_on = self._config["homeassistant"]
+        meters = self._meters.meters if is_on else []
+        entities = discovery.entities(meters)
+        for entity in discovery.gone(self._described, entities):
+            await self._publish(node + entity + b"/config", b"", True)
         await self._publish(
             _DISCOVERY + b"binary_sensor/meterport_" + serial.encode() + b"/status/config",
-            discovery.gateway_document(self._name, serial, self._root, url), True,
+            discovery.gateway_document(self._name, serial, self._root, url) if is_on else b"", True,
         )  # fmt: skip
         expire_s = _MISSED * self._config["interval_s"]
-        for meter in self._meters.meters:
+        for meter in meters:
             topic = self._topic(meter)
             for i in range(len(meter.profile)):
                 document = discovery.document(self._name, serial, self._root, topic, meter, i, expire_s, url)
                 await self._publish(node + discovery.entity(meter, i) + b"/config", document, True)
-        self._events.add("mqtt", "described %d meters to Home Assistant" % len(self._meters.meters))
+        self._events.add("mqtt", "described %d meters to Home Assistant" % len(meters))
+        if entities != self._described:
+            self._to_keep = entities
+            await self._ping()
+
+    async def _keep(self, entities):
+        """Writes to flash which entities the broker has, while the buses rest; they are asked again in a second when
+        they cannot."""
+        self._waker.clear()
+        if not self._buses.pause(self._waker.wake):
+            return
+        try:
+            if not await self._waker.wait_ms(_REST_MS):
+                return
+            self._to_keep = None
+            store.save(_DESCRIBED, entities)
+            self._described = entities
+        except OSError as error:
+            self._events.add("mqtt", "what Home Assistant was told cannot be kept: %r" % error)
+        finally:
+            self._buses.resume()
