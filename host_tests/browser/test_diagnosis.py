@@ -89,6 +89,7 @@ def page(browser, tmp_path_factory):
     page.route("**/api/**", lambda route: route.abort())
     page.route("http://page.invalid/", lambda route: route.fulfill(body=page_tool.document(), content_type="text/html"))
     page.goto("http://page.invalid/")
+    page.add_script_tag(path=page_tool.ROOT / page_tool.PARTS / "diagnose.js")
     yield page
     page.close()
 
@@ -112,10 +113,10 @@ def test_counters_from_before_it_watched_mean_nothing(page):
     assert found["what"] == "4 of 4 requests were answered."
 
 
-def test_a_silent_meter_is_named_on_the_status_page(make_rig, visit):
+def test_a_silent_meter_is_named_on_the_bus_page(make_rig, visit):
     rig = make_rig()
     rig.meter(2).silent = True
-    desk = visit(rig).open()
+    desk = visit(rig).open("bus")
     desk.press("Find out what is wrong")
     findings = desk.page.locator(".findings")
     expect(findings).to_contain_text("Silent while others answer: feeder (unit 2).", timeout=WATCH_MS)

@@ -101,7 +101,7 @@ const statusPage = {
     this.slot = slot;
     this.meters = el("div", null, dim("Asking ..."));
     this.lines = el("div");
-    main.append(this.meters, card("Serial lines", this.lines, diagnosis()));
+    main.append(this.meters, card("Serial lines", this.lines, el("p", null, el("a", { href: "#/bus" }, "Find out what is wrong"))));
   },
   async refresh() {
     const { meters } = await get(this.slot === undefined ? OVERVIEW_QUERY : "api/readings?meter=" + this.slot);

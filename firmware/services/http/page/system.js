@@ -1,4 +1,4 @@
-// System: name, time, password, restart, factory reset, log; backup.js and update.js have the cards of their names.
+// System: name, time, password, restart, factory reset, log, backup and update.
 
 const systemPage = {
   title: "System",
@@ -69,6 +69,42 @@ function passwordCard() {
     wanted.clear();
     notice("The password is changed. Everybody else is logged out.");
   }) }, userName(), el("div", { class: "fields" }, field, wanted.fields), el("div", { class: "actions" }, el("button", null, "Change password"))));
+}
+
+function backupCard() {
+  const file = el("input", { type: "file", id: "backup", accept: ".json,application/json" }), shown = el("div");
+  const compare = event => attempt(event, async () => {
+    shown.replaceChildren();
+    if (!file.files[0]) throw new Error("Choose the file of a backup first.");
+    let config = null;
+    try {
+      config = JSON.parse(await file.files[0].text());
+    } catch {}
+    if (!config || typeof config !== "object" || Array.isArray(config)) throw new Error("This file is not a backup.");
+    await loadPart("backup");
+    shown.append(comparison(config, () => shown.replaceChildren()) || "");
+  });
+  return card("Backup", el("p", null, "The configuration as a file, without its passwords: those of Wi-Fi, of services and of this page."),
+    el("div", { class: "actions" }, button("Download", event => attempt(event, download))),
+    el("div", { class: "field" }, el("label", { for: "backup" }, "Restore from a file"), file),
+    el("div", { class: "actions" }, button("Compare", compare, "plain")), shown);
+}
+
+// Through the queue of requests, not by a link: that could take a second connection.
+async function download() {
+  const config = await get("api/config?download=1");
+  const link = el("a", { href: "data:application/json," + encodeURIComponent(JSON.stringify(config, null, 1)), download: `${health?.name || "meterport"}-${clock(Date.now() / 1000).slice(0, 10)}.json` });
+  link.click();
+}
+
+function updateCard() {
+  const place = card("Update", el("div", { class: "actions" }, button("Update the firmware", event => attempt(event, async () => {
+    const pressed = event.target;
+    await loadPart("update");
+    place.append(...(await updateParts()).filter(Boolean));
+    pressed.remove();
+  }), "plain")));
+  return place;
 }
 
 function restartCard() {

@@ -1,4 +1,4 @@
-// Bus: load, answer times and errors of each line and meter, and "Find out what is wrong" (diagnose.js).
+// Bus: load, answer times and errors of each line and meter, and "Find out what is wrong" (part diagnose).
 
 const exceptionsOf = one => Object.entries(one.exceptions).map(([code, times]) => `${Number(code).toString(16).padStart(2, "0").toUpperCase()} ${times} times`).join(", ");
 
@@ -6,7 +6,8 @@ const LOADS_KEPT = 720; // of each line, while the page is open: an hour
 
 Object.assign(PAGES.bus, {
   every_ms: 5000,
-  show(main) {
+  async show(main) {
+    await loadPart("diagnose");
     this.now = el("div", null, dim("Asking ..."));
     this.loads = new Map();
     main.append(this.now, card("Find out what is wrong", diagnosis()));

@@ -30,19 +30,16 @@ async function sendPackage(file, found, password, older, tell) {
   while (!(await ask("POST", "api/update", { step: "verify" }, SAVE_MS)).done);
 }
 
+// The part of the card that is shown once the device has said what it takes.
+async function updateParts() {
+  const { version, takes } = await get("api/update");
+  return [dim(`It runs meterport ${version}.`), dim(UPDATE_NEEDS[takes]), takes ? updateForm() : null];
+}
+
 const UPDATE_NEEDS = {
   files: "This device takes a package of files.", image: "This device takes a package with an image.",
   "": "This device runs its firmware from flash and takes a new image by its cable only.",
 };
-
-function updateCard() {
-  const place = card("Update", el("div", { class: "actions" }, button("Update the firmware", event => attempt(event, async () => {
-    const state = await get("api/update");
-    place.append(dim(`It runs meterport ${state.version}. ${UPDATE_NEEDS[state.takes]}`), ...state.takes ? [updateForm()] : []);
-    event.target.remove();
-  }), "plain")));
-  return place;
-}
 
 function updateForm() {
   const file = el("input", { type: "file", id: "package", required: true }), older = el("input", { type: "checkbox", role: "switch", id: "older" });
