@@ -133,7 +133,7 @@ def test_the_status_names_every_service_and_what_it_does(rig, connection):
     services = {service["name"]: service for service in status["services"]}
     assert services["http"] == {"name": "http", "state": "running", "slots": 1, "port": rig.http_port}
     assert services["modbus"] == {"name": "modbus", "state": "running", "slots": 1, "port": rig.modbus_port}
-    assert set(services) == {"http", "modbus", "bacnet", "finder", "ntp", "posting"}
+    assert set(services) == {"http", "modbus", "bacnet", "finder", "ntp", "posting", "shelly", "mqtt"}
     assert [bus["open"] for bus in status["buses"]] == [True]
     assert [meter["state"] for meter in status["meters"]] == ["online"] * 3
 
