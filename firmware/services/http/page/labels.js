@@ -15,7 +15,7 @@ const LABELS = {
   "modbus.bind": "Listen on address", "modbus.port": "Port", "modbus.rtu_over_tcp": "Port for RTU over TCP",
   "modbus.allow_writes": "Pass on writes",
   "modbus.writers": "Only from these addresses", "modbus.priority": "Addresses that go first", "modbus.idle_timeout_s": "Idle time-out (s)",
-  "finder.bind": "Listen on address", "finder.port": "Port", "finder.anywhere": "Answer other networks", "finder.led": "LED pin",
+  "finder.bind": "Listen on address", "finder.port": "Port", "finder.anywhere": "Answer other networks", "finder.led": "LED pin", "finder.mdns": "Multicast DNS",
   "bacnet.port": "Port", "bacnet.instance": "Instance number", "bacnet.vendor_id": "Vendor identifier",
   "bacnet.points_per_meter": "Points of each meter", "bacnet.points": "Only these points", "bacnet.energy_in_wh": "Energy in Wh, too",
   "bacnet.clients": "Only these addresses", "bacnet.allow_writes": "Clients may write", "bacnet.accept_time": "Clients may set the clock",
