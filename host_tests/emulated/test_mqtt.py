@@ -1,0 +1,59 @@
+"""MQTT and the Shelly on the emulated chip: mosquitto hears of its meters through real lwIP, and Home Assistant's
+documents come whole; a battery reads a meter by UDP. A broker that goes is found again."""
+
+import json
+import socket
+
+import pytest
+
+from host_tests.emulated.chip import Chip
+from host_tests.mosquitto import Listener, Mosquitto
+from host_tests.system.rig import wait_for
+from tools.emulator import build
+from tools.emulator.network import GATEWAY, GUEST
+
+pytestmark = pytest.mark.timeout(1200)
+
+SHELLY = 2220
+SEEN_S = 240
+ANSWER_S = 60
+
+
+def test_a_broker_hears_of_meters_and_entities_and_is_found_again(make_chip, tmp_path):
+    broker = Mosquitto(tmp_path / "mosquitto")
+    settings = {"enabled": True, "host": GATEWAY, "port": broker.port, "interval_s": 5, "homeassistant": True}
+    with broker, Listener(broker) as listener:
+        chip = make_chip(config={"name": "hall", "mqtt": settings})
+        chip.wait_polled()
+        meters = chip.get("/api/readings")["meters"]
+        count = sum(len(meter["points"]) for meter in meters)
+        wait_for(
+            lambda: len([1 for topic in listener.seen if topic.endswith("/config")]) == count + 1, SEEN_S, "documents"
+        )
+        for topic, payload in listener.seen.items():
+            if topic.endswith("/config"):
+                assert json.loads(payload)["stat_t"].startswith("meterport/hall/"), topic
+        for meter in meters:
+            topics = [f"meterport/hall/{meter['name']}/{point['name']}" for point in meter["points"]]
+            wait_for(lambda topics=topics: all(topic in listener.seen for topic in topics), SEEN_S, "values")
+            for topic, point in zip(topics, meter["points"], strict=True):
+                assert float(listener.seen[topic]) == pytest.approx(point["value"], rel=1e-5), topic
+    wait_for(lambda: chip.get("/api/status")["mqtt"]["state"] == "retrying", SEEN_S, "the end of the connection")
+    with broker, Listener(broker) as listener:
+        wait_for(lambda: listener.seen.get("meterport/hall/status") == "online", SEEN_S, "it again")
+    status = chip.get("/api/status")
+    assert status["mqtt"]["connections"] == 2
+    assert status["task_restarts"] == 0
+
+
+def test_a_battery_reads_a_meter_as_shelly(tmp_path):
+    with Chip(tmp_path, build.OUR_PCBS, {"shelly": {"enabled": True}}, tun=True) as chip:
+        chip.wait_polled()
+        with chip.emulator.network.new_socket(socket.SOCK_DGRAM) as sock:
+            sock.settimeout(ANSWER_S)
+            sock.sendto(b'{"id":5,"src":"battery","method":"EM.GetStatus"}', (GUEST, SHELLY))
+            answer = json.loads(sock.recv(2000))
+        assert (answer["id"], answer["dst"]) == (5, "battery")
+        points = {point["id"]: point["value"] for point in chip.get("/api/readings")["meters"][0]["points"]}
+        assert answer["result"]["total_act_power"] == pytest.approx(points[16], abs=0.06)
+        assert answer["result"]["a_voltage"] == pytest.approx(points[1], abs=0.06)
