@@ -290,9 +290,9 @@ PINGRESP = b"\xd0\x00"
 
 
 def described(bench):
-    """The documents at the end: {topic: payload} of those that are not removed, and the topics of the removed."""
-    found = {topic: payload for topic, payload, _ in bench.published() if topic.startswith(b"homeassistant/")}
-    return {topic for topic, payload in found.items() if payload}, {t for t, payload in found.items() if not payload}
+    """(topics of documents, topics of empty ones); one that is in both was removed and described again."""
+    found = [(topic, payload) for topic, payload, _ in bench.published() if topic.startswith(b"homeassistant/")]
+    return {topic for topic, payload in found if payload}, {topic for topic, payload in found if not payload}
 
 
 def answered(bench):
