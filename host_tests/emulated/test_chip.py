@@ -61,27 +61,26 @@ def resets(chip):
     return since
 
 
-def test_a_minute_after_ctrl_c_the_repl_lives_and_the_firmware_can_be_started_again(chip, resets):
-    interrupt(chip)
-    emulator = chip.emulator
-    assert emulator.exec(f"import time; time.sleep({MINUTE_S}); print('alive')", 2 * MINUTE_S).strip() == "alive"
-    emulator.type("\x02run()\r")
-    wait_served(chip)
-    assert resets() == []
-
-
-def test_a_signature_is_verified_in_seconds_in_steps_of_milliseconds(chip):
-    interrupt(chip)
+def check_that_a_signature_is_verified_in_steps(emulator):
+    """At the prompt of a chip whose gateway was stopped."""
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     message = b"meterport update 1\nfiles 0.2.0 9000 " + 64 * b"a" + b" 400000"
     public, signature = key.public_key().public_bytes_raw(), key.sign(message)
-    said = chip.emulator.exec(VERIFY.format(key=public, signature=signature, message=message), STOPPED_S)
+    said = emulator.exec(VERIFY.format(key=public, signature=signature, message=message), STOPPED_S)
     result, total_ms, longest_us = said.split("verified ")[1].split()
     assert result == "True"
     assert 500 < int(total_ms) < VERIFIED_MS
     assert int(longest_us) < STEP_US
-    chip.emulator.type("\x02run()\r")
+
+
+def test_a_minute_after_ctrl_c_the_repl_lives_and_the_firmware_can_be_started_again(chip, resets):
+    interrupt(chip)
+    emulator = chip.emulator
+    assert emulator.exec(f"import time; time.sleep({MINUTE_S}); print('alive')", 2 * MINUTE_S).strip() == "alive"
+    check_that_a_signature_is_verified_in_steps(emulator)
+    emulator.type("\x02run()\r")
     wait_served(chip)
+    assert resets() == []
 
 
 def test_the_watchdog_bites_when_a_task_hangs_and_the_gateway_comes_back(chip, resets):

@@ -1,8 +1,8 @@
 """The flash of the emulated Pico as a file: MicroPython at its beginning, a littlefs with the firmware's tree at
-1400 KiB, as on our boards with 2 MiB.
+2 MiB.
 
 In:  firmware.bin (tools/emulator/build.py), a tree (tools/build.py), a configuration.
-Out: a file of 2 MiB, as the emulated chip reads and writes it; and what lies in such a file, for tests that look at it.
+Out: a file of 4 MiB, as the emulated chip reads and writes it; and what lies in such a file, for tests that look at it.
 
 The file system is what MicroPython's rp2 port makes and mounts (ports/rp2/modules/_boot.py): littlefs 2, blocks of 4096
 bytes, programmed in 256.
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import littlefs
 
-FLASH_BYTES = 2 * 1024 * 1024
-STORAGE_AT = 1400 * 1024  # the rest is MICROPY_HW_FLASH_STORAGE_BYTES of the board
+FLASH_BYTES = 4 * 1024 * 1024
+STORAGE_AT = 2 * 1024 * 1024  # the rest is MICROPY_HW_FLASH_STORAGE_BYTES of the board
 _BLOCK = 4096
 _BLOCKS = (FLASH_BYTES - STORAGE_AT) // _BLOCK
 _PROGRAM = 256

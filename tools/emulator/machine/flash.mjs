@@ -4,7 +4,7 @@
 // {"program":OFFSET,"data":HEX}: with the image of before, that is the flash at every moment at which the power may go.
 import fs from 'node:fs';
 
-export const FLASH_BYTES = 2 * 1024 * 1024;
+export const FLASH_BYTES = 4 * 1024 * 1024;
 const PAGE_BYTES = 256; // programmed at once: W25Q16JV datasheet 8.2.15
 const SECTOR_BYTES = 4096; // erased at once: 8.2.17
 

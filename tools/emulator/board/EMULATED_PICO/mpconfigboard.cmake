@@ -5,6 +5,7 @@ set(MICROPY_C_HEAP_SIZE 4096)  # lwIP's PPP allocates from the C heap
 list(APPEND MICROPY_DEF_BOARD
     MICROPY_PY_NETWORK=1
     MICROPY_PY_NETWORK_PPP_LWIP=1
+    PICO_FLASH_SIZE_BYTES=4194304  # a Pico has half of it, too little for an image and the firmware as files
 )
 
 # tools/emulator/build.py writes variant.h, what it includes, and manifest.py there. Only what needs variant.h sees it,
