@@ -200,7 +200,7 @@ def test_a_board_that_is_restarting_is_asked_again(board, tree):
 
 def test_a_board_without_room_is_told_before_anything_is_copied(board, tree):
     board.free = 1000
-    with pytest.raises(DeviceError, match=r"needs 24,576 more bytes on the board, and 1,000 are free"):
+    with pytest.raises(DeviceError, match=r"needs 73,728 more bytes on the board, and 1,000 are free"):
         deploy(tree)
     assert board.names() == set()
 

@@ -122,7 +122,9 @@ def check_space(plan, wanted, board):
     def blocks(paths, sizes):
         return sum(-(-sizes[path][0] // _BLOCK) * _BLOCK for path in paths if path in sizes)
 
-    needed = blocks(plan.copy, wanted) - blocks((*plan.copy, *plan.remove), board.files)
+    # littlefs gives a folder two blocks (its metadata pair).
+    folders = 2 * _BLOCK * (len(plan.mkdir) - len(plan.rmdir))
+    needed = blocks(plan.copy, wanted) - blocks((*plan.copy, *plan.remove), board.files) + folders
     if needed > max(board.free, 0):  # littlefs may count a block twice
         raise DeviceError(f"the firmware needs {needed:,} more bytes on the board, and {board.free:,} are free")
 
