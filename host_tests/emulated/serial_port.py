@@ -33,12 +33,19 @@ class SerialPort(PseudoTerminal):
         return bool(data)  # none: the chip was reset, and a USB port vanishes
 
 
+def _heed_ctrl_c():
+    """A shell that starts the tests in the background has them ignore SIGINT, and their children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A program in a terminal of its own. A context manager, which ends it."""
 
     def __init__(self, command):
         self._ours, theirs = pty.openpty()
-        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=_heed_ctrl_c
+        )
         os.close(theirs)
         self.output = ""
 

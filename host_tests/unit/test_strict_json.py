@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+_INTEGERS = st.integers(-(10**63) + 1, 10**64 - 1)  # of at most 64 letters
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | _FLOATS | st.text(st.characters(exclude_categories=["Cs"])),
+    st.none() | st.booleans() | _INTEGERS | _FLOATS | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)

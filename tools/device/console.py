@@ -34,8 +34,9 @@ def repl(port, dry_run=False, say=print):
 
 def logs(port, seconds=None, dry_run=False, say=print):
     """Shows what the board says, and sends it nothing: the firmware runs on. Ends with Ctrl-C, or after `seconds`."""
-    say(f"the console of the board at {port}; Ctrl-C ends this and not the firmware")
+    title = f"the console of the board at {port}; Ctrl-C ends this and not the firmware"
     if dry_run:
+        say(title)
         return
     try:
         # mpremote opens a port with DTR and RTS set at once, and closes it with RTS off first: RTS without DTR resets
@@ -43,6 +44,7 @@ def logs(port, seconds=None, dry_run=False, say=print):
         transport = SerialTransport(port, REPL_BAUD, timeout=_READ_S)
     except TransportError as error:
         raise DeviceError(str(error)) from None
+    say(title)  # now: a Ctrl-C within the imports of what opens a port may be lost
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may come in two pieces
     end = None if seconds is None else time.monotonic() + seconds
     try:
