@@ -94,7 +94,7 @@ function setupView(main) {
     await logIn(wanted.value());
     notice("The password is set.");
     // A device without a meter is new: its set-up goes on.
-    if (addressed()[0] === "status" && !(await get("api/config")).meters?.length) location.hash = "#/setup";
+    if (!(await get("api/config")).meters?.length && addressed()[0] === "status") location.hash = "#/setup";
     else show();
   });
   main.append(el("section", { class: "narrow" }, el("h2", null, "Choose a password"),
