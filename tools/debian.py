@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from tools import steps
+
 APT = pathlib.Path("/etc/apt")
 OS_RELEASE = pathlib.Path("/etc/os-release")
 # Debian 13 has both names of its keyring, earlier releases only .gpg.
@@ -23,6 +25,7 @@ KEYRINGS = (
     pathlib.Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
 )
 CACHE = pathlib.Path(__file__).resolve().parent.parent / "build" / "debian"
+_LOCK = CACHE / "apt.lock"  # apt itself does not wait for another apt-get update
 _UPDATE_LIMIT_S = 300
 _INSTALL_LIMIT_S = 900
 
@@ -137,27 +140,38 @@ def _run(what: str, command: list[str], limit_s: int, folder: pathlib.Path | Non
         raise MissingPackages(f"{what} failed with exit code {done.returncode}:\n{done.stdout[-2000:]}")
 
 
+def _missing(commands: dict[str, str]) -> dict[str, str]:
+    return {command: package for command, package in commands.items() if shutil.which(command) is None}
+
+
+def _install(missing: dict[str, str], progress: Progress) -> None:
+    """Installs what is missing: nothing when another process has done it meanwhile. Raises MissingPackages."""
+    if not missing:
+        return
+    packages = sorted(set(missing.values()))
+    wanted = f"{', '.join(sorted(missing))} missing; on Debian: apt-get install {' '.join(packages)}"
+    if not is_debian():
+        raise MissingPackages(wanted)
+    if os.geteuid() != 0:
+        raise MissingPackages(f"{wanted} (as root)")
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    progress(f"apt-get update, then install {' '.join(packages)} ...")
+    _run("apt-get update", ["apt-get", "update", "-q"], _UPDATE_LIMIT_S)
+    _run(" ".join(install), install, _INSTALL_LIMIT_S)
+    still = sorted(_missing(missing))
+    if still:
+        raise MissingPackages(f"{', '.join(still)} still missing after installing {' '.join(packages)}")
+
+
 def ensure_packages(commands: dict[str, str], progress: Progress = print) -> dict[str, str]:
     """Makes sure that each command (key) can be run, installing its Debian package (value) where this is
     Debian and we are root. Returns the path of each command.
 
     Raises MissingPackages, which names the packages, where that cannot be done.
     """
-    missing = {command: package for command, package in commands.items() if shutil.which(command) is None}
-    if missing:
-        packages = sorted(set(missing.values()))
-        wanted = f"{', '.join(sorted(missing))} missing; on Debian: apt-get install {' '.join(packages)}"
-        if not is_debian():
-            raise MissingPackages(wanted)
-        if os.geteuid() != 0:
-            raise MissingPackages(f"{wanted} (as root)")
-        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
-        progress(f"apt-get update, then install {' '.join(packages)} ...")
-        _run("apt-get update", ["apt-get", "update", "-q"], _UPDATE_LIMIT_S)
-        _run(" ".join(install), install, _INSTALL_LIMIT_S)
-        still = sorted(command for command in missing if shutil.which(command) is None)
-        if still:
-            raise MissingPackages(f"{', '.join(still)} still missing after installing {' '.join(packages)}")
+    if _missing(commands):
+        with steps.locked(_LOCK, "apt", progress):
+            _install(_missing(commands), progress)
     return {command: shutil.which(command) or command for command in commands}
 
 
@@ -168,12 +182,18 @@ def unpack(package: str, progress: Progress = print, cache: pathlib.Path = CACHE
     Raises MissingPackages where that cannot be done.
     """
     target = cache / package
-    if target.is_dir():
-        return target
-    if not is_debian():
-        raise MissingPackages(f"{package} comes from Debian's package of that name, and this is not Debian")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{package}-", dir=cache) as folder:
+    if not target.is_dir():
+        if not is_debian():
+            raise MissingPackages(f"{package} comes from Debian's package of that name, and this is not Debian")
+        with steps.locked(_LOCK, "apt", progress):
+            if not target.is_dir():
+                _unpack(package, target, progress)
+    return target
+
+
+def _unpack(package: str, target: pathlib.Path, progress: Progress) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{package}-", dir=target.parent) as folder:
         work = pathlib.Path(folder)
         progress(f"apt-get download {package} ...")
         fetch = ["apt-get", "-q", "download", package]
@@ -188,4 +208,3 @@ def unpack(package: str, progress: Progress = print, cache: pathlib.Path = CACHE
         (archive,) = work.glob("*.deb")
         _run(f"unpacking {archive.name}", ["dpkg-deb", "-x", str(archive), str(work / "files")], _INSTALL_LIMIT_S)
         (work / "files").rename(target)
-    return target

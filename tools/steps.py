@@ -92,7 +92,7 @@ def locked(path: pathlib.Path, who: str, progress: Progress) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress(f"{who}: another process builds; waiting for it ...")
+            progress(f"{who}: another process is at it; waiting for it ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

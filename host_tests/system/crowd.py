@@ -82,7 +82,7 @@ class Crowd:
         elif path == "/api/sockets":
             assert len(document["slots"]) == document["in_use"] <= document["high_water"] <= document["limit"]
         else:
-            assert document["task_restarts"] == 0
+            assert document["task_restarts"] == 0, document["events"]
             assert [meter["state"] for meter in document["meters"]] == ["online"] * 3
 
     def close(self):

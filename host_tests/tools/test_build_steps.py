@@ -56,7 +56,7 @@ def test_a_second_process_waits_and_says_so(tmp_path):
     begun.wait()
     with steps.locked(path, "boiler", said.append):
         thread.join()
-    assert said == ["boiler: another process builds; waiting for it ..."]
+    assert said == ["boiler: another process is at it; waiting for it ..."]
 
 
 def test_only_the_last_used_folders_are_kept(tmp_path):

@@ -1,5 +1,8 @@
 """Packages that are unpacked beside the system, not installed (tools/debian.py); apt itself is not run here."""
 
+import threading
+import time
+
 import pytest
 
 from tools import debian
@@ -58,3 +61,42 @@ def test_elsewhere_than_on_debian_it_is_said_where_it_comes_from(monkeypatch, tm
     monkeypatch.setattr(debian, "is_debian", lambda: False)
     with pytest.raises(debian.MissingPackages, match="thing comes from Debian"):
         unpack(tmp_path)
+
+
+def at_once(work):
+    """Runs work() in two threads: each opens the lock for itself, as a process would."""
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_two_who_need_a_package_fetch_it_once(monkeypatch, tmp_path):
+    commands = fetched(monkeypatch)
+    folders = []
+    at_once(lambda: folders.append(unpack(tmp_path)))
+    assert folders[0] == folders[1]
+    assert [command[0] for command in commands] == ["apt-get", "dpkg-deb"]
+
+
+def test_two_who_need_a_command_install_it_one_after_the_other(monkeypatch):
+    """apt-get update fails while another one runs."""
+    running = threading.Lock()
+    installed = []
+    paths = []
+
+    def run(what, command, limit_s, folder=None):
+        assert running.acquire(blocking=False)
+        time.sleep(0.02)  # long enough for the other one
+        if "install" in command:
+            installed.append(command[-1])
+        running.release()
+
+    monkeypatch.setattr(debian, "_run", run)
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(debian.shutil, "which", lambda name: "/usr/bin/" + name if installed else None)
+    at_once(lambda: paths.append(debian.ensure_packages({"thing": "libthing"}, lambda text: None)))
+    assert paths == [{"thing": "/usr/bin/thing"}] * 2
+    assert installed == ["libthing"]
