@@ -36,6 +36,7 @@ TIME = 4
 RISES = 0x80  # option of a series: it accumulates; the low bits are its decimals, value = number / 10**decimals
 SERIES_MAX = 255
 FRAME_MAX = 4096  # bytes; a longer one is damaged
+COUNT_BYTES = 13  # of a header, of which the last one is the count of its series
 HEAD_BYTES = 11  # of a frame of records: all before the first record
 CRC_BYTES = 4
 VALUE_MAX = 1 << 53  # values are less than that, either way: what a reader in JavaScript holds exactly
@@ -75,7 +76,7 @@ def header_size(count: int) -> int:
 class Header:
     """A segment's header: interval_s, first_record, ids (array of point ids), options (bytes), size in bytes.
 
-    `head`: the first bytes of the segment, at least header_size(SERIES_MAX) of them or all there are. Raises
+    `head`: the first bytes of the segment, at least header_size() of them or all there are. Raises
     SegmentError."""
 
     def __init__(self, head: bytes) -> None:

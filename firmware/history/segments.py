@@ -18,7 +18,6 @@ if _TYPING:
     from collections.abc import Sequence
 
 SEGMENT_BYTES = 16384
-_HEAD_MAX = const(1024)  # bytes of a header with the most series, and some of what is behind it
 _DIGITS = const(8)
 
 
@@ -255,7 +254,9 @@ class Walk:
 def _read_header(path: str) -> segment.Header:
     """The header of the segment in a file. Raises OSError, segment.SegmentError."""
     with open(path, "rb") as f:
-        return segment.Header(f.read(_HEAD_MAX))
+        head = f.read(segment.COUNT_BYTES)
+        # Not at once for the most series: a kilobyte in one piece is what a full heap has last.
+        return segment.Header(head + f.read(segment.header_size(head[-1]) - len(head)) if head else head)
 
 
 def _read_frame(path: str, offset: int) -> "bytes | None":

@@ -572,3 +572,22 @@ def test_a_meter_that_is_silent_is_missing_from_present_readings(make):
     bench.meters[0].quality = 9
     bench.run(2 * INTERVAL_S)
     assert records_of(bench.server.requests[0])[0][1][0] == {"slot": 0, "meter": "main"}
+
+
+def test_a_lack_of_memory_is_a_post_that_failed_and_loses_nothing(make):
+    bench = make()
+    lacks = [True, True]
+    send = bench.client.send
+
+    async def send_or_fail(*args):
+        if lacks:
+            lacks.pop()
+            raise MemoryError
+        return await send(*args)
+
+    bench.client.send = send_or_fail
+    bench.run(3 * INTERVAL_S)
+    assert not lacks
+    assert bench.posting.failures == 2
+    assert "no memory for it now" in bench.log.texts()
+    assert sorted(times(bench)) == sorted(bench.wanted)

@@ -259,6 +259,9 @@ class Posting(Service):
         except (OSError, http_client.ResponseError) as error:
             self._fail("retrying", "%s: %s" % (exchange.host, error))
             return _LATER
+        except MemoryError:
+            self._fail("retrying", "no memory for it now")
+            return _LATER
         except BodyChanged:
             self._fail("retrying", "the oldest records were removed while they were sent")
             return _LATER
