@@ -61,7 +61,24 @@ def _modbus(app):
     unit255 = Unit255(
         app.device, app.config_store, app.clock, app.budget, app.meters, app.readings, app.buses
     )  # fmt: skip
-    return ModbusServer(app.config["modbus"], app.budget, app.events, app.buses, unit255)
+    server = ModbusServer(app.config["modbus"], app.budget, app.events, app.buses, unit255)
+    if app.config["served"]:
+        server.served = _served(app)
+    return server
+
+
+def _served(app):
+    """{unit: what answers for it}; without room for it none, and the server runs."""
+    from firmware.services.modbus_tcp.served import make_units
+
+    identity = app.config_store.name, app.board.identity()[1]
+    try:
+        return make_units(
+            app.config["served"], app.served_profiles, identity, app.meters, app.readings, app.events
+        )  # fmt: skip
+    except MemoryError:
+        app.events.add("served", "no meter is served: no memory for it on this board")
+        return None
 
 
 def _http(app):
@@ -207,6 +224,7 @@ class App:
             config[name]["enabled"] = name == "http"
         config["meters"] = []
         config["routes"] = []
+        config["served"] = []
         config["buses"] = []
         config["history"]["bytes"] = 0
         config["history"]["flash"] = False
@@ -230,6 +248,7 @@ class App:
         what it needs of it."""
         profiles = self.config_store.profiles
         self.config_store.profiles = None
+        self.served_profiles = {item["as"]: profiles[item["as"]] for item in self.config["served"] if item["as"]}
         return [
             Meter(section, profile_loader.of_meter(section, profiles), profile_loader.ratios(section))
             for section in self.config.pop("meters")

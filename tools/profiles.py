@@ -12,7 +12,7 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
 docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
-say "nothing special" when they are left out: unconfirmed, no_value, no_value_floats, signed_current, signature,
+say "nothing special" when they are left out: constants, unconfirmed, no_value, no_value_floats, signed_current, signature,
 gap_ms, tenfold_frequency.
 """
 
@@ -41,9 +41,20 @@ KINDS = ("instantaneous", "accumulating", "net")
 WORD_ORDERS = ("big", "little")
 NO_VALUES = ("none", "maximum", "sunspec")
 REQUIRED = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
-OPTIONAL = {"unconfirmed", "no_value", "no_value_floats", "signed_current", "signature", "gap_ms", "tenfold_frequency"}
+OPTIONAL = {
+    "constants",
+    "unconfirmed",
+    "no_value",
+    "no_value_floats",
+    "signed_current",
+    "signature",
+    "gap_ms",
+    "tenfold_frequency",
+}
 _TESTS_MAX = 8  # rows of a signature
 _CHOICES_MAX = 16  # values of one of them
+_CONSTANTS_MAX = 8
+_WORDS_MAX = 32  # registers of one
 _NO_VALUE_FLOATS_MAX = 4
 _FLOAT_LIMIT = 2.0**41  # nothing measures as much as this, before the scale
 _INT64_LIMIT = 2**48  # nor as much as this
@@ -133,6 +144,7 @@ class Profile:
     signed_current: bool = False
     tenfold_frequency: bool = False
     gap_ms: int = 0  # the least silence before a request
+    constants: tuple = ()  # (function, address, registers) of what never changes
     signature: tuple = ()  # rows: function, address, type, and a list of values or the lowest and the highest
 
     def point(self, number):
@@ -254,6 +266,16 @@ def parse(text, profile_id):
     )
     for index, row in enumerate(signature):
         _check_test(row, lambda condition, message, k=index: ensure(condition, f"signature[{k}]", message))
+    constants = data.get("constants", [])
+    ensure(
+        isinstance(constants, list) and len(constants) <= _CONSTANTS_MAX,
+        "constants",
+        f"must be a list of at most {_CONSTANTS_MAX} rows",
+    )
+    constants = [
+        _constant(row, lambda condition, message, k=index: ensure(condition, f"constants[{k}]", message))
+        for index, row in enumerate(constants)
+    ]
     return Profile(
         id=profile_id,
         **{key: data[key] for key in ("name", "confidence", "max_registers", "gap", "word_order")},
@@ -264,8 +286,29 @@ def parse(text, profile_id):
         signed_current=signed_current,
         tenfold_frequency=tenfold,
         gap_ms=gap_ms,
+        constants=tuple(constants),
         signature=tuple(tuple(row) for row in signature),
     )
+
+
+def _constant(row, ensure):
+    """(function, address, registers) of one row of the constants."""
+    ensure(isinstance(row, list) and len(row) == 3, "must be [function, address, registers]: 3 values")
+    function, address, content = row
+    ensure(function in (3, 4), f"function {function!r} is not 3 or 4")
+    if isinstance(content, str):
+        ensure(content.isascii() and content.isprintable(), f"{content!r} is not printable ASCII")
+        padded = content.encode() + b"\0" * (len(content) % 2)
+        content = list(struct.unpack(f">{len(padded) // 2}H", padded))
+    ensure(
+        isinstance(content, list)
+        and 1 <= len(content) <= _WORDS_MAX
+        and all(_is_int(word) and 0 <= word <= 0xFFFF for word in content),
+        f"{content!r} is neither 1..{_WORDS_MAX} registers nor a text for them",
+    )
+    last = 0x10000 - len(content)
+    ensure(_is_int(address) and 0 <= address <= last, f"address {address!r} is not one of 0..{last}")
+    return function, address, tuple(content)
 
 
 def _check_test(row, ensure):

@@ -297,8 +297,13 @@ class VirtualMeter:
         return image
 
     def _identity(self, function):
-        """{(address, count): (registers, whether they are a code)} for each row of the profile's signature."""
-        identity = {}
+        """{(address, count): (registers, whether they are a code)} for each row of the profile's signature, and of its
+        constants."""
+        identity = {
+            (address, len(words)): (list(words), True)
+            for row_function, address, words in self.profile.constants
+            if row_function == function
+        }
         for row_function, address, kind, *test in self.profile.signature:
             if row_function == function:
                 is_code = len(test) == 1

@@ -14,6 +14,8 @@ if _TYPING:
 _ON_BUS_MAX = const(32)  # unit loads of RS-485
 _FIELDS_OF_REQUEST = ("host", "content-length", "transfer-encoding", "connection", "expect")
 _UNIT_LAST = const(254)  # that a route may name: 255 is the gateway
+_SLOT_MAX = const(63)
+_MINUS = const(0x2D)
 _HEX = "0123456789abcdefABCDEF"
 
 
@@ -41,6 +43,8 @@ def part_errors(name: str, part: "Any") -> "Iterator[str]":
     elif name == "buses":
         if len(part) == 2 and part[0]["uart"] == part[1]["uart"]:
             yield "buses[1].uart: %s is used by the other bus" % shortened(part[1]["uart"])
+    elif name == "served":
+        yield from _served(part)
     elif name == "routes":
         for k, route in enumerate(part):
             last = max(route["unit"], route["address"]) + route["count"] - 1
@@ -105,6 +109,51 @@ def _posting(posting):
         template.check(posting["template"].encode())
     except ValueError as error:
         yield "posting.template: %s" % error
+
+
+def _served(served):
+    """Each unit once, each from meters, each with a map; the profiles are checked with those of the meters."""
+    units = set()
+    for k, item in enumerate(served):
+        if item["unit"] in units:
+            yield "served[%d].unit: %d is served already" % (k, item["unit"])
+        units.add(item["unit"])
+        try:
+            parse_terms(item["meters"])
+        except ValueError:
+            shown = shortened(item["meters"])
+            yield 'served[%d].meters: %s is not a slot such as "0", or a sum of slots such as "0+3-5"' % (k, shown)
+        if not item["as"] and not item["sunspec"]:
+            yield "served[%d].as: a profile, or sunspec on" % k
+
+
+def parse_terms(text: str) -> "list[tuple[int, int]]":
+    """[(sign, slot)] of a sum of slots such as "0+3-5". Raises ValueError."""
+    terms: list[tuple[int, int]] = []
+    raw = text.encode()  # bytes, for a letter by itself would become a name for good
+    at = 0
+    while at < len(raw) or not terms:
+        sign = 1
+        if terms or raw[at] == _MINUS:
+            if raw[at] not in b"+-":
+                raise ValueError
+            sign = -1 if raw[at] == _MINUS else 1
+            at += 1
+        begin = at
+        while at < len(raw) and 0x30 <= raw[at] <= 0x39:
+            at += 1
+        slot = int(raw[begin:at])
+        if slot > _SLOT_MAX:
+            raise ValueError
+        terms.append((sign, slot))
+    return terms
+
+
+def served_clashes(served: list, units: set) -> "Iterator[str]":
+    """Yields an error for each unit that is served and is also a meter's."""
+    for k, item in enumerate(served):
+        if item["unit"] in units:
+            yield "served[%d].unit: %d is the unit of a meter" % (k, item["unit"])
 
 
 def _as_number(ip):

@@ -22,6 +22,10 @@ _METER = const(752)  # with its round of polls, its name and the entries in list
 _BLOCK = const(84)
 _BUS = const(1872)  # with its task
 _ROUTE = const(8)
+_SERVED = const(2048)  # modules and the table of units
+_SERVED_UNIT = const(256)
+_SERVED_KIND = const(1024)  # with its fixed registers, beside its profile
+_SUNSPEC = const(6144)
 _HTTP = const(13400)  # modules and objects
 _SERVICE = const(4600)  # the same of each other service
 
@@ -41,6 +45,15 @@ def of_profile(profile: "Profile") -> "tuple[int, int]":
     return shared, meter
 
 
+def _served(served, profile_sizes):
+    size = _SERVED * bool(served) + _SERVED_UNIT * len(served)
+    if any([item.get("sunspec", True) for item in served]):
+        size += _SUNSPEC
+    for name in {item["as"] for item in served if item.get("as")}:
+        size += _SERVED_KIND + profile_sizes[name][0]
+    return size
+
+
 def of_configuration(document: dict, profile_sizes: dict) -> int:
     """Bytes for what differs between configurations. `document` is right, complete or not; `profile_sizes`: {name:
     of_profile()} of all its profiles."""
@@ -51,6 +64,7 @@ def of_configuration(document: dict, profile_sizes: dict) -> int:
         switch = schema.find("enabled", row[2]) if row[1] == "section" else None
         if switch is not None and document.get(row[0], {}).get("enabled", switch[2]):
             size += _HTTP if row[0] == "http" else _SERVICE
+    size += _served(document.get("served", ()), profile_sizes)
     kinds = set()
     for meter in document.get("meters", ()):
         name = meter["profile"]

@@ -112,7 +112,7 @@ def _without_file(errors, profiles):
 
 
 def _used_profiles(config, profiles):
-    names = {meter["profile"] for meter in config["meters"]}
+    names = {meter["profile"] for meter in config["meters"]} | {item["as"] for item in config["served"] if item["as"]}
     return {name: profiles[name] for name in names}
 
 
@@ -165,12 +165,13 @@ def validate(document: "Any", profile_error: "ProfileError" = profile_error) -> 
 
 def _profile_names(document):
     """Names of profiles in a document that is not checked yet."""
-    meters = document.get("meters") if isinstance(document, dict) else None
-    names = []
-    for item in meters[: schema.METERS_MAX] if isinstance(meters, list) else ():
-        name = item.get("profile") if isinstance(item, dict) else None
-        if isinstance(name, str) and name not in names and catalog.is_name(name):
-            names.append(name)
+    names: list[str] = []
+    for part, key, most in (("meters", "profile", schema.METERS_MAX), ("served", "as", schema.SERVED_MAX)):
+        items = document.get(part) if isinstance(document, dict) else None
+        for item in items[:most] if isinstance(items, list) else ():
+            name = item.get(key) if isinstance(item, dict) else None
+            if isinstance(name, str) and name not in names and catalog.is_name(name):
+                names.append(name)
     return names
 
 
@@ -188,6 +189,7 @@ class Check:
         self._keeps_meters = keeps_meters
         self._meters: "list | None" = None  # of the document, None for each wrong one; None when there is no list
         self._slots: list = []  # of these meters as in the document, of any type
+        self._units: set = set()  # of all meters that are right
         self._profile_wrong: set = set()  # indices of meters of which only the profile is wrong
         if not isinstance(document, dict):
             self._add_error("configuration: " + _NO_OBJECT)
@@ -201,6 +203,8 @@ class Check:
         self._check_sections()
         if "meters" in document or not is_misspelt:
             self._check_meters(document.get("meters", []))
+        if self._config["served"]:
+            self._check_served()
 
     def _add_error(self, text):
         rules.add_error(self.errors, text)
@@ -248,6 +252,21 @@ class Check:
         if wrong:
             config["buses"] = None
 
+    def _check_served(self):
+        """Compares the list with profiles and meters."""
+        served = self._config["served"]
+        wrong = list(checks.served_clashes(served, self._units))
+        for k, item in enumerate(served):
+            name = item["as"]
+            if name and name not in self._profile_errors:
+                wrong.append("served[%d].as: %s: letters, digits, - _ . only" % (k, rules.shortened(name)))
+            elif name and self._profile_errors[name]:
+                wrong.append("served[%d].as: %s" % (k, self._profile_errors[name]))
+        for text in wrong:
+            self._add_error(text)
+        if wrong:
+            self._config["served"] = None
+
     def _check_meters(self, value):
         row = schema.find("meters")
         items = rules.list_of(value, row, self.errors)
@@ -261,6 +280,8 @@ class Check:
             meter = rules.section(item, row[2], "meters[%d]" % k, self.errors)
             if meter is not None and not self._is_meter_right(k, meter, places):
                 meter = None
+            if meter is not None:
+                self._units.add(meter["unit"])
             if self._keeps_meters:
                 self._meters.append(meter)
                 self._slots.append(item.get("slot") if isinstance(item, dict) else None)

@@ -25,6 +25,7 @@ from micropython import const
 
 BUSES_MAX = const(2)
 METERS_MAX = const(64)
+SERVED_MAX = const(8)
 
 # fmt: off
 KEYS = (
@@ -187,6 +188,14 @@ KEYS = (
         ("pt_secondary", "int", 1, 1, 1000000),
         ("inverted", "bool", False),
     ), METERS_MAX),
+    ("served", "list", (
+        ("unit", "int", None, 1, 247),
+        ("meters", "text", None, 1, 40),
+        ("as", "text", "", 0, 40),
+        ("sunspec", "bool", True),
+        ("stale", "choice", "exception", ("exception", "nan", "last")),
+        ("last_s", "int", 60, 1, 3600),
+    ), SERVED_MAX),
 )
 # fmt: on
 

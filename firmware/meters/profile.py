@@ -166,7 +166,7 @@ class Profile:
         if self.is_little and REGISTERS[kind] > 1:
             raw = swapped(raw, begin, 2 * REGISTERS[kind])
             begin = 0
-        if self._is_no_value(kind, raw, begin):
+        if self.is_no_value(kind, raw, begin):
             return None
         if ratios:
             pair = 2 * _RATIO[self.units[i]]
@@ -182,7 +182,7 @@ class Profile:
         if self.is_little and REGISTERS[kind] > 1:
             raw = swapped(raw, begin, 2 * REGISTERS[kind])
             begin = 0
-        if self._is_no_value(kind, raw, begin):
+        if self.is_no_value(kind, raw, begin):
             return None
         if ratios:
             pair = 2 * _RATIO[self.units[i]]
@@ -206,10 +206,11 @@ class Profile:
             decimals = _DECIMALS_MAX
             while decimals and abs(numerator) * 10**decimals >= _DIGITS_MOST * denominator:
                 decimals -= 1
-        return _divided(numerator * 10**decimals, denominator) << DECIMALS_BITS | decimals
+        return divided(numerator * 10**decimals, denominator) << DECIMALS_BITS | decimals
 
-    def _is_no_value(self, kind, raw, begin):
-        """Whether raw[begin:], in big word order, means that there is no value, or is beyond what can be measured."""
+    def is_no_value(self, kind: int, raw: "Registers", begin: int) -> bool:
+        """True when raw[begin:], of TYPES[kind] and in big word order, means that there is no value, or is beyond what
+        can be measured."""
         if kind >= FLOAT32:
             if kind == FLOAT32 and raw[begin] & 0x7F > _FLOAT_MOST:
                 return True
@@ -246,8 +247,8 @@ def _scaled(value, numerator, denominator):
     return value / denominator if denominator != 1 else value
 
 
-def _divided(a, b):
-    """a / b to the nearest integer, halves away from zero."""
+def divided(a: int, b: int) -> int:
+    """a / b to the nearest integer, halves away from zero; b > 0."""
     return (2 * a + b) // (2 * b) if a >= 0 else -((b - 2 * a) // (2 * b))
 
 
@@ -317,11 +318,11 @@ def plain_real(buf: bytearray, at: int, profile: Profile, i: int, data: "Registe
                 number = -number
             elif flags & TENFOLD and (exponent > -17 or exponent == -17 and number > _TENFOLD_ABOVE << 17):
                 denominator = 10
-    _write_single(buf, at, number * factor, denominator, exponent, lost)
+    write_single(buf, at, number * factor, denominator, exponent, lost)
     return True
 
 
-def _write_single(buf, at, number, denominator, exponent, lost):
+def write_single(buf: bytearray, at: int, number: int, denominator: int, exponent: int, lost: int) -> None:
     """Writes number / denominator * 2**exponent to buf[at:at + 4], rounded to the nearest, halves to even. `lost` is
     not 0 where the number is somewhat larger, by less than 1."""
     sign = 0x80 if number < 0 else 0

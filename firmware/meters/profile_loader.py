@@ -37,13 +37,15 @@ if _TYPING:
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating", "net")
 KEYS = (
-    "columns", "confidence", "gap", "gap_ms", "max_registers", "name", "no_value", "no_value_floats", "points",
+    "columns", "confidence", "constants", "gap", "gap_ms", "max_registers", "name", "no_value", "no_value_floats", "points",
     "signature", "signed_current", "tenfold_frequency", "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
 _POINTS_MAX = const(120)
 _TESTS_MAX = const(8)
 _CHOICES_MAX = const(16)
+_CONSTANTS_MAX = const(8)
+_WORDS_MAX = const(32)  # registers of one
 _NO_VALUE_FLOATS_MAX = const(4)
 _NAME_MAX = const(32)
 _REGISTERS_MAX = const(125)  # Application Protocol 6.3
@@ -122,6 +124,7 @@ def parse(name: str, document: "Any") -> Profile:
     are_points = isinstance(unconfirmed, list) and all([_is_integer(k, 1, 255) and k in numbers for k in unconfirmed])
     ensure(are_points, "unconfirmed", "a list of numbers of points")
     _check_signature(ensure, document.get("signature", []))
+    _check_constants(ensure, document.get("constants", []))
     rows.sort(key=lambda row: (row[2], row[3]))
     plan, blocks, offsets = make_plan(rows, max_registers, gap)
     has_no_value = no_value != "none" or bool(no_value_floats)
@@ -234,6 +237,25 @@ def _check_signature(ensure, tests):
         is_right = is_list and all([isinstance(code, int) and not isinstance(code, bool) for code in choices])
         wanted = "a list of 1 to %d integers, or the lowest and the highest number" % _CHOICES_MAX
         ensure(is_right, where + "test", wanted)
+
+
+def _check_constants(ensure, rows):
+    """Checks what register_map.py reads of the file."""
+    ensure(isinstance(rows, list) and len(rows) <= _CONSTANTS_MAX, "constants", "at most %d rows" % _CONSTANTS_MAX)
+    for k, row in enumerate(rows):
+        where = "constants[%d]." % k
+        ensure(isinstance(row, list) and len(row) == 3, where + "row", "function, address and content")
+        function, address, content = row
+        if isinstance(content, str):
+            size = len(content) + 1 >> 1
+            is_right = all([32 <= byte < 127 for byte in content.encode()])
+        else:
+            size = len(content) if isinstance(content, list) else 0
+            is_right = size > 0 and all([_is_integer(word, 0, 0xFFFF) for word in content])
+        ensure(_is_integer(function, 3, 4), where + "function", "3 or 4")
+        wanted = "1 to %d registers of 0 to 65535, or ASCII for them" % _WORDS_MAX
+        ensure(is_right and 0 < size <= _WORDS_MAX, where + "content", wanted)
+        ensure(_is_integer(address, 0, 0x10000 - size), where + "address", "0 to %d" % (0x10000 - size))
 
 
 def make_plan(rows: "list[list]", max_registers: int, gap: int) -> "tuple[list[tuple[int, int, int]], bytes, bytes]":

@@ -24,7 +24,8 @@ def meter(**change):
 
 def whole(**change):
     """A configuration with one bus and one meter."""
-    return {"buses": [{"uart": 1}], "meters": [meter()], "routes": [{"unit": 100}], **change}
+    return {"buses": [{"uart": 1}], "meters": [meter()], "routes": [{"unit": 100}],
+            "served": [{"unit": 99, "meters": "0", "as": "pzem-004t-v3"}], **change}  # fmt: skip
 
 
 def errors_of(raw):
@@ -175,9 +176,11 @@ def refuses_wrong_values(path, spec):
 
 
 def takes_the_ends_of_its_range(path, spec):
-    if path[-1] in ("profile", "bus", "count", "dhcp", "points", "board") or path[0] == "routes":
+    if path[-1] in ("profile", "bus", "count", "dhcp", "points", "board", "meters", "as") or path[0] == "routes":
         return  # those must also name something that exists, or want something else
     for value in right_values(spec):
+        if path == ("served", 0, "unit") and value == 1:
+            value = 2  # the meter has unit 1
         got, errors = config.validate(with_value(path, value))
         assert errors == []
         for step in path:
@@ -217,7 +220,7 @@ def test_a_key_takes_what_its_schema_allows_and_refuses_the_rest_by_name(path, s
 
 @pytest.mark.parametrize(
     "path",
-    [(), ("network",), ("http",), ("ntp",), ("system",), ("buses", 0), ("meters", 0), ("routes", 0)],
+    [(), ("network",), ("http",), ("ntp",), ("system",), ("buses", 0), ("meters", 0), ("routes", 0), ("served", 0)],
     ids=lambda p: shown(p) or "top",
 )
 def test_an_unknown_key_is_named_with_those_that_are_known(path):
@@ -236,7 +239,7 @@ def test_a_section_that_is_no_object_is_refused(key):
         assert errors_of({key: value}) == [f"{key}: must be an object"]
 
 
-@pytest.mark.parametrize("key", ["buses", "routes", "meters"])
+@pytest.mark.parametrize("key", ["buses", "routes", "meters", "served"])
 def test_a_list_that_is_none_is_refused(key):
     for value in (None, 1, "x", {}, True):
         errors = errors_of({key: value})
@@ -327,6 +330,25 @@ def test_a_long_wrong_value_is_shortened():
         (
             whole(routes=[{"unit": 1, "address": 254, "count": 2}]),
             "routes[0].count: 2 reaches unit 255, and 254 is the last",
+        ),
+        (whole(served=[{"unit": 1, "meters": "0"}]), "served[0].unit: 1 is the unit of a meter"),
+        (whole(served=[{"unit": 9, "meters": "0"}] * 2), "served[1].unit: 9 is served already"),
+        (
+            whole(served=[{"unit": 9, "meters": "0+"}]),
+            'served[0].meters: "0+" is not a slot such as "0", or a sum of slots such as "0+3-5"',
+        ),
+        (
+            whole(served=[{"unit": 9, "meters": "64"}]),
+            'served[0].meters: "64" is not a slot such as "0", or a sum of slots such as "0+3-5"',
+        ),
+        (whole(served=[{"unit": 9, "meters": "0", "sunspec": False}]), "served[0].as: a profile, or sunspec on"),
+        (
+            whole(served=[{"unit": 9, "meters": "0", "as": "../x"}]),
+            'served[0].as: "../x": letters, digits, - _ . only',
+        ),
+        (
+            whole(served=[{"unit": 9, "meters": "0", "as": "none"}]),
+            "served[0].as: profile none: there is no data/meters/none.json and none came with the firmware",
         ),
         (whole(routes=[{"unit": 1, "bus": 1}]), "routes[0].bus: 1 is not one of the 1 in buses"),
         (whole(meters=[meter(slot=k, unit=k + 1) for k in range(33)]), "meters[32].bus: 0 has 32 meters already"),

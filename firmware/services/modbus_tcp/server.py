@@ -1,10 +1,10 @@
 """Modbus TCP server (MODBUS Messaging on TCP/IP Implementation Guide V1.0b).
 
 In: bytes of a connection, in any pieces. Out: one reply for each request, in the order of the requests.
-Units 1-247 are the meters; 255 and 0 are the gateway itself (unit255.py), but writes to unit 0 go to all meters of the
-buses that allow broadcasts. A read that lies inside a fresh polled block is answered from memory, anything else goes to
-the bus. While a request is on the bus its connection is not read: TCP itself holds a client back that sends more, and a
-connection never has more than one request in any queue.
+Units 1-247 are the meters, or are served as others (served.py); 255 and 0 are the gateway itself (unit255.py), but
+writes to unit 0 go to all meters of the buses that allow broadcasts. A read that lies inside a fresh polled block is
+answered from memory, anything else goes to the bus. While a request is on the bus its connection is not read: TCP
+itself holds a client back that sends more, and a connection never has more than one request in any queue.
 
 A client that sends RTU frames instead (known by the right CRC of the first one) is told so in the log, and closed; with
 modbus.rtu_over_tcp such clients have a port of their own (rtu_over_tcp.py).
@@ -33,6 +33,7 @@ if _TYPING:
     from firmware.bus import Bus, Buses
     from firmware.events import Events
     from firmware.net.budget import Budget, Slot
+    from firmware.services.modbus_tcp.served import ServedUnit
     from firmware.services.modbus_tcp.unit255 import Unit255
     from modbus.pdu import Buffer
 
@@ -62,6 +63,7 @@ class ModbusServer(Service):
         self.rx_view = memoryview(self.rx)
         self.out = bytearray(tcp.ADU_MAX)
         self.replies = reply_cache.ReplyCache(self.rx)
+        self.served: "dict[int, ServedUnit] | None" = None  # {unit: what answers for it}
         self.listener = None
         self.rtu_listener = None
 
@@ -268,6 +270,8 @@ class ModbusConnection(Connection):
             return self._broadcast(at, start, length)
         if unit == 255 or unit == 0:
             return self._reply(rx, at, server.unit255.answer(rx, start, length, out, 7))
+        if server.served is not None and unit in server.served:
+            return self._reply(rx, at, server.served[unit].answer(rx, start, length, out, 7))
         code = pdu.check_request(rx, start, length)
         if code:
             return self._exception(rx, at, code)

@@ -1,0 +1,132 @@
+"""What a served meter shows: the points of one meter, or of several that are added up.
+
+A point is found by its number, which is the same for one quantity in every profile. What a meter does not measure is
+made of what it does, where that is the same quantity: a total of its phases, phase 1 of the total of a meter with one
+phase, an import of the total of a meter that does not know directions.
+"""
+
+from micropython import const
+
+from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, UNITS
+from firmware.meters.readings import GOOD, WITHOUT_VALUE
+
+_TYPING = const(0)
+if _TYPING:
+    from firmware.meters.meter import Meter
+    from firmware.meters.readings import Readings
+
+# Why there is no value
+MISSING = const(0)  # the meters do not measure it, or give no value for it
+STALE = const(1)  # they do, and have not been read lately
+# Numbers of points (docs/reference/points.md). Phases follow their total.
+_TOTALS = b"\x10\x14\x18\x20\x24\x28\x2c\x30\x34"
+_POWER_FACTOR = const(28)
+_IMPORT, _EXPORT, _ENERGY_TOTAL = const(32), const(36), const(40)
+_OWN = const(128)  # from here on numbers are of one kind of meter
+# What can be added: currents, powers, energies. Of voltages and frequency the first meter's are shown.
+_ADDITIVE = ("A", "W", "var", "VA", "Wh", "varh", "VAh")
+_PHASES = const(3)
+
+
+class Source:
+    """`terms`: [(sign, meter)], sign 1 or -1. `last_s`: how old a reading that is not good may be, 0: none may be used.
+    `kind`: name of the profile whose own points (number 128 and more) are meant. `reason`: why the last value() was
+    None."""
+
+    def __init__(self, terms: "list[tuple[int, Meter]]", readings: "Readings", last_s: int, kind: str) -> None:
+        self._terms = terms
+        self._readings = readings
+        self._last_s = last_s
+        self._kind = kind
+        self.reason = MISSING
+
+    def value(self, number: int, unit: int) -> "int | None":
+        """The value of the point with that number and unit (index into UNITS), as Profile.decimal() returns it."""
+        self.reason = MISSING
+        if len(self._terms) > 1 and UNITS[unit] in _ADDITIVE:
+            return self._sum(number)
+        if len(self._terms) > 1 and not unit:
+            return None  # power factors are no sums
+        sign, meter = self._terms[0]
+        value = self._of_meter(meter, number)
+        return _negative(value) if value is not None and sign < 0 and UNITS[unit] in _ADDITIVE else value
+
+    def _sum(self, number):
+        total = 0
+        for sign, meter in self._terms:
+            value = self._of_meter(meter, number)
+            if value is None:
+                return None
+            total = add(total, value if sign > 0 else _negative(value))
+        return total
+
+    def _of_meter(self, meter, number):
+        i = meter.profile.index_of(number)
+        if i >= 0:
+            return self._read(meter, i) if number < _OWN or meter.profile_name == self._kind else None
+        if number in _TOTALS:
+            return self._total(meter, number)
+        if number - 1 in _TOTALS or number - 1 == _POWER_FACTOR:
+            return self._only_phase(meter, number)
+        if number == _POWER_FACTOR and meter.profile.index_of(number + 2) < 0:
+            return self._read_number(meter, number + 1)
+        return None
+
+    def _total(self, meter, number):
+        """The sum of the phases that the meter measures."""
+        total = None
+        for phase in range(number + 1, number + 1 + _PHASES):
+            i = meter.profile.index_of(phase)
+            if i < 0:
+                continue
+            value = self._read(meter, i)
+            if value is None:
+                return None
+            total = value if total is None else add(total, value)
+        if total is None and number == _IMPORT and meter.profile.index_of(_EXPORT) < 0:
+            return self._read_number(meter, _ENERGY_TOTAL)
+        if total is None and number == _ENERGY_TOTAL:
+            return self._both_directions(meter)
+        return total
+
+    def _both_directions(self, meter):
+        """Import and export added, as meters with a total of both count."""
+        energy = self._read_number(meter, _IMPORT)
+        if energy is None or meter.profile.index_of(_EXPORT) < 0:
+            return energy
+        exported = self._read_number(meter, _EXPORT)
+        return None if exported is None else add(energy, exported)
+
+    def _only_phase(self, meter, number):
+        """Phase 1 of a meter that has but one: its total."""
+        return None if meter.profile.index_of(number + 1) >= 0 else self._read_number(meter, number - 1)
+
+    def _read_number(self, meter, number):
+        i = meter.profile.index_of(number)
+        return None if i < 0 else self._read(meter, i)
+
+    def _read(self, meter, i):
+        block = meter.blocks[meter.block_of[i]]
+        age_s, quality = self._readings.of_block(meter, block)
+        if quality in WITHOUT_VALUE:
+            if age_s is None and not block.exception:
+                self.reason = STALE
+            return None
+        if quality != GOOD and age_s > self._last_s:
+            self.reason = STALE
+            return None
+        if meter.held and i in meter.held:
+            return meter.held[i][0] << DECIMALS_BITS
+        return meter.profile.decimal(i, block.raw, meter.ratios)
+
+
+def add(one: int, other: int) -> int:
+    """The sum of two decimal numbers (Profile.decimal())."""
+    decimals = max(one & DECIMALS_MASK, other & DECIMALS_MASK)
+    number = (one >> DECIMALS_BITS) * 10 ** (decimals - (one & DECIMALS_MASK))
+    number += (other >> DECIMALS_BITS) * 10 ** (decimals - (other & DECIMALS_MASK))
+    return number << DECIMALS_BITS | decimals
+
+
+def _negative(decimal):
+    return -(decimal >> DECIMALS_BITS) << DECIMALS_BITS | decimal & DECIMALS_MASK
