@@ -12,8 +12,8 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
 docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
-say "nothing special" when they are left out: constants, unconfirmed, no_value, no_value_floats, signed_current, signature,
-gap_ms, tenfold_frequency.
+say "nothing special" when they are left out: constants, unconfirmed, no_value, no_value_floats, signed_current,
+signature, gap_ms, tenfold_frequency.
 """
 
 import json

@@ -37,8 +37,8 @@ if _TYPING:
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating", "net")
 KEYS = (
-    "columns", "confidence", "constants", "gap", "gap_ms", "max_registers", "name", "no_value", "no_value_floats", "points",
-    "signature", "signed_current", "tenfold_frequency", "unconfirmed", "word_order",
+    "columns", "confidence", "constants", "gap", "gap_ms", "max_registers", "name", "no_value", "no_value_floats",
+    "points", "signature", "signed_current", "tenfold_frequency", "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
 _POINTS_MAX = const(120)

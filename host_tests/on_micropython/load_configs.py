@@ -20,7 +20,6 @@ sys.path[0:0] = sys.argv[1:]
 from firmware.config import load as config
 
 BLOCK = 4096  # of the rp2 port
-BLOCKS = 256
 PROGRAM = 256
 
 
@@ -31,6 +30,7 @@ class Copy:
         self.file = file
         self.offset = offset
         self.changed = {}
+        self.blocks = (file.seek(0, 2) - offset) // BLOCK
 
     def _block(self, block):
         if block not in self.changed:
@@ -56,7 +56,7 @@ class Copy:
 
     def ioctl(self, op, arg):
         if op == 4:
-            return BLOCKS
+            return self.blocks
         if op == 5:
             return BLOCK
         if op == 6:
