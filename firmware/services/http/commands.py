@@ -26,8 +26,9 @@ _READ_FIELDS = (
 )  # fmt: skip
 
 
-def read(service: "HttpService", request: "http1.Request") -> "BusRead":
-    """Reads up to 16 registers or bits of a meter through the bus's queue, as a Modbus client does. Raises Refused."""
+def read(service: "HttpService", request: "http1.Request") -> "BusRead | Response":
+    """Reads up to 16 registers or bits of a meter through the bus's queue, as a Modbus client does; with `served`, of a
+    served meter. Raises Refused."""
     document = object_of(request.body)
     numbers = []
     wrong = []
@@ -41,9 +42,31 @@ def read(service: "HttpService", request: "http1.Request") -> "BusRead":
     if wrong:
         raise Refused(422, "this cannot be read", wrong)
     bus, unit, function, first, count = numbers
+    if document.get("served"):
+        return _read_served(service, unit, function, first, count)
     bus_read = BusRead(service.buses[bus])
     bus_read.begin(unit, function, first, count)
     return bus_read
+
+
+def _read_served(service, unit, function, first, count):
+    modbus = service.device.running("modbus")
+    if modbus is None or not modbus.served or unit not in modbus.served:
+        raise Refused(422, "this cannot be read", ("unit: %d is not served" % unit,))
+    out = bytearray(2 + 2 * _COUNT_MAX)
+    begun_ms = seam.ticks_ms()
+    n = modbus.served[unit].answer(_request(function, first, count), 0, 5, out, 0)
+    document: dict = {"ms": seam.ticks_diff(seam.ticks_ms(), begun_ms)}
+    if out[0] & 0x80:
+        document["exception"] = out[1]
+    else:
+        document["registers"] = [out[k] << 8 | out[k + 1] for k in range(2, n, 2)]
+    return Response(to_json(document))
+
+
+def _request(function, first, count):
+    """The PDU of a read."""
+    return bytes((function, first >> 8, first & 0xFF, count >> 8, count & 0xFF))
 
 
 def set_time(service: "HttpService", request: "http1.Request") -> Response:
@@ -102,7 +125,7 @@ class BusRead(Later):
     def begin(self, unit: int, function: int, first: int, count: int) -> None:
         """Queues the read: function 1 to 4, `count` registers or bits from `first`. Raises Refused."""
         self._bits = count if function < 3 else 0
-        data = bytes((function, first >> 8, first & 0xFF, count >> 8, count & 0xFF))
+        data = _request(function, first, count)
         self._request.fill(unit, data, 0, len(data))
         code = self._bus.submit(self._request)
         if code != OK:

@@ -16,7 +16,7 @@ from firmware.services.http.config_api import (
 )
 from firmware.services.http.documents.bus import start_scan, stop_scan, write_bus, write_scan
 from firmware.services.http.documents.sockets import write_sockets
-from firmware.services.http.documents.status import write_crash, write_posting, write_status
+from firmware.services.http.documents.status import write_crash, write_posting, write_served, write_status
 from firmware.services.http.page_file import get_page, get_part
 from firmware.services.http.response import Refused, Response
 from firmware.services.http.sessions import get_session, log_in, log_out, set_password
@@ -60,6 +60,8 @@ def find_route(path: bytes) -> "tuple | None":
         return _READERS, 0, write_sockets, None, None, None
     if path == b"/api/crash":
         return _SESSION, 0, write_crash, None, None, None
+    if path == b"/api/served":
+        return _READERS, 0, write_served, None, None, None
     if path == b"/api/posting":
         return _SESSION, _BODY_MAX, write_posting, post_now, None, None
     if path == b"/api/posting/authorities":

@@ -23,14 +23,22 @@ if _TYPING:
 
 
 class ServedUnit:
-    """One unit; answer() as unit255.Unit255 has it."""
+    """One unit; answer() as unit255.Unit255 has it. `section`: its item of the configuration."""
 
-    def __init__(self, maps: "list[RegisterMap]", values: Source, is_stale_no_value: bool) -> None:
+    def __init__(self, section: dict, maps: "list[RegisterMap]", values: Source) -> None:
+        self._section = section
         self._maps = maps
         self._values = values
-        self._is_stale_no_value = is_stale_no_value
+        self._is_stale_no_value = section["stale"] == "nan"
         self.requests = 0
         self.exceptions = 0
+
+    def status(self) -> dict:
+        """An item of GET /api/served."""
+        status = dict(self._section)
+        status["requests"] = self.requests
+        status["exceptions"] = self.exceptions
+        return status
 
     def answer(self, buf: "Buffer", at: int, n: int, out: bytearray, start: int) -> int:
         """Writes the answer to the PDU buf[at:at+n] into out[start:]; returns its length."""
@@ -91,8 +99,8 @@ def make_units(
             sunspec = _sunspec_maps(identity)
         last_s = section["last_s"] if section["stale"] == "last" else 0
         units[unit] = ServedUnit(
-            ([maps[kind]] if kind else []) + (sunspec if section["sunspec"] else []),
-            Source(terms, readings, last_s, kind), section["stale"] == "nan",
+            section, ([maps[kind]] if kind else []) + (sunspec if section["sunspec"] else []),
+            Source(terms, readings, last_s, kind),
         )  # fmt: skip
     return units
 

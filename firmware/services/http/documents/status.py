@@ -81,6 +81,13 @@ def write_crash(service: "HttpService", request: "Request") -> "Iterator[None]":
     yield
 
 
+def write_served(service: "HttpService", request: "Request") -> "Iterator[None]":
+    """GET /api/served: a row for each served meter."""
+    modbus = service.device.running("modbus")
+    served = modbus.served if modbus is not None and modbus.served else {}
+    yield from write_items(service.out, [unit.status() for unit in served.values()])
+
+
 def write_posting(service: "HttpService", request: "Request") -> "Iterator[None]":
     """GET /api/posting: what the service says of itself, null when it does not run."""
     posting = service.device.running("posting")

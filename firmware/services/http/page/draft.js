@@ -81,7 +81,7 @@ async function loadDraft() {
 function placeOf(path) {
   const [section, index] = keysOfPath(path);
   if (section === "meters" && index) return "#/meters/" + index;
-  const page = { meters: "meters", buses: "meters", routes: "meters", network: "network", posting: "posting", name: "system", system: "system", sockets: "system", history: "system" };
+  const page = { meters: "meters", buses: "meters", routes: "meters", served: "meters", network: "network", posting: "posting", name: "system", system: "system", sockets: "system", history: "system" };
   return "#/" + (page[section] || "services");
 }
 

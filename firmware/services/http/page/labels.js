@@ -40,6 +40,8 @@ const LABELS = {
   "meters.ct_primary": "Current transformer, primary", "meters.ct_secondary": "Current transformer, secondary",
   "meters.pt_primary": "Voltage transformer, primary", "meters.pt_secondary": "Voltage transformer, secondary",
   "meters.inverted": "Transformers are the wrong way round",
+  "served.unit": "Unit id", "served.meters": "Slots of the meters", "served.as": "As this kind of meter", "served.sunspec": "SunSpec too",
+  "served.stale": "An old reading is", "served.last_s": "The last one for (s)",
 };
 
 const HINTS = {
@@ -75,6 +77,7 @@ const HINTS = {
   "buses.gap_ms": "before a request, for meters that need more than 3.5 characters",
   "buses.turnaround_ms": "that meters have to carry out a broadcast",
   "routes.address": "0: the same as the unit", "routes.closed": "exception 0A instead of a meter",
+  "served.meters": "such as 0, or 0+3-5 for a sum", "served.sunspec": "at 40000, models 213 and 203", "served.stale": "exception: 0B; nan: no value; last: the last reading",
   "meters.slot": "part of every point's id: leave it as it is once others use the points",
   "meters.max_age_s": "0: every request of a client goes to the meter",
   "meters.timeout_ms": "of one answer",

@@ -31,7 +31,7 @@ const metersPage = {
     this.scan = scanCard(profiles);
     main.append(card("Meters", place, el("div", { class: "actions" }, button("Add a meter", () => {
       location.hash = "#/meters/" + newMeter({ profile: profiles[0]?.name });
-    }))), this.scan.section, linesForm(), routesForm());
+    }))), this.scan.section, linesForm(), routesForm(), servedForm(), await servedRead());
   },
   async refresh() {
     if (!this.scan) return;
@@ -64,11 +64,13 @@ function meterView(main, index) {
   const own = { name: { onchange: name => setText(title, name) }, bus: { options: lineOptions() }, profile: { options: kinds } };
   main.append(el("p", null, el("a", { href: "#/meters" }, "All meters")),
     el("section", null, title, el("div", { class: "fields" }, PLAIN_KEYS.map(key => field(`${path}.${key}`, own[key]))),
-      el("details", null, el("summary", null, "More"), el("div", { class: "fields" }, fieldsOf(path, ...PLAIN_KEYS)))), testRead(path));
+      el("details", null, el("summary", null, "More"), el("div", { class: "fields" }, fieldsOf(path, ...PLAIN_KEYS)))),
+    testRead("Test read", dim("Asks the unit on its line now, as the line is set up at present."), () => ({ bus: valueAt(path + ".bus"), unit: valueAt(path + ".unit") }), valueAt(path + ".slot")));
 }
 
-// Asks the meter for registers, here and now, and shows them as what they might be.
-function testRead(path) {
+// Asks a unit for registers, here and now, and shows them as what they might be. unit(): what names it to the device; slot:
+// of the meter whose first block is offered.
+function testRead(title, about, unit, slot) {
   const number = (id, value, min, max) => el("input", { id, type: "number", inputmode: "numeric", value, min, max, required: true });
   const code = el("select", { id: "read-function" }, [[3, "3: holding registers"], [4, "4: input registers"], [1, "1: coils"], [2, "2: discrete inputs"]]
     .map(([value, text]) => el("option", { value }, text)));
@@ -76,23 +78,23 @@ function testRead(path) {
   const submit = event => attempt(event, async () => {
     result.replaceChildren(dim("Asking ..."));
     try {
-      result.replaceChildren(await readNow(path, Number(code.value), Number(first.value), Number(count.value)));
+      result.replaceChildren(await readNow(unit(), Number(code.value), Number(first.value), Number(count.value)));
     } catch (error) {
       result.replaceChildren(el("p", { class: "bad" }, error.status === 504 ? "The meter is silent." : error.message));
     }
   });
-  get("api/bus").then(({ meters }) => {
-    const block = meters.find(meter => meter.slot === valueAt(path + ".slot"))?.plan[0];
+  if (slot !== undefined) get("api/bus").then(({ meters }) => {
+    const block = meters.find(meter => meter.slot === slot)?.plan[0];
     if (block) [code.value, first.value, count.value] = [block[0], block[1], Math.min(16, block[2])];
   }).catch(() => {}); // then the fields stay as they are
-  return card("Test read", dim("Asks the unit on its line now, as the line is set up at present."),
+  return card(title, about,
     el("form", { onsubmit: submit }, el("div", { class: "fields" }, [["Function", code], ["First register", first], ["Count", count]]
       .map(([text, input]) => el("div", { class: "field" }, el("label", { for: input.id }, text), input))),
     el("div", { class: "actions" }, el("button", null, "Read"))), result);
 }
 
-async function readNow(path, code, first, count) {
-  const answer = await ask("POST", "api/read", { bus: valueAt(path + ".bus"), unit: valueAt(path + ".unit"), function: code, first, count }, 20000);
+async function readNow(unit, code, first, count) {
+  const answer = await ask("POST", "api/read", { ...unit, function: code, first, count }, 20000);
   if (answer.exception) return el("p", { class: "bad" }, `The meter answers with exception ${answer.exception}.`);
   const said = dim(`Answered within ${answer.ms} ms.`);
   if (answer.bits) return el("div", null, said, table([">address", ">state"], answer.bits.map((bit, i) => [first + i, bit])));
@@ -115,4 +117,28 @@ function routesForm() {
     el("div", { class: "fields" }, fieldsOf(`routes[${k}]`, "bus"), field(`routes[${k}].bus`, { options: lineOptions() })), button("Remove this route", () => { removeItem("routes", k); show(); }, "plain")));
   return card("Routes", dim("Without a route a unit id stands for its own address, on the line of the meter that has it, else on the first."),
     routes, button("Add a route", () => { addItem("routes", { unit: 1 }); show(); }, "plain"));
+}
+
+function servedForm() {
+  if (!draft.schema.served) return null; // an older firmware does not know it
+  const kinds = [["", "SunSpec only"], ...profiles.map(({ name, title }) => [name, title])];
+  const served = valueAt("served").map((_, k) => el("fieldset", null, el("legend", null, "Served meter " + (k + 1)),
+    el("div", { class: "fields" }, field(`served[${k}].unit`), field(`served[${k}].meters`), field(`served[${k}].as`, { options: [...kinds] }), fieldsOf(`served[${k}]`, "unit", "meters", "as")),
+    button("Remove this served meter", () => { removeItem("served", k); show(); }, "plain")));
+  const taken = [...valueAt("meters"), ...valueAt("served")].map(one => one.unit);
+  const more = served.length < draft.schema.served[1] && button("Add a served meter", () => {
+    addItem("served", { unit: smallestFree(taken, 100), meters: String(valueAt("meters")[0]?.slot ?? 0), as: "" });
+    show();
+  }, "plain");
+  return card("Served meters", dim("A unit id that answers other masters as a meter of another kind would, with the values of yours."), served, more || null);
+}
+
+// What masters have asked for, and what one would get now.
+async function servedRead() {
+  const served = await get("api/served");
+  if (!served.length) return null;
+  const unit = el("select", { id: "read-served" }, served.map(one => el("option", { value: one.unit }, one.unit)));
+  return testRead("Read a served meter", [table([">unit", "kind", "meters", ">requests", ">refused"],
+    served.map(one => [one.unit, one.as || "SunSpec", ofDevice(one.meters), one.requests, one.exceptions])),
+    el("div", { class: "field" }, el("label", { for: unit.id }, "Unit id"), unit)], () => ({ served: true, unit: Number(unit.value) }));
 }
