@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from firmware.config import load as config
-from firmware.meters.readings import GOOD
+from firmware.meters.readings import GOOD, QUALITIES
 from firmware.net import seam
 from firmware.net.budget import SERVICES, Budget
 from firmware.services.shelly.service import Shelly
@@ -27,9 +27,11 @@ class FakeReadings:
     def __init__(self):
         self.points = dict(THREE_PHASES)
         self.quality = GOOD
+        self.qualities = {}  # of point numbers that have another
 
     def read(self, meter, i):
-        return list(self.points.values())[i], 1, self.quality
+        number, value = list(self.points.items())[i]
+        return value, 1, self.qualities.get(number, self.quality)
 
     def index_of(self, number):
         return list(self.points).index(number) if number in self.points else -1
@@ -138,6 +140,34 @@ def test_without_a_fresh_reading_there_is_no_answer(make, quality):
     for method in (b"EM.GetStatus", b"EM1.GetStatus"):
         assert bench.tell(b'{"id":1,"method":"%s"}' % method) == []
     assert bench.shelly.status() == {"answered": 0, "refused": 0, "not_fresh": 2}
+
+
+@pytest.mark.parametrize("quality", ["stale", "failed", "never"])
+@pytest.mark.parametrize("number", [17, 18, 19])
+def test_without_a_fresh_power_of_each_measured_phase_there_is_no_answer(make, number, quality):
+    bench = make()
+    bench.readings.qualities = {number: QUALITIES.index(quality)}
+    for method in (b"EM.GetStatus", b"EM1.GetStatus"):
+        assert bench.tell(b'{"id":1,"method":"%s"}' % method) == []
+    assert bench.shelly.status()["not_fresh"] == 2
+    bench.readings.qualities = {}
+    assert bench.ask("EM.GetStatus")[0]["result"]["total_act_power"] == 1234.5
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_a_phase_that_the_meter_has_no_value_for_is_zero(make, k):
+    bench = make()
+    bench.readings.qualities = {17 + k: QUALITIES.index("no_value")}
+    result = bench.ask("EM.GetStatus")[0]["result"]
+    powers = [result[f"{phase}_act_power"] for phase in "abc"]
+    assert powers == [0 if phase == k else THREE_PHASES[17 + phase] for phase in range(3)]
+
+
+def test_a_sum_that_is_not_fresh_is_that_of_the_phases(make):
+    bench = make()
+    bench.readings.points[16] = 9999
+    bench.readings.qualities = {16: QUALITIES.index("stale")}
+    assert bench.ask("EM1.GetStatus")[0]["result"]["act_power"] == 1234.5
 
 
 def test_without_a_meter_there_is_no_answer_and_the_log_says_so(make):

@@ -10,7 +10,7 @@ import json
 import strict_json
 from micropython import const
 
-from firmware.meters.readings import GOOD
+from firmware.meters.readings import GOOD, QUALITIES
 from firmware.net import seam
 from firmware.net.link import is_local
 from firmware.net.udp_server import UdpServer
@@ -31,6 +31,7 @@ _ID_MAX = const(0x3FFFFFFF)
 # Numbers of points (docs/reference/points.md), of L1; L2 and L3 follow.
 _VOLTAGE, _CURRENT, _POWER, _APPARENT, _FACTOR = 1, 9, 17, 25, 29
 _FREQUENCY, _TOTAL_POWER, _TOTAL_APPARENT = 15, 16, 24
+_NO_VALUE = QUALITIES.index("no_value")
 
 
 class Shelly(Service):
@@ -137,29 +138,38 @@ class Shelly(Service):
             b'"app":"Pro3EM","auth_en":false,"auth_domain":null,"profile":"triphase"}'
         ) % (json.dumps(self._name).encode(), self._own_id(), self._mac().upper())
 
-    def _value(self, meter, number):
-        """The fresh value of the point with that number, None without one."""
+    def _read(self, meter, number):
+        """(value, quality) of the point with that number: None unless it is fresh; _NO_VALUE: it is not measured."""
         i = meter.profile.index_of(number)
         if i < 0:
-            return None
+            return None, _NO_VALUE
         value, _, quality = self._readings.read(meter, i)
-        return value if quality == GOOD else None
+        return value if quality == GOOD else None, quality
+
+    def _value(self, meter, number):
+        return self._read(meter, number)[0]
+
+    def _powers(self, meter):
+        """The power of each phase in W, None of one that is not measured. Or None when one that is measured has no
+        fresh power, or there is none at all: as 0 it would make the sum wrong."""
+        powers = []
+        for k in range(3):
+            power, quality = self._read(meter, _POWER + k)
+            if power is None and quality != _NO_VALUE:
+                return None
+            powers.append(power)
+        if powers == [None, None, None]:
+            powers[0] = self._value(meter, _TOTAL_POWER)  # a meter of one phase
+            if powers[0] is None:
+                return None
+        return powers
 
     def _phases(self):
         """[(voltage, current, power, apparent power, power factor)] of the phases in V, A, W, VA, those that the meter
-        lacks made of what it has; None without a fresh power."""
+        lacks made of what it has; None without fresh powers."""
         meter = self._meters.in_slot(self._config["slot"])
-        if meter is None:
-            return None
-        phases = []
-        for k in range(3):
-            power = self._value(meter, _POWER + k)
-            if power is None and k == 0:
-                power = self._value(meter, _TOTAL_POWER)  # a meter of one phase
-                if power is None:
-                    return None
-            phases.append(self._phase(meter, k, power))
-        return phases
+        powers = None if meter is None else self._powers(meter)
+        return None if powers is None else [self._phase(meter, k, powers[k]) for k in range(3)]
 
     def _phase(self, meter, k, power):
         if power is None:
