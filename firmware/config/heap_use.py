@@ -22,10 +22,10 @@ _METER = const(752)  # with its round of polls, its name and the entries in list
 _BLOCK = const(84)
 _BUS = const(1872)  # with its task
 _ROUTE = const(8)
-_SERVED = const(2048)  # modules and the table of units
-_SERVED_UNIT = const(256)
-_SERVED_KIND = const(1024)  # with its fixed registers, beside its profile
-_SUNSPEC = const(6144)
+_SERVED = const(1800)  # modules and the table of units
+_SERVED_UNIT = const(324)
+_SERVED_KIND = const(256)  # with its fixed registers, beside its profile
+_SUNSPEC = const(3840)
 _HTTP = const(13400)  # modules and objects
 _SERVICE = const(4600)  # the same of each other service
 

@@ -14,6 +14,8 @@ KINDS = [
     for k, kind in enumerate(profiles.available()[:14])
 ]
 
+SERVED = [kind for kind in profiles.available() if kind.startswith(("eastron", "chint", "carlo"))][:8]
+
 
 def taken(folder, config, meters, has_page=True):
     """Bytes of heap in use once all meters have been read."""
@@ -28,14 +30,28 @@ def taken(folder, config, meters, has_page=True):
 
 
 def estimate(config, meters):
-    sizes = {meter["profile"]: heap_use.of_profile(profile_loader.load(meter["profile"])) for meter in meters}
+    names = {meter["profile"] for meter in meters} | {item["as"] for item in config.get("served", ()) if item["as"]}
+    sizes = {name: heap_use.of_profile(profile_loader.load(name)) for name in names}
     return heap_use.of_configuration({"buses": [{"uart": UART}], **config, "meters": meters}, sizes)
 
 
 @pytest.mark.parametrize(
     ("config", "meters"),
-    [({}, KINDS), ({}, configured("eastron-sdm630", 10)), ({"http": {"enabled": False}}, [])],
-    ids=["fourteen kinds of meters", "ten meters of a kind", "no page"],
+    [
+        ({}, KINDS),
+        ({}, configured("eastron-sdm630", 10)),
+        ({"http": {"enabled": False}}, []),
+        ({"served": [{"unit": 100, "meters": "0", "as": "carlo-gavazzi-em340"}]}, KINDS[:1]),
+        (
+            {
+                "served": [
+                    {"unit": 100 + k, "meters": "0", "as": kind, "sunspec": False} for k, kind in enumerate(SERVED)
+                ]
+            },
+            KINDS[:1],
+        ),
+    ],
+    ids=["fourteen kinds of meters", "ten meters of a kind", "no page", "a served meter", "eight served meters"],
 )
 def test_a_configuration_takes_about_as_much_heap_as_a_save_reckons_with(tmp_path, config, meters):
     has_page = config.get("http", {}).get("enabled", True)
