@@ -3,8 +3,6 @@
 In integers throughout: floats on the chips have 24 bits, and an energy of a double has more.
 """
 
-from micropython import const
-
 from firmware.meters.profile import (
     DECIMALS_BITS,
     DECIMALS_MASK,
@@ -13,11 +11,7 @@ from firmware.meters.profile import (
     Profile,
     divided,
     swapped,
-    write_single,
 )  # fmt: skip
-
-_DOUBLE_BITS = const(52)  # of the mantissa; 0x3FF << 52 is 1.0
-_DOUBLE_BIAS = const(1023)
 
 
 def encode(profile: Profile, i: int, decimal: int, out: bytearray) -> bool:
@@ -30,9 +24,9 @@ def encode(profile: Profile, i: int, decimal: int, out: bytearray) -> bool:
     numerator *= 10 ** (decimal & DECIMALS_MASK)
     denominator *= decimal >> DECIMALS_BITS
     if kind == FLOAT32:
-        write_single(out, 0, denominator, numerator, 0, 0)
+        _write_float(out, denominator, numerator, 23, 127, 4)
     elif kind > FLOAT32:
-        _write_double(out, denominator, numerator)
+        _write_float(out, denominator, numerator, 52, 1023, 8)
     else:
         raw = divided(denominator, numerator)
         bits = 8 * size
@@ -70,27 +64,37 @@ def encode_no_value(profile: Profile, i: int, out: bytearray) -> bool:
     return True
 
 
-def _write_double(out, number, denominator):
-    """Writes number / denominator as IEEE 754 double to out[0:], rounded to the nearest, halves to even."""
+def _write_float(out, number, denominator, width, bias, size):
+    """Writes number / denominator as IEEE 754 of `size` bytes to out[0:], rounded to the nearest, halves to even.
+    `width`: bits of its mantissa without the hidden one."""
     sign = number < 0
     number = abs(number)
-    exponent = 0
     bits = 0
     if number:
-        while number < denominator << _DOUBLE_BITS:
-            number <<= 1
+        exponent = _bit_length(number) - _bit_length(denominator) - width
+        if number << max(-exponent, 0) < denominator << width + max(exponent, 0):
             exponent -= 1
-        while number >= denominator << _DOUBLE_BITS + 1:
-            denominator <<= 1
-            exponent += 1
+        number <<= max(-exponent, 0)
+        denominator <<= max(exponent, 0)
         mantissa = number // denominator
         rest = 2 * (number - mantissa * denominator)
         if rest > denominator or rest == denominator and mantissa & 1:
             mantissa += 1  # may carry into the exponent, as it should
         # The hidden bit adds one to the exponent.
-        bits = (exponent + _DOUBLE_BITS + _DOUBLE_BIAS - 1 << _DOUBLE_BITS) + mantissa
+        bits = (exponent + width + bias - 1 << width) + mantissa
     if sign:
-        bits |= 1 << 63
-    for k in range(7, -1, -1):
+        bits |= 1 << 8 * size - 1
+    for k in range(size - 1, -1, -1):
         out[k] = bits & 0xFF
         bits >>= 8
+
+
+def _bit_length(number):
+    bits = 0
+    while number > 0xFF:
+        number >>= 8
+        bits += 8
+    while number:
+        number >>= 1
+        bits += 1
+    return bits

@@ -318,11 +318,11 @@ def plain_real(buf: bytearray, at: int, profile: Profile, i: int, data: "Registe
                 number = -number
             elif flags & TENFOLD and (exponent > -17 or exponent == -17 and number > _TENFOLD_ABOVE << 17):
                 denominator = 10
-    write_single(buf, at, number * factor, denominator, exponent, lost)
+    _write_single(buf, at, number * factor, denominator, exponent, lost)
     return True
 
 
-def write_single(buf: bytearray, at: int, number: int, denominator: int, exponent: int, lost: int) -> None:
+def _write_single(buf, at, number, denominator, exponent, lost):
     """Writes number / denominator * 2**exponent to buf[at:at + 4], rounded to the nearest, halves to even. `lost` is
     not 0 where the number is somewhat larger, by less than 1."""
     sign = 0x80 if number < 0 else 0

@@ -6,18 +6,21 @@ from micropython import const
 
 from firmware.meters import catalog
 from firmware.meters.encoder import encode, encode_no_value
-from firmware.meters.profile import FLOAT32, REGISTERS, TYPES, swapped
+from firmware.meters.profile import FLOAT32, REGISTERS, TYPES, WHOLE, swapped
 from firmware.meters.source import STALE, Source
 
 _TYPING = const(0)
 if _TYPING:
     from firmware.meters.profile import Profile
 
+# Encodings (type, numerator, denominator) of floats as profile.plain_real() writes them: energies in kWh, others as are
+_KILO = (FLOAT32, 1000, 1)
+_UNIT = (FLOAT32, 1, 1)
 _FIXED = ("constants", "signature")  # keys of a profile file
 # What a map has of the registers of a read
 NOTHING = const(0)
 SOME = const(1)
-WHOLE = const(2)  # all, and no other map may add to them
+EXACT = const(2)  # all, and no other map may add to them
 STALE_VALUE = const(3)  # a value is too old, or fits no register, and there is no way to say that there is none
 
 
@@ -41,9 +44,9 @@ class RegisterMap:
         self, function: int, first: int, count: int, out: bytearray, at: int, values: Source, is_stale_no_value: bool
     ) -> int:
         """Writes its registers of a read from `first` on to out[at:] and leaves the others. Returns NOTHING,
-        SOME, WHOLE or STALE_VALUE."""
+        SOME, EXACT or STALE_VALUE."""
         found = self._put_fixed(function, first, count, out, at)
-        if found == WHOLE or first >= self._high or first + count <= self._low:
+        if found == EXACT or first >= self._high or first + count <= self._low:
             return found
         profile = self._profile
         for i in range(len(self._first)):
@@ -59,7 +62,7 @@ class RegisterMap:
         return found
 
     def _put_fixed(self, function, first, count, out, at):
-        """WHOLE where the read is of just those registers: it may have another meaning than the points there (the code
+        """EXACT where the read is of just those registers: it may have another meaning than the points there (the code
         of Carlo Gavazzi's meters is in the middle of a voltage)."""
         found = NOTHING
         for place, begin, data in self._fixed:
@@ -68,13 +71,19 @@ class RegisterMap:
                 found = SOME
                 _overlap(data, begin, size, first, count, out, at)
                 if begin == first and size == count:
-                    return WHOLE
+                    return EXACT
         return found
 
     def _encode(self, i, values, is_stale_no_value):
         """Writes the registers of point `i` to the row. False when there is nothing that may be said."""
         profile = self._profile
         row = self._row
+        encoding = profile.encodings[profile.encoding_of[i]]
+        if encoding[:3] == (_KILO if encoding[3] & WHOLE else _UNIT):
+            if values.put_real(profile.numbers[i], row):
+                if profile.is_little:
+                    row[:4] = swapped(row, 0, 4)
+                return True
         value = values.value(profile.numbers[i], profile.units[i])
         if value is not None:
             return encode(profile, i, value, row) or encode_no_value(profile, i, row)

@@ -7,7 +7,7 @@ phase, an import of the total of a meter that does not know directions.
 
 from micropython import const
 
-from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, UNITS
+from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, UNITS, plain_real
 from firmware.meters.readings import GOOD, WITHOUT_VALUE
 
 _TYPING = const(0)
@@ -35,6 +35,7 @@ class Source:
 
     def __init__(self, terms: "list[tuple[int, Meter]]", readings: "Readings", last_s: int, kind: str) -> None:
         self._terms = terms
+        self._is_sum = len(terms) > 1
         self._readings = readings
         self._last_s = last_s
         self._kind = kind
@@ -43,13 +44,25 @@ class Source:
     def value(self, number: int, unit: int) -> "int | None":
         """The value of the point with that number and unit (index into UNITS), as Profile.decimal() returns it."""
         self.reason = MISSING
-        if len(self._terms) > 1 and UNITS[unit] in _ADDITIVE:
+        if self._is_sum and UNITS[unit] in _ADDITIVE:
             return self._sum(number)
-        if len(self._terms) > 1 and not unit:
+        if self._is_sum and not unit:
             return None  # power factors are no sums
         sign, meter = self._terms[0]
         value = self._of_meter(meter, number)
         return _negative(value) if value is not None and sign < 0 and UNITS[unit] in _ADDITIVE else value
+
+    def put_real(self, number: int, out: bytearray) -> bool:
+        """Writes the value of the point with that number as profile.plain_real() does, to out[0:]; False when that is
+        left to value(). Most values of most served meters go this way, which takes a tenth of the time on a chip."""
+        sign, meter = self._terms[0]
+        if self._is_sum or sign < 0 or meter.ratios or meter.held or number >= _OWN:
+            return False
+        i = meter.profile.index_of(number)
+        if i < 0:
+            return False
+        block = meter.blocks[meter.block_of[i]]
+        return self._is_usable(meter, block) and plain_real(out, 0, meter.profile, i, block.raw)
 
     def _sum(self, number):
         total = 0
@@ -107,17 +120,22 @@ class Source:
 
     def _read(self, meter, i):
         block = meter.blocks[meter.block_of[i]]
-        age_s, quality = self._readings.of_block(meter, block)
-        if quality in WITHOUT_VALUE:
-            if age_s is None and not block.exception:
-                self.reason = STALE
-            return None
-        if quality != GOOD and age_s > self._last_s:
-            self.reason = STALE
+        if not self._is_usable(meter, block):
             return None
         if meter.held and i in meter.held:
             return meter.held[i][0] << DECIMALS_BITS
         return meter.profile.decimal(i, block.raw, meter.ratios)
+
+    def _is_usable(self, meter, block):
+        """True when what was read of the block may be shown; else the reason is set."""
+        age_s, quality = self._readings.of_block(meter, block)
+        if quality == GOOD:
+            return True
+        if quality in WITHOUT_VALUE:
+            self.reason = MISSING if block.exception else STALE
+            return False
+        self.reason = STALE
+        return age_s <= self._last_s
 
 
 def add(one: int, other: int) -> int:

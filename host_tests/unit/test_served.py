@@ -34,7 +34,7 @@ def tolerance(point, value):
         return abs(value) * 2.0**-24 + 1e-7 * float(point.scale) + (0.5 if point.accumulating else 0)
     if point.type == "float64":
         return 0.5
-    return float(point.scale) / 2 + abs(value) * 1e-7  # floats of the source have seven digits
+    return float(point.scale) / 2 + abs(value) * 5e-7  # floats of the source have seven digits
 
 
 @pytest.mark.parametrize("kind", KINDS)

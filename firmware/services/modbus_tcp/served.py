@@ -66,7 +66,7 @@ class ServedUnit:
         is_known = False
         for registers in self._maps:
             found = registers.put(function, first, count, out, at, self._values, self._is_stale_no_value)
-            if found == register_map.WHOLE:
+            if found == register_map.EXACT:
                 return 0
             if found == register_map.STALE_VALUE:
                 return pdu.GATEWAY_TARGET_FAILED
