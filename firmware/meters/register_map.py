@@ -16,6 +16,7 @@ if _TYPING:
 # Encodings (type, numerator, denominator) of floats as profile.plain_real() writes them: energies in kWh, others as are
 _KILO = (FLOAT32, 1000, 1)
 _UNIT = (FLOAT32, 1, 1)
+_POINT_MAX = const(4)  # registers of the largest point
 _FIXED = ("constants", "signature")  # keys of a profile file
 # What a map has of the registers of a read
 NOTHING = const(0)
@@ -37,7 +38,7 @@ class RegisterMap:
             profile.plan[profile.blocks[i]][1] + profile.offsets[i] // 2 for i in range(len(profile))
         ])  # fmt: skip
         self._low = min(self._first)
-        self._high = max(self._first) + 4  # four registers are the largest point
+        self._high = max(self._first) + _POINT_MAX
         self._row = bytearray(8)
 
     def put(
@@ -49,9 +50,11 @@ class RegisterMap:
         if found == EXACT or first >= self._high or first + count <= self._low:
             return found
         profile = self._profile
-        for i in range(len(self._first)):
-            begin = self._first[i]
-            if begin >= first + count or begin + profile.size(i) <= first:
+        end = first + count
+        i = -1
+        for begin in self._first:
+            i += 1
+            if begin >= end or begin + _POINT_MAX <= first or begin + profile.size(i) <= first:
                 continue
             if profile.plan[profile.blocks[i]][0] != function:
                 continue
