@@ -140,5 +140,5 @@ async function servedRead() {
   const unit = el("select", { id: "read-served" }, served.map(one => el("option", { value: one.unit }, one.unit)));
   return testRead("Read a served meter", [table([">unit", "kind", "meters", ">requests", ">refused"],
     served.map(one => [one.unit, one.as || "SunSpec", ofDevice(one.meters), one.requests, one.exceptions])),
-    el("div", { class: "field" }, el("label", { for: unit.id }, "Unit id"), unit)], () => ({ served: true, unit: Number(unit.value) }));
+    el("div", { class: "fields" }, el("div", { class: "field" }, el("label", { for: unit.id }, "Unit id"), unit))], () => ({ served: true, unit: Number(unit.value) }));
 }
