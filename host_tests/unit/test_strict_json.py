@@ -40,8 +40,18 @@ def by_cpython(data):
             raise ValueError("a key twice")
         return found
 
+    def bounded(convert):
+        def number(text):
+            if len(text) > 64:
+                raise ValueError("a long number")
+            return convert(text)
+
+        return number
+
     text = data.decode("utf-8-sig")
-    value = json.loads(text, parse_constant=no_constant, object_pairs_hook=once)
+    value = json.loads(
+        text, parse_int=bounded(int), parse_float=bounded(float), parse_constant=no_constant, object_pairs_hook=once
+    )
     if not isinstance(value, (dict, list)) or depth(value) > 8:
         raise ValueError("bounds")
     json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError: half of a character
@@ -66,6 +76,13 @@ _PIECES = st.sampled_from(
     ["{", "}", "[", "]", ",", ":", '"', "\\", "\\u", "d83d", "\\ude00", "0", "1", "-", ".", "e", "E+", "true", "nul",
      "null", "false", " ", "\n", "\x00", "a", '"a"', '"a":', "\ud7ff", "\ufeff", "\U0001f600", "NaN", "\x7f"]
 )  # fmt: skip
+
+
+def test_one_byte_may_make_a_number_too_long_by_one_letter():
+    same(b"[ %d]" % 10**63)
+    same(b"[-%d]" % 10**63)
+    same(b"[1%de9]" % 10**60)
+    same(b"[1%de9]" % 10**61)
 
 
 @given(pieces=st.lists(_PIECES, max_size=12), before=st.sampled_from(["", "[", '{"a":', "[1,", '["']))
