@@ -9,12 +9,15 @@ import pytest
 
 from firmware.config import load as config
 from firmware.config import store
+from firmware.meters import profile_loader
 from firmware.meters.meter import ONLINE, QUARANTINED
 from firmware.meters.readings import GOOD, QUALITIES
 from firmware.net import seam
 from firmware.net.tcp_client import ConnectionFailed
+from firmware.services.mqtt import discovery
 from firmware.services.mqtt.service import Mqtt, level
 from host_tests.unit.fakes import Log, Uptime
+from host_tests.unit.profile_rows import document, row
 
 CONNACK = b"\x20\x02\x00\x00"
 ROOT = b"meterport/hall"
@@ -31,6 +34,9 @@ class FakeProfile:
 
     def name_of(self, i):
         return self.names[i]
+
+    def accumulates(self, i):
+        return i in self.counters
 
     def decimal(self, i, raw, ratios):
         return 12345 << 4 | 1
@@ -278,6 +284,23 @@ def test_home_assistant_is_told_at_connect_and_after_its_birth(make):
     }  # fmt: skip
     assert len(documents[0]) < 900
     assert b"homeassistant/binary_sensor/meterport_e661/status/config" in [name for name, _, _ in published]
+
+
+@pytest.mark.parametrize(
+    ("unit", "use", "state_class"),
+    [
+        ("Wh", "accumulating", "total_increasing"), ("varh", "accumulating", "total_increasing"),
+        ("", "accumulating", "total_increasing"),
+        ("Wh", "net", "total"), ("varh", "net", "total"), ("", "net", "total"),
+        ("Wh", "instantaneous", "total"), ("varh", "instantaneous", "total"), ("VAh", "instantaneous", "total"),
+        ("W", "instantaneous", "measurement"), ("", "instantaneous", "measurement"),
+    ],
+)  # fmt: skip
+def test_home_assistant_is_told_what_only_rises_and_which_energies_may_fall(unit, use, state_class):
+    rows = document(row(1), row(130, "b", address=2, kind="int32", unit=unit, use=use))
+    meter = SimpleNamespace(slot=2, name="main", profile=profile_loader.parse("kind", rows), profile_name="kind")
+    found = json.loads(discovery.document("hall", "e661", ROOT, ROOT + b"/main", meter, 1, 6, "http://192.0.2.9/"))
+    assert found["stat_cla"] == state_class
 
 
 def test_a_name_is_one_level_of_a_topic():

@@ -21,6 +21,7 @@ _CLASSES = {
     "V": "voltage", "A": "current", "W": "power", "var": "reactive_power", "VA": "apparent_power", "Hz": "frequency",
     "Wh": "energy", "varh": "reactive_energy",
 }  # fmt: skip
+_ENERGIES = ("Wh", "varh", "VAh")
 
 
 def entity(meter: "Meter", i: int) -> bytes:
@@ -52,6 +53,13 @@ def gone(before: bytes, now: bytes) -> "Iterator[bytes]":
                 yield b"%d-%d" % (before[at], number)
 
 
+def _state_class(profile, i, unit):
+    """Home Assistant takes a fall of a `total_increasing` for a new count from 0, and adds the whole value again."""
+    if i in profile.counters:
+        return "total_increasing"
+    return "total" if profile.accumulates(i) or unit in _ENERGIES else "measurement"
+
+
 def document(
     gateway: str, serial: str, root: bytes, topic: bytes, meter: "Meter", i: int, expire_s: int, url: str
 ) -> bytes:
@@ -66,7 +74,7 @@ def document(
         "uniq_id": "meterport_%s_%d_%d" % (serial, meter.slot, profile.numbers[i]),
         "obj_id": "%s_%s" % (meter.name, name),
         "stat_t": (topic + b"/" + name.encode()).decode(),
-        "stat_cla": "total_increasing" if i in profile.counters else "measurement",
+        "stat_cla": _state_class(profile, i, unit),
         "exp_aft": expire_s,
         "avty_mode": "all",
         "avty": [{"t": (root + b"/status").decode()}, {"t": (topic + b"/status").decode()}],
