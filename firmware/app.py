@@ -258,7 +258,12 @@ class App:
         buses = []
         for number, section in enumerate(self.config["buses"]):
             meters = [meter for meter in self.meters.meters if meter.bus == number]
-            buses.append(Bus(number, section, self.board.open_line, meters, self.events, self.clock.uptime_s))
+            kind = Bus
+            if section["role"] == "listen":
+                from firmware.bus.listening import ListeningBus
+
+                kind = ListeningBus
+            buses.append(kind(number, section, self.board.open_line, meters, self.events, self.clock.uptime_s))
         return Buses(buses, Router(buses, self.meters.meters, self.config.pop("routes")), self.events)
 
     def _first_state(self, name):

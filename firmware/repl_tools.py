@@ -27,6 +27,8 @@ def _bus(number):
     buses = load.load().config["buses"]
     if not 0 <= number < len(buses):
         raise ValueError("bus %s: the configuration has %d" % (number, len(buses)))
+    if buses[number]["role"] != "master":
+        raise ValueError("bus %d only listens" % number)
     return buses[number]
 
 

@@ -9,6 +9,7 @@ it is withdrawn.
     request.py      what a service submits
     bus.py          queue, cache and meter states: what is asked next, and what an end means
     poller.py       which meter is due
+    listening.py    a bus that another master polls
     scan.py         finds meters, while polling pauses
     bus_stats.py    counters, answer times, exceptions by code
     late_replies.py answers that may still come
@@ -97,6 +98,8 @@ class Buses:
         if not 0 <= number < len(self._buses):
             raise ValueError("bus: %d is not one of the %d in buses" % (number, len(self._buses)))
         bus = self._buses[number]
+        if bus.config["role"] != "master":
+            raise ValueError("bus: %d only listens" % number)
         scan = Scan(bus.config, self._events, bauds, framings, first, last, timeout_ms)
         if self.paused:
             raise OSError("the buses are paused: something is being saved")

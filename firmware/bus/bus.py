@@ -349,7 +349,7 @@ class Bus:
         line = None
         try:
             line = self._open_line(self.config)
-            self.wire = Transaction(line, self.config, self.counters, self._late, self._events, self._waker)
+            self.wire = self._make_wire(line)
         except (OSError, ValueError, MemoryError) as error:  # ValueError: pins that this chip does not have
             if line is not None:
                 line.close()
@@ -360,6 +360,9 @@ class Bus:
             return False
         self.line_error = None
         return True
+
+    def _make_wire(self, line):
+        return Transaction(line, self.config, self.counters, self._late, self._events, self._waker)
 
     def _lose_line(self):
         """Gives the line up: it failed during an exchange."""
@@ -387,7 +390,7 @@ class Bus:
         if not request.only_reads:
             for one in self.meters:
                 if one is meter or not request.unit:
-                    _drop_written(one, request.frame)
+                    drop_written(one, request.frame)
 
     def _fill_poll(self, poll):
         """Returns the request for the block that is due, or None while a late answer holds it up."""
@@ -556,7 +559,7 @@ class Bus:
             meter.state = ONLINE
 
 
-def _drop_written(meter, frame):
+def drop_written(meter: "Meter", frame: "Buffer") -> None:
     """Drops the blocks that a write overlaps; all blocks of the meter when its registers are not known."""
     function = frame[1]
     first, count = 0, 0x10000

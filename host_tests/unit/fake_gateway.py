@@ -111,7 +111,7 @@ class FakeBus:
 
     def __init__(self, number=0, code=0, queued=0):
         self.number = number
-        self.config = {"uart": "bus0", "baud": 9600, "framing": "8N1"}
+        self.config = {"uart": "bus0", "baud": 9600, "framing": "8N1", "role": "master"}
         self.counters = BusStats()
         self.wire = None
         self.line_error = None

@@ -101,6 +101,7 @@ def _bus(bus: "Bus") -> dict:
     item = {
         "number": bus.number,
         "uart": config["uart"], "baud": config["baud"], "framing": config["framing"],
+        "role": config["role"],
         "open": bus.wire is not None,
         "error": None if error is None else repr(error),
         "waiting": bus.waiting(),
