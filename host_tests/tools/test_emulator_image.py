@@ -31,7 +31,7 @@ def test_the_program_lies_at_the_beginning_and_the_files_in_the_upper_half(tmp_p
 
 def test_too_many_files_are_refused_with_their_size(tmp_path, firmware):
     files = {f"f{number}": b"x" * 100_000 for number in range(22)}
-    with pytest.raises(image.ImageError, match="2200000 bytes in 22 files do not fit"):
+    with pytest.raises(image.ImageError, match="2,200,000 bytes in 22 files do not fit"):
         image.make(tmp_path / "flash.bin", firmware, files)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from esptool.targets import CHIP_DEFS
 
-from host_tests import esp_image, littlefs_files
+from host_tests import esp_image
 from host_tests.esp_boot_loader import BootLoader
 from host_tests.esp_image import OFFSET, VFS_AT, VFS_SIZE
 from tools import image as images
-from tools import micropython
+from tools import littlefs_files, micropython
 from tools.device import configuration, esp32, versions
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError, call
@@ -137,7 +137,7 @@ def test_a_board_that_does_not_exist_or_has_another_chip_is_refused(image):
 
 
 def test_files_that_do_not_fit_are_an_error():
-    with pytest.raises(UsageError, match="the files do not fit into 16,384 bytes"):
+    with pytest.raises(UsageError, match="20,000 bytes in 1 files do not fit into 16,384 bytes"):
         configuration.file_system({"data/config.json": bytes(20000)}, 16384)
 
 

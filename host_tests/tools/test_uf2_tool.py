@@ -5,8 +5,9 @@ import struct
 
 import pytest
 
-from host_tests import littlefs_files, uf2_drive
+from host_tests import uf2_drive
 from host_tests.uf2_drive import FLASH
+from tools import littlefs_files
 from tools.device import rp2, versions
 from tools.device.__main__ import main
 from tools.device.port import UsageError

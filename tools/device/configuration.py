@@ -2,7 +2,7 @@
 
 In:  --config FILE, a board's name, a Wi-Fi network; the user's board files and profiles from the folders boards and
      meters beside FILE, as they lie in a board's data (make backup).
-Out: {path on the board: content}, and the bytes of a file system with it.
+Out: {path on the board: content}, and the bytes of a file system with it (tools/littlefs_files.py).
 """
 
 import getpass
@@ -13,17 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from littlefs import LittleFS
-from littlefs.errors import LittleFSError
-
-from tools import build
+from tools import build, littlefs_files
 from tools.device.port import DeviceError, UsageError
 
 PATH = "data/config.json"
-BLOCK = 4096
 _BOARDS = build.ROOT / "firmware" / "board" / "boards.json"
 _BESIDE = ("boards", "meters")  # firmware/config/board_files.py, firmware/meters/catalog.py: in data/
-_LITTLEFS_DISK_VERSION = 0x00020000  # which every MicroPython with littlefs 2 mounts
 _CHECK_LIMIT_S = 60
 _CHECK = """
 import json
@@ -122,14 +117,7 @@ def check_board(name: str, chip: str, files: "dict[str, bytes]") -> None:
 
 def file_system(files: "dict[str, bytes]", size: int) -> bytes:
     """A littlefs of `size` bytes with these files, {path: content}. Raises UsageError when they do not fit."""
-    disk = LittleFS(block_size=BLOCK, block_count=size // BLOCK, disk_version=_LITTLEFS_DISK_VERSION)
     try:
-        for path, content in files.items():
-            folder = path.rpartition("/")[0]
-            if folder:
-                disk.makedirs(folder, exist_ok=True)
-            with disk.open(path, "wb") as file:
-                file.write(content)
-    except (OSError, LittleFSError) as error:
-        raise UsageError(f"the files do not fit into {size:,} bytes: {error}") from None
-    return bytes(disk.context.buffer)
+        return littlefs_files.make(files, size)
+    except littlefs_files.FileSystemError as error:
+        raise UsageError(str(error)) from None

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from firmware import VERSION
-from tools import partition_table
+from tools import littlefs_files, partition_table
 from tools.device import configuration, versions
 from tools.device.deploy import deploy
 from tools.device.port import CALL_TIMEOUT_S, DeviceError, UsageError, call, confirmed, mpremote, show
@@ -70,7 +70,7 @@ def data_partition(image: bytes, offset: int) -> configuration.Partition:
     at = partition_table.AT - offset
     for row in partition_table.rows(image[at : at + partition_table.LENGTH]):
         if row.type == partition_table.DATA and row.label in _VFS:
-            block = configuration.BLOCK
+            block = littlefs_files.BLOCK
             if row.size % block or row.offset % block or not row.size:
                 raise UsageError(f"the partition {row.label} of the image is not made of whole blocks of {block} bytes")
             return configuration.Partition(row.label, row.offset, row.size)

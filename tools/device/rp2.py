@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from tools import littlefs_files
 from tools.device import configuration, versions
 from tools.device.port import DeviceError, UsageError, call, confirmed, mpremote, show
 
@@ -114,7 +115,7 @@ def file_system_place(flash: bytes) -> configuration.Partition:
                 if row[:4] == _BLOCK_DEVICE_OF_MICROPYTHON and len(row) == _BLOCK_DEVICE.size:
                     _, _, place, size, _, _ = _BLOCK_DEVICE.unpack(row)
                     offset = place - _FLASH
-                    if offset < len(flash) or offset % configuration.BLOCK or size % configuration.BLOCK or not size:
+                    if offset < len(flash) or offset % littlefs_files.BLOCK or size % littlefs_files.BLOCK or not size:
                         raise UsageError(f"the image has its file system at {place:#x}, where it cannot be")
                     return configuration.Partition("MicroPython", offset, size)
     raise UsageError(
@@ -134,11 +135,11 @@ def with_files(image: bytes, files: "dict[str, bytes]") -> bytes:
         )
     place = file_system_place(flash)
     content = configuration.file_system(files, place.size)
-    unused = b"\xff" * configuration.BLOCK
+    unused = b"\xff" * littlefs_files.BLOCK
     pieces = [(block.address, block.data) for block in program_blocks(image)]
-    for begin in range(0, place.size, configuration.BLOCK):
-        if content[begin : begin + configuration.BLOCK] != unused:
-            for at in range(begin, begin + configuration.BLOCK, _PAYLOAD):
+    for begin in range(0, place.size, littlefs_files.BLOCK):
+        if content[begin : begin + littlefs_files.BLOCK] != unused:
+            for at in range(begin, begin + littlefs_files.BLOCK, _PAYLOAD):
                 pieces.append((_FLASH + place.offset + at, content[at : at + _PAYLOAD]))
     before = len(image) - _BLOCK * len(program_blocks(image))  # the block of errata E10
     return image[:before] + make_uf2(pieces, program_blocks(image)[0].family)

@@ -4,8 +4,7 @@
 In:  firmware.bin (tools/emulator/build.py), a tree (tools/build.py), a configuration.
 Out: a file of 4 MiB, as the emulated chip reads and writes it; and what lies in such a file, for tests that look at it.
 
-The file system is what MicroPython's rp2 port makes and mounts (ports/rp2/modules/_boot.py): littlefs 2, blocks of 4096
-bytes, programmed in 256.
+The file system is one that MicroPython's rp2 port mounts (ports/rp2/modules/_boot.py; tools/littlefs_files.py).
 
 A journal of every operation on the flash (machine/flash.mjs) tells what a power cut leaves, whenever it comes.
 """
@@ -15,40 +14,22 @@ import pathlib
 import random
 from typing import Any, NamedTuple
 
-import littlefs
+from tools import littlefs_files
 
 FLASH_BYTES = 4 * 1024 * 1024
 STORAGE_AT = 2 * 1024 * 1024  # the rest is MICROPY_HW_FLASH_STORAGE_BYTES of the board
-_BLOCK = 4096
-_BLOCKS = (FLASH_BYTES - STORAGE_AT) // _BLOCK
-_PROGRAM = 256
-_READ = 32
 
 
 class ImageError(ValueError):
     """What does not fit into the flash, or is not a flash image."""
 
 
-def _file_system(mount: bool) -> littlefs.LittleFS:
-    return littlefs.LittleFS(
-        block_size=_BLOCK, block_count=_BLOCKS, read_size=_READ, prog_size=_PROGRAM, cache_size=_PROGRAM, mount=mount
-    )
-
-
 def make_storage(files: dict[str, bytes]) -> bytes:
     """A littlefs with these files ("data/config.json"). Raises ImageError when they do not fit."""
-    system = _file_system(mount=True)
     try:
-        for name, content in sorted(files.items()):
-            folder = name.strip("/").rpartition("/")[0]
-            if folder:
-                system.makedirs(folder, exist_ok=True)
-            with system.open(name, "wb") as file:
-                file.write(content)
-    except littlefs.LittleFSError as error:
-        raise ImageError(f"{sum(map(len, files.values()))} bytes in {len(files)} files do not fit: {error}") from error
-    system.unmount()
-    return bytes(system.context.buffer)
+        return littlefs_files.make(files, FLASH_BYTES - STORAGE_AT)
+    except littlefs_files.FileSystemError as error:
+        raise ImageError(str(error)) from error
 
 
 def tree_files(tree: pathlib.Path) -> dict[str, bytes]:
@@ -76,19 +57,10 @@ def read(flash: pathlib.Path) -> dict[str, bytes]:
     data = flash.read_bytes()
     if len(data) != FLASH_BYTES:
         raise ImageError(f"{flash}: {len(data)} bytes instead of {FLASH_BYTES}")
-    system = _file_system(mount=False)
-    system.context.buffer[:] = data[STORAGE_AT:]
     try:
-        system.mount()
-    except littlefs.LittleFSError as error:
-        raise ImageError(f"{flash}: no littlefs at {STORAGE_AT:#x}: {error}") from error
-    files = {}
-    for folder, _, names in system.walk("/"):
-        for name in names:
-            path = f"{folder.strip('/')}/{name}".strip("/")
-            with system.open(path, "rb") as file:
-                files[path] = file.read()
-    return files
+        return littlefs_files.read(data[STORAGE_AT:])
+    except littlefs_files.FileSystemError as error:
+        raise ImageError(f"{flash}: at {STORAGE_AT:#x}: {error}") from error
 
 
 # Power cuts
@@ -131,7 +103,7 @@ def read_journal(flash: pathlib.Path) -> list[Operation]:
         if line.endswith("\n"):  # the last one may be on its way
             entry = json.loads(line)
             name = "erase" if "erase" in entry else "program"
-            data = b"\xff" * _BLOCK if name == "erase" else bytes.fromhex(entry["data"])
+            data = b"\xff" * littlefs_files.BLOCK if name == "erase" else bytes.fromhex(entry["data"])
             operations.append(Operation(name, entry[name], data))
     return operations
 
