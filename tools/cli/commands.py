@@ -1,40 +1,43 @@
-"""The commands of `meterport`.
+"""The commands of `meterport`; those that send firmware are in releases.py.
 
 Exit codes: 0, everything was done; 1, a gateway could not; 2, the command line is wrong; 3, a comparison found
 differences.
 """
 
-import functools
-import http.client
 import json
 import socket
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from click.core import ParameterSource
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
-from rich.console import Console, RenderableType
 
-from tools import build
-from tools import update as packages
-from tools.cli import search, show
-from tools.cli.fleet import Failure, Fleet, Gateway, Outcome, read_fleet
+from tools.cli import releases, search, show
+from tools.cli.common import (
+    EXIT_FAILED,
+    LOOK_S,
+    Tell,
+    end,
+    finish,
+    for_gateways,
+    place_of,
+    print_failures,
+    print_json,
+    print_outcomes,
+    search_network,
+    search_options,
+)
+from tools.cli.fleet import Failure, Fleet, Gateway, read_fleet
 from tools.cli.keys import at_key, differences, set_at_key
 from tools.cli.log import Event, new_events
-from tools.device_api import ApiError, Device
+from tools.device_api import Device
 
-Tell = Callable[[int, int], None]
-Tables = Callable[[show.Documents], Iterable[RenderableType]]
-EXIT_FAILED = 1
 EXIT_DIFFERS = 3
-_SCAN_LOOK_S = 0.5
 _REBOOT_WAIT_S = 90
-_TRIAL_WAIT_S = 300
 _EXCEPTIONS = {
     1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "server device failure",
     5: "acknowledge", 6: "server device busy", 8: "memory parity error", 10: "gateway path unavailable",
@@ -51,129 +54,9 @@ def meterport() -> None:
     """
 
 
-# ---------------------------------------------------------------------------
-# What all commands have in common
-
-
-def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--wait", "wait_s", type=click.FloatRange(0.1, 60), default=2.0, show_default=True, metavar="S",
-                     help="Seconds in which answers may come."),
-        click.option("--finder-port", type=click.IntRange(1, 65535), default=search.PORT, show_default=True,
-                     metavar="N"),
-        click.option("--to", multiple=True, metavar="ADDRESS",
-                     help="Search there instead of on all networks of this machine: an address, or a broadcast "
-                     "address."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def _for_gateways(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that name gateways; `command` gets a Fleet and whether to print JSON."""
-
-    @functools.wraps(command)
-    @click.pass_context
-    def run(
-        context: click.Context, gateway: tuple[str, ...], fleet: Path | None, group: tuple[str, ...], found: bool,
-        to: tuple[str, ...],
-        finder_port: int, wait_s: float, timeout: float, as_json: bool, **options: Any,
-    ) -> None:  # fmt: skip
-        errors = show.console(stderr=True)
-        source = context.get_parameter_source("gateway")
-        if (fleet or found) and source is ParameterSource.ENVIRONMENT:
-            gateway = ()  # that of the variable is for a command line that names none
-        try:
-            gateways = [Gateway.parse(text) for text in gateway]
-            if fleet is not None:
-                gateways += read_fleet(fleet, group)
-            elif group:
-                raise ValueError("--group is one of a file: --fleet FILE")
-        except (ValueError, OSError) as error:
-            raise click.UsageError(str(error)) from None
-        if found:
-            gateways += [_place(one) for one in _search(to, finder_port, wait_s)]
-        if not gateways:
-            raise click.UsageError("which gateway? --gateway HOST, --fleet FILE or --found")
-        with Fleet(gateways, timeout, errors) as chosen:
-            command(chosen, as_json, **options)
-
-    with_fleet: Callable[..., Any] = run
-
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with an entry for each gateway."),
-        click.option("--timeout", type=click.FloatRange(0.1, 600), default=20.0, show_default=True, metavar="S",
-                     help="Seconds for one answer."),
-    ):  # fmt: skip
-        with_fleet = option(with_fleet)
-    with_fleet = _search_options(with_fleet)
-    for option in (
-        click.option("--found", is_flag=True, help="All gateways that `find` finds."),
-        click.option("-G", "--group", multiple=True, metavar="NAME",
-                     help="Of the file only the gateways of this group; may be given several times."),
-        click.option("-f", "--fleet", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-                     help="All gateways of a file: one in a line, # begins a comment, [NAME] a group."),
-        click.option("-g", "--gateway", multiple=True, envvar="METERPORT_GATEWAY", show_envvar=True,
-                     metavar="HOST[:HTTP[:MODBUS]]", help="Address or name, and ports if they are not 80 and 502; may "
-                     "be given several times."),
-    ):  # fmt: skip
-        with_fleet = option(with_fleet)
-    return with_fleet
-
-
-def _search(to: tuple[str, ...], port: int, wait_s: float) -> list[search.Found]:
-    try:
-        return search.search(to, port, wait_s)
-    except OSError as error:
-        raise click.ClickException(f"the search could not be sent: {error.strerror or error}") from None
-
-
-def _place(found: search.Found) -> Gateway:
-    return Gateway(found.address, found.port("http") or 80, found.port("modbus") or 502)
-
-
-def _print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=1))
-
-
-def _failures(errors: Console, outcomes: list[Outcome]) -> bool:
-    """Prints them; True when there are any."""
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    for outcome in failed:
-        errors.print(show.cell(f"{outcome.gateway}: {outcome.error}", "red"))
-    if failed and len(outcomes) > 1:
-        errors.print(f"{len(failed)} of {len(outcomes)} gateways failed")
-    return bool(failed)
-
-
-def _print(outcomes: list[Outcome], as_json: bool, tables: Tables) -> None:
-    if as_json:
-        _print_json(
-            {
-                str(outcome.gateway): outcome.document if outcome.error is None else {"error": outcome.error}
-                for outcome in outcomes
-            }
-        )
-        return
-    console = show.console()
-    for table in tables([(outcome.gateway, outcome.document) for outcome in outcomes if outcome.error is None]):
-        console.print(table)
-
-
-def _finish(fleet: Fleet, outcomes: list[Outcome], as_json: bool, tables: Tables) -> None:
-    """Prints what was got, then as _end()."""
-    _print(outcomes, as_json, tables)
-    _end(fleet, outcomes)
-
-
-def _end(fleet: Fleet, outcomes: list[Outcome]) -> None:
-    """Prints what failed. Ends the program with 1 when anything did."""
-    if _failures(fleet.errors, outcomes):
-        raise SystemExit(EXIT_FAILED)
-
-
-def _get(path: str) -> Callable[[Device, Gateway, Tell], Any]:
-    return lambda device, gateway, tell: device.get(path)
+meterport.add_command(releases.package)
+meterport.add_command(releases.release_key)
+meterport.add_command(releases.update)
 
 
 # ---------------------------------------------------------------------------
@@ -181,7 +64,7 @@ def _get(path: str) -> Callable[[Device, Gateway, Tell], Any]:
 
 
 @meterport.command()
-@_search_options
+@search_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of the gateways' documents.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write those that are found as a file for --fleet, which must be new.")  # fmt: skip
@@ -195,10 +78,10 @@ def find(
         listed = read_fleet(fleet) if fleet else []
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
-    found = _search(to, finder_port, wait_s)
+    found = search_network(to, finder_port, wait_s)
     conflicts = search.conflicts(found)
     if as_json:
-        _print_json([one.document | {"from": one.address, "conflicts": conflicts[one.document["serial"]]}
+        print_json([one.document | {"from": one.address, "conflicts": conflicts[one.document["serial"]]}
                      for one in found])  # fmt: skip
     elif found:
         rows = [_found_row(one, conflicts[one.document["serial"]]) for one in found]
@@ -210,7 +93,7 @@ def find(
     if save:
         try:
             with open(save, "x", encoding="utf-8") as file:
-                file.writelines(f"{_place(one)}  # {show.cell(one.document['name']).plain}\n" for one in found)
+                file.writelines(f"{place_of(one)}  # {show.cell(one.document['name']).plain}\n" for one in found)
         except OSError as error:
             raise click.ClickException(f"{save}: {error.strerror}") from None
     if fleet and not _agree(listed, found, fleet):
@@ -229,7 +112,7 @@ def _agree(listed: list[Gateway], found: list[search.Found], path: Path) -> bool
             continue
         if places.pop((address, gateway.http_port), None) is None:
             complaints.append(f"{gateway}: in {path}, and not found")
-    complaints += [f"{_place(one)}: found ({one.document['name']}), and not in {path}" for one in places.values()]
+    complaints += [f"{place_of(one)}: found ({one.document['name']}), and not in {path}" for one in places.values()]
     for text in complaints:
         show.console(stderr=True).print(show.cell(text, "red"))
     return not complaints
@@ -248,7 +131,7 @@ def _found_row(one: search.Found, conflicts: list[str]) -> list[Any]:
 
 @meterport.command()
 @click.argument("serial")
-@_search_options
+@search_options
 def identify(serial: str, to: tuple[str, ...], finder_port: int, wait_s: float) -> None:
     """Blink the LED of the gateway with that SERIAL number for 20 s."""
     try:
@@ -268,29 +151,33 @@ def identify(serial: str, to: tuple[str, ...], finder_port: int, wait_s: float) 
 # Looking
 
 
+def _get(path: str) -> Callable[[Device, Gateway, Tell], Any]:
+    return lambda device, gateway, tell: device.get(path)
+
+
 @meterport.command()
-@_for_gateways
+@for_gateways
 def status(fleet: Fleet, as_json: bool) -> None:
     """What runs on a gateway, its serial lines and its meters."""
-    _finish(fleet, fleet.run(_get("/api/status")), as_json, show.status)
+    finish(fleet, fleet.run(_get("/api/status")), as_json, show.status)
 
 
 @meterport.command()
-@_for_gateways
+@for_gateways
 def sockets(fleet: Fleet, as_json: bool) -> None:
     """Who holds a gateway's sockets."""
-    _finish(fleet, fleet.run(_get("/api/sockets")), as_json, show.sockets)
+    finish(fleet, fleet.run(_get("/api/sockets")), as_json, show.sockets)
 
 
 @meterport.command()
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C; with --json a line for each time.")
 @click.option("--every", "every_s", type=click.FloatRange(0.5, 3600), default=2.0, show_default=True, metavar="S",
               help="With --watch: seconds from one to the next.")  # fmt: skip
-@_for_gateways
+@for_gateways
 def readings(fleet: Fleet, as_json: bool, watch: bool, every_s: float) -> None:
     """The values of all meters."""
     if not watch:
-        _finish(fleet, fleet.run(_get("/api/readings")), as_json, show.readings)
+        finish(fleet, fleet.run(_get("/api/readings")), as_json, show.readings)
         return
     console = show.console()
     try:
@@ -300,8 +187,8 @@ def readings(fleet: Fleet, as_json: bool, watch: bool, every_s: float) -> None:
                 click.echo(json.dumps({str(one.gateway): one.document or {"error": one.error} for one in outcomes}))
             else:
                 console.clear()
-                _print(outcomes, False, show.readings)
-            _failures(fleet.errors, outcomes)
+                print_outcomes(outcomes, False, show.readings)
+            print_failures(fleet.errors, outcomes)
             time.sleep(every_s)
     except KeyboardInterrupt:
         return
@@ -316,7 +203,7 @@ def readings(fleet: Fleet, as_json: bool, watch: bool, every_s: float) -> None:
 @click.argument("function", metavar="FC", type=click.IntRange(1, 4))
 @click.argument("address", type=click.IntRange(0, 65535))
 @click.argument("count", type=click.IntRange(1, 2000), default=1)
-@_for_gateways
+@for_gateways
 def read(fleet: Fleet, as_json: bool, unit: int, function: int, address: int, count: int) -> None:
     """Read by Modbus TCP: COUNT bits (FC 1 and 2) or registers (FC 3 and 4) from ADDRESS, which counts from 0.
 
@@ -329,7 +216,7 @@ def read(fleet: Fleet, as_json: bool, unit: int, function: int, address: int, co
     def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
         return _read(gateway, timeout_s, unit, function, address, count)
 
-    _finish(fleet, fleet.run(work), as_json, show.registers)
+    finish(fleet, fleet.run(work), as_json, show.registers)
 
 
 def _read(gateway: Gateway, timeout_s: float, unit: int, function: int, address: int, count: int) -> dict[str, Any]:
@@ -370,7 +257,7 @@ def _read(gateway: Gateway, timeout_s: float, unit: int, function: int, address:
     metavar="FOLDER",
     help="Write FOLDER/GATEWAY.csv (or .json); needed for the CSV of several gateways.",
 )
-@_for_gateways
+@for_gateways
 def history(
     fleet: Fleet, as_json: bool, as_csv: bool, first: str | None, before: str | None, meter: int | None, every: str,
     into: Path | None,
@@ -391,9 +278,9 @@ def history(
     if as_csv and into is None:
         for outcome in outcomes:
             click.echo(outcome.document or "", nl=False)
-        _end(fleet, outcomes)
+        end(fleet, outcomes)
     else:
-        _finish(fleet, outcomes, as_json, show.lines if into else show.records)
+        finish(fleet, outcomes, as_json, show.lines if into else show.records)
 
 
 def _keep(folder: Path, gateway: Gateway, ending: str, data: bytes) -> Path:
@@ -414,17 +301,17 @@ def config() -> None:
 
 @config.command("get")
 @click.argument("key", required=False)
-@_for_gateways
+@for_gateways
 def config_get(fleet: Fleet, as_json: bool, key: str | None) -> None:
     """Print the configuration, or what is at KEY: modbus.port, meters[0].name. Keys that have their default are not in
     it."""
     outcomes = fleet.run(lambda device, gateway, tell: at_key(device.config(), key) if key else device.config())
-    _finish(fleet, outcomes, as_json, show.documents)
+    finish(fleet, outcomes, as_json, show.documents)
 
 
 @config.command("set")
 @click.argument("pairs", nargs=-1, required=True, metavar="KEY VALUE [KEY VALUE]...")
-@_for_gateways
+@for_gateways
 def config_set(fleet: Fleet, as_json: bool, pairs: tuple[str, ...]) -> None:
     """Set KEY to VALUE, which is JSON or else a text. All keys of one command are saved at once, or none."""
     if len(pairs) % 2:
@@ -437,7 +324,7 @@ def config_set(fleet: Fleet, as_json: bool, pairs: tuple[str, ...]) -> None:
             set_at_key(changed, key, value)
         return {"reboot_due": device.save(changed)}
 
-    _finish(fleet, fleet.run(work, "config set"), as_json, show.saved)
+    finish(fleet, fleet.run(work, "config set"), as_json, show.saved)
 
 
 def _value(text: str) -> Any:
@@ -449,7 +336,7 @@ def _value(text: str) -> Any:
 
 @config.command("backup")
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
-@_for_gateways
+@for_gateways
 def config_backup(fleet: Fleet, as_json: bool, path: Path) -> None:
     """Keep the configuration in FILE; of several gateways in FILE/GATEWAY.json. It holds no passwords."""
     single = len(fleet.gateways) == 1 and not path.is_dir()
@@ -461,7 +348,7 @@ def config_backup(fleet: Fleet, as_json: bool, path: Path) -> None:
         path.write_bytes(data)
         return str(path)
 
-    _finish(fleet, fleet.run(work, "config backup"), as_json, show.lines)
+    finish(fleet, fleet.run(work, "config backup"), as_json, show.lines)
 
 
 def _backup_of(path: Path, gateway: Gateway) -> Path:
@@ -470,12 +357,12 @@ def _backup_of(path: Path, gateway: Gateway) -> Path:
 
 @config.command("restore")
 @click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="FILE")
-@_for_gateways
+@for_gateways
 def config_restore(fleet: Fleet, as_json: bool, path: Path) -> None:
     """Save the configuration of FILE, or of FILE/GATEWAY.json where FILE is a folder. Passwords stay as they are."""
     if len(fleet.gateways) > 1 and not path.is_dir():
         raise click.UsageError(f"{path} is one configuration: several gateways need a folder with one for each")
-    _finish(
+    finish(
         fleet,
         fleet.run(
             lambda device, gateway, tell: {"reboot_due": device.save(_backup_of(path, gateway).read_bytes())},
@@ -488,7 +375,7 @@ def config_restore(fleet: Fleet, as_json: bool, path: Path) -> None:
 
 @config.command("diff")
 @click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="FILE")
-@_for_gateways
+@for_gateways
 def config_diff(fleet: Fleet, as_json: bool, path: Path) -> None:
     """Compare the configuration with that of FILE, or of FILE/GATEWAY.json where FILE is a folder. Ends with 3 when
     they differ."""
@@ -498,7 +385,7 @@ def config_diff(fleet: Fleet, as_json: bool, path: Path) -> None:
         return differences(device.config(), wanted)
 
     outcomes = fleet.run(work, "config diff")
-    _finish(fleet, outcomes, as_json, show.differences)
+    finish(fleet, outcomes, as_json, show.differences)
     if any(outcome.document for outcome in outcomes):
         raise SystemExit(EXIT_DIFFERS)
 
@@ -508,12 +395,12 @@ def config_diff(fleet: Fleet, as_json: bool, path: Path) -> None:
 
 
 @meterport.command("set-password")
-@_for_gateways
+@for_gateways
 def set_password(fleet: Fleet, as_json: bool) -> None:
     """Set the first password of a gateway that has none, from its own network."""
     password = fleet.ask_password(again=True)
     outcomes = fleet.run(lambda device, gateway, tell: device.set_password(password) and None or "the password is set")
-    _finish(fleet, outcomes, as_json, show.lines)
+    finish(fleet, outcomes, as_json, show.lines)
 
 
 @meterport.command()
@@ -522,7 +409,7 @@ def set_password(fleet: Fleet, as_json: bool) -> None:
 @click.option("--framing", metavar="8N1[,8E1...]", help="Default: the bus's own.")
 @click.option("--first", type=click.IntRange(1, 247), default=1, show_default=True, metavar="UNIT")
 @click.option("--last", type=click.IntRange(1, 247), default=247, show_default=True, metavar="UNIT")
-@_for_gateways
+@for_gateways
 def scan(fleet: Fleet, as_json: bool, bus: int, baud: str | None, framing: str | None, first: int, last: int) -> None:
     """Search a serial line for meters. Polling of that line pauses meanwhile; Ctrl-C stops the search."""
     asked = {"bus": bus, "baud": baud, "framing": framing, "first": first, "last": last}
@@ -532,7 +419,7 @@ def scan(fleet: Fleet, as_json: bool, bus: int, baud: str | None, framing: str |
         state = device.call("POST", path)  # without a body, as the API has it
         try:
             while state["running"]:
-                if fleet.stopping.wait(_SCAN_LOOK_S):
+                if fleet.stopping.wait(LOOK_S):
                     raise Failure("the search was stopped")
                 state = device.get("/api/scan")
                 tell(state["done"], state["total"])
@@ -543,13 +430,13 @@ def scan(fleet: Fleet, as_json: bool, bus: int, baud: str | None, framing: str |
             raise Failure(state["error"])
         return state
 
-    _finish(fleet, fleet.run(work, "scan"), as_json, show.scan)
+    finish(fleet, fleet.run(work, "scan"), as_json, show.scan)
 
 
 @meterport.command()
 @click.option("--no-wait", is_flag=True, help="Do not wait until it is back.")
 @click.option("--yes", is_flag=True, help="Do not ask before several gateways are restarted.")
-@_for_gateways
+@for_gateways
 def reboot(fleet: Fleet, as_json: bool, no_wait: bool, yes: bool) -> None:
     """Restart a gateway, and wait until it is back."""
     count = len(fleet.gateways)
@@ -560,150 +447,7 @@ def reboot(fleet: Fleet, as_json: bool, no_wait: bool, yes: bool) -> None:
         device.reboot(0 if no_wait else _REBOOT_WAIT_S)
         return "restarts" if no_wait else "is back"
 
-    _finish(fleet, fleet.run(work, "reboot"), as_json, show.lines)
-
-
-def _of_firmware(command: Any) -> Any:
-    """What names the firmware of a package: an argument and two options."""
-    for wrap in (
-        click.option(
-            "--image",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            metavar="FILE",
-            help="An image of an ESP32 in place of TREE: micropython.bin of a build of these sources.",
-        ),
-        click.option("--version", "version", metavar="N.N.N", help="Of the tree. Default: that of these sources."),
-        click.argument("tree", type=click.Path(exists=True, path_type=Path), required=False),
-    ):
-        command = wrap(command)
-    return command
-
-
-def _make_package(tree: Path | None, version: str | None, image: Path | None) -> packages.Package:
-    try:
-        if tree is not None and tree.is_file():
-            return packages.Package.of_file(tree)
-        version = version or build.version_of(build.ROOT)
-        if image is not None:
-            return packages.Package.of_image(image, version)
-        if tree is None:
-            tree = build.OUT
-            build.build(tree, False, lambda text: None)
-        return packages.Package.of_tree(tree, version)
-    except (OSError, ValueError, build.BuildError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-@meterport.command()
-@_of_firmware
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Default: meterport-VERSION.package")
-@click.option(
-    "--sign",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="KEY",
-    help="Sign it with the key in this file (meterport release-key).",
-)
-def package(tree: Path | None, version: str | None, image: Path | None, out: Path | None, sign: Path | None) -> None:
-    """Write the firmware in TREE (default: that of these sources), or an image, as a file that the System page and
-    meterport update take."""
-    made = _make_package(tree, version, image)
-    if sign:
-        made.sign(_release_key(sign))
-    out = out or Path(f"meterport-{made.version}.package")
-    made.write(out)
-    click.echo(f"{out}: {made.kind} of meterport {made.version}, {out.stat().st_size:,} bytes")
-
-
-def _release_key(path: Path) -> Any:
-    try:
-        return packages.release_key(path)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-@meterport.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def release_key(file: Path) -> None:
-    """Print the public key, for system.release_key, of the private key in FILE; make one where there is none.
-
-    Gateways with that key take only packages that are signed with FILE: keep it, and keep it secret."""
-    click.echo(_release_key(file).public_key().public_bytes_raw().hex())
-
-
-@meterport.command()
-@_of_firmware
-@click.option("--older", is_flag=True, help="Also when it is not newer than what the gateway has.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the end of the trial, but for canaries'.")
-@click.option(
-    "--canary",
-    "canaries",
-    type=click.IntRange(min=0),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Of several gateways so many are first; the others follow when all of them run well.",
-)
-@click.option(
-    "--max-failures",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="When more gateways have failed, no further ones are begun.",
-)
-@_for_gateways
-def update(
-    fleet: Fleet,
-    as_json: bool,
-    tree: Path | None,
-    version: str | None,
-    image: Path | None,
-    older: bool,
-    no_wait: bool,
-    canaries: int,
-    max_failures: int,
-) -> None:
-    """Send the firmware in TREE (default: that of these sources) to gateways that run from files, or an image to
-    ESP32s with two slots. TREE may be a file of meterport package.
-
-    It runs on trial for a minute, and comes back to the one before by itself when a service does not run."""
-    made = _make_package(tree, version, image)
-    first = fleet.gateways[:canaries] if len(fleet.gateways) > 1 else []
-
-    def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
-        before = device.get("/api/update")["version"]
-        password = fleet.ask_password()
-        packages.send(device, made, packages.device_key(password, device.session()), older, tell)
-        if no_wait and gateway not in first:
-            return f"{before} -> {made.version}, on trial"
-        return f"{before} -> {_end_of_trial(device, password, made.version, fleet)}"
-
-    outcomes = fleet.run(work, "update", len(first), max_failures)
-    _finish(fleet, outcomes, as_json, show.lines)
-
-
-def _end_of_trial(device: Device, password: str, version: str, fleet: Fleet) -> str:
-    """The version that is kept. Raises Failure when the gateway has gone back, or does not answer."""
-    device.close()
-    device.cookie = None
-    deadline = time.monotonic() + _TRIAL_WAIT_S
-    found: dict[str, Any] = {"on_trial": True, "version": version}
-    while found["on_trial"] and not fleet.stopping.wait(_SCAN_LOOK_S):
-        if time.monotonic() > deadline:
-            raise Failure(f"the trial has not ended within {_TRIAL_WAIT_S} s")
-        try:
-            if device.cookie is None:
-                device.login(password)
-            found = device.get("/api/update")
-        except (OSError, http.client.HTTPException):
-            device.close()
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            device.cookie = None
-    if found["version"] != version:
-        raise Failure(f"{version} did not run well: it is {found['version']} again")
-    return version
+    finish(fleet, fleet.run(work, "reboot"), as_json, show.lines)
 
 
 @meterport.command()
@@ -717,7 +461,7 @@ def _end_of_trial(device: Device, password: str, version: str, fleet: Fleet) -> 
     metavar="S",
     help="With --follow: seconds from one look to the next.",
 )
-@_for_gateways
+@for_gateways
 def log(fleet: Fleet, as_json: bool, follow: bool, every_s: float) -> None:
     """The last 24 lines of a gateway's log."""
     seen: dict[Gateway, list[Event]] = {}
@@ -730,7 +474,7 @@ def log(fleet: Fleet, as_json: bool, follow: bool, every_s: float) -> None:
                     for event in new_events(seen.get(outcome.gateway, []), events):
                         _print_event(fleet, outcome.gateway, event, as_json)
                     seen[outcome.gateway] = events
-            failed = _failures(fleet.errors, outcomes)
+            failed = print_failures(fleet.errors, outcomes)
             if not follow:
                 break
             time.sleep(every_s)
