@@ -61,24 +61,7 @@ def _modbus(app):
     unit255 = Unit255(
         app.device, app.config_store, app.clock, app.budget, app.meters, app.readings, app.buses
     )  # fmt: skip
-    server = ModbusServer(app.config["modbus"], app.budget, app.events, app.buses, unit255)
-    if app.config["served"]:
-        server.served = _served(app)
-    return server
-
-
-def _served(app):
-    """{unit: what answers for it}; without room for it none, and the server runs."""
-    from firmware.services.modbus_tcp.served import make_units
-
-    identity = app.config_store.name, app.board.identity()[1]
-    try:
-        return make_units(
-            app.config["served"], app.served_profiles, identity, app.meters, app.readings, app.events
-        )  # fmt: skip
-    except MemoryError:
-        app.events.add("served", "no meter is served: no memory for it on this board")
-        return None
+    return ModbusServer(app.config["modbus"], app.budget, app.events, app.buses, unit255, app.served)
 
 
 def _http(app):
@@ -202,6 +185,7 @@ class App:
         self.meters = Meters(self._make_meters())
         self.readings = Readings(self.clock.uptime_s)
         self.buses = self._make_buses()
+        self.served: "dict[int, Any]" = {}  # {unit: what answers for it}
         self.history = History(config["history"], self.meters.meters, self.readings, self.clock, self.buses, events)
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
         self.device = Device(board, self.supervisor, self.budget, events, entries, self._prepare_restart)
@@ -248,7 +232,7 @@ class App:
         what it needs of it."""
         profiles = self.config_store.profiles
         self.config_store.profiles = None
-        self.served_profiles = {item["as"]: profiles[item["as"]] for item in self.config["served"] if item["as"]}
+        self._served_profiles = {item["as"]: profiles[item["as"]] for item in self.config["served"] if item["as"]}
         return [
             Meter(section, profile_loader.of_meter(section, profiles), profile_loader.ratios(section))
             for section in self.config.pop("meters")
@@ -263,6 +247,10 @@ class App:
                 from firmware.bus.listening import ListeningBus
 
                 kind = ListeningBus
+            elif section["role"] == "slave":
+                from firmware.bus.slave import SlaveBus
+
+                kind = SlaveBus
             buses.append(kind(number, section, self.board.open_line, meters, self.events, self.clock.uptime_s))
         return Buses(buses, Router(buses, self.meters.meters, self.config.pop("routes")), self.events)
 
@@ -288,6 +276,8 @@ class App:
     def start(self) -> None:
         """Starts services and tasks. A service that cannot start is logged, and the others start."""
         gc.collect()  # so that the free heap is known
+        if self.config["served"]:
+            self._serve_meters()
         for name, make, heap in BUILT:
             entry = self.device.services[SERVICES.index(name)]
             section = self.config[name]
@@ -300,6 +290,22 @@ class App:
         self.supervisor.every_second(self.buses.tick)
         self.supervisor.every_second(self._tick)
         self.supervisor.start_ticking(self.config["system"]["watchdog_s"])
+
+    def _serve_meters(self):
+        """Makes the served units, for Modbus TCP and for slave lines. Without room for them there are none."""
+        from firmware.services.modbus_tcp.served import make_units
+
+        identity = self.config_store.name, self.board.identity()[1]
+        try:
+            self.served = make_units(
+                self.config["served"], self._served_profiles, identity, self.meters, self.readings, self.events
+            )  # fmt: skip
+        except MemoryError:
+            self.events.add("served", "no meter is served: no memory for it on this board")
+        self._served_profiles = {}
+        for bus in self.buses:
+            if bus.config["role"] == "slave":
+                bus.units = self.served
 
     def _start_service(self, entry, make, heap):
         try:

@@ -28,7 +28,7 @@ def _bus(number):
     if not 0 <= number < len(buses):
         raise ValueError("bus %s: the configuration has %d" % (number, len(buses)))
     if buses[number]["role"] != "master":
-        raise ValueError("bus %d only listens" % number)
+        raise ValueError("bus %d is not polled by this gateway" % number)
     return buses[number]
 
 

@@ -10,6 +10,7 @@ it is withdrawn.
     bus.py          queue, cache and meter states: what is asked next, and what an end means
     poller.py       which meter is due
     listening.py    a bus that another master polls
+    slave.py        a line on which another master asks this gateway
     scan.py         finds meters, while polling pauses
     bus_stats.py    counters, answer times, exceptions by code
     late_replies.py answers that may still come
@@ -99,7 +100,7 @@ class Buses:
             raise ValueError("bus: %d is not one of the %d in buses" % (number, len(self._buses)))
         bus = self._buses[number]
         if bus.config["role"] != "master":
-            raise ValueError("bus: %d only listens" % number)
+            raise ValueError("bus: %d is not polled by this gateway" % number)
         scan = Scan(bus.config, self._events, bauds, framings, first, last, timeout_ms)
         if self.paused:
             raise OSError("the buses are paused: something is being saved")

@@ -181,10 +181,12 @@ def stray_routes(routes: list, bus_count: int) -> "Iterator[str]":
 
 
 class Places:
-    """Slots and units that meters have taken, and the number of meters on each bus."""
+    """Slots and units that meters have taken, and the number of meters on each bus. `buses`: the list of the
+    configuration; None when it is wrong, and then no meter is named for its bus."""
 
-    def __init__(self, bus_count: int) -> None:
-        self._bus_count = bus_count
+    def __init__(self, buses: "list | None") -> None:
+        self._bus_count = BUSES_MAX if buses is None else len(buses)
+        self._slaves = [number for number, bus in enumerate(buses or ()) if bus["role"] == "slave"]
         self._slots: set = set()
         self._units: set = set()
         self._on_bus = [0] * BUSES_MAX
@@ -201,6 +203,8 @@ class Places:
             found.append("bus: %d has %d meters already" % (bus, _ON_BUS_MAX))
         if bus >= self._bus_count:
             found.append("bus: %d is not one of the %d in buses" % (bus, self._bus_count))
+        if bus in self._slaves:
+            found.append("bus: %d is a slave line, on which no meter can be asked" % bus)
         return found
 
     def take(self, meter: dict) -> None:

@@ -273,9 +273,7 @@ class Check:
         if items is None:
             return
         self._meters = []
-        buses = self._config["buses"]
-        # With buses that are wrong no meter is named for its bus.
-        places = checks.Places(schema.BUSES_MAX if buses is None else len(buses))
+        places = checks.Places(self._config["buses"])
         for k, item in enumerate(items):
             meter = rules.section(item, row[2], "meters[%d]" % k, self.errors)
             if meter is not None and not self._is_meter_right(k, meter, places):
@@ -320,7 +318,7 @@ class Check:
                 if not list(checks.stray_routes(routes, bus_count)):
                     break  # at the latest with the default: no routes
             config["routes"] = routes
-        config["meters"] = self._running_meters(good, last_good, checks.Places(bus_count))
+        config["meters"] = self._running_meters(good, last_good, checks.Places(config["buses"]))
         return config
 
     def _replacements(self, name, good):

@@ -163,7 +163,7 @@ KEYS = (
         ("echo", "bool", False),
         ("broadcast", "bool", False),
         ("turnaround_ms", "int", 150, 0, 2000),
-        ("role", "choice", "master", ("master", "listen")),
+        ("role", "choice", "master", ("master", "listen", "slave")),
     ), BUSES_MAX),
     ("routes", "list", (
         ("unit", "int", None, 1, 254),

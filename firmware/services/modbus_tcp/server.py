@@ -46,11 +46,14 @@ _UNSERVED_MS = const(60000)  # until a connection without a request is closed
 
 class ModbusServer(Service):
     """The service (firmware.services). `buses`: firmware.bus.Buses; `unit255`: the gateway's own unit, whose
-    answer(buf, at, n, out, start) gives the length of its PDU, and which shows the server's `counters`."""
+    answer(buf, at, n, out, start) gives the length of its PDU, and which shows the server's `counters`; `served`:
+    {unit: what answers for it, likewise}."""
 
     name = "modbus"
 
-    def __init__(self, config: dict, budget: "Budget", events: "Events", buses: "Buses", unit255: "Unit255"):
+    def __init__(self, config: dict, budget: "Budget", events: "Events", buses: "Buses", unit255: "Unit255",
+        served: "dict[int, ServedUnit] | None" = None,
+    ):  # fmt: skip
         router = buses.router
         self.config = config
         self.budget = budget
@@ -63,7 +66,7 @@ class ModbusServer(Service):
         self.rx_view = memoryview(self.rx)
         self.out = bytearray(tcp.ADU_MAX)
         self.replies = reply_cache.ReplyCache(self.rx)
-        self.served: "dict[int, ServedUnit] | None" = None  # {unit: what answers for it}
+        self.served = served or None  # None is what the hot path asks for
         self.listener = None
         self.rtu_listener = None
 

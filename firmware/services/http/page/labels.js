@@ -75,7 +75,7 @@ const HINTS = {
   "buses.uart": "number of the UART, or name of a line of the board", "buses.tx": "empty: the board's own", "buses.rx": "empty: the board's own",
   "buses.direction": "empty: the driver turns by itself",
   "buses.gap_ms": "before a request, for meters that need more than 3.5 characters",
-  "buses.turnaround_ms": "that meters have to carry out a broadcast", "buses.role": "listen: another master polls this line, and nothing is sent",
+  "buses.turnaround_ms": "that meters have to carry out a broadcast", "buses.role": "listen: another master polls this line, and nothing is sent; slave: another master reads the served meters here",
   "routes.address": "0: the same as the unit", "routes.closed": "exception 0A instead of a meter",
   "served.meters": "such as 0, or 0+3-5 for a sum", "served.sunspec": "at 40000, models 213 and 203", "served.stale": "exception: 0B; nan: no value; last: the last reading",
   "meters.slot": "part of every point's id: leave it as it is once others use the points",
