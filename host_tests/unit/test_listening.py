@@ -491,7 +491,7 @@ def test_requests_are_refused_and_nothing_is_sent(make):
         assert bench.bus.submit(request) == 0x0A
         assert bench.bus.broadcast(b"\x06\x00\x00\x00\x01", 0, 5) != OK
         assert not bench.bus.config["broadcast"]
-        with pytest.raises(ValueError, match="only listens"):
+        with pytest.raises(ValueError, match="not polled by this gateway"):
             buses.start_scan(0, None, None, 1, 247, None)
         paused = []
         assert buses.pause(lambda: paused.append(True))
