@@ -9,8 +9,8 @@ import segment
 
 from firmware.config import store
 from firmware.history import segments as segments_module
+from firmware.history.records import Batch, FlashRecords
 from firmware.history.segments import Range, Segments
-from firmware.services.posting.records import Batch, FlashRecords
 from host_tests.unit.flash import GEOMETRIES, TEARS_EACH, Device, Flash
 
 FOLDER = "data/history"
@@ -133,7 +133,7 @@ class Post:
             series=[], segments=segments, interval_s=INTERVAL_S, is_dated=True,
             read=lambda first_record: Range(segments, first_record=first_record),
         )  # fmt: skip
-        self.records = FlashRecords(recorder)
+        self.records = FlashRecords(recorder, "data/posting")
 
     def deliver(self):
         """Raises OSError when the cursor cannot be kept."""

@@ -8,9 +8,9 @@ import acquisuite
 import http_client
 from micropython import const
 
+from firmware.history.records import Batch
 from firmware.net import seam
 from firmware.services.posting.formats import PIECE
-from firmware.services.posting.records import Batch
 
 _TYPING = const(0)
 if _TYPING:

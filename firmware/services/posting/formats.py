@@ -8,9 +8,10 @@ import json
 
 import acquisuite
 import iso8601
-import line_protocol
 import template
 from micropython import const
+
+from firmware.history.records import lines
 
 _TYPING = const(0)
 if _TYPING:
@@ -18,7 +19,8 @@ if _TYPING:
 
     import http_client
 
-    from firmware.services.posting.records import Columns, FlashRecords, PresentReadings
+    from firmware.history.records import Columns, FlashRecords
+    from firmware.services.posting.present import PresentReadings
 
     Records = FlashRecords | PresentReadings
     Write = Callable[[bytes], object]
@@ -112,26 +114,9 @@ class LineProtocol(Format):
 
     def record(self, records: "Records", write: "Write", number: int) -> "Iterator[None]":
         """A line for each meter that has a value."""
-        columns = self.columns
-        last = -1
-        for k in range(len(columns.names)):
-            value = records.value(k)
-            if not value:
-                continue
-            m = columns.meter_of[k]
-            if m != last:
-                if last >= 0:
-                    write(line_protocol.end(records.time_s))
-                meter = columns.meters[m]
-                write(line_protocol.head(b"meterport", [(b"gw", self.gateway.serial), (b"meter", meter.name.encode())]))
-                write(b" ")
-                last = m
-            else:
-                write(b",")
-            write(line_protocol.field(columns.names[k], value, columns.is_whole(k)))
+        for line in lines(records, self.gateway.serial):
+            write(line)
             yield
-        if last >= 0:
-            write(line_protocol.end(records.time_s))
 
 
 class Json(Format):

@@ -18,11 +18,11 @@ import os
 import http_client
 from micropython import const
 
+from firmware.history.records import Batch, FlashRecords, Keeper
 from firmware.net import seam
 from firmware.services import Service
 from firmware.services.posting import formats
 from firmware.services.posting.exchange import BodyChanged, Exchange
-from firmware.services.posting.records import Batch, FlashRecords, PresentReadings
 
 _TYPING = const(0)
 if _TYPING:
@@ -37,6 +37,7 @@ if _TYPING:
     from firmware.net.clock import Clock
     from firmware.net.tcp_client import TcpClient
     from firmware.net.tls import Tls
+    from firmware.services.posting.present import PresentReadings
 
 _LOOK_MS = const(1000)  # at what has to be there before anything is posted
 _WAIT_MAX_S = const(600)
@@ -47,8 +48,7 @@ _STOPPED_S = const(900)
 _OFFSET_MIN_S = const(5)  # behind the end of an interval, when its record has been taken
 _REFUSED_SHOWN = const(5)
 _SET_ASIDE_MAX = const(10)  # records one after the other: then it is not they that are wrong
-_KEEP_S = const(600)
-_REST_S = const(20)  # the longest that the buses are asked to rest
+_CURSOR = const("data/posting")
 # What becomes of a batch
 _DELIVERED = const(0)
 _REFUSED = const(1)
@@ -92,20 +92,21 @@ class Posting(Service):
             events.add("posting", "the server's certificate is not checked: posting.trust is none")
         self._clock = clock
         self._link = link
-        self._buses = buses
         self._random_bytes = random_bytes
         self._waker = seam.Waker()
         self.interval_s = section["interval_s"]
         self.records: FlashRecords | PresentReadings
         if history.records is not None:
-            self.records = FlashRecords(history.records)
+            self.records = FlashRecords(history.records, _CURSOR)
         else:
             # Here and not at the head: it takes heap where records come from flash, too.
             from firmware.history.recorder import energies, powers
+            from firmware.services.posting import present
 
             series = energies(meters.meters) + powers(meters.meters)
-            self.records = PresentReadings(series, self.interval_s, readings, clock)
+            self.records = present.PresentReadings(series, self.interval_s, readings, clock)
             events.add("posting", "history.flash is off: present readings only, nothing is kept for later")
+        self._keeper = Keeper(self.records, buses, events, "posting")
         mac = link.details()[4]
         serial = (mac.replace(":", "") if mac else name).encode()
         self._offset_s = max(_hash(serial) % self.interval_s, _OFFSET_MIN_S)
@@ -128,9 +129,6 @@ class Posting(Service):
         self._back_off_s = _BACK_OFF_FIRST_S
         self._due_s: int | None = None  # uptime of the next post, None before the time is known
         self._is_asked = False  # by post_now()
-        self._kept_s = 0
-        self._is_pausing = False
-        self._pausing_since_s = 0
 
     # -- what others see
 
@@ -343,33 +341,12 @@ class Posting(Service):
     # -- the durable cursor
 
     def tick(self) -> None:
-        """Writes the cursor when it is time, while the buses rest."""
-        uptime_s = self._clock.uptime_s()
-        if self._is_pausing:
-            if uptime_s - self._pausing_since_s > _REST_S:
-                self._is_pausing = False
-                self._buses.resume()
-        elif uptime_s - self._kept_s >= _KEEP_S and self.records.is_to_keep():
-            self._kept_s = uptime_s
-            if self._buses.pause(self._keep_and_resume):
-                self._is_pausing = self._buses.paused  # else it is done
-                self._pausing_since_s = uptime_s
-
-    def _keep_and_resume(self) -> None:
-        try:
-            self.keep()
-        finally:
-            self._is_pausing = False
-            self._buses.resume()
+        """Writes the cursor when it is time."""
+        self._keeper.tick(self._clock.uptime_s())
 
     def keep(self) -> None:
-        """Writes the cursor, if it has moved: while the buses rest, or before a planned restart."""
-        if not self.records.is_to_keep():
-            return
-        try:
-            self.records.keep()
-        except OSError as error:
-            self._events.add("posting", "the cursor cannot be kept: %r" % error)
+        """Writes the cursor, before a planned restart."""
+        self._keeper.keep()
 
     def close(self) -> None:
         """Writes the cursor and ends the connection."""

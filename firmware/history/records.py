@@ -1,11 +1,12 @@
-"""What is posted: records of the flash from a durable cursor on, or without them the present readings.
+"""Records of the flash for a service that delivers each of them (posting, MQTT): read from a durable cursor on.
 
-Both have: columns; open(number) goes to the record of that number, the oldest one by default; next() to the first one
-behind it whose time is known: then record is its number, time_s the begin of its interval (unix time) and value(k) the
-value of column k as text, b"" when it is unknown. waiting: records that were not delivered yet. pass_on(batch) moves
-the cursor behind what was delivered or set aside.
+Records have: columns; open(number) goes to the record of that number; next() to the first one behind it whose time is
+known: then record is its number, time_s the begin of its interval (unix time) and value(k) the value of column k as
+text, b"" when it is unknown. waiting: records that were not delivered yet. pass_on(batch) moves the cursor behind what
+was delivered or set aside. The present readings of posting have the same shape.
 """
 
+import line_protocol
 import segment
 from micropython import const
 
@@ -13,20 +14,63 @@ from firmware.config import store
 
 _TYPING = const(0)
 if _TYPING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import Protocol
 
+    from firmware.bus import Buses
+    from firmware.events import Events
     from firmware.history.recorder import Recorder
     from firmware.history.segments import Range, Walk
     from firmware.meters.meter import Meter
-    from firmware.meters.readings import Readings
-    from firmware.net.clock import Clock
 
-_CURSOR = "data/posting"  # kept by store.py: cursor, and of all time the records set aside, lost, never dated
-_GOOD = const(0)  # firmware.meters.readings.GOOD
+    class Records(Protocol):
+        """What lines(), Batch and Keeper use of records."""
+
+        columns: "Columns"
+        record: int
+        time_s: int
+        passed_undated: int
+
+        def value(self, k: int) -> bytes:
+            """Of column k, as text."""
+
+        def is_to_keep(self) -> bool:
+            """True when keep() has something to write."""
+
+        def keep(self) -> None:
+            """Writes the cursor. Raises OSError."""
+
+
+_KEEP_S = const(600)  # between two writes of a cursor, at least
+_REST_S = const(20)  # the longest that the buses are asked to rest
+
+
+def lines(records: "Records", gateway: bytes) -> "Iterator[bytes]":
+    """Yields the record that `records` stands at as lines of InfluxDB's line protocol: one for each meter that has a
+    value. `gateway`: the tag gw."""
+    columns = records.columns
+    line = b""
+    last = -1
+    for k in range(len(columns.names)):
+        value = records.value(k)
+        if not value:
+            continue
+        m = columns.meter_of[k]
+        if m != last:
+            if line:
+                yield line + line_protocol.end(records.time_s)
+            name = columns.meters[m].name.encode()
+            line = line_protocol.head(b"meterport", [(b"gw", gateway), (b"meter", name)]) + b" "
+            last = m
+        else:
+            line += b","
+        line += line_protocol.field(columns.names[k], value, columns.is_whole(k))
+    if line:
+        yield line + line_protocol.end(records.time_s)
 
 
 class Columns:
-    """The series that are posted, those of a meter side by side: `series` is a list of (meter, index of the point).
+    """The series that are delivered, those of a meter side by side: `series` is a list of (meter, index of the point).
 
     order: for each column the index in `series`; names: bytes, as energy_import_wh; meters: list of those that have
     columns; meter_of: for each column the index in meters."""
@@ -66,7 +110,7 @@ class Batch:
         self.count = self.undated = self.size = self.time_s = 0
         self.has_values = False
 
-    def add(self, records: "FlashRecords | PresentReadings") -> None:
+    def add(self, records: "Records") -> None:
         """Adds the record that `records` stands at."""
         if not self.count:
             self.time_s = records.time_s
@@ -78,19 +122,21 @@ class Batch:
 
 
 class FlashRecords:
-    """Records that `recorder` takes. set_aside, lost, undated: records since the cursor was first kept that a server
-    refused, that were gone before they were delivered, and that were made in a boot which never knew the time."""
+    """Records that `recorder` takes, and a cursor that store.py keeps as `path`: each consumer has one of its own.
+    set_aside, lost, undated: records since the cursor was first kept that a server refused, that were gone before they
+    were delivered, and that were made in a boot which never knew the time."""
 
     is_kept = True
 
-    def __init__(self, recorder: "Recorder") -> None:
+    def __init__(self, recorder: "Recorder", path: str) -> None:
         """Raises OSError."""
+        self._path = path
         self.columns = Columns(recorder.series)
         self.record = self.time_s = 0
         self.passed_undated = 0  # since open()
         self._recorder = recorder
         self._places: list[int] = []
-        kept = [int(part) for part in (store.load(_CURSOR) or b"").split() if part.isdigit()]
+        kept = [int(part) for part in (store.load(path) or b"").split() if part.isdigit()]
         self.cursor, self.set_aside, self.lost, self.undated = kept if len(kept) == 4 else (0, 0, 0, 0)
         if self.cursor > recorder.segments.next_record:
             self.cursor = 0  # the history was removed, and begins anew
@@ -106,6 +152,11 @@ class FlashRecords:
     def interval_s(self) -> int:
         """Of the records that are taken now."""
         return self._recorder.interval_s
+
+    @property
+    def next_record(self) -> int:
+        """The number of the record that is taken next."""
+        return self._recorder.next_record
 
     @property
     def waiting(self) -> int:
@@ -180,69 +231,46 @@ class FlashRecords:
     def keep(self) -> None:
         """Writes the cursor. Raises OSError."""
         state = self._state()
-        store.save(_CURSOR, b"%d %d %d %d" % state)
+        store.save(self._path, b"%d %d %d %d" % state)
         self._kept = state
 
 
-class PresentReadings:
-    """What the meters say now, as one record at a time: nothing is kept, and what could not be posted is replaced by
-    what they say then. `interval_s`: record times are multiples of it."""
+class Keeper:
+    """Writes the cursor of `records` in gaps of the buses, at most each ten minutes. `name`: in the log."""
 
-    is_kept = False
+    def __init__(self, records: "Records", buses: "Buses", events: "Events", name: str) -> None:
+        self._records = records
+        self._buses = buses
+        self._events = events
+        self._name = name
+        self._kept_s = 0
+        self._is_pausing = False
+        self._pausing_since_s = 0
 
-    def __init__(
-        self, series: "list[tuple[Meter, int]]", interval_s: int, readings: "Readings", clock: "Clock"
-    ) -> None:
-        self.columns = Columns(series)
-        self.interval_s = interval_s
-        self.record = self.time_s = self.cursor = 0
-        self.passed_undated = self.set_aside = self.lost = self.undated = 0
-        self.is_ready = True
-        self.waiting = 0
-        self._readings = readings
-        self._clock = clock
-        self._values: list[bytes] = []
+    def tick(self, uptime_s: int) -> None:
+        """Writes the cursor when it is time, while the buses rest. Once a second."""
+        if self._is_pausing:
+            if uptime_s - self._pausing_since_s > _REST_S:
+                self._is_pausing = False
+                self._buses.resume()
+        elif uptime_s - self._kept_s >= _KEEP_S and self._records.is_to_keep():
+            self._kept_s = uptime_s
+            if self._buses.pause(self._keep_and_resume):
+                self._is_pausing = self._buses.paused  # else it is done
+                self._pausing_since_s = uptime_s
 
-    def take(self) -> None:
-        """Takes a record of what the meters say now."""
-        now_s = self._clock.unix_s()
-        self.time_s = now_s - now_s % self.interval_s
-        self._values = [self._text(self.columns.series[k]) for k in self.columns.order]
-        self.waiting = 1
-
-    def _text(self, point: "tuple[Meter, int]") -> bytes:
-        value, _, quality = self._readings.read(*point)
-        if quality != _GOOD or value is None:
-            return b""
-        return b"%d" % (value if isinstance(value, int) else int(value + 0.5 if value >= 0 else value - 0.5))
-
-    def open(self, number: int) -> None:
-        """Goes to the record."""
-        self.record = number - 1
-
-    def open_day(self, begin_s: int, end_s: int) -> None:
-        """Goes to the record."""
-        self.record = self.cursor - 1
-
-    def next(self) -> bool:
-        """True when there is one."""
-        self.record += 1
-        return self.record - self.cursor < self.waiting
-
-    def value(self, k: int) -> bytes:
-        """Of column k, as text."""
-        return self._values[k]
-
-    def pass_on(self, batch: Batch, set_aside: bool = False) -> None:
-        """The record is not needed any more."""
-        self.cursor = batch.end
-        self.waiting = 0
-        if set_aside:
-            self.set_aside += batch.count
-
-    def is_to_keep(self) -> bool:
-        """Never."""
-        return False
+    def _keep_and_resume(self) -> None:
+        try:
+            self.keep()
+        finally:
+            self._is_pausing = False
+            self._buses.resume()
 
     def keep(self) -> None:
-        """Nothing is kept."""
+        """Writes the cursor, if it has moved: while the buses rest, or before a planned restart."""
+        if not self._records.is_to_keep():
+            return
+        try:
+            self._records.keep()
+        except OSError as error:
+            self._events.add(self._name, "the cursor cannot be kept: %r" % error)
