@@ -102,7 +102,10 @@ class Follower:
     def on_ready(self, events: int) -> None:
         """Takes the bytes that have come."""
         before = self._end
-        self._end = before + self._line.receive(self._view, before)
+        got = self._line.receive(self._view, before)
+        if not got:
+            return
+        self._end = before + got
         self._last_ms = seam.ticks_ms()
         if self._end >= self._needed:
             self._follow(False)
@@ -188,7 +191,7 @@ class Follower:
         if is_silent:
             return _NO
         # The fewest that tell more: lengths below zero, of which the largest is the fewest.
-        needed = [one for one in (answer, request, foreign) if one < 0]
+        needed = [one for one in (answer, request, foreign) if -rtu.ADU_MAX <= one < 0]
         return max(needed) if needed else _NO
 
     def _answer_length(self, at, rest, is_silent):

@@ -293,6 +293,25 @@ def test_noise_that_may_have_been_a_request_puts_answers_in_doubt(make):
     assert bench.counters.noise_bytes == 10
 
 
+@pytest.mark.parametrize(
+    "noise", [b"\x01\x64", b"\x01\x2b\x0e\x01\x01\x00\x00\xff", b"\x01\x03\xff", b"\x01\x10\x00\x00\x00\x01\xff"]
+)
+def test_noise_that_tells_no_length_holds_the_rest_up_for_one_frame_at_most(make, noise):
+    meter = make_meter(0, 1)
+    bench = make(meter)
+
+    async def test():
+        await bench.settle()
+        data = read_frame(1, 3, 0, 4) + registers(1, 3, 1, 2, 3, 4)
+        for byte in noise + 60 * data:  # never silent
+            await bench.hear(bytes((byte,)), 1)
+        assert bench.counters.answered > 60 - 2 - 256 // len(data)
+        assert value(meter, 0) == 1
+
+    bench.run(test)
+    assert bench.counters.noise_bytes <= 256
+
+
 def test_a_block_is_stored_when_all_of_it_was_read(make):
     meter = make_meter(0, 1, ((3, 0, 8),))
     bench = make(meter)
