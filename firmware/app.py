@@ -137,7 +137,7 @@ def _mqtt(app):
     client = TcpClient(app.budget.service_slot("mqtt"), app.resolver())
     return Mqtt(
         app.config["mqtt"], app.config_store.name, app.board.identity()[1], client, app.events, app.clock, app.link,
-        app.meters, app.readings, app.buses,
+        app.meters, app.readings, app.buses, app.history,
     )  # fmt: skip
 
 
@@ -429,9 +429,10 @@ class App:
         if self.config_store.is_reset:
             return
         self.history.commit()
-        posting = self.service("posting")
-        if posting is not None:
-            posting.keep()
+        for name in ("posting", "mqtt"):
+            service = self.service(name)
+            if service is not None:
+                service.keep()
 
     def _prepare_restart(self):
         self._write_what_waits()

@@ -55,6 +55,17 @@ class Mosquitto(Daemon):
             return False
         return True
 
+    def kill(self):
+        """Ends it as a power cut does."""
+        self._process.kill()
+        self._process.wait(self.STOP_S)
+
+    def retain(self, topic, payload):
+        """Publishes a retained message, to a broker that takes everybody."""
+        program = debian.unpack("mosquitto-clients") / "usr" / "bin" / "mosquitto_pub"
+        command = [program, "-h", HOST, "-p", str(self.port), "-r", "-t", topic, "-m", payload]
+        subprocess.run(command, check=True, env=self.environment, timeout=self.STOP_S)
+
 
 class Listener:
     """Subscribes to all topics of a broker. A context manager.
@@ -68,7 +79,7 @@ class Listener:
         program = debian.unpack("mosquitto-clients") / "usr" / "bin" / "mosquitto_sub"
         login = ["-u", user, "-P", password] if user else []
         self._process = subprocess.Popen(
-            [program, "-h", HOST, "-p", str(broker.port), "-t", "#", "-F", "%r %t %p", *login],
+            [program, "-h", HOST, "-p", str(broker.port), "-t", "#", "-F", "%r %t %x", *login],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=broker.environment,
         )  # fmt: skip
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -77,6 +88,9 @@ class Listener:
     def _read(self):
         for line in self._process.stdout:
             retained, topic, payload = [*line.rstrip("\n").split(" ", 2), ""][:3]
+            if retained not in ("0", "1"):
+                continue  # what it says of itself
+            payload = bytes.fromhex(payload).decode()
             self.all.append((topic, payload, retained == "1"))
             self.seen[topic] = payload
 

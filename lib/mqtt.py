@@ -31,9 +31,13 @@ def refusal(code: int) -> str:
     return _REFUSALS[code] if code < len(_REFUSALS) else "return code %d" % code
 
 
-def connect(client: bytes, keep_alive_s: int, user: bytes, password: bytes, will_topic: bytes, will: bytes) -> bytes:
-    """CONNECT with a clean session and a retained will of QoS 1 (3.1). Without a user there is no password either."""
-    flags = 0x02 | 0x04 | 1 << 3 | 0x20
+def connect(
+    client: bytes, keep_alive_s: int, user: bytes, password: bytes, will_topic: bytes, will: bytes,
+    is_clean: bool = True,
+) -> bytes:  # fmt: skip
+    """CONNECT with a retained will of QoS 1 (3.1). `is_clean`: the session ends with the connection (3.1.2.4).
+    Without a user there is no password either."""
+    flags = (0x02 if is_clean else 0) | 0x04 | 1 << 3 | 0x20
     payload = _text(client) + _text(will_topic) + _text(will)
     if user:
         flags |= 0x80 | (0x40 if password else 0)
@@ -42,10 +46,12 @@ def connect(client: bytes, keep_alive_s: int, user: bytes, password: bytes, will
     return b"\x10" + _length(len(head) + len(payload)) + head + payload
 
 
-def publish(topic: bytes, payload: bytes, retain: bool = False, packet_id: int = 0) -> bytes:
-    """PUBLISH (3.3): QoS 0, or QoS 1 with a `packet_id`."""
+def publish(
+    topic: bytes, payload: bytes, retain: bool = False, packet_id: int = 0, is_again: bool = False
+) -> bytes:  # fmt: skip
+    """PUBLISH (3.3): QoS 0, or QoS 1 with a `packet_id`. `is_again`: it was sent before (DUP)."""
     variable = _text(topic) + (bytes((packet_id >> 8, packet_id & 0xFF)) if packet_id else b"")
-    first = 0x30 | (0x02 if packet_id else 0) | (0x01 if retain else 0)
+    first = 0x30 | (0x08 if is_again else 0) | (0x02 if packet_id else 0) | (0x01 if retain else 0)
     return bytes((first,)) + _length(len(variable) + len(payload)) + variable + payload
 
 

@@ -140,6 +140,7 @@ KEYS = (
         ("interval_s", "int", 30, 1, 3600),
         ("keep_alive_s", "int", 60, 10, 3600),
         ("homeassistant", "bool", False),
+        ("history", "bool", False),
     )),
     ("history", "section", (
         ("bytes", "int", 1024, 0, 4096),

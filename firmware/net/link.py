@@ -17,6 +17,13 @@ _RETRY_FIRST_MS = const(10000)  # joining an access point takes some seconds
 _RETRY_LAST_MS = const(60000)
 
 
+def serial(link: "Link", name: str) -> str:
+    """What names this device to a server, and stays when it gets another name: its MAC address without colons, or
+    `name` where none is known."""
+    mac = link.details()[4]
+    return mac.replace(":", "") if mac else name
+
+
 async def keep_up(link: "Link", events: "Events", close_connections: "Callable[[], None]") -> None:
     """Runs for ever: connects, notices when the link is lost, and connects again at growing intervals, for as long as
     it takes. A reason for not connecting is logged when it is another than the last one.

@@ -27,12 +27,17 @@ def test_connect_has_will_user_and_password():
     assert without[9] == 0x2E
     assert without.endswith(b"\x00\x07offline")
     assert mqtt.connect(b"gate", 60, b"user", b"", b"w", b"x")[9] == 0xAE
+    assert mqtt.connect(b"gate", 60, b"user", b"", b"w", b"x", False)[9] == 0xAC  # the session goes on
 
 
 def test_publish_of_both_qualities():
     assert mqtt.publish(b"a/b", b"hi") == b"\x30\x07\x00\x03a/bhi"
     assert mqtt.publish(b"a/b", b"hi", True) == b"\x31\x07\x00\x03a/bhi"
     assert mqtt.publish(b"a/b", b"hi", True, 10) == b"\x33\x09\x00\x03a/b\x00\x0ahi"  # figure 3.11: identifier 10
+
+
+def test_what_is_sent_again_has_dup():
+    assert mqtt.publish(b"a/b", b"hi", False, 10, True) == b"\x3a\x09\x00\x03a/b\x00\x0ahi"  # figure 3.10: bit 3
 
 
 def test_lengths_are_those_of_table_2_4():

@@ -1,176 +1,19 @@
 """The MQTT service with a fake connection: what it sends and when, and what it does with what comes."""
 
-import asyncio
 import json
 from types import SimpleNamespace
 
 import mqtt
 import pytest
 
-from firmware.config import load as config
 from firmware.config import store
 from firmware.meters import profile_loader
-from firmware.meters.meter import ONLINE, QUARANTINED
-from firmware.meters.readings import GOOD, QUALITIES
-from firmware.net import seam
-from firmware.net.tcp_client import ConnectionFailed
+from firmware.meters.meter import QUARANTINED
+from firmware.meters.readings import QUALITIES
 from firmware.services.mqtt import discovery
-from firmware.services.mqtt.service import Mqtt, level
-from host_tests.unit.fakes import Log, Uptime
+from firmware.services.mqtt.service import level
+from host_tests.unit.mqtt_bench import CONNACK, ROOT, Bench
 from host_tests.unit.profile_rows import document, row
-
-CONNACK = b"\x20\x02\x00\x00"
-ROOT = b"meterport/hall"
-
-
-class FakeProfile:
-    names = ("active_power", "energy_import")
-    numbers = bytes((16, 32))
-    units = (3, 7)
-    counters = (1,)
-
-    def __len__(self):
-        return 2
-
-    def name_of(self, i):
-        return self.names[i]
-
-    def accumulates(self, i):
-        return i in self.counters
-
-    def decimal(self, i, raw, ratios):
-        return 12345 << 4 | 1
-
-
-class FakeReadings:
-    def __init__(self):
-        self.values = {0: 1234.5, 1: 99_000_000_001}
-        self.quality = GOOD
-
-    def read(self, meter, i):
-        return self.values[i], 0, self.quality
-
-
-class FakeClient:
-    """A connection to a broker that the test plays."""
-
-    def __init__(self, bench):
-        self.bench = bench
-        self.sent = b""
-        self.incoming = [CONNACK]
-        self.refusals = []
-        self.closed = 0
-
-    async def connect(self, host, port, timeout_ms, tls=None):
-        self.bench.attempts.append((host, port))
-        if self.refusals:
-            raise ConnectionFailed(self.refusals.pop(0))
-        self.incoming = self.incoming or [CONNACK]
-
-    async def send(self, buf, n, timeout_ms=0):
-        assert n <= 1024
-        self.sent += bytes(buf[:n])
-
-    async def receive(self, buf, timeout_ms=0):
-        data = self.incoming.pop(0)
-        buf[: len(data)] = data
-        return len(data)
-
-    async def wait_ready(self, events, until_ms):
-        if self.incoming:
-            return True
-        self.bench.pass_s(1)
-        return False
-
-    def close(self):
-        self.closed += 1
-
-
-class FakeBuses:
-    """They rest at once, unless is_busy."""
-
-    def __init__(self):
-        self.is_busy = False
-        self.pauses = self.resumes = 0
-
-    def pause(self, on_paused):
-        self.pauses += 1
-        if self.is_busy:
-            return False
-        on_paused()
-        return True
-
-    def resume(self):
-        self.resumes += 1
-
-
-class Done(Exception):
-    pass
-
-
-class Bench:
-    def __init__(self, monkeypatch, seconds=5, meters=None, **section):
-        self.uptime = Uptime()
-        self.log = Log(self.uptime)
-        self.now_ms = 0
-        self.left_s = seconds
-        self.attempts = []
-        self.slept_ms = []
-        self.at = {}  # {uptime: what happens}
-        monkeypatch.setattr(seam, "ticks_ms", lambda: self.now_ms)
-        monkeypatch.setattr(seam, "sleep_ms", self._sleep)
-        self.readings = FakeReadings()
-        meter = SimpleNamespace(
-            name="ma/in", slot=2, state=ONLINE, profile=FakeProfile(), profile_name="kind", block_of=(0, 0),
-            blocks=(SimpleNamespace(raw=b""),), ratios=None,
-        )  # fmt: skip
-        self.meter = meter
-        self.client = FakeClient(self)
-        self.buses = FakeBuses()
-        self.is_up = True
-        link = SimpleNamespace(up=lambda: self.is_up, address=lambda: "192.0.2.9")
-        values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section
-        self.service = Mqtt(
-            values, "hall", "e661", self.client, self.log, SimpleNamespace(uptime_s=self.uptime), link,
-            SimpleNamespace(meters=meters if meters is not None else [meter]), self.readings, self.buses,
-            lambda n: b"\x03" * n,
-        )  # fmt: skip
-
-    def pass_s(self, seconds):
-        self.uptime.now += seconds
-        self.now_ms += 1000 * seconds
-        self.left_s -= seconds
-        self.at.pop(self.uptime.now, lambda: None)()
-        if self.left_s < 0:
-            raise Done
-
-    async def _sleep(self, ms):
-        self.slept_ms.append(ms)
-        if ms >= 1000:
-            self.pass_s(ms // 1000)
-
-    def run(self):
-        """The packets that were sent until the time was over: [(kind, flags, body)]."""
-        with pytest.raises(Done):
-            asyncio.run(self.service.run())
-        reader, data, found = mqtt.Reader(), memoryview(self.client.sent), []
-        while len(data):
-            before = data
-            n = reader.next(data)
-            assert n > 0
-            data = data[n:]
-            head = 2 if reader.size < 128 else 3
-            found.append((reader.kind, reader.flags, bytes(before[head:n])))
-        return found
-
-    def published(self):
-        """[(topic, payload, whether retained)]"""
-        found = []
-        for kind, flags, body in self.run():
-            if kind == mqtt.PUBLISH:
-                size = body[0] << 8 | body[1]
-                found.append((body[2 : 2 + size], body[2 + size :], bool(flags & 1)))
-        return found
 
 
 @pytest.fixture
@@ -301,6 +144,16 @@ def test_home_assistant_is_told_what_only_rises_and_which_energies_may_fall(unit
     meter = SimpleNamespace(slot=2, name="main", profile=profile_loader.parse("kind", rows), profile_name="kind")
     found = json.loads(discovery.document("hall", "e661", ROOT, ROOT + b"/main", meter, 1, 6, "http://192.0.2.9/"))
     assert found["stat_cla"] == state_class
+
+
+def test_a_document_that_takes_more_than_a_packet_is_not_sent_and_counted(make):
+    bench = make(homeassistant=True)
+    bench.meter.name = "m" * 400
+    found, _ = described(answered(bench))
+    assert found == {GATEWAY}
+    assert bench.service.status()["too_long"] == 2
+    [text] = [text for text in bench.log.texts() if text.startswith("not sent")]
+    assert text.endswith("at most 1024: homeassistant/sensor/meterport_e661/2-16/config")
 
 
 def test_a_name_is_one_level_of_a_topic():

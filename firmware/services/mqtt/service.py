@@ -4,9 +4,11 @@
     PREFIX/NAME/METER/status       online or offline; retained
     PREFIX/NAME/METER/POINT        a value in its unit, each interval, while it is fresh; not retained: who comes later
                                    gets none that is old
+    PREFIX/NAME/history            records of flash, each of them, with QoS 1 (history.py)
 
 One connection, one task. It goes on for ever: after an error again in 2 s, 4 s, ... 5 minutes, less a random part.
-Values have QoS 0: each is overtaken by the next one. docs/reference/mqtt.md.
+Values have QoS 0: each is overtaken by the next one. No packet but CONNECT is longer than 1 KiB.
+docs/reference/mqtt.md.
 """
 
 import os
@@ -19,6 +21,7 @@ from firmware.meters.decimal_text import decimal_text
 from firmware.meters.meter import ONLINE
 from firmware.meters.readings import GOOD, QUALITIES
 from firmware.net import seam
+from firmware.net.link import serial as serial_of
 from firmware.net.tcp_client import ConnectionFailed
 from firmware.services import Service
 
@@ -29,10 +32,13 @@ if _TYPING:
     from firmware.board import Link
     from firmware.bus import Buses
     from firmware.events import Events
+    from firmware.history.history import History
+    from firmware.history.records import Keeper
     from firmware.meters.meters import Meters
     from firmware.meters.readings import Readings
     from firmware.net.clock import Clock
     from firmware.net.tcp_client import TcpClient
+    from firmware.services.mqtt.history import HistorySender
 
 _HELD = QUALITIES.index("held")
 _ANSWER_MS = const(10000)
@@ -60,17 +66,18 @@ class Mqtt(Service):
     """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has.
 
     state: "no_link", "connecting", "connected", "retrying"; error: why it is not connected, None when it is.
-    connections, published: since boot."""
+    connections, published: since boot; too_long: messages that were not sent, since they take more than a packet.
+    history: what sends the records of flash, None when it does not."""
 
     name = "mqtt"
     has_task = True
 
     def __init__(
         self, config: dict, name: str, serial: str, client: "TcpClient", events: "Events", clock: "Clock",
-        link: "Link", meters: "Meters", readings: "Readings", buses: "Buses",
+        link: "Link", meters: "Meters", readings: "Readings", buses: "Buses", history: "History",
         random_bytes: "Callable[[int], bytes]" = os.urandom,
     ) -> None:  # fmt: skip
-        """Raises OSError when what Home Assistant was told cannot be read."""
+        """Raises OSError when what Home Assistant was told, or the cursor of the history, cannot be read."""
         self._config = config
         self._name = name
         self._serial = serial
@@ -89,22 +96,52 @@ class Mqtt(Service):
         self._received = bytearray(_RECEIVED)
         self._back_off_s = _BACK_OFF_FIRST_S
         self._has_failed = False  # since it was last connected, and that is in the log
+        self._is_settled = False  # the broker takes what is sent
         self._states: "list[bool | None]" = []  # of the meters, as the broker knows them
         self._ping_ms = 0  # when the last PINGREQ was sent, or the connection made
         self._pings = 0  # without an answer
         self._discovery_in_s: "int | None" = None
         self._described = store.load(_DESCRIBED) or b""
+        self._has_refused = False  # a message that is too long, in this connection
         self._to_keep: "bytes | None" = None  # when the broker has answered the ping behind it
         self.state = "connecting"
         self.error: "str | None" = None
         self.connections = 0
         self.published = 0
+        self.too_long = 0
+        self.history: "HistorySender | None" = None
+        self._keeper: "Keeper | None" = None
+        if config["history"] and history.records is None:
+            events.add("mqtt", "history.flash is off: no history is sent")
+        elif config["history"]:
+            # Here and not at the head: it takes heap where it is off, too.
+            from firmware.history.records import FlashRecords, Keeper
+            from firmware.services.mqtt.history import CURSOR, HistorySender
+
+            records = FlashRecords(history.records, CURSOR)
+            self.history = HistorySender(records, self._root + b"/history", serial_of(link, name).encode())
+            self._keeper = Keeper(records, buses, events, "mqtt")
 
     def status(self) -> dict:
         """The section "mqtt" of GET /api/status."""
+        history = self.history
+        records = None if history is None else history.records
         return {
             "state": self.state, "error": self.error, "connections": self.connections, "published": self.published,
+            "too_long": self.too_long, "waiting": records and records.waiting,
+            "delivered": history and history.delivered, "lost": records and records.lost,
+            "undated": records and records.undated,
         }  # fmt: skip
+
+    def tick(self) -> None:
+        """Writes the cursor of the history when it is time."""
+        if self._keeper is not None:
+            self._keeper.tick(self._clock.uptime_s())
+
+    def keep(self) -> None:
+        """Writes the cursor of the history, before a planned restart."""
+        if self._keeper is not None:
+            self._keeper.keep()
 
     def close(self) -> None:
         """Ends the connection; the broker publishes the will."""
@@ -146,7 +183,7 @@ class Mqtt(Service):
         client_id = b"meterport-" + self._serial.encode()
         packet = mqtt.connect(
             client_id, config["keep_alive_s"], config["user"].encode(), config["password"].encode(),
-            self._root + b"/status", b"offline",
+            self._root + b"/status", b"offline", self.history is None,
         )  # fmt: skip
         await self._client.send(packet, len(packet))
         reader = mqtt.Reader()
@@ -165,9 +202,17 @@ class Mqtt(Service):
         self.connections += 1
         self.state = "connected"
         self.error = None
-        self._back_off_s = _BACK_OFF_FIRST_S
-        self._has_failed = False
-        self._events.add("mqtt", "connected to %s" % config["host"])
+        self._is_settled = False
+
+    def _settle(self):
+        """Forgets former failures once the broker takes what is sent: one that ends the connection at the history would
+        otherwise be asked again each 2 s."""
+        history = self.history
+        if not self._is_settled and (history is None or history.has_answer or not history.in_flight):
+            self._is_settled = True
+            self._back_off_s = _BACK_OFF_FIRST_S
+            self._has_failed = False
+            self._events.add("mqtt", "connected to %s" % self._config["host"])
 
     async def _serve(self):
         """While the connection lasts. Raises ConnectionFailed, MqttError."""
@@ -178,6 +223,10 @@ class Mqtt(Service):
         self._pings = 0
         self._ping_ms = seam.ticks_ms()
         self._to_keep = None
+        self._has_refused = False
+        if self.history is not None:
+            self.history.begin()
+        self._settle()
         self._states = [None] * len(self._meters.meters)
         self._discovery_in_s = 0 if config["homeassistant"] or self._described else None
         await self._publish(self._root + b"/status", b"online", True)
@@ -196,7 +245,9 @@ class Mqtt(Service):
             if self._clock.uptime_s() >= due_s:
                 due_s = self._clock.uptime_s() + config["interval_s"]
                 await self._publish_values()
+            await self._send_history()
             await self._flush()
+            self._settle()
             await self._keep_alive()
             if self._to_keep is not None and not self._pings:
                 await self._keep(self._to_keep)
@@ -206,6 +257,8 @@ class Mqtt(Service):
                 if not n:
                     raise ConnectionFailed("closed by the broker")
                 self._take(reader, memoryview(self._received)[:n])
+                await self._send_history()
+                await self._flush()
 
     def _take(self, reader, data):
         """Takes what the broker has sent."""
@@ -214,7 +267,11 @@ class Mqtt(Service):
             if n > 0:
                 if reader.kind == mqtt.PINGRESP:
                     self._pings = max(self._pings - 1, 0)
-                elif reader.kind == mqtt.PUBLISH:
+                elif reader.kind == mqtt.PUBACK and self.history is not None:
+                    if len(reader.body) != 2:
+                        raise mqtt.MqttError("no PUBACK: %d bytes" % reader.size)
+                    self.history.acknowledge(reader.body[0] << 8 | reader.body[1])
+                elif reader.kind == mqtt.PUBLISH and self._config["homeassistant"]:
                     # The only topic that it has subscribed to.
                     if reader.body.endswith(b"online"):
                         self._discovery_in_s = self._random_bytes(1)[0] % (_BIRTH_DELAY_S + 1)
@@ -225,6 +282,8 @@ class Mqtt(Service):
         waited_ms = seam.ticks_diff(seam.ticks_ms(), self._ping_ms)
         if self._pings and waited_ms > _ANSWER_MS:
             raise ConnectionFailed("no answer to a ping")
+        if self.history is not None and self.history.is_overdue():
+            raise ConnectionFailed("no answer to the history")
         if not self._pings and waited_ms > 500 * self._config["keep_alive_s"]:
             await self._ping()
 
@@ -237,18 +296,22 @@ class Mqtt(Service):
     # -- what is published
 
     async def _publish(self, topic, payload, retain=False):
+        packet = mqtt.publish(topic, payload, retain)
+        if len(packet) > _BUFFER:
+            self.too_long += 1
+            if not self._has_refused:  # in this connection: others may follow
+                self._has_refused = True
+                self._events.add("mqtt", "not sent: %d bytes, at most %d: %s" % (len(packet), _BUFFER, topic.decode()))
+            return
         self.published += 1
-        await self._put(mqtt.publish(topic, payload, retain))
+        await self._put(packet)
 
     async def _put(self, packet):
-        """Sends a packet together with others, when the buffer is full or with _flush()."""
+        """Sends a packet, of _BUFFER bytes at most, together with others: when the buffer is full or with _flush()."""
         n = len(packet)
         if self._filled + n > _BUFFER:
             await self._flush()
             await seam.sleep_ms(_PAUSE_MS)
-        if n > _BUFFER:
-            await self._client.send(packet, n)
-            return
         self._buffer[self._filled : self._filled + n] = packet
         self._filled += n
 
@@ -257,6 +320,16 @@ class Mqtt(Service):
             n = self._filled
             self._filled = 0
             await self._client.send(self._buffer, n)
+
+    async def _send_history(self):
+        """As much of it as may be sent now: nothing before the time is known, when the records of this boot have
+        theirs."""
+        history = self.history
+        while history is not None and self._clock.is_set and history.records.is_ready:
+            packet = await history.next()
+            if packet is None:
+                return
+            await self._put(packet)
 
     def _topic(self, meter):
         return self._root + b"/" + level(meter.name)

@@ -20,6 +20,7 @@ from micropython import const
 
 from firmware.history.records import Batch, FlashRecords, Keeper
 from firmware.net import seam
+from firmware.net.link import serial as serial_of
 from firmware.services import Service
 from firmware.services.posting import formats
 from firmware.services.posting.exchange import BodyChanged, Exchange
@@ -107,8 +108,7 @@ class Posting(Service):
             self.records = present.PresentReadings(series, self.interval_s, readings, clock)
             events.add("posting", "history.flash is off: present readings only, nothing is kept for later")
         self._keeper = Keeper(self.records, buses, events, "posting")
-        mac = link.details()[4]
-        serial = (mac.replace(":", "") if mac else name).encode()
+        serial = serial_of(link, name).encode()
         self._offset_s = max(_hash(serial) % self.interval_s, _OFFSET_MIN_S)
         gateway = formats.Gateway(name.encode(), serial, section)
         self.format = formats.make(section["format"], gateway, self.records.columns)

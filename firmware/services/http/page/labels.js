@@ -26,7 +26,7 @@ const LABELS = {
   "posting.ca_file": "File with the authority", "posting.pin_sha256": "SHA-256 of the certificate", "posting.headers": "Further header fields",
   "posting.template": "Template",
   "mqtt.host": "Broker", "mqtt.port": "Port", "mqtt.user": "User", "mqtt.password": "Password", "mqtt.prefix": "Topics begin with",
-  "mqtt.interval_s": "Values each (s)", "mqtt.keep_alive_s": "Keep-alive (s)", "mqtt.homeassistant": "Discovery by Home Assistant",
+  "mqtt.interval_s": "Values each (s)", "mqtt.keep_alive_s": "Keep-alive (s)", "mqtt.homeassistant": "Discovery by Home Assistant", "mqtt.history": "Records on flash, too",
   "shelly.bind": "Listen on address", "shelly.port": "Port", "shelly.slot": "Slot of the meter", "shelly.anywhere": "Answer other networks",
   "system.watchdog_s": "Watchdog (s)", "system.release_key": "Key of releases", "history.bytes": "Memory for the last hours (bytes)",
   "history.flash": "Records on flash", "history.interval_s": "A record each (s)", "history.commit_s": "Written to flash each (s)", "history.flash_kb": "Flash for records (KiB)",

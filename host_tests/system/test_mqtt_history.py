@@ -1,0 +1,113 @@
+"""The history by MQTT from real MicroPython to mosquitto: a backlog on flash arrives number by number, whatever becomes
+of broker and gateway meanwhile."""
+
+import contextlib
+import os
+import signal
+
+from host_tests.line_protocol_reader import read_line
+from host_tests.mosquitto import Listener, Mosquitto
+from host_tests.system.backlog import Backlog
+from host_tests.system.rig import HOST, Rig, wait_for
+from tools import gateway
+from tools.device_api import Device
+
+PASSWORD = "correct horse"
+TOPIC = "meterport/hall/history"
+ARRIVES_S = 90
+BACK_S = 60
+
+
+def lines(listeners):
+    """{(meter, time): fields} of all that they heard; what came twice has the same content."""
+    found, count = {}, 0
+    for listener in listeners:
+        for topic, payload, retained in list(listener.all):
+            if topic != TOPIC:
+                continue
+            assert not retained
+            for line in payload.encode()[:-1].split(b"\n"):
+                _, tags, fields, time = read_line(line)
+                key = tags[b"meter"].decode(), time
+                assert found.setdefault(key, fields) == fields
+                count += 1
+    return found, count
+
+
+def points(found, i):
+    """{(meter, time): energy, or power}"""
+    names = (b"active_power_w",) if i else (b"energy_import_wh", b"energy_total_wh")
+    return {
+        key: int(value.rstrip(b"i")) for key, fields in found.items() for name, value in fields.items() if name in names
+    }
+
+
+@contextlib.contextmanager
+def history_rig(folder, broker):
+    mqtt = {"enabled": True, "host": HOST, "port": broker.port, "history": True, "interval_s": 3600}
+    config = {"name": "hall", "ntp": {"enabled": False}, "history": {"flash": True}, "mqtt": mqtt}
+    with Rig(folder, config=config, frozen=True, heap=gateway.FROZEN_HEAP) as rig:
+        set_up(rig)
+        yield rig
+
+
+def set_up(rig):
+    with Device(HOST, rig.http_port) as device:
+        device.set_password(PASSWORD)
+
+
+def set_time(rig, unix_s):
+    with Device(HOST, rig.http_port) as device:
+        device.login(PASSWORD)
+        device.post("/api/time", {"unix_s": unix_s})
+
+
+def status(rig):
+    return rig.status()["mqtt"]
+
+
+def test_a_backlog_arrives_whole_though_the_broker_is_killed_in_the_middle(tmp_path):
+    backlog = Backlog(tmp_path, 2000)
+    broker = Mosquitto(tmp_path / "mosquitto")
+    listeners = []
+
+    def heard():
+        return len(lines(listeners)[0])
+
+    with history_rig(tmp_path, broker) as rig, contextlib.ExitStack() as stack:
+        with broker, Listener(broker) as listener:
+            listeners.append(listener)
+            wait_for(lambda: status(rig)["state"] == "connected" and listener.seen, BACK_S, "a connection")
+            assert heard() == 0  # before the time is known
+            set_time(rig, backlog.end_s + 20)
+            wait_for(lambda: heard() > 600, ARRIVES_S, "a part of it")
+            broker.kill()
+            wait_for(lambda: status(rig)["state"] == "retrying", BACK_S, "the end of the connection")
+        assert 0 < heard() < 3 * len(backlog.values)
+        assert status(rig)["waiting"] > 0
+        os.kill(rig.gateway.pid, signal.SIGSTOP)  # until the broker has somebody to whom it gives what it takes
+        with broker:
+            broker.retain("probe", "x")
+            listener = stack.enter_context(Listener(broker))
+            listeners.append(listener)
+            wait_for(lambda: "probe" in listener.seen, BACK_S, "the listener")
+            os.kill(rig.gateway.pid, signal.SIGCONT)
+            wait_for(lambda: status(rig)["waiting"] == 0, BACK_S + ARRIVES_S, "the rest")
+            wait_for(lambda: heard() >= 3 * len(backlog.values), ARRIVES_S, "the last of it")
+            found, count = lines(listeners)
+            for i in (0, 1):
+                assert points(found, i) == backlog.points(i)
+            print(f"{len(found)} lines, {count - len(found)} of them twice")
+            now = status(rig)
+            assert (now["delivered"], now["lost"], now["undated"]) == (len(backlog.values), 0, 0)
+            assert now["connections"] == 2
+            # What was delivered is remembered over a planned restart.
+            with Device(HOST, rig.http_port) as device:
+                device.login(PASSWORD)
+                device.reboot()
+            rig.wait_polled()
+            set_time(rig, backlog.end_s + 60)
+            wait_for(lambda: status(rig)["state"] == "connected", BACK_S, "a connection")
+            wait_for(lambda: status(rig)["waiting"] == 0, 10, "nothing that waits")
+            assert status(rig)["delivered"] == 0
+            assert lines(listeners) == (found, count)

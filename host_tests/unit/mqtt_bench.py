@@ -1,0 +1,180 @@
+"""What tests of the MQTT service share: meters, a connection whose other end is the test, and a clock that jumps."""
+
+import asyncio
+from types import SimpleNamespace
+
+import mqtt
+import pytest
+
+from firmware.config import load as config
+from firmware.meters.meter import ONLINE
+from firmware.meters.readings import GOOD
+from firmware.net import seam
+from firmware.net.tcp_client import ConnectionFailed
+from firmware.services.mqtt.service import Mqtt
+from host_tests.unit.fakes import Log, Uptime
+
+CONNACK = b"\x20\x02\x00\x00"
+ROOT = b"meterport/hall"
+
+
+class FakeProfile:
+    names = ("active_power", "energy_import")
+    numbers = bytes((16, 32))
+    units = (3, 7)
+    counters = (1,)
+
+    def __len__(self):
+        return 2
+
+    def name_of(self, i):
+        return self.names[i]
+
+    def accumulates(self, i):
+        return i in self.counters
+
+    def decimal(self, i, raw, ratios):
+        return 12345 << 4 | 1
+
+
+class FakeReadings:
+    def __init__(self):
+        self.values = {0: 1234.5, 1: 99_000_000_001}
+        self.quality = GOOD
+
+    def read(self, meter, i):
+        return self.values[i], 0, self.quality
+
+
+class FakeClient:
+    """A connection to a broker that the test plays."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.sent = b""
+        self.incoming = [CONNACK]
+        self.refusals = []
+        self.closed = 0
+
+    async def connect(self, host, port, timeout_ms, tls=None):
+        self.bench.attempts.append((host, port))
+        if self.refusals:
+            raise ConnectionFailed(self.refusals.pop(0))
+        self.incoming = self.incoming or [CONNACK]
+
+    async def send(self, buf, n, timeout_ms=0):
+        assert n <= 1024
+        self.sent += bytes(buf[:n])
+
+    async def receive(self, buf, timeout_ms=0):
+        data = self.incoming.pop(0)
+        buf[: len(data)] = data
+        return len(data)
+
+    async def wait_ready(self, events, until_ms):
+        if self.incoming:
+            return True
+        self.bench.pass_s(1)
+        return False
+
+    def close(self):
+        self.closed += 1
+
+
+class FakeBuses:
+    """They rest at once, unless is_busy."""
+
+    def __init__(self):
+        self.is_busy = False
+        self.paused = False
+        self.pauses = self.resumes = 0
+
+    def pause(self, on_paused):
+        self.pauses += 1
+        if self.is_busy:
+            return False
+        on_paused()
+        return True
+
+    def resume(self):
+        self.resumes += 1
+
+
+class Done(Exception):
+    pass
+
+
+class Bench:
+    """`history`: the recorder of records on flash, None without; `serial`: of the device; `client`: makes its client of
+    this bench. The history is sent where there is a recorder, or with `is_history`."""
+
+    def __init__(self, monkeypatch, seconds=5, meters=None, history=None, is_history=False, serial=None,
+                 client=FakeClient, **section):  # fmt: skip
+        self.uptime = Uptime()
+        self.log = Log(self.uptime)
+        self.now_ms = 0
+        self.left_s = seconds
+        self.attempts = []
+        self.slept_ms = []
+        self.at = {}  # {uptime: what happens}
+        monkeypatch.setattr(seam, "ticks_ms", lambda: self.now_ms)
+        monkeypatch.setattr(seam, "sleep_ms", self._sleep)
+        self.readings = FakeReadings()
+        meter = SimpleNamespace(
+            name="ma/in", slot=2, state=ONLINE, profile=FakeProfile(), profile_name="kind", block_of=(0, 0),
+            blocks=(SimpleNamespace(raw=b""),), ratios=None,
+        )  # fmt: skip
+        self.meter = meter
+        self.client = client(self)
+        self.buses = FakeBuses()
+        self.is_up = True
+        self.clock = SimpleNamespace(uptime_s=self.uptime, is_set=True)
+        details = (None,) * 4 + (serial, None)
+        link = SimpleNamespace(up=lambda: self.is_up, address=lambda: "192.0.2.9", details=lambda: details)
+        values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section
+        values["history"] = is_history or history is not None
+        self.service = Mqtt(
+            values, "hall", "e661", self.client, self.log, self.clock, link,
+            SimpleNamespace(meters=meters if meters is not None else [meter]), self.readings, self.buses,
+            SimpleNamespace(records=history), lambda n: b"\x03" * n,
+        )  # fmt: skip
+
+    def pass_s(self, seconds):
+        self.uptime.now += seconds
+        self.now_ms += 1000 * seconds
+        self.left_s -= seconds
+        self.at.pop(self.uptime.now, lambda: None)()
+        if self.left_s < 0:
+            raise Done
+
+    async def _sleep(self, ms):
+        self.slept_ms.append(ms)
+        if ms >= 1000:
+            self.pass_s(ms // 1000)
+
+    def live(self):
+        """Runs until the time is over."""
+        with pytest.raises(Done):
+            asyncio.run(self.service.run())
+
+    def run(self):
+        """The packets that were sent until the time was over: [(kind, flags, body)]."""
+        self.live()
+        reader, data, found = mqtt.Reader(), memoryview(self.client.sent), []
+        while len(data):
+            before = data
+            n = reader.next(data)
+            assert n > 0
+            data = data[n:]
+            head = 2 if reader.size < 128 else 3
+            found.append((reader.kind, reader.flags, bytes(before[head:n])))
+        return found
+
+    def published(self):
+        """[(topic, payload, whether retained)]"""
+        found = []
+        for kind, flags, body in self.run():
+            if kind == mqtt.PUBLISH:
+                size = body[0] << 8 | body[1]
+                found.append((body[2 : 2 + size], body[2 + size :], bool(flags & 1)))
+        return found
