@@ -43,7 +43,7 @@ def test_two_masters_read_while_clients_poll_and_a_meter_is_silent(slave):
     rig.meter(3).silent = True
     voltage, power = rig.meter(1).expected(1), rig.meter(2).expected(16)
     reads = [(1, 4, 0, 10, None)]
-    pollers = [Poller(rig.modbus_port, reads, 0.05) for _ in range(8)]
+    pollers = [Poller(rig.modbus_port, reads, 0.05) for _ in range(10)]
     for poller in pollers:
         poller.__enter__()
     slowest_s = 0.0

@@ -1,10 +1,13 @@
 """Served meters: the registers of one kind of meter with the values of others, decoded here by tools.profiles."""
 
+import functools
 import math
 import struct
 from fractions import Fraction
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from firmware.meters import profile_loader
 from firmware.meters.encoder import encode
@@ -14,6 +17,12 @@ from tools import profiles
 KINDS = profiles.available()
 OUT_OF_DATE = 0x0B
 NO_SUCH_ADDRESS = 0x02
+
+
+@functools.cache
+def loaded(kind):
+    """The profile as the tools and as the firmware have it."""
+    return profiles.load(kind), profile_loader.load(kind)
 
 
 def decoded(served, kind, number):
@@ -289,6 +298,35 @@ def test_floats_are_the_nearest(number, decimals):
             assert encode(profile, i, number << 4 | decimals, out)
             size = struct.calcsize(code)
             assert bytes(out[:size]) == struct.pack(code, float(value))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_any_value_comes_back_or_is_refused(kind, data):
+    """By the decoder of tools.profiles: within half of the last bit, or encode() says that it does not fit."""
+    facts, profile = loaded(kind)
+    point = data.draw(st.sampled_from(facts.points))
+    number = data.draw(st.integers(-(10**13), 10**13))
+    decimals = 0 if point.accumulating else data.draw(st.integers(0, 7))
+    i = profile.index_of(point.number)
+    out = bytearray(8)
+    value = Fraction(number, 10**decimals)
+    if encode(profile, i, number << 4 | decimals, out):
+        words = struct.unpack(f">{point.size}H", out[: 2 * point.size])
+        raw = profiles.decode(words, point.type, facts.word_order)
+        last_bit = Fraction(str(point.scale)) if "int" in point.type else abs(value) * Fraction(1, 2**23) + 1e-30
+        assert abs(Fraction(raw) * Fraction(str(point.scale)) - value) <= last_bit / 2
+    else:
+        raw = value / Fraction(str(point.scale))
+        bits = 16 * point.size
+        least, most = (0, 2**bits) if point.type.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+        if bits == 64:
+            least, most = max(least, -(2**48)), 2**48
+        if point.type.startswith("float"):
+            assert abs(raw) >= 2**41 - 2**17
+        else:  # the ends may mean "no value"
+            assert raw < least + 2 or raw >= most - 2
 
 
 # The list
