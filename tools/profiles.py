@@ -12,8 +12,8 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
 docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
-say "nothing special" when they are left out: constants, unconfirmed, no_value, no_value_floats, signed_current,
-signature, gap_ms, tenfold_frequency.
+say "nothing special" when they are left out: both_functions, constants, unconfirmed, no_value, no_value_floats,
+signed_current, signature, gap_ms, tenfold_frequency.
 """
 
 import json
@@ -42,6 +42,7 @@ WORD_ORDERS = ("big", "little")
 NO_VALUES = ("none", "maximum", "sunspec")
 REQUIRED = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
 OPTIONAL = {
+    "both_functions",
     "constants",
     "unconfirmed",
     "no_value",
@@ -144,6 +145,7 @@ class Profile:
     signed_current: bool = False
     tenfold_frequency: bool = False
     gap_ms: int = 0  # the least silence before a request
+    both_functions: bool = False  # 3 and 4 give the same
     constants: tuple = ()  # (function, address, registers) of what never changes
     signature: tuple = ()  # rows: function, address, type, and a list of values or the lowest and the highest
 
@@ -256,6 +258,8 @@ def parse(text, profile_id):
     ensure(isinstance(signed_current, bool), "signed_current", f"{signed_current!r} is not true or false")
     tenfold = data.get("tenfold_frequency", False)
     ensure(isinstance(tenfold, bool), "tenfold_frequency", f"{tenfold!r} is not true or false")
+    both = data.get("both_functions", False)
+    ensure(isinstance(both, bool), "both_functions", f"{both!r} is not true or false")
     gap_ms = data.get("gap_ms", 0)
     ensure(_is_int(gap_ms) and 0 <= gap_ms <= 1000, "gap_ms", f"{gap_ms!r} is not one of 0..1000")
     signature = data.get("signature", [])
@@ -286,6 +290,7 @@ def parse(text, profile_id):
         signed_current=signed_current,
         tenfold_frequency=tenfold,
         gap_ms=gap_ms,
+        both_functions=both,
         constants=tuple(constants),
         signature=tuple(tuple(row) for row in signature),
     )

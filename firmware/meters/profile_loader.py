@@ -37,8 +37,8 @@ if _TYPING:
 COLUMNS = ["number", "name", "function", "address", "type", "scale", "unit", "kind"]
 KINDS = ("instantaneous", "accumulating", "net")
 KEYS = (
-    "columns", "confidence", "constants", "gap", "gap_ms", "max_registers", "name", "no_value", "no_value_floats",
-    "points", "signature", "signed_current", "tenfold_frequency", "unconfirmed", "word_order",
+    "both_functions", "columns", "confidence", "constants", "gap", "gap_ms", "max_registers", "name", "no_value",
+    "no_value_floats", "points", "signature", "signed_current", "tenfold_frequency", "unconfirmed", "word_order",
 )  # fmt: skip
 NO_VALUE = {"none": 0, "maximum": 0x7F, "sunspec": 0x80}  # -> first byte of the signed integer that means it
 _POINTS_MAX = const(120)
@@ -103,6 +103,7 @@ def parse(name: str, document: "Any") -> Profile:
     ensure(is_right, "no_value_floats", "a list of at most %d numbers" % _NO_VALUE_FLOATS_MAX)
     ensure(isinstance(signed_current, bool), "signed_current", "true or false")
     ensure(isinstance(tenfold, bool), "tenfold_frequency", "true or false")
+    ensure(isinstance(document.get("both_functions", False), bool), "both_functions", "true or false")
     ensure(document.get("columns") == COLUMNS, "columns", str(COLUMNS))
     ensure(isinstance(rows, list) and 0 < len(rows) <= _POINTS_MAX, "points", "1 to %d rows" % _POINTS_MAX)
     numbers = set()

@@ -17,7 +17,10 @@ if _TYPING:
 _KILO = (FLOAT32, 1000, 1)
 _UNIT = (FLOAT32, 1, 1)
 _POINT_MAX = const(4)  # registers of the largest point
-_FIXED = ("constants", "signature")  # keys of a profile file
+_PHASES = (  # numbers of points of the phases 2 and 3, and of voltages between phases
+    b"\x02\x03\x05\x06\x07\x0a\x0b\x12\x13\x16\x17\x1a\x1b\x1e\x1f\x22\x23\x26\x27\x2a\x2b\x2e\x2f\x32\x33\x36\x37"
+)
+_FIXED = ("constants", "signature", "both_functions")  # keys of a profile file
 # What a map has of the registers of a read
 NOTHING = const(0)
 SOME = const(1)
@@ -27,11 +30,15 @@ STALE_VALUE = const(3)  # a value is too old, or fits no register, and there is 
 
 class RegisterMap:
     """The registers of one kind of meter, for all units that are served as it. `profile`: not an inverted one. `fixed`:
-    [(function, first register, bytes)], what never changes: model code, identity. `is_sunspec`: counters of
-    integers that are not measured read 0."""
+    [(function, first register, bytes)], what never changes: model code, identity. `has_both`: functions 3 and 4 give
+    the same. `is_sunspec`: phases and counters of integers that are not measured are as SunSpec has them."""
 
-    def __init__(self, profile: "Profile", fixed: "list[tuple[int, int, bytes]]", is_sunspec: bool = False) -> None:
+    def __init__(
+        self, profile: "Profile", fixed: "list[tuple[int, int, bytes]]", has_both: bool = False,
+        is_sunspec: bool = False,
+    ) -> None:  # fmt: skip
         self._profile = profile
+        self._has_both = has_both
         self._fixed = fixed
         self._is_sunspec = is_sunspec
         self._first = array("H", [
@@ -56,7 +63,7 @@ class RegisterMap:
             i += 1
             if begin >= end or begin + _POINT_MAX <= first or begin + profile.size(i) <= first:
                 continue
-            if profile.plan[profile.blocks[i]][0] != function:
+            if not self._has_both and profile.plan[profile.blocks[i]][0] != function:
                 continue
             found = SOME
             if not self._encode(i, values, is_stale_no_value):
@@ -70,7 +77,7 @@ class RegisterMap:
         found = NOTHING
         for place, begin, data in self._fixed:
             size = len(data) // 2
-            if place == function and begin < first + count and begin + size > first:
+            if (place == function or self._has_both) and begin < first + count and begin + size > first:
                 found = SOME
                 _overlap(data, begin, size, first, count, out, at)
                 if begin == first and size == count:
@@ -92,10 +99,12 @@ class RegisterMap:
             return encode(profile, i, value, row) or encode_no_value(profile, i, row)
         if values.reason == STALE:
             return is_stale_no_value and encode_no_value(profile, i, row)
-        # Not measured: what the kind of meter says then; where it has no way to say so, and in floats, whose NaN hardly
-        # a master expects, 0 as of a phase that is not connected.
-        is_counter = profile.accumulates(i) and profile.encodings[profile.encoding_of[i]][0] < FLOAT32
-        is_zero = not profile.no_value or (is_counter and self._is_sunspec)
+        # Not measured: what the kind of meter says then. Where it has no way to say so, in floats, whose NaN hardly a
+        # master expects, and of phases 2 and 3, 0 as of a phase that is not connected.
+        if self._is_sunspec:
+            is_zero = profile.accumulates(i) and encoding[0] < FLOAT32
+        else:
+            is_zero = not profile.no_value or profile.numbers[i] in _PHASES
         if is_zero or not encode_no_value(profile, i, row):
             row[:] = bytes(len(row))
         return True
@@ -110,21 +119,21 @@ def _overlap(data, begin, size, first, count, out, at):
     out[to : to + n] = data[k : k + n]
 
 
-def fixed_registers(name: str, is_little: bool) -> "list[tuple[int, int, bytes]]":
-    """What never changes in the registers of that profile: its `constants`, and the first of the integers by which its
-    `signature` knows the kind. `is_little`: Profile.is_little. A file that is damaged has none."""
+def load(name: str, profile: "Profile") -> RegisterMap:
+    """The map of the kind of meter with that name, and its `profile`. What never changes: the `constants` of its file,
+    and the first of the integers by which its `signature` knows the kind; a file that is damaged has none."""
     try:
         document = catalog.read(name, _FIXED)
     except (OSError, ValueError):
-        return []
+        document = None
     if not isinstance(document, dict):
-        return []
+        return RegisterMap(profile, [])
     fixed = []
     for function, first, kind, *test in document.get("signature", ()):
         if len(test) == 1 and test[0]:
             size = 2 * REGISTERS[TYPES.index(kind)]
             data = (test[0][0] & (1 << 8 * size) - 1).to_bytes(size, "big")
-            fixed.append((function, first, swapped(data) if is_little else data))
+            fixed.append((function, first, swapped(data) if profile.is_little else data))
     for function, first, content in document.get("constants", ()):
         if isinstance(content, str):
             data = content.encode()
@@ -132,4 +141,4 @@ def fixed_registers(name: str, is_little: bool) -> "list[tuple[int, int, bytes]]
         else:
             data = b"".join([word.to_bytes(2, "big") for word in content])
         fixed.append((function, first, data))
-    return fixed
+    return RegisterMap(profile, fixed, document.get("both_functions", False))

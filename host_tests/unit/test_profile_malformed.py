@@ -105,7 +105,7 @@ def test_a_wrong_row_of_a_signature_is_refused_with_row_and_column(test, where):
 def test_an_unknown_key_is_named_with_those_that_are_known(key):
     with pytest.raises(profile_load.ProfileError) as caught:
         profile_load.parse("mine", document(row(), **{key: 1}))
-    assert str(caught.value).startswith(f"profile mine: {key}: unknown key; known are columns, ")
+    assert str(caught.value).startswith(f"profile mine: {key}: unknown key; known are both_functions, ")
     assert "max_registers" in str(caught.value)
 
 

@@ -28,8 +28,8 @@ def test_every_profile_of_the_tree_is_valid(profile_id):
 def test_the_names_of_the_profiles_are_permanent():
     """Configurations name them."""
     assert profiles.available() == [
-        "abb-b23", "carlo-gavazzi-em112", "carlo-gavazzi-em24", "carlo-gavazzi-em340", "chint-ddsu666",
-        "chint-dtsu666", "chint-dtsu666-401e", "chint-dtsu666-h", "eastron-sdm120", "eastron-sdm230",
+        "abb-b23", "carlo-gavazzi-em112", "carlo-gavazzi-em24", "carlo-gavazzi-em24-e1", "carlo-gavazzi-em340",
+        "chint-ddsu666", "chint-dtsu666", "chint-dtsu666-401e", "chint-dtsu666-h", "eastron-sdm120", "eastron-sdm230",
         "eastron-sdm630", "eastron-sdm72d-m", "eastron-sdm72d-m-v2", "elkor-wattson-1100", "elkor-wattson-mcm",
         "elkor-wattson-mcm-60", "elkor-wattson-mk2", "janitza-umg96rm-e", "orno-we-516", "pzem-004t-v3",
         "schneider-iem3150", "schneider-iem3155", "shelly-pro-3em", "siemens-pac2200", "sunspec-213",
@@ -55,6 +55,7 @@ def test_a_wattson_is_not_more_certain_than_its_source(profile_id):
             (4, 0, 10), (4, 10, 10), (4, 20, 10), (4, 30, 8), (4, 40, 6), (4, 50, 6), (4, 62, 4), (4, 70, 6),
             (4, 92, 4),
         ]),
+        ("carlo-gavazzi-em24-e1", [(4, 0, 80)]),
         ("carlo-gavazzi-em340", [(4, 0, 50), (4, 51, 31)]),
         ("chint-ddsu666", [(3, 8192, 16), (3, 16384, 12)]),
         ("chint-dtsu666", [(3, 4126, 18), (3, 8192, 34), (3, 8234, 8), (3, 8260, 2)]),
@@ -142,7 +143,7 @@ def test_a_wrong_row_is_named_with_what_is_allowed(document, row, column, value,
         ("confidence", True, "confidence: True"),
         ("columns", ["number"], "columns: must be"),
         ("points", [], "at least one row"),
-        ("vendor", "x", "keys: ['vendor'] unknown; known are ['columns', 'confidence'"),
+        ("vendor", "x", "keys: ['vendor'] unknown; known are ['both_functions', 'columns'"),
         ("unconfirmed", [1, 77], "unconfirmed: 77 is no point's number"),
         ("unconfirmed", 1, "must be a list"),
         ("no_value", "nan", "no_value: 'nan' is not one of ('none', 'maximum', 'sunspec')"),

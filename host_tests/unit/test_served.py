@@ -206,12 +206,35 @@ def test_a_total_that_is_not_measured_is_the_sum_of_the_phases():
     assert decoded(served, "eastron-sdm630", 40)[1] == pytest.approx(both, rel=1e-6)
 
 
+def test_a_gx_device_finds_the_meter_that_it_knows():
+    """The reads of Victron's dbus-modbus-client, in its order, by function 3; those of mbmd go by function 4."""
+    bench = Bench("pzem-004t-v3")
+    bench.poll()
+    served = bench.serve("carlo-gavazzi-em24-e1", unit=100)
+    for address, registers in ((0x0B, [1648]), (0xA000, [7]), (0x0302, [0x101E]), (0x0304, [0x101E]), (0x1002, [0])):
+        assert read(served, 3, address, 1) == registers
+    assert struct.pack(">7H", *read(served, 3, 0x5000, 7)) == b"METERPORT00001"
+    words = read(served, 3, 0, 80)
+    assert words == read(served, 4, 0, 80)
+
+    def value(at):
+        return struct.unpack(">i", struct.pack(">HH", words[at + 1], words[at]))[0]
+
+    meter = bench.virtual[0]
+    assert value(0) == round(10 * meter.expected("voltage_l1"))
+    assert value(0x28) == value(0x12) == round(10 * meter.expected("active_power"))
+    assert value(0x34) == round(meter.expected("energy_total") / 100)
+    assert value(2) == value(0x0E) == value(0x14) == value(0x42) == 0  # it has one phase
+    assert words[0x33] == round(10 * meter.expected("frequency"))
+
+
 def test_what_is_not_measured_reads_as_the_kind_says_it():
     bench = Bench("pzem-004t-v3")
     bench.poll()
     served = bench.serve("abb-b23")  # "maximum"
-    point = profiles.load("abb-b23").point(2)
-    assert read(served, point.function, point.address, point.size) == [0xFFFF] * point.size
+    for number, words in ((24, [0x7FFF, 0xFFFF]), (2, [0, 0])):  # apparent power; phase 2
+        point = profiles.load("abb-b23").point(number)
+        assert read(served, point.function, point.address, point.size) == words
 
 
 # Old readings

@@ -94,7 +94,7 @@ def make_units(
             continue
         kind = section["as"]
         if kind and kind not in maps:
-            maps[kind] = RegisterMap(profiles[kind], register_map.fixed_registers(kind, profiles[kind].is_little))
+            maps[kind] = register_map.load(kind, profiles[kind])
         if section["sunspec"] and not sunspec:
             sunspec = _sunspec_maps(identity)
         last_s = section["last_s"] if section["stale"] == "last" else 0
@@ -109,6 +109,6 @@ def _sunspec_maps(identity):
     from firmware.services.modbus_tcp import sunspec  # here and not at the head: heap only where it is served
 
     return [
-        RegisterMap(sunspec.floats(), sunspec.fixed(*identity), True),
-        RegisterMap(sunspec.integers(), [], True),
+        RegisterMap(sunspec.floats(), sunspec.fixed(*identity), is_sunspec=True),
+        RegisterMap(sunspec.integers(), [], is_sunspec=True),
     ]
