@@ -38,9 +38,12 @@ COMPUTING = host_tests/codec host_tests/unit host_tests/tools host_tests/scenari
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 SYSTEM_WORKERS = $(shell expr 2 '*' $(CORES))
 
+# Most of the start of the tests is compiling them: what was compiled is kept, also where the environment keeps nothing.
+COMPILED = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache
+
 .PHONY: unit
 unit: venv  ## what a change of the firmware needs: codecs and units, half a minute; PYTEST_ARGS="-k listener -x"
-	@exec $(PY) -m pytest -q -n $(CORES) --dist worksteal host_tests/codec host_tests/unit $(PYTEST_ARGS)
+	@exec env $(COMPILED) $(PY) -m pytest -q -n $(CORES) --dist worksteal host_tests/codec host_tests/unit $(PYTEST_ARGS)
 
 .PHONY: test
 test: venv  ## all tests; PYTEST_ARGS="-k listener -x" for some of them, host_tests/unit/test_bus.py for a file
