@@ -18,6 +18,12 @@ def _no_collections():
         yield
 
 
+def pytest_collection_finish():
+    """What was collected stays until the end: no collection need look at thousands of tests again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _web_page():
     """The server reads it where the firmware lies, which for many tests is the checkout."""
