@@ -16,6 +16,7 @@ say "nothing special" when they are left out: both_functions, constants, unconfi
 signed_current, signature, gap_ms, tenfold_frequency.
 """
 
+import functools
 import json
 import math
 import struct
@@ -189,8 +190,10 @@ def load(profile):
     return parse(text, path.stem)
 
 
+@functools.lru_cache(maxsize=64)
 def parse(text, profile_id):
-    """The Profile in a JSON text. Raises ProfileError."""
+    """The Profile in a JSON text. Raises ProfileError. The same one for the same text: tests and virtual meters ask for
+    each many times."""
 
     def ensure(condition, where, message):
         if not condition:

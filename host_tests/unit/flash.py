@@ -64,7 +64,9 @@ class Flash:
     def prog(self, cfg, block, off, data):
         at = block * cfg.block_size + off
         there = self.image[at : at + len(data)]
-        return self._change(at, bytes(old & new for old, new in zip(there, data, strict=True)))
+        assert len(there) == len(data)
+        left = int.from_bytes(there, "big") & int.from_bytes(data, "big")
+        return self._change(at, left.to_bytes(len(data), "big"))
 
     def erase(self, cfg, block):
         self.erases[block] += 1
@@ -158,6 +160,8 @@ class Device:
         return names - {".", ".."}
 
 
+_LINE = 64  # bytes: most lines are shorter
+
 # As MicroPython's extmod/vfs_lfsx_file.c opens for appending; littlefs-python makes no file then.
 _FLAGS = {"a": (lfs.LFSFileFlag.wronly, lfs.LFSFileFlag.creat, lfs.LFSFileFlag.append)}
 
@@ -179,12 +183,13 @@ class File:
         return data.decode() if self._text else data
 
     def readline(self):
-        line = self.read(0)
-        while character := self.read(1):
-            line += character
-            if character in ("\n", b"\n"):
-                break
-        return line
+        begin = lfs.file_tell(self._fs, self._handle)
+        data = b""
+        while b"\n" not in data and (more := _errors_as_micropython(lfs.file_read, self._fs, self._handle, _LINE)):
+            data += more
+        line = data[: data.find(b"\n") + 1] or data
+        self.seek(begin + len(line))
+        return line.decode() if self._text else line
 
     def write(self, data):
         return _errors_as_micropython(lfs.file_write, self._fs, self._handle, bytes(data))

@@ -1,5 +1,6 @@
 """What the tests of profiles share: documents as they lie in a profile's file, and values as a meter sends them."""
 
+import functools
 import math
 import struct
 from fractions import Fraction
@@ -25,6 +26,7 @@ def row(number=1, name="a", function=4, address=0, kind="uint16", scale=1, unit=
     return [number, name, function, address, kind, scale, unit, use]
 
 
+@functools.cache
 def one_point(kind, order="big", scale=1, use="instantaneous", address=0, number=1, **change):
     rows = [row(number, kind=kind, scale=scale, use=use, address=address)]
     return profile_load.parse("test", document(*rows, word_order=order, **change))

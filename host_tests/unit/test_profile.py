@@ -199,12 +199,13 @@ def test_a_scaled_double_is_exact(order, bits, scale):
     check_float("float64", order, bits, scale)
 
 
-@pytest.mark.parametrize("exponent", range(256))
+@pytest.mark.parametrize("first", range(0, 256, 16))
 @pytest.mark.parametrize("scale", [1, 1000, 1000000])
-def test_a_scaled_float_is_exact_at_every_exponent(exponent, scale):
-    for mantissa in (0, 1, 2, 0x7FFFFF, 0x7FFFFE, 0x400000, 0x0624DD, 0x1374BC, 0x555555, 0x000800, 0x7FF800):
-        for sign in (0, 1):
-            check_float("float32", "big", sign << 31 | exponent << 23 | mantissa, scale)
+def test_a_scaled_float_is_exact_at_every_exponent(first, scale):
+    for exponent in range(first, first + 16):
+        for mantissa in (0, 1, 2, 0x7FFFFF, 0x7FFFFE, 0x400000, 0x0624DD, 0x1374BC, 0x555555, 0x000800, 0x7FF800):
+            for sign in (0, 1):
+                check_float("float32", "big", sign << 31 | exponent << 23 | mantissa, scale)
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
