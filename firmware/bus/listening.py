@@ -190,9 +190,7 @@ class Follower:
             return self._take_foreign(at, foreign)
         if is_silent:
             return _NO
-        # The fewest that tell more: lengths below zero, of which the largest is the fewest.
-        needed = [one for one in (answer, request, foreign) if -rtu.ADU_MAX <= one < 0]
-        return max(needed) if needed else _NO
+        return _fewest(answer, _fewest(request, foreign))
 
     def _answer_length(self, at, rest, is_silent):
         """The same for a frame that answers the request."""
@@ -290,6 +288,15 @@ class Follower:
             counters.wrong[rtu.BAD_CRC] += 1
         self._owner.on_unanswered(how)
         self.request_length = 0
+
+
+def _fewest(one, other):
+    """Of two counts of needed bytes, both as -n or 0, the lower; _NO where both are 0 or longer than a frame."""
+    if one < -rtu.ADU_MAX:
+        one = _NO
+    if other < -rtu.ADU_MAX:
+        other = _NO
+    return max(one, other) if one and other else one or other
 
 
 class _Collected:
@@ -421,17 +428,22 @@ class _Heard:
 
     def _whole_points(self, k, first, end):
         """Narrows that range so that it cuts no point of block `k`: the halves of a value may be of two moments."""
-        spans = _spans(self.meter, k)
+        meter = self.meter
+        profile = meter.profile
+        origin = meter.blocks[k].origin
         is_cut = True
         while is_cut and first < end:
             is_cut = False
-            for low, high in spans:
-                if low < first < high:
-                    first = high
-                    is_cut = True
-                if low < end < high:
-                    end = low
-                    is_cut = True
+            for i in range(len(meter.block_of)):
+                if meter.block_of[i] == k:
+                    low = origin + profile.offsets[i] // 2
+                    high = low + profile.size(i)
+                    if low < first < high:
+                        first = high
+                        is_cut = True
+                    if low < end < high:
+                        end = low
+                        is_cut = True
         return first, end
 
     def tick(self, now_ms: int) -> None:
