@@ -21,6 +21,8 @@ _READ = const(36)
 _METER = const(752)  # with its round of polls, its name and the entries in lists
 _BLOCK = const(84)
 _BUS = const(1872)  # with its task
+_LISTENING = const(632)  # more for lines that only listen
+_HEARD = const(128)  # more for each of their meters, beside what is collected of its blocks
 _ROUTE = const(8)
 _SERVED = const(1800)  # modules and the table of units
 _SERVED_UNIT = const(324)
@@ -65,6 +67,8 @@ def of_configuration(document: dict, profile_sizes: dict) -> int:
         if switch is not None and document.get(row[0], {}).get("enabled", switch[2]):
             size += _HTTP if row[0] == "http" else _SERVICE
     size += _served(document.get("served", ()), profile_sizes)
+    listening = [k for k, bus in enumerate(document.get("buses", ())) if bus.get("role") == "listen"]
+    size += _LISTENING * bool(listening)
     kinds = set()
     for meter in document.get("meters", ()):
         name = meter["profile"]
@@ -74,4 +78,6 @@ def of_configuration(document: dict, profile_sizes: dict) -> int:
             kinds.add(kind)
             size += shared
         size += own
+        if meter.get("bus", 0) in listening:
+            size += _HEARD + 3 * (own - _METER) // 2  # image, marks and an object for each block
     return size

@@ -5,7 +5,7 @@ import pytest
 
 from firmware.config import heap_use
 from firmware.meters import profile_loader
-from host_tests.system.rig import UART, WATCHED_MAIN, Rig, configured, heaps, wait_for
+from host_tests.system.rig import BAUD, UART, WATCHED_MAIN, Rig, configured, heaps, wait_for
 from tools import gateway, profiles
 
 SAMPLES = 8  # half a second each: one of them is taken while no request is under way
@@ -16,13 +16,15 @@ KINDS = [
 
 SERVED = [kind for kind in profiles.available() if kind.startswith(("eastron", "chint", "carlo"))][:8]
 
+LISTENING = {"uart": UART, "baud": BAUD, "role": "listen"}
+
 
 def taken(folder, config, meters, has_page=True):
     """Bytes of heap in use once all meters have been read."""
     argv = [gateway.find_frozen(print), "-X", "heapsize=192K", WATCHED_MAIN]
     rig = Rig(folder, config=config, meters=meters, argv=argv, env={"MICROPYPATH": ".frozen"})
     with rig.started(has_page):
-        if has_page:
+        if has_page and "buses" not in config:  # a line that only listens: nobody polls it here
             rig.wait_polled(60)
         before = len(heaps(rig))
         wait_for(lambda: len(heaps(rig)) >= before + SAMPLES, 60, "measurements of the heap")
@@ -50,8 +52,18 @@ def estimate(config, meters):
             },
             KINDS[:1],
         ),
+        ({"buses": [LISTENING]}, KINDS),
+        ({"buses": [LISTENING]}, configured("eastron-sdm630", 10)),
     ],
-    ids=["fourteen kinds of meters", "ten meters of a kind", "no page", "a served meter", "eight served meters"],
+    ids=[
+        "fourteen kinds of meters",
+        "ten meters of a kind",
+        "no page",
+        "a served meter",
+        "eight served meters",
+        "a line that listens",
+        "a line that listens to ten meters",
+    ],  # fmt: skip
 )
 def test_a_configuration_takes_about_as_much_heap_as_a_save_reckons_with(tmp_path, config, meters):
     has_page = config.get("http", {}).get("enabled", True)
