@@ -9,6 +9,7 @@ import subprocess
 import threading
 
 from host_tests.daemon import Daemon
+from host_tests.line_protocol_reader import read_line
 from host_tests.system.rig import HOST
 from tools import debian, gateway
 
@@ -102,3 +103,27 @@ class Listener:
         self._process.wait(10)
         self._thread.join(10)
         self._process.stdout.close()
+
+
+def history_of(listeners):
+    """({(meter, time): fields}, number of lines) of all records that they heard of one gateway. What came twice has the
+    same content."""
+    found, count = {}, 0
+    for listener in listeners:
+        for topic, payload, retained in list(listener.all):
+            if not topic.endswith("/history"):
+                continue
+            assert not retained
+            for line in payload.encode()[:-1].split(b"\n"):
+                _, tags, fields, time = read_line(line)
+                assert found.setdefault((tags[b"meter"].decode(), time), fields) == fields
+                count += 1
+    return found, count
+
+
+def history_points(found, i):
+    """{(meter, time): value} of what history_of() gives, as Backlog.points(i): energy or power."""
+    names = (b"active_power_w",) if i else (b"energy_import_wh", b"energy_total_wh")
+    return {
+        key: int(value.rstrip(b"i")) for key, fields in found.items() for name, value in fields.items() if name in names
+    }

@@ -1,14 +1,19 @@
 """MQTT and the Shelly on the emulated chip: mosquitto hears of its meters through real lwIP, and Home Assistant's
-documents come whole; a battery reads a meter by UDP. A broker that goes is found again."""
+documents come whole; a battery reads a meter by UDP. A broker that goes is found again, and gets the history whole."""
 
 import json
+import os
+import signal
 import socket
+import time
 
 import pytest
 
 from host_tests.emulated.chip import Chip
-from host_tests.mosquitto import Listener, Mosquitto
-from host_tests.system.rig import wait_for
+from host_tests.mosquitto import Listener, Mosquitto, history_of, history_points
+from host_tests.system.backlog import Backlog
+from host_tests.system.rig import HOST, wait_for
+from tools.device_api import Device
 from tools.emulator import build
 from tools.emulator.network import GATEWAY, GUEST
 
@@ -17,6 +22,9 @@ pytestmark = pytest.mark.timeout(1200)
 SHELLY = 2220
 SEEN_S = 240
 ANSWER_S = 60
+PASSWORD = "correct horse"
+RECORDS = 300
+LINES_MAX = 15  # in a packet of 1 KiB
 
 
 def test_a_broker_hears_of_meters_and_entities_and_is_found_again(make_chip, tmp_path):
@@ -44,6 +52,40 @@ def test_a_broker_hears_of_meters_and_entities_and_is_found_again(make_chip, tmp
     status = chip.get("/api/status")
     assert status["mqtt"]["connections"] == 2
     assert status["task_restarts"] == 0
+
+
+def test_the_history_arrives_whole_while_meters_are_polled_and_the_broker_is_killed(tmp_path):
+    backlog = Backlog(tmp_path, RECORDS)
+    broker = Mosquitto(tmp_path / "mosquitto")
+    settings = {"enabled": True, "host": GATEWAY, "port": broker.port, "history": True}
+    config = {"name": "hall", "ntp": {"enabled": False}, "history": {"flash": True}, "mqtt": settings}
+    files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in (tmp_path / "data").rglob("*.seg")}
+    with Chip(tmp_path, build.OUR_PCBS, config, files=files) as chip:
+        chip.wait_polled()
+        with broker, Listener(broker) as listener:
+            with Device(HOST, timeout=ANSWER_S, connect=lambda: chip.connect("http", ANSWER_S)) as device:
+                device.set_password(PASSWORD)
+                device.login(PASSWORD)
+                device.post("/api/time", {"unix_s": int(time.time())})
+            wait_for(lambda: len(history_of([listener])[0]) > RECORDS, SEEN_S, "a part of it")
+            broker.kill()
+        wait_for(lambda: chip.get("/api/status")["mqtt"]["state"] == "retrying", SEEN_S, "the end of the connection")
+        os.kill(chip.emulator.pid, signal.SIGSTOP)  # until the broker has somebody to whom it gives what it takes
+        with broker, Listener(broker) as later:
+            broker.retain("probe", "x")
+            wait_for(lambda: "probe" in later.seen, SEEN_S, "the listener")
+            os.kill(chip.emulator.pid, signal.SIGCONT)
+            wait_for(lambda: chip.get("/api/status")["mqtt"]["delivered"] >= RECORDS, SEEN_S, "the rest")
+            wait_for(lambda: len(history_of([listener, later])[0]) >= 3 * RECORDS, SEEN_S, "the last of it")
+            status = chip.get("/api/status")
+    found, count = history_of([listener, later])
+    print(f"{len(found)} lines, {count - len(found)} of them twice; heap free: {status['heap']['free']} bytes")
+    for i in (0, 1):
+        wanted = backlog.points(i)
+        assert {key: value for key, value in history_points(found, i).items() if key in wanted} == wanted
+    assert count - len(found) <= 4 * LINES_MAX  # what was in flight
+    assert (status["mqtt"]["lost"], status["mqtt"]["undated"], status["task_restarts"]) == (0, 0, 0)
+    assert {meter["state"] for meter in status["meters"]} == {"online"}
 
 
 def test_a_battery_reads_a_meter_as_shelly(tmp_path):

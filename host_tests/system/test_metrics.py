@@ -42,7 +42,10 @@ def samples(text):
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory):
-    config = {"name": 'site "A" \\ east', "history": {"flash": True}, "posting": {"url": f"http://{HOST}:9/"}}
+    config = {
+        "name": 'site "A" \\ east', "history": {"flash": True}, "posting": {"url": f"http://{HOST}:9/"},
+        "mqtt": {"enabled": True, "host": HOST, "port": 9, "history": True},
+    }  # fmt: skip
     with Rig(tmp_path_factory.mktemp("metrics"), config=config) as rig:
         rig.wait_polled()
         yield rig
@@ -79,7 +82,10 @@ def test_names_are_quoted_and_counters_agree_with_the_api(rig):
     ]
     assert found["meterport_meter_up", "0", None] == "1"
     assert found["meterport_history_lost_total", None, None] == "0"
-    assert found["meterport_posting_lag_seconds", None, None] == "0"
+    for name in ("posting", "mqtt_history"):
+        assert found[f"meterport_{name}_lag_seconds", None, None] == "0"
+        assert found[f"meterport_{name}_lost_total", None, None] == "0"
+    assert found["meterport_posting_failures_total", None, None] == "0"
 
 
 def test_a_silent_meter_is_down_and_its_readings_are_left_out(make_rig):

@@ -5,41 +5,15 @@ import contextlib
 import os
 import signal
 
-from host_tests.line_protocol_reader import read_line
-from host_tests.mosquitto import Listener, Mosquitto
+from host_tests.mosquitto import Listener, Mosquitto, history_of, history_points
 from host_tests.system.backlog import Backlog
 from host_tests.system.rig import HOST, Rig, wait_for
 from tools import gateway
 from tools.device_api import Device
 
 PASSWORD = "correct horse"
-TOPIC = "meterport/hall/history"
 ARRIVES_S = 90
 BACK_S = 60
-
-
-def lines(listeners):
-    """{(meter, time): fields} of all that they heard; what came twice has the same content."""
-    found, count = {}, 0
-    for listener in listeners:
-        for topic, payload, retained in list(listener.all):
-            if topic != TOPIC:
-                continue
-            assert not retained
-            for line in payload.encode()[:-1].split(b"\n"):
-                _, tags, fields, time = read_line(line)
-                key = tags[b"meter"].decode(), time
-                assert found.setdefault(key, fields) == fields
-                count += 1
-    return found, count
-
-
-def points(found, i):
-    """{(meter, time): energy, or power}"""
-    names = (b"active_power_w",) if i else (b"energy_import_wh", b"energy_total_wh")
-    return {
-        key: int(value.rstrip(b"i")) for key, fields in found.items() for name, value in fields.items() if name in names
-    }
 
 
 @contextlib.contextmanager
@@ -72,7 +46,7 @@ def test_a_backlog_arrives_whole_though_the_broker_is_killed_in_the_middle(tmp_p
     listeners = []
 
     def heard():
-        return len(lines(listeners)[0])
+        return len(history_of(listeners)[0])
 
     with history_rig(tmp_path, broker) as rig, contextlib.ExitStack() as stack:
         with broker, Listener(broker) as listener:
@@ -94,9 +68,9 @@ def test_a_backlog_arrives_whole_though_the_broker_is_killed_in_the_middle(tmp_p
             os.kill(rig.gateway.pid, signal.SIGCONT)
             wait_for(lambda: status(rig)["waiting"] == 0, BACK_S + ARRIVES_S, "the rest")
             wait_for(lambda: heard() >= 3 * len(backlog.values), ARRIVES_S, "the last of it")
-            found, count = lines(listeners)
+            found, count = history_of(listeners)
             for i in (0, 1):
-                assert points(found, i) == backlog.points(i)
+                assert history_points(found, i) == backlog.points(i)
             print(f"{len(found)} lines, {count - len(found)} of them twice")
             now = status(rig)
             assert (now["delivered"], now["lost"], now["undated"]) == (len(backlog.values), 0, 0)
@@ -110,4 +84,4 @@ def test_a_backlog_arrives_whole_though_the_broker_is_killed_in_the_middle(tmp_p
             wait_for(lambda: status(rig)["state"] == "connected", BACK_S, "a connection")
             wait_for(lambda: status(rig)["waiting"] == 0, 10, "nothing that waits")
             assert status(rig)["delivered"] == 0
-            assert lines(listeners) == (found, count)
+            assert history_of(listeners) == (found, count)

@@ -74,16 +74,22 @@ def _write(service):
     posting = device.running("posting")
     if posting is not None:
         status = posting.status()
-        yield from _write_one(out, "posting_waiting", "gauge", "Records to be delivered.", status["waiting"])
-        lag_s = status["waiting"] * posting.records.interval_s
-        yield from _write_one(
-            out, "posting_lag_seconds", "gauge", "Time that the records to be delivered cover.", lag_s
-        )
-        for name, text in (
-            ("delivered", "Records delivered."), ("failures", "Posts that failed."),
-            ("lost", "Records removed before they were delivered."),
-        ):  # fmt: skip
-            yield from _write_one(out, "posting_%s_total" % name, "counter", text, status[name])
+        yield from _write_delivery(out, "posting", status, posting.records.interval_s)
+        yield from _write_one(out, "posting_failures_total", "counter", "Posts that failed.", status["failures"])
+    broker = device.running("mqtt")
+    if broker is not None and broker.history is not None:
+        yield from _write_delivery(out, "mqtt_history", broker.status(), broker.history.records.interval_s)
+
+
+def _write_delivery(out, name, status, interval_s):
+    """Writes what posting and MQTT have in common: how far they are with the records."""
+    for what, kind, text, value in (
+        ("waiting", "gauge", "Records to be delivered.", status["waiting"]),
+        ("lag_seconds", "gauge", "Time that the records to be delivered cover.", status["waiting"] * interval_s),
+        ("delivered_total", "counter", "Records delivered.", status["delivered"]),
+        ("lost_total", "counter", "Records removed before they were delivered.", status["lost"]),
+    ):
+        yield from _write_one(out, name + "_" + what, kind, text, value)
 
 
 def _write_sockets(out, budget):
