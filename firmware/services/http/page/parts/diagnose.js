@@ -17,6 +17,7 @@ function findings(before, after) {
 function findingsOfLine(number, before, after) {
   const bus = ofNumber(after.status.buses, number);
   if (!bus.open) return [[`The line is not open: ${bus.error || "no reason is known"}.`, "The UART or one of its pins cannot be used.", "Look at UART and pins of this line on the Meters page, and at the board."]];
+  if (bus.role === "slave") return findingsOfSlave(ofNumber(before.bus.buses, number), ofNumber(after.bus.buses, number));
   const meters = after.status.meters.filter(meter => meter.bus === number);
   if (!meters.length) return [["No meter is configured on this line.", "Nothing is asked.", "Search for meters on the Meters page."]];
   const now = ofNumber(after.bus.buses, number), then = ofNumber(before.bus.buses, number);
@@ -29,6 +30,7 @@ function findingsOfLine(number, before, after) {
   const wrong = asked.filter(meter => meter.errors > was(meter).errors);
   const names = list => list.map(meter => `${meter.name} (unit ${meter.unit})`).join(", ");
   const found = [];
+  if (bus.role === "listen") return findingsOfListening(sent, answered, noise, others, names(meters.filter(meter => !asked.includes(meter))));
   if (!asked.length) return [["Nothing was asked while the page watched.", "The line is lent to a search, or its meters are asked more seldom.", "Wait for the end of the search, then watch again."]];
   if (grown(then, now, "echoes") || noise && noise === REQUEST_BYTES * sent) {
     if (!grown(then, now, "echoes")) found.push(["As many bytes come back as are sent.", "The module repeats what is sent.", "Switch on The line echoes for this line, or tie RE to DE."]);
@@ -52,6 +54,24 @@ function findingsOfLine(number, before, after) {
   const late = silent.length ? [] : meters.filter(meter => (ofSlot(after.bus.meters, meter.slot)?.missed || 0) > (ofSlot(before.bus.meters, meter.slot)?.missed || 0));
   if (late.length) found.push([`There is no time to read ${names(late)} as often as asked.`, "The line is too slow for the intervals.", "Longer intervals, a higher speed, or a second line."]);
   return found.length ? found : [[`${answered} of ${sent} requests were answered.`, "Nothing is wrong on this line.", ""]];
+}
+
+// A line that another master polls. `unasked`: meters that it has not asked, as a text.
+function findingsOfListening(sent, answered, noise, others, unasked) {
+  if (!sent) return [noise ? [`${noise} bytes came, and no request.`, "Speed or framing is not that of the other master, or A and B are swapped.", "Set this line as the other master is set. Then swap the two wires at the gateway."]
+    : ["Nothing was heard.", "The other master does not ask, or the gateway does not hear.", "Set-up of the other master; RX; direction pin; A and B."]];
+  const found = [];
+  if (unasked) found.push([`The other master has not asked: ${unasked}.`, "It knows another unit id, or does not read this meter.", "Compare the unit ids with the set-up of the other master."]);
+  if (noise) found.push([`${noise} bytes of noise among ${answered} answers.`, "Reflections or disturbance, or a driver that sends a stray byte when it turns.", "120 ohms at both ends of the line and nowhere else, bias at one place, no stubs."]);
+  else if (others) found.push([`${others} frames were not taken.`, "They came too late, or could be late answers to other requests.", "A longer time-out in the other master, and a pause after each of its rounds."]);
+  return found.length ? found : [[`${answered} of ${sent} requests of the other master were answered.`, "Nothing is wrong on this line.", ""]];
+}
+
+// A line whose master reads served meters here.
+function findingsOfSlave(then, now) {
+  const sent = grown(then, now, "sent"), answered = grown(then, now, "answered");
+  return [sent ? [`${answered} of ${sent} requests to served meters were answered.`, "Nothing is wrong on this line.", ""]
+    : ["No request to a served meter was heard.", "The other master asks other units, or speed, framing or wires are wrong.", "Compare unit ids, speed and framing with its set-up. Then swap the two wires at the gateway."]];
 }
 
 // The button, and the place where it says what it has found.
