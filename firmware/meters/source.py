@@ -7,7 +7,7 @@ phase, an import of the total of a meter that does not know directions.
 
 from micropython import const
 
-from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, UNITS, plain_real
+from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, TURNS, UNITS, plain_real
 from firmware.meters.readings import GOOD, WITHOUT_VALUE
 
 _TYPING = const(0)
@@ -21,10 +21,15 @@ STALE = const(1)  # they do, and have not been read lately
 # Numbers of points (docs/reference/points.md). Phases follow their total.
 _TOTALS = b"\x10\x14\x18\x20\x24\x28\x2c\x30\x34"
 _POWER_FACTOR = const(28)
-_IMPORT, _EXPORT, _ENERGY_TOTAL = const(32), const(36), const(40)
+_IMPORT = const(32)
+_EXPORT = const(36)
+_ENERGY_TOTAL = const(40)
+_ENERGIES_END = const(52)  # behind those of one direction
 _OWN = const(128)  # from here on numbers are of one kind of meter
-# What can be added: currents, powers, energies. Of voltages and frequency the first meter's are shown.
+# What a sum is made of. Of voltages and frequency the first meter's are shown; power factors have no sum.
 _ADDITIVE = ("A", "W", "var", "VA", "Wh", "varh", "VAh")
+_ENERGIES = ("Wh", "varh", "VAh")
+_DIRECTED = ("W", "var", "")  # with the other sign on a meter that is subtracted
 _PHASES = const(3)
 
 
@@ -44,13 +49,20 @@ class Source:
     def value(self, number: int, unit: int) -> "int | None":
         """The value of the point with that number and unit (index into UNITS), as Profile.decimal() returns it."""
         self.reason = MISSING
-        if self._is_sum and UNITS[unit] in _ADDITIVE:
-            return self._sum(number)
-        if self._is_sum and not unit:
-            return None  # power factors are no sums
-        sign, meter = self._terms[0]
-        value = self._of_meter(meter, number)
-        return _negative(value) if value is not None and sign < 0 and UNITS[unit] in _ADDITIVE else value
+        if not self._is_sum:
+            sign, meter = self._terms[0]
+            return self._of_term(sign, meter, number, unit)
+        if not unit:
+            return None
+        if UNITS[unit] not in _ADDITIVE:
+            return self._of_meter(self._terms[0][1], number)
+        total = 0
+        for sign, meter in self._terms:
+            value = self._of_term(sign, meter, number, unit)
+            if value is None:
+                return None
+            total = add(total, value)
+        return total
 
     def put_real(self, number: int, out: bytearray) -> bool:
         """Writes the value of the point with that number as profile.plain_real() does, to out[0:]; False when that is
@@ -64,14 +76,22 @@ class Source:
         block = meter.blocks[meter.block_of[i]]
         return self._is_usable(meter, block) and plain_real(out, 0, meter.profile, i, block.raw)
 
-    def _sum(self, number):
-        total = 0
-        for sign, meter in self._terms:
-            value = self._of_meter(meter, number)
-            if value is None:
-                return None
-            total = add(total, value if sign > 0 else _negative(value))
-        return total
+    def _of_term(self, sign, meter, number, unit):
+        """The value of a meter, or of one that is subtracted: powers have the other sign, and what it imports counts as
+        exported. Energies so never fall. What has no direction (apparent power, most currents) cannot be subtracted."""
+        if sign > 0:
+            return self._of_meter(meter, number)
+        name = UNITS[unit]
+        if name in _ENERGIES:
+            return self._of_meter(meter, _mirrored(number))
+        value = self._of_meter(meter, number)
+        if value is None:
+            return None
+        i = meter.profile.index_of(number)
+        profile = meter.profile
+        if name in _DIRECTED or i >= 0 and profile.encodings[profile.encoding_of[i]][3] & TURNS:
+            return _negative(value)
+        return None if self._is_sum else value
 
     def _of_meter(self, meter, number):
         i = meter.profile.index_of(number)
@@ -136,6 +156,14 @@ class Source:
             return False
         self.reason = STALE
         return age_s <= self._last_s
+
+
+def _mirrored(number):
+    """The number of the energy in the other direction."""
+    place = (number - _IMPORT) % 12  # import and export, both with three phases; the same again, reactive
+    if not _IMPORT <= number < _ENERGIES_END or place >= 8:
+        return number
+    return number + 4 if place < 4 else number - 4
 
 
 def add(one: int, other: int) -> int:

@@ -164,6 +164,11 @@ def test_meters_are_added_and_subtracted():
     served = bench.serve("eastron-sdm630", meters="-0+1")
     wanted = two.expected(16) - one.expected(16)
     assert decoded(served, "eastron-sdm630", 16)[1] == pytest.approx(wanted, rel=1e-6, abs=1e-3)
+    # What one imports the other has exported.
+    for number, other in ((32, 36), (36, 32)):
+        wanted = two.expected(number) + one.expected(other)
+        assert decoded(served, "eastron-sdm630", number)[1] == pytest.approx(wanted, rel=1e-6)
+    assert decoded(served, "eastron-sdm630", 9)[1] == 0  # currents without a sign
     # A sum of which a part is not measured is not known.
     assert decoded(bench.serve("eastron-sdm630", meters="0+2"), "eastron-sdm630", 18)[1] == 0
 
@@ -175,6 +180,10 @@ def test_one_meter_may_be_served_with_the_other_sign():
     power = bench.virtual[0].expected(16)
     assert decoded(served, "eastron-sdm630", 16)[1] == pytest.approx(-power, rel=1e-6)
     assert decoded(served, "eastron-sdm630", 1)[1] > 200
+    assert decoded(served, "eastron-sdm630", 9)[1] == pytest.approx(bench.virtual[0].expected(9), rel=1e-6)
+    for number, other in ((32, 36), (37, 33), (44, 48), (40, 40)):
+        wanted = bench.virtual[0].expected(other)
+        assert decoded(served, "eastron-sdm630", number)[1] == pytest.approx(wanted, rel=1e-6), number
 
 
 # What the source does not have as such
