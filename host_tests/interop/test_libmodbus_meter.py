@@ -196,8 +196,9 @@ def test_many_reads_in_turn_are_each_their_own(rig, line):
             assert client.read(UNIT, 4, k, 1 + k % 5) == words(INPUTS[k : k + 1 + k % 5])
 
 
-def test_silence_was_kept_before_every_request_and_nothing_was_damaged(rig, line):
+def test_silence_was_kept_before_every_request_and_nothing_was_damaged(rig, line, client):
     baud, framing, _ = line.setting
+    client.read(UNIT, 3, 0, 125)  # the longest answer: the tests before may have run in another process
     assert line.wire.least_gap_ms >= 3500 * 11 / baud
     counters = rig.get("/api/bus")["buses"][0]
     longest_ms = 1000 * 255 * (10 + (framing[1] != "N")) / baud
