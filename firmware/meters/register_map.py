@@ -89,8 +89,9 @@ class RegisterMap:
         profile = self._profile
         row = self._row
         encoding = profile.encodings[profile.encoding_of[i]]
-        if encoding[:3] == (_KILO if encoding[3] & WHOLE else _UNIT):
-            if values.put_real(profile.numbers[i], row):
+        is_whole = bool(encoding[3] & WHOLE)
+        if encoding[:3] == (_KILO if is_whole else _UNIT):
+            if values.put_real(profile.numbers[i], is_whole, row):
                 if profile.is_little:
                     row[:4] = swapped(row, 0, 4)
                 return True

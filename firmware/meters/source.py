@@ -64,14 +64,15 @@ class Source:
             total = add(total, value)
         return total
 
-    def put_real(self, number: int, out: bytearray) -> bool:
+    def put_real(self, number: int, accumulates: bool, out: bytearray) -> bool:
         """Writes the value of the point with that number as profile.plain_real() does, to out[0:]; False when that is
-        left to value(). Most values of most served meters go this way, which takes a tenth of the time on a chip."""
+        left to value(): also where the meter's point accumulates (kWh) and the wanted one does not, or the other way
+        round. Most values of served floats go this way, without objects in the heap."""
         sign, meter = self._terms[0]
         if self._is_sum or sign < 0 or meter.ratios or meter.held or number >= _OWN:
             return False
         i = meter.profile.index_of(number)
-        if i < 0:
+        if i < 0 or meter.profile.accumulates(i) != accumulates:
             return False
         block = meter.blocks[meter.block_of[i]]
         return self._is_usable(meter, block) and plain_real(out, 0, meter.profile, i, block.raw)

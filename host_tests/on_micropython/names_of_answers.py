@@ -1,5 +1,5 @@
-"""Runs on MicroPython with the firmware: different names and numbers in DNS and NTP answers, and clients of different
-addresses. Prints what names MicroPython keeps, and bytes of heap, before and after.
+"""Runs on MicroPython with the firmware: different names and numbers in DNS and NTP answers, in requests of home
+batteries, and clients of different addresses. Prints what names MicroPython keeps, and bytes of heap, before and after.
 
 Arguments: how many answers of each kind, how many clients.
 """
@@ -17,6 +17,7 @@ from firmware.events import Events
 from firmware.net import seam, seam_micropython
 from firmware.net.budget import SERVICES, Budget
 from firmware.net.listener import Connection, Listener
+from firmware.services.shelly.service import Shelly
 
 ANSWERS, CLIENTS = int(sys.argv[1]), int(sys.argv[2])
 NAME = "time.plant.example"
@@ -71,6 +72,25 @@ def ask_ntp(k):
         events.add("ntp", "no time: %s %r" % (error, error.kiss))
 
 
+class Nothing:
+    """A link without a MAC, and meters of which there is none."""
+
+    def details(self):
+        return (None,) * 6
+
+    def in_slot(self, slot):
+        return None
+
+
+def ask_battery(k):
+    """A request of another method, source, key and letter each time; every fourth is one that is known."""
+    code = 0x100 + k % 0x600
+    letter = bytes((0xC0 | code >> 6, 0x80 | code & 63))
+    method = (b"EM.GetStatus", b"M%d.%s" % (k, letter), b"%d" % k, letter)[k % 4]
+    data = b'{"id":%d,"method":"%s","src":"b%d%s","k%d%s":"%s%d"}' % (k, method, k, letter, k, letter, letter, k)
+    battery._reply(data)
+
+
 class Silent(Connection):
     def on_input(self):
         self.close()
@@ -97,6 +117,10 @@ def state():
 
 
 seam.install()
+battery = Shelly(
+    {"slot": 0, "bind": "127.0.0.1", "port": 1, "anywhere": True}, "name",
+    Budget(16, 16, 16, ("shelly",), {}, lambda: 0, events), events, Nothing(), Nothing(), None,
+)  # fmt: skip
 budget = Budget(16, 16, 16, SERVICES[:6], {}, lambda: 0, events)
 for port in range(20011 + seam.ticks_us() % 9000, 40000):
     try:
@@ -112,11 +136,13 @@ where = seam.address("127.0.0.1", port)
 for k in range(100):  # whatever is made once
     ask_dns(k)
     ask_ntp(k)
+    ask_battery(k)
     knock(k)
 state()
 for k in range(100, 100 + ANSWERS):
     ask_dns(k)
     ask_ntp(k)
+    ask_battery(k)
 for k in range(100, 100 + CLIENTS):
     knock(k)
 state()

@@ -246,6 +246,26 @@ def test_what_is_not_measured_reads_as_the_kind_says_it():
         assert read(served, point.function, point.address, point.size) == words
 
 
+def test_an_energy_that_is_not_counted_is_served_in_its_unit(tmp_path, monkeypatch):
+    """A user's profile may call it instantaneous: then it is no integer, and plain_real() gives no kWh."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "meters").mkdir(parents=True)
+    document = (profiles.METERS_DIR / "eastron-sdm72d-m.json").read_text(encoding="utf-8")
+    document = document.replace('"Wh", "accumulating"', '"Wh", "instantaneous"')
+    (tmp_path / "data" / "meters" / "mine.json").write_text(document, encoding="utf-8")
+    bench = Bench("eastron-sdm72d-m")
+    bench.poll()
+    wanted = bench.virtual[0].expected(32) / 1000
+
+    def served(kind):
+        return struct.unpack(">f", struct.pack(">2H", *read(bench.serve(kind), 4, 72, 2)))[0]
+
+    assert served("eastron-sdm72d-m") == served("mine") == pytest.approx(wanted, abs=0.0006)
+    bench.meters[0].profile = profile_loader.load("mine")
+    assert served("eastron-sdm72d-m") == pytest.approx(wanted, abs=0.0006)
+    assert served("mine") == pytest.approx(wanted, abs=0.0006)
+
+
 # Old readings
 
 
