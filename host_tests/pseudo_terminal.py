@@ -3,10 +3,17 @@
 import os
 import pty
 import select
+import signal
 import threading
 import tty
 
 _PIECE = 4096
+
+
+def heed_ctrl_c():
+    """For Popen(preexec_fn=): a shell that starts the tests in the background has them ignore SIGINT, and so their
+    children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class PseudoTerminal:

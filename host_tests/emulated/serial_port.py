@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 
-from host_tests.pseudo_terminal import PseudoTerminal
+from host_tests.pseudo_terminal import PseudoTerminal, heed_ctrl_c
 from host_tests.system.rig import HOST, wait_for
 
 _PIECE = 4096
@@ -33,18 +33,13 @@ class SerialPort(PseudoTerminal):
         return bool(data)  # none: the chip was reset, and a USB port vanishes
 
 
-def _heed_ctrl_c():
-    """A shell that starts the tests in the background has them ignore SIGINT, and their children too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Terminal:
     """A program in a terminal of its own. A context manager, which ends it."""
 
     def __init__(self, command):
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=_heed_ctrl_c
+            command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=heed_ctrl_c
         )
         os.close(theirs)
         self.output = ""

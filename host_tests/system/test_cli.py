@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from host_tests.documents import ROOT
+from host_tests.pseudo_terminal import heed_ctrl_c
 from host_tests.system.rig import HOST, Rig, wait_for
 from tools.device_api import ApiError, Device
 from tools.gateway import free_ports
@@ -40,7 +41,7 @@ def running(*words, password=None):
     """One that goes on until Ctrl-C: the process; its output are lines."""
     process = subprocess.Popen(
         [METERPORT, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        stdin=subprocess.DEVNULL, env=environment(password) | {"PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL, env=environment(password) | {"PYTHONUNBUFFERED": "1"}, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
     try:
         yield process
@@ -209,7 +210,7 @@ def test_ctrl_c_stops_a_scan_on_the_gateway_too(open_rig):
         device.login(PASSWORD)
         process = subprocess.Popen(
             [METERPORT, "scan", "-g", place(open_rig)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment(PASSWORD),
+            env=environment(PASSWORD), preexec_fn=heed_ctrl_c,
         )  # fmt: skip
         try:
             wait_for(lambda: device.get("/api/scan")["running"], 30, "a search")
