@@ -54,13 +54,15 @@ async def exchange(client, tls, port, keep=False):
     try:
         await client.connect(HOST, port, TIMEOUT_MS, tls)
         await client.send(data, len(data), TIMEOUT_MS)
-        got = b""
-        while len(got) < len(data):
+        at = 0
+        while at < len(data):
             n = await client.receive(buf, TIMEOUT_MS)
             if not n:
                 return "cut short"
-            got += buf[:n]
-        return got == data
+            if buf[:n] != data[at : at + n]:
+                return "other bytes"
+            at += n
+        return True
     except ConnectionFailed as error:
         return str(error)
     finally:
