@@ -10,6 +10,8 @@ it is withdrawn.
     bus.py          queue, cache and meter states: what is asked next, and what an end means
     poller.py       which meter is due
     listening.py    a bus that another master polls
+    follower.py     its wire
+    heard.py        a meter on it
     slave.py        a line on which another master asks this gateway
     scan.py         finds meters, while polling pauses
     bus_stats.py    counters, answer times, exceptions by code

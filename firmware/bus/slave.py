@@ -212,12 +212,6 @@ class SlaveBus(Bus):
     def _make_wire(self, line):
         return SlaveWire(line, self.config, self.counters, self.units, self._waker)
 
-    async def run(self) -> None:
-        """Serves the line for ever."""
-        while True:
-            self.silent_s = 0
-            await self._waker.wait_ms(self._advance())
-
     def _advance(self):
         if self.wire is not None and self.wire.line_error is not None:
             self._lose_line()
