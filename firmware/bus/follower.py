@@ -62,15 +62,18 @@ class Follower:
     def on_ready(self, events: int) -> None:
         """Takes the bytes that have come."""
         before = self._end
-        got = self._line.receive(self._view, before)
-        if not got:
-            return
-        self._end = before + got
-        self._last_ms = seam.ticks_ms()
-        if self._end >= self._needed:
-            self._follow(False)
-        if not before and self._end:
+        if self._receive() and not before and self._end:
             self._waker.wake()  # for the silence behind it
+
+    def _receive(self):
+        """Takes the bytes that have come, and follows them. Returns their number."""
+        got = self._line.receive(self._view, self._end)
+        if got:
+            self._end += got
+            self._last_ms = seam.ticks_ms()
+            if self._end >= self._needed:
+                self._follow(False)
+        return got
 
     def fail(self, error: Exception) -> None:
         """Gives up the line: the serial device is gone or broken. The bus opens it again."""
@@ -91,6 +94,13 @@ class Follower:
             left_ms = self._silence_ms - ticks_diff(seam.ticks_ms(), self._last_ms)
             if left_ms > 0:
                 return min(left_ms, self._silence_ms)
+            try:
+                # The loop may have been late: what has come meanwhile was no silence.
+                if self._receive():
+                    return self._silence_ms
+            except OSError as error:
+                self.fail(error)
+                return 0
             self._follow(True)
         return _IDLE_MS
 

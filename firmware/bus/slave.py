@@ -74,21 +74,22 @@ class SlaveWire:
             if self._end_answer():
                 self._line.receive(self._view, 0)  # an echo
                 return
-        if self._end and ticks_diff(now_ms, self._last_ms) > self._silence_ms:
-            self._drop()
-        got = self._line.receive(self._view, self._end)
-        if not got:
-            return
-        self._end += got
-        self._last_ms = now_ms
-        if self._end == _BUFFER:  # longer than anything that could be a request
-            self._drop()
-        self._state = _HEARING  # a request that something follows at once was none
-        if self._is_request(0):
-            self._at = 0
-            self._state = _DUE
-        if not self._waker.wake_in(self._gap_ms if self._state == _DUE else self._silence_ms):
+        if self._receive(now_ms) and not self._waker.wake_in(self._gap_ms if self._state == _DUE else self._silence_ms):
             self._waker.wake()
+
+    def _receive(self, now_ms):
+        """Takes the bytes that have come behind those of before. Returns their number."""
+        got = self._line.receive(self._view, self._end)
+        if got:
+            self._end += got
+            self._last_ms = now_ms
+            if self._end == _BUFFER:  # longer than anything that could be a request
+                self._drop()
+            self._state = _HEARING  # a request that something follows at once was none
+            if self._is_request(0):
+                self._at = 0
+                self._state = _DUE
+        return got
 
     def fail(self, error: Exception) -> None:
         """Gives up the line: the serial device is gone or broken. The bus opens it again."""
@@ -111,13 +112,16 @@ class SlaveWire:
                 return self._end_answer() or _IDLE_MS
             if not self._end:
                 return _IDLE_MS
-            quiet_ms = ticks_diff(seam.ticks_ms(), self._last_ms)
+            now_ms = seam.ticks_ms()
+            needed_ms = self._gap_ms if self._state == _DUE else self._silence_ms
+            left_ms = needed_ms - ticks_diff(now_ms, self._last_ms)
+            if left_ms > 0:
+                return left_ms
+            # The loop may have been late: what has come meanwhile was no silence.
+            if self._receive(now_ms):
+                return self._gap_ms if self._state == _DUE else self._silence_ms
             if self._state == _DUE:
-                if quiet_ms < self._gap_ms:
-                    return self._gap_ms - quiet_ms
                 return self._answer()
-            if quiet_ms < self._silence_ms:
-                return self._silence_ms - quiet_ms
             # Nothing more comes of this: the request may stand behind frames of others.
             for at in range(1, self._end - _REQUEST_MIN + 1):
                 if self._is_request(at):

@@ -133,7 +133,10 @@ class Transaction:
     def _receive(self):
         """Takes what has come behind what came before. Returns the end of it."""
         end = self._end
-        end += self._line.receive(self.view, end)
+        got = self._line.receive(self.view, end)
+        if not got:
+            return end
+        end += got
         self._quiet_since_us = seam.ticks_us()
         if end == _BUFFER:  # longer than anything that could be an answer
             self.counters.noise_bytes += end
@@ -311,11 +314,12 @@ class Transaction:
     # -- the answer
 
     def _look_for_answer(self, state):
-        has_come = state == _PAUSED or self._end != self._seen_end
         if state == _PAUSED:
             self._resume_reading()
-            if self._line is not None:
-                self._receive()
+        # Where nothing is known to have come the loop may have been late: what has come meanwhile is no silence.
+        if self._line is not None and (state == _PAUSED or self._end == self._seen_end):
+            self._receive()
+        has_come = state == _PAUSED or self._end != self._seen_end
         if (has_come or state == _FLOWING) and self._find_answer(not has_come):
             self.result = ANSWERED
             return ENDED

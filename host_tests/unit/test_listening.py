@@ -112,6 +112,25 @@ def test_a_read_of_another_master_is_stored_as_a_poll(make):
     assert bench.bus.answer_times_ms() == bench.bus.answer_times_ms(meter) == (5, 5, 5)
 
 
+@pytest.mark.parametrize("cut", [1, 3, 7, 12])
+def test_a_loop_that_is_late_between_two_parts_loses_no_answer(make, cut):
+    """The heap was collected, say: what waits in the UART's buffer was no silence."""
+    meter = make_meter(0, 1)
+    bench = make(meter)
+    answer = registers(1, 3, 11, 22, 33, 44)
+
+    async def test():
+        await bench.settle()
+        await bench.hear(read_frame(1, 3, 0, 4))
+        await bench.hear(answer[:cut])
+        bench.lines[-1].inbox += answer[cut:]
+        await asyncio.sleep(0.1)
+        assert [meter.value(i) for i in range(4)] == [11, 22, 33, 44]
+
+    bench.run(test)
+    assert bench.counters.noise_bytes == 0
+
+
 @pytest.mark.parametrize("byte_ms", [1.1, 3.0])
 def test_bytes_may_come_one_by_one(make, byte_ms):
     meter = make_meter(0, 1)

@@ -121,6 +121,27 @@ def test_a_request_may_come_byte_by_byte(make):
     assert bench.line.frames() == [answer_to(READ)] * 3
 
 
+@pytest.mark.parametrize("seen_late", ["by poll", "by timer"])
+@pytest.mark.parametrize("cut", range(1, len(READ)))
+def test_a_loop_that_is_late_between_two_parts_loses_no_request(make, cut, seen_late):
+    """The heap was collected, say: what waits in the UART's buffer was no silence."""
+    bench = make()
+
+    async def scenario():
+        bench.line.deliver(READ[:cut])
+        await asyncio.sleep(0.001)
+        if seen_late == "by poll":
+            bench.clock.us += 50_000
+            bench.line._arrive(READ[cut:])
+        else:
+            bench.line.inbox += READ[cut:]
+        await asyncio.sleep(0.1)
+
+    bench.run(scenario)
+    assert bench.line.frames() == [answer_to(READ)]
+    assert bench.bus.counters.noise_bytes == 0
+
+
 def test_what_is_for_others_is_passed_over_and_what_follows_it_is_found(make):
     bench = make()
     other = frame(7, 3, 0, 0, 0, 10)

@@ -249,6 +249,22 @@ def test_an_answer_that_begins_in_time_is_heard_to_its_end(make):
     assert ask_once(wire, read_frame(7, 3, 0, 125), timeout_ms=500) == ("answered", long)
 
 
+@pytest.mark.parametrize("seen", [0, 4])
+def test_what_a_late_loop_has_not_read_yet_is_no_silence(make, seen):
+    """At the time-out the rest of the answer, or all of it, waits in the UART's buffer."""
+    answer = registers(7, 3, 1, 2)
+
+    def on_send(wire, request):
+        if seen:
+            wire.line.deliver(answer[:seen], wire.after(request, 5))
+        later_s = wire.after(request, 7) / 1000
+        asyncio.get_running_loop().call_later(later_s, wire.line.inbox.extend, answer[seen:])
+
+    wire = make(on_send)
+    assert ask_once(wire) == ("answered", answer)
+    assert wire.counters.timeouts == 0
+
+
 def test_bytes_without_end_do_not_hold_the_line_for_ever(make):
     wire = make(slowly(bytes(20_000), byte_ms=1))
     begin = wire.clock.ms
