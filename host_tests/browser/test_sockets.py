@@ -1,51 +1,19 @@
 """What an open page costs: the sockets that tabs hold, seen and hidden, by the gateway's own ledger."""
 
 import contextlib
-import http.client
-import json
 
 import pytest
 
-from host_tests.system.rig import ANSWER_S, HOST, wait_for
+from host_tests.browser.visit import Ledger
+from host_tests.system.rig import HOST, wait_for
 
 IDLE_S = 3  # http.idle_timeout_s: longer than the page's pauses
 UNSERVED_S = 10  # docs/reference/http.md: connection that never asks
-LOOKS = 20
 
 
 @pytest.fixture
 def rig(make_rig):
     return make_rig(config={"http": {"idle_timeout_s": IDLE_S}})
-
-
-class Ledger:
-    """The gateway's ledger, asked for over one connection of ours."""
-
-    def __init__(self, rig):
-        self._connection = http.client.HTTPConnection(HOST, rig.http_port, timeout=ANSWER_S)
-
-    def document(self):
-        self._connection.request("GET", "/api/sockets")
-        return json.loads(self._connection.getresponse().read())
-
-    def browsers(self):
-        """How many connections of HTTP there are but ours."""
-        slots = self.document()["slots"]
-        own = "{}:{}".format(*self._connection.sock.getsockname())
-        peers = {slot["peer"] for slot in slots if slot["kind"] == "http" and slot["role"] == "connection"}
-        assert own in peers
-        return len(peers - {own})
-
-    def most(self, tabs):
-        """The most that there were in two seconds."""
-        found = 0
-        for _ in range(LOOKS):
-            found = max(found, self.browsers())
-            tabs.pause(100)
-        return found
-
-    def close(self):
-        self._connection.close()
 
 
 @pytest.fixture
@@ -63,20 +31,20 @@ def open_page(rig, tabs):
 def test_a_tab_holds_one_socket_two_hold_two_at_most_and_hidden_ones_hold_none(rig, ledger, tabs):
     first = open_page(rig, tabs)
     # With the address Chromium opens a spare connection, on which nothing is ever asked.
-    assert ledger.most(tabs) <= 2
+    assert ledger.most(tabs.pause) <= 2
     wait_for(lambda: tabs.pause() or ledger.browsers() == 1, UNSERVED_S + 2, "the spare one is closed")
-    assert ledger.most(tabs) == 1
+    assert ledger.most(tabs.pause) == 1
 
     # A second tab hides the first.
     second = open_page(rig, tabs)
     assert tabs.evaluate(first, "document.hidden")
-    assert 1 <= ledger.most(tabs) <= 2
+    assert 1 <= ledger.most(tabs.pause) <= 2
 
     asked = tabs.evaluate(first, "performance.getEntriesByType('resource').length")
     tabs.show(tabs.open("about:blank"))
     wait_for(lambda: tabs.pause() or tabs.evaluate(second, "document.hidden"), what="both hidden")
     wait_for(lambda: tabs.pause() or ledger.browsers() == 0, UNSERVED_S + 2, "no connection")
-    assert ledger.most(tabs) == 0
+    assert ledger.most(tabs.pause) == 0
     assert tabs.evaluate(first, "performance.getEntriesByType('resource').length") == asked
 
     tabs.show(first)

@@ -3,18 +3,20 @@
 Screenshots go to build/screenshots.
 """
 
+import http.client
 import json
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from host_tests.system.rig import HOST, wait_for
+from host_tests.system.rig import ANSWER_S, HOST, wait_for
 from tools.gateway import ROOT
 
 PASSWORD = "correct horse"
 DESK, PHONE = (1280, 800), (390, 844)
 TABS = ("Status", "Bus", "Meters", "Network", "Services", "Sockets", "Posting", "System")
 WAIT_MS = 15000
+_LOOKS = 20
 expect.set_options(timeout=WAIT_MS)
 SCREENSHOTS = ROOT / "build" / "screenshots"
 
@@ -175,6 +177,36 @@ class Tabs:
         for target in self.open_ones:
             self._session.send("Target.closeTarget", {"targetId": target})
         self._pump.close()
+
+
+class Ledger:
+    """The gateway's ledger, asked for over one connection of ours."""
+
+    def __init__(self, rig):
+        self._connection = http.client.HTTPConnection(HOST, rig.http_port, timeout=ANSWER_S)
+
+    def document(self):
+        self._connection.request("GET", "/api/sockets")
+        return json.loads(self._connection.getresponse().read())
+
+    def browsers(self):
+        """How many connections of HTTP there are but ours."""
+        slots = self.document()["slots"]
+        own = "{}:{}".format(*self._connection.sock.getsockname())
+        peers = {slot["peer"] for slot in slots if slot["kind"] == "http" and slot["role"] == "connection"}
+        assert own in peers
+        return len(peers - {own})
+
+    def most(self, pause):
+        """The most that there were in two seconds. `pause(ms)` lets the browser go on."""
+        found = 0
+        for _ in range(_LOOKS):
+            found = max(found, self.browsers())
+            pause(100)
+        return found
+
+    def close(self):
+        self._connection.close()
 
 
 def assert_accessible(visit, where):

@@ -43,9 +43,9 @@ function chart(trend, unit, name) {
   const last = trend.values.length - 1;
   // The middle of a step: a day of UTC is the same day nearly everywhere then.
   const time = i => new Date(trend.at - 1000 * (trend.newest_age_s + (last - i + .5) * trend.step_s));
-  const hours = { hour: "2-digit", minute: "2-digit" }, date = { month: "short", day: "numeric" };
-  const short = i => time(i).toLocaleString("sv", last * trend.step_s > 172800 ? date : hours);
-  const long = i => time(i).toLocaleString("sv", trend.step_s < 86400 ? { ...date, ...hours } : date);
+  const hours = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }, date = { month: "short", day: "numeric" };
+  const short = i => time(i).toLocaleString(document.documentElement.lang, last * trend.step_s > 172800 ? date : hours);
+  const long = i => time(i).toLocaleString(document.documentElement.lang, trend.step_s < 86400 ? { ...date, ...hours } : date);
   const length = span(trend.values.length * trend.step_s);
   const reading = el("output", null, `lowest ${quantity(range[0], unit)}, highest ${quantity(range[1], unit)}`);
   const still = reading.textContent;

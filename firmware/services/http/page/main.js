@@ -106,7 +106,7 @@ function showProblems() {
   if (texts.length) texts.push(config.source === "partly" ? "The device runs by the rest of the file." : `The device runs by the ${config.source} configuration.`);
   for (const service of services) if (["failed", "no_room", "no_memory"].includes(service.state)) texts.push(`${service.name}: ${words(service.state)}`);
   for (const { name } of services) if (health[name]?.conflict) texts.push(health[name].conflict);
-  const fresh = el("div", { id: "problems" }, texts.length ? el("ul", { class: "bad" }, texts.map(text => el("li", null, text))) : null,
+  const fresh = el("div", { id: "problems", role: "region", "aria-label": "Notices" }, texts.length ? el("ul", { class: "bad" }, texts.map(text => el("li", null, text))) : null,
     reboot_due.length ? el("p", { class: "due" }, "A restart is due for: " + reboot_due.join(", ") + ". ",
       session.logged_in ? el("button", { type: "button", id: "restart" }, "Restart now") : null) : null);
   if (replace($("problems"), fresh) === fresh) $("restart")?.addEventListener("click", event => attempt(event, restartAsked));

@@ -77,8 +77,9 @@ const hasBars = row => row.filter(point => point).length > 2 && row.some(point =
 function readingsView(meter, isOnly) {
   const state = el("span"), age = el("span"), answers = el("div"), cells = new Map(), { rows, columns } = arranged(meter.points);
   const lines = [...rows].map(([title, row]) => {
-    const past = el("td"), { unit } = row.find(point => point);
-    return el("tr", null, el("th", { scope: "row" }, pointTitle(title), " ", el("span", { class: "dim" }, big[unit] || unit)), columns.map(column => {
+    // Empty columns before the first value are the title's: on a phone it has no room otherwise.
+    const past = el("td"), { unit } = row.find(point => point), free = columns.findIndex(column => row[column]);
+    return el("tr", null, el("th", { scope: "row", colspan: free + 1 }, pointTitle(title), " ", el("span", { class: "dim" }, big[unit] || unit)), columns.slice(free).map(column => {
       const point = row[column];
       if (!point) return el("td");
       cells.set(point.id, pointCell(point, past, columns.length));
