@@ -14,7 +14,7 @@ SUBACK = const(9)
 PINGRESP = const(13)
 PINGREQ = b"\xc0\x00"  # 3.12
 DISCONNECT = b"\xe0\x00"  # 3.14
-KEPT = const(192)  # bytes of a packet that a Reader keeps
+KEPT = const(192)  # bytes of a packet that a Reader keeps, unless it is told to keep more
 _TEXT_MAX = const(65535)  # 1.5.3
 _LENGTH_DIGITS = const(4)  # 2.2.3
 _REFUSALS = (  # 3.2.2.3
@@ -33,11 +33,11 @@ def refusal(code: int) -> str:
 
 def connect(
     client: bytes, keep_alive_s: int, user: bytes, password: bytes, will_topic: bytes, will: bytes,
-    is_clean: bool = True,
+    is_clean: bool = True, is_retained: bool = True,
 ) -> bytes:  # fmt: skip
-    """CONNECT with a retained will of QoS 1 (3.1). `is_clean`: the session ends with the connection (3.1.2.4).
-    Without a user there is no password either."""
-    flags = (0x02 if is_clean else 0) | 0x04 | 1 << 3 | 0x20
+    """CONNECT with a will of QoS 1 (3.1), which is retained or not. `is_clean`: the session ends with the connection
+    (3.1.2.4). Without a user there is no password either."""
+    flags = (0x02 if is_clean else 0) | 0x04 | 1 << 3 | (0x20 if is_retained else 0)
     payload = _text(client) + _text(will_topic) + _text(will)
     if user:
         flags |= 0x80 | (0x40 if password else 0)
@@ -50,14 +50,37 @@ def publish(
     topic: bytes, payload: bytes, retain: bool = False, packet_id: int = 0, is_again: bool = False
 ) -> bytes:  # fmt: skip
     """PUBLISH (3.3): QoS 0, or QoS 1 with a `packet_id`. `is_again`: it was sent before (DUP)."""
+    return publish_head(topic, len(payload), retain, packet_id, is_again) + payload
+
+
+def publish_head(
+    topic: bytes, size: int, retain: bool = False, packet_id: int = 0, is_again: bool = False
+) -> bytes:  # fmt: skip
+    """The same up to its payload, of which `size` bytes follow."""
     variable = _text(topic) + (bytes((packet_id >> 8, packet_id & 0xFF)) if packet_id else b"")
     first = 0x30 | (0x08 if is_again else 0) | (0x02 if packet_id else 0) | (0x01 if retain else 0)
-    return bytes((first,)) + _length(len(variable) + len(payload)) + variable + payload
+    return bytes((first,)) + _length(len(variable) + size) + variable
 
 
-def subscribe(packet_id: int, topic: bytes) -> bytes:
-    """SUBSCRIBE to a filter with QoS 0 (3.8)."""
-    body = bytes((packet_id >> 8, packet_id & 0xFF)) + _text(topic) + b"\x00"
+def published(flags: int, body: bytes) -> "tuple[int, int]":
+    """(packet identifier, where the payload begins) of a PUBLISH that was received; 0 where it has QoS 0. Raises
+    MqttError where the body ends before its payload, or has QoS 2, which was not subscribed to."""
+    at = 2 + (body[0] << 8 | body[1]) if len(body) > 1 else 2
+    qos = flags >> 1 & 3
+    end = at + 2 if qos else at
+    if qos > 1 or len(body) < end:
+        raise MqttError("no PUBLISH that was asked for")
+    return (body[at] << 8 | body[at + 1] if qos else 0), end
+
+
+def puback(packet_id: int) -> bytes:
+    """PUBACK (3.4)."""
+    return bytes((0x40, 2, packet_id >> 8, packet_id & 0xFF))
+
+
+def subscribe(packet_id: int, topic: bytes, qos: int = 0) -> bytes:
+    """SUBSCRIBE to a filter with at most this QoS (3.8)."""
+    body = bytes((packet_id >> 8, packet_id & 0xFF)) + _text(topic) + bytes((qos,))
     return b"\x82" + _length(len(body)) + body
 
 
@@ -83,9 +106,10 @@ class Reader:
     kind    type of the packet, 1 to 14
     flags   its low four bits
     size    bytes behind its fixed header
-    body    the first of them, at most KEPT"""
+    body    the first of them, at most `kept`"""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
+        self._most = kept
         self.kind = 0
         self.flags = 0
         self.size = 0
@@ -108,7 +132,7 @@ class Reader:
                 at += 1
             else:
                 n = min(self._left, len(data) - at)
-                self._kept.extend(data[at : at + min(n, KEPT - len(self._kept))])
+                self._kept.extend(data[at : at + min(n, self._most - len(self._kept))])
                 self._left -= n
                 at += n
             if self._is_begun and self._digits < 0 and not self._left:

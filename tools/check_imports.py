@@ -41,6 +41,7 @@ CODECS = (
     "acquisuite",
     "template",
     "mqtt",
+    "sparkplug",
 )
 CORE = ("resources", "events", "meters", "config", "history")
 

@@ -136,6 +136,7 @@ KEYS = (
         ("port", "int", 1883, 1, 65535),
         ("user", "text", "", 0, 64),
         ("password", "text", "", 0, 128),
+        ("payload", "choice", "plain", ("plain", "sparkplug")),
         ("prefix", "text", "meterport", 1, 32),
         ("interval_s", "int", 30, 1, 3600),
         ("keep_alive_s", "int", 60, 10, 3600),

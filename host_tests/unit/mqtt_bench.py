@@ -8,6 +8,7 @@ import pytest
 
 from firmware.config import load as config
 from firmware.meters.meter import ONLINE
+from firmware.meters.profile import UNITS
 from firmware.meters.readings import GOOD
 from firmware.net import seam
 from firmware.net.tcp_client import ConnectionFailed
@@ -16,6 +17,7 @@ from host_tests.unit.fakes import Log, Uptime
 
 CONNACK = b"\x20\x02\x00\x00"
 ROOT = b"meterport/hall"
+UNIX_MS = 1_749_945_600_123
 
 
 class FakeProfile:
@@ -29,6 +31,9 @@ class FakeProfile:
 
     def name_of(self, i):
         return self.names[i]
+
+    def unit(self, i):
+        return UNITS[self.units[i]]
 
     def accumulates(self, i):
         return i in self.counters
@@ -122,13 +127,13 @@ class Bench:
         self.readings = FakeReadings()
         meter = SimpleNamespace(
             name="ma/in", slot=2, state=ONLINE, profile=FakeProfile(), profile_name="kind", block_of=(0, 0),
-            blocks=(SimpleNamespace(raw=b""),), ratios=None,
+            blocks=(SimpleNamespace(raw=b""),), ratios=None, point_id=lambda i: 2 << 8 | FakeProfile.numbers[i],
         )  # fmt: skip
         self.meter = meter
         self.client = client(self)
         self.buses = FakeBuses()
         self.is_up = True
-        self.clock = SimpleNamespace(uptime_s=self.uptime, is_set=True)
+        self.clock = SimpleNamespace(uptime_s=self.uptime, is_set=True, unix_ms=lambda: UNIX_MS + self.now_ms)
         details = (None,) * 4 + (serial, None)
         link = SimpleNamespace(up=lambda: self.is_up, address=lambda: "192.0.2.9", details=lambda: details)
         values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section
@@ -169,6 +174,12 @@ class Bench:
             head = 2 if reader.size < 128 else 3
             found.append((reader.kind, reader.flags, bytes(before[head:n])))
         return found
+
+    def messages(self):
+        """[(topic, payload)] of what was published, all of it with QoS 0 and not retained."""
+        found = self.published()
+        assert not any(retained for _, _, retained in found)
+        return [(topic, payload) for topic, payload, _ in found]
 
     def published(self):
         """[(topic, payload, whether retained)]"""

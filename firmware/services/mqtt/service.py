@@ -6,8 +6,10 @@
                                    gets none that is old
     PREFIX/NAME/history            records of flash, each of them, with QoS 1 (history.py)
 
+With mqtt.payload "sparkplug" none of these, but what sparkplug.py has.
+
 One connection, one task. It goes on for ever: after an error again in 2 s, 4 s, ... 5 minutes, less a random part.
-Values have QoS 0: each is overtaken by the next one. No packet but CONNECT is longer than 1 KiB.
+Values have QoS 0: each is overtaken by the next one. No packet but CONNECT and those of Sparkplug is longer than 1 KiB.
 docs/reference/mqtt.md.
 """
 
@@ -39,6 +41,7 @@ if _TYPING:
     from firmware.net.clock import Clock
     from firmware.net.tcp_client import TcpClient
     from firmware.services.mqtt.history import HistorySender
+    from firmware.services.mqtt.sparkplug import Sparkplug
 
 _HELD = QUALITIES.index("held")
 _ANSWER_MS = const(10000)
@@ -65,7 +68,7 @@ def level(name: str) -> bytes:
 class Mqtt(Service):
     """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has.
 
-    state: "no_link", "connecting", "connected", "retrying"; error: why it is not connected, None when it is.
+    state: "no_link", "no_time", "connecting", "connected", "retrying"; error: why it is not connected, None when it is.
     connections, published: since boot; too_long: messages that were not sent, since they take more than a packet.
     history: what sends the records of flash, None when it does not."""
 
@@ -111,7 +114,19 @@ class Mqtt(Service):
         self.too_long = 0
         self.history: "HistorySender | None" = None
         self._keeper: "Keeper | None" = None
-        if config["history"] and history.records is None:
+        self._sparkplug: "Sparkplug | None" = None
+        self._has_discovery = config["homeassistant"]
+        self._answers = b""  # PUBACKs for what was received
+        if config["payload"] == "sparkplug":
+            from firmware.services.mqtt.sparkplug import Sparkplug
+
+            self._has_discovery = False
+            self._sparkplug = Sparkplug(
+                level(config["prefix"]), level(name), level, serial, clock, meters, readings, self._begin, self._put
+            )
+            if config["history"]:
+                events.add("mqtt", "mqtt.payload is sparkplug: no history is sent")
+        elif config["history"] and history.records is None:
             events.add("mqtt", "history.flash is off: no history is sent")
         elif config["history"]:
             # Here and not at the head: it takes heap where it is off, too.
@@ -154,6 +169,10 @@ class Mqtt(Service):
                 self.state = "no_link"
                 await seam.sleep_ms(_LOOK_MS)
                 continue
+            if self._sparkplug is not None and not self._clock.is_set:
+                self.state = "no_time"  # which each message of Sparkplug has
+                await seam.sleep_ms(_LOOK_MS)
+                continue
             try:
                 await self._connect()
                 await self._serve()
@@ -181,9 +200,12 @@ class Mqtt(Service):
         self.state = "connecting"
         await self._client.connect(config["host"], config["port"], _ANSWER_MS)
         client_id = b"meterport-" + self._serial.encode()
+        will_topic, will = self._root + b"/status", b"offline"
+        if self._sparkplug is not None:
+            will_topic, will = self._sparkplug.will()
         packet = mqtt.connect(
             client_id, config["keep_alive_s"], config["user"].encode(), config["password"].encode(),
-            self._root + b"/status", b"offline", self.history is None,
+            will_topic, will, self.history is None, self._sparkplug is None,
         )  # fmt: skip
         await self._client.send(packet, len(packet))
         reader = mqtt.Reader()
@@ -218,23 +240,34 @@ class Mqtt(Service):
         """While the connection lasts. Raises ConnectionFailed, MqttError."""
         config = self._config
         client = self._client
-        reader = mqtt.Reader()
+        sparkplug = self._sparkplug
+        reader = mqtt.Reader(mqtt.KEPT if sparkplug is None else sparkplug.kept)
         self._filled = 0
         self._pings = 0
         self._ping_ms = seam.ticks_ms()
         self._to_keep = None
         self._has_refused = False
+        self._answers = b""
         if self.history is not None:
             self.history.begin()
         self._settle()
         self._states = [None] * len(self._meters.meters)
-        self._discovery_in_s = 0 if config["homeassistant"] or self._described else None
-        await self._publish(self._root + b"/status", b"online", True)
-        if config["homeassistant"]:
+        self._discovery_in_s = 0 if self._has_discovery or self._described else None
+        if sparkplug is not None:
+            sparkplug.begin()
+            await self._put(mqtt.subscribe(1, sparkplug.commands, 1))
+        else:
+            await self._publish(self._root + b"/status", b"online", True)
+        if self._has_discovery:
             await self._put(mqtt.subscribe(1, _BIRTH))
         due_s = self._clock.uptime_s()
+        if sparkplug is not None:
+            due_s += config["interval_s"]  # births have values
         while True:
-            await self._publish_states()
+            if sparkplug is not None:
+                await sparkplug.publish_changes()
+            else:
+                await self._publish_states()
             if self._discovery_in_s is not None:
                 if self._discovery_in_s <= 0:
                     self._discovery_in_s = None
@@ -244,7 +277,10 @@ class Mqtt(Service):
                     self._discovery_in_s -= 1
             if self._clock.uptime_s() >= due_s:
                 due_s = self._clock.uptime_s() + config["interval_s"]
-                await self._publish_values()
+                if sparkplug is not None:
+                    await sparkplug.publish_values()
+                else:
+                    await self._publish_values()
             await self._send_history()
             await self._flush()
             self._settle()
@@ -257,6 +293,9 @@ class Mqtt(Service):
                 if not n:
                     raise ConnectionFailed("closed by the broker")
                 self._take(reader, memoryview(self._received)[:n])
+                if self._answers:
+                    await self._put(self._answers)
+                    self._answers = b""
                 await self._send_history()
                 await self._flush()
 
@@ -271,7 +310,9 @@ class Mqtt(Service):
                     if len(reader.body) != 2:
                         raise mqtt.MqttError("no PUBACK: %d bytes" % reader.size)
                     self.history.acknowledge(reader.body[0] << 8 | reader.body[1])
-                elif reader.kind == mqtt.PUBLISH and self._config["homeassistant"]:
+                elif reader.kind == mqtt.PUBLISH and self._sparkplug is not None:
+                    self._answers += self._sparkplug.take(reader.flags, reader.size, reader.body)
+                elif reader.kind == mqtt.PUBLISH and self._has_discovery:
                     # The only topic that it has subscribed to.
                     if reader.body.endswith(b"online"):
                         self._discovery_in_s = self._random_bytes(1)[0] % (_BIRTH_DELAY_S + 1)
@@ -305,6 +346,11 @@ class Mqtt(Service):
             return
         self.published += 1
         await self._put(packet)
+
+    async def _begin(self, topic, size):
+        """Begins a message whose payload, of `size` bytes, is put piece by piece."""
+        self.published += 1
+        await self._put(mqtt.publish_head(topic, size))
 
     async def _put(self, packet):
         """Sends a packet, of _BUFFER bytes at most, together with others: when the buffer is full or with _flush()."""
@@ -367,7 +413,7 @@ class Mqtt(Service):
         node = _DISCOVERY + b"sensor/meterport_" + serial.encode() + b"/"
         address = self._link.address() if self._link.up() else ""
         url = "http://%s/" % address
-        is_on = self._config["homeassistant"]
+        is_on = self._has_discovery
         meters = self._meters.meters if is_on else []
         entities = discovery.entities(meters)
         for entity in discovery.gone(self._described, entities):
