@@ -63,18 +63,23 @@ class Mosquitto(Daemon):
 
     def retain(self, topic, payload):
         """Publishes a retained message, to a broker that takes everybody."""
+        self.publish(topic, payload.encode(), "-r")
+
+    def publish(self, topic, payload, *options):
+        """Publishes bytes, to a broker that takes everybody."""
         program = debian.unpack("mosquitto-clients") / "usr" / "bin" / "mosquitto_pub"
-        command = [program, "-h", HOST, "-p", str(self.port), "-r", "-t", topic, "-m", payload]
-        subprocess.run(command, check=True, env=self.environment, timeout=self.STOP_S)
+        command = [program, "-h", HOST, "-p", str(self.port), *options, "-t", topic, "-s"]
+        subprocess.run(command, check=True, env=self.environment, timeout=self.STOP_S, input=payload)
 
 
 class Listener:
-    """Subscribes to all topics of a broker. A context manager.
+    """Subscribes to all topics of a broker. A context manager. `decode` makes a payload of bytes.
 
     seen   {topic: payload}, the last ones; an empty payload is ""
     all    [(topic, payload, whether it was retained)] in their order"""
 
-    def __init__(self, broker, user="", password=""):
+    def __init__(self, broker, user="", password="", decode=bytes.decode):
+        self._decode = decode
         self.seen = {}
         self.all = []
         program = debian.unpack("mosquitto-clients") / "usr" / "bin" / "mosquitto_sub"
@@ -91,7 +96,7 @@ class Listener:
             retained, topic, payload = [*line.rstrip("\n").split(" ", 2), ""][:3]
             if retained not in ("0", "1"):
                 continue  # what it says of itself
-            payload = bytes.fromhex(payload).decode()
+            payload = self._decode(bytes.fromhex(payload))
             self.all.append((topic, payload, retained == "1"))
             self.seen[topic] = payload
 

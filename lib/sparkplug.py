@@ -105,23 +105,21 @@ def properties(unit: bytes, quality: "int | None") -> bytes:
 
 def metric_size(alias: int, others: int, name: int = 0) -> int:
     """The length of metric(): `others` are the lengths of its time, value and properties, `name` that of its name."""
-    n = others + (1 + _varint_size(alias) if alias else 0)
+    n = others + 2 + (1 + _varint_size(alias) if alias else 0)
     if name:
-        n += 3 + _varint_size(name) + name
+        n += 1 + _varint_size(name) + name
     return 1 + _varint_size(n) + n
 
 
 def metric(
-    alias: int, time: bytes, value: bytes, properties: bytes = b"", name: bytes = b"", datatype: int = 0
+    alias: int, time: bytes, datatype: int, value: bytes, properties: bytes = b"", name: bytes = b""
 ) -> bytes:  # fmt: skip
-    """A metric, with `name` and `datatype` in a birth, without them in what follows; 0: without an alias. `value`:
-    NULL, or of integer() and its like."""
+    """A metric, with `name` in a birth, without it in what follows; alias 0: without one. `value`: NULL, or of
+    integer() and its like."""
     parts = b"\x10" + varint(alias) if alias else b""
     if name:
         parts = b"\x0a" + varint(len(name)) + name + parts
-        parts += time + b"\x20" + varint(datatype)
-    else:
-        parts += time
+    parts += time + b"\x20" + varint(datatype)
     n = len(parts) + len(properties) + len(value)
     return b"".join((b"\x12", varint(n), parts, properties, value))
 

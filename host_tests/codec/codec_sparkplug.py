@@ -30,16 +30,18 @@ def test_values_of_each_type():
 def test_a_metric_of_a_birth_has_name_alias_type_and_unit():
     unit = sparkplug.properties(b"V", None)
     assert unit == b"\x4a\x10\x0a\x07engUnit\x12\x05\x08\x0c\x42\x01V"
-    found = sparkplug.metric(0x210, TIME, sparkplug.single(230.5), unit, b"v1", sparkplug.FLOAT)
+    found = sparkplug.metric(0x210, TIME, sparkplug.FLOAT, sparkplug.single(230.5), unit, b"v1")
     parts = b"\x0a\x02v1", b"\x10\x90\x04", b"\x18\xac\x02", b"\x20\x09", unit, b"\x65\x00\x80\x66\x43"
     assert found == b"\x12\x23" + b"".join(parts)
 
 
-def test_a_metric_that_follows_has_alias_time_and_value():
-    assert sparkplug.metric(1, TIME, sparkplug.integer(5)) == b"\x12\x07\x10\x01\x18\xac\x02\x58\x05"
+def test_a_metric_that_follows_has_alias_time_type_and_value():
+    found = sparkplug.metric(1, TIME, sparkplug.INT64, sparkplug.integer(5))
+    assert found == b"\x12\x09\x10\x01\x18\xac\x02\x20\x04\x58\x05"
     bad = sparkplug.properties(b"", sparkplug.BAD)
     assert bad == b"\x4a\x0f\x0a\x07Quality\x12\x04\x08\x03\x18\x00"
-    assert sparkplug.metric(1, TIME, sparkplug.NULL, bad) == b"\x12\x18\x10\x01\x18\xac\x02" + bad + b"\x38\x01"
+    found = sparkplug.metric(1, TIME, sparkplug.FLOAT, sparkplug.NULL, bad)
+    assert found == b"\x12\x1a\x10\x01\x18\xac\x02\x20\x09" + bad + b"\x38\x01"
 
 
 def test_unit_and_quality_are_two_keys_and_two_values():
@@ -54,7 +56,7 @@ def test_the_length_of_a_metric_is_known_before():
             for value in (sparkplug.NULL, sparkplug.single(1), sparkplug.integer(-1)):
                 for unit in (b"", b"varh"):
                     properties = sparkplug.properties(unit, sparkplug.STALE)
-                    found = sparkplug.metric(alias, TIME, value, properties, name, 9 if name else 0)
+                    found = sparkplug.metric(alias, TIME, sparkplug.FLOAT, value, properties, name)
                     others = len(TIME) + len(value) + len(properties)
                     assert sparkplug.metric_size(alias, others, len(name)) == len(found)
 

@@ -107,7 +107,8 @@ def test_values_follow_at_the_interval_by_their_aliases(make):
     assert [payload.seq for _, payload in found] == [0, 1, 2, 3, 4, 5]
     assert [payload.timestamp - UNIX_MS for _, payload in found[3:]] == [2000, 4000, 6000]
     for metric in found[3][1].metrics:
-        assert not metric.HasField("name") | metric.HasField("datatype") | metric.HasField("properties")
+        assert not metric.HasField("name") | metric.HasField("properties")
+        assert metric.datatype == (INT64 if metric.alias == ENERGY else FLOAT)
     assert [metric.alias for metric in found[3][1].metrics] == [POWER, ENERGY]
 
 

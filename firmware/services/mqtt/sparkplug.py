@@ -143,23 +143,22 @@ class Sparkplug:
         serial = sparkplug.text(self._serial.encode())
         metrics = (
             self._bd_seq_metric(now_ms),
-            sparkplug.metric(0, time, sparkplug.boolean(False), b"", sparkplug.REBIRTH, sparkplug.BOOLEAN),
+            sparkplug.metric(0, time, sparkplug.BOOLEAN, sparkplug.boolean(False), b"", sparkplug.REBIRTH),
             self._online_metric(now_ms, True),
-            sparkplug.metric(_ALIAS_VERSION, time, version, b"", b"firmware_version", sparkplug.STRING),
-            sparkplug.metric(_ALIAS_SERIAL, time, serial, b"", b"serial_number", sparkplug.STRING),
+            sparkplug.metric(_ALIAS_VERSION, time, sparkplug.STRING, version, b"", b"firmware_version"),
+            sparkplug.metric(_ALIAS_SERIAL, time, sparkplug.STRING, serial, b"", b"serial_number"),
         )  # fmt: skip
         await self._publish(self._topic(b"NBIRTH"), b"".join(metrics))
 
     def _bd_seq_metric(self, now_ms):
         time = sparkplug.timestamp(now_ms)
-        return sparkplug.metric(0, time, sparkplug.integer(self._bd_seq), b"", b"bdSeq", sparkplug.INT64)
+        return sparkplug.metric(0, time, sparkplug.INT64, sparkplug.integer(self._bd_seq), b"", b"bdSeq")
 
     def _online_metric(self, now_ms, is_birth):
         value = sparkplug.integer(self._online, sparkplug.INT32)
         time = sparkplug.timestamp(now_ms)
-        if not is_birth:
-            return sparkplug.metric(_ALIAS_ONLINE, time, value)
-        return sparkplug.metric(_ALIAS_ONLINE, time, value, b"", b"meters_online", sparkplug.INT32)
+        name = b"meters_online" if is_birth else b""
+        return sparkplug.metric(_ALIAS_ONLINE, time, sparkplug.INT32, value, b"", name)
 
     async def _publish(self, topic, metrics):
         """A message of these metrics."""
@@ -212,18 +211,20 @@ class Sparkplug:
         """Yields each metric of a message of the meter, or with `is_size` the length of each."""
         profile = meter.profile
         name = unit = b""
-        datatype = at = 0
+        at = 0
         for i in range(len(profile)):
             begin = at + 1
             at = begin + (values[begin - 1] >> 2)
             if is_birth:
                 name = profile.name_of(i).encode()
                 unit = profile.unit(i).encode()
-                datatype = sparkplug.INT64 if profile.accumulates(i) else sparkplug.FLOAT
             time = times[meter.block_of[i]]
             properties = sparkplug.properties(unit, _QUALITIES[values[begin - 1] & 3])
             alias = meter.point_id(i)
             if is_size:
                 yield sparkplug.metric_size(alias, len(time) + at - begin + len(properties), len(name))
             else:
-                yield sparkplug.metric(alias, time, bytes(values[begin:at]), properties, name, datatype)
+                # With its type in data too, where the standard lets it be left out: Eclipse Tahu's own decoder for
+                # JavaScript reads no value without.
+                datatype = sparkplug.INT64 if profile.accumulates(i) else sparkplug.FLOAT
+                yield sparkplug.metric(alias, time, datatype, bytes(values[begin:at]), properties, name)

@@ -1,0 +1,237 @@
+"""Sparkplug B from real MicroPython over mosquitto to two decoders that others wrote: pysparkplug, and Eclipse Tahu's
+for JavaScript."""
+
+import contextlib
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pysparkplug
+import pytest
+
+from host_tests.mosquitto import Listener, Mosquitto
+from host_tests.system.rig import HOST, METERS, READY_S, Rig, wait_for
+from tools import build, gateway
+from tools.device_api import Device
+from tools.emulator import node
+
+HERE = Path(__file__).resolve().parent
+GROUP = "spBv1.0/meterport"
+PASSWORD = "correct horse"
+HEARD_S = 60
+EXACT = 5e-6  # of /api/readings, which shows six to seven digits
+LARGE = "elkor-wattson-mcm-60"  # the most points of all kinds
+CLASSES = {
+    "NBIRTH": pysparkplug.NBirth, "NDATA": pysparkplug.NData, "NDEATH": pysparkplug.NDeath,
+    "DBIRTH": pysparkplug.DBirth, "DDATA": pysparkplug.DData, "DDEATH": pysparkplug.DDeath,
+}  # fmt: skip
+
+
+class Host:
+    """What it hears, in its order: [(kind, device or "", payload as bytes)]."""
+
+    def __init__(self, listener):
+        self._listener = listener
+
+    def heard(self):
+        found = []
+        for topic, payload, retained in list(self._listener.all):
+            if topic == "probe":
+                continue
+            space, group, kind, name, *device = topic.split("/")
+            assert (f"{space}/{group}", name, retained) == (GROUP, "test", False)
+            if kind != "NCMD":
+                found.append((kind, "".join(device), payload))
+        return found
+
+    def kinds(self):
+        return [(kind, device) for kind, device, _ in self.heard()]
+
+    def count(self, kind, device=""):
+        return self.kinds().count((kind, device))
+
+    def decoded(self):
+        """[(kind, device, what pysparkplug makes of it)]: data by the last birth of its node or device."""
+        births, found = {}, []
+        for kind, device, payload in self.heard():
+            decoded = CLASSES[kind].decode(payload, birth=births.get(device))
+            if kind.endswith("BIRTH"):
+                births[device] = decoded
+            found.append((kind, device, decoded))
+        return found
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(tmp_path / "mosquitto") as broker:
+        yield broker
+
+
+@pytest.fixture
+def host(broker):
+    with Listener(broker, decode=bytes) as listener:
+        broker.retain("probe", "x")
+        wait_for(lambda: "probe" in listener.seen, HEARD_S, "its subscription")
+        yield Host(listener)
+
+
+@pytest.fixture
+def start(tmp_path, broker):
+    """start(meters=..., **settings): a gateway that knows the time."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(meters=METERS, **options):
+            settings = {"enabled": True, "host": HOST, "port": broker.port, "interval_s": 1, "payload": "sparkplug"}
+            rig = stack.enter_context(Rig(tmp_path, config={"mqtt": settings}, meters=meters, **options))
+            with Device(HOST, rig.http_port) as device:
+                device.set_password(PASSWORD)
+            rig.wait_polled()
+            set_time(rig)  # only now it connects
+            return rig
+
+        yield begin
+
+
+def set_time(rig):
+    with Device(HOST, rig.http_port) as device:
+        device.login(PASSWORD)
+        device.post("/api/time", {"unix_s": int(time.time())})
+
+
+def ask_for_births(broker):
+    now_ms = int(time.time() * 1000)
+    metric = pysparkplug.Metric(now_ms, "Node Control/Rebirth", pysparkplug.DataType.BOOLEAN, value=True)
+    payload = pysparkplug.NCmd(timestamp=now_ms, metrics=(metric,)).encode(include_dtypes=True)
+    broker.publish(f"{GROUP}/NCMD/test", payload)
+
+
+def tahu(payloads):
+    """What Eclipse Tahu's decoder makes of them."""
+    cache = build.ROOT / "build" / "sparkplug_payload"
+    modules = node.ensure_packages(cache=cache, source=HERE / "sparkplug_payload")
+    program, _ = node.find()
+    lines = "".join(payload.hex() + "\n" for payload in payloads)
+    command = [program, HERE / "sparkplug_decode.mjs", modules]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=60, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def names(metrics):
+    return {metric.name: metric for metric in metrics}
+
+
+def readings(rig):
+    """{device: {name: point}}"""
+    meters = rig.get("/api/readings")["meters"]
+    return {meter["name"]: {point["name"]: point for point in meter["points"]} for meter in meters}
+
+
+def check_sequence(decoded):
+    """From each NBIRTH on the numbers follow each other; NDEATH has none."""
+    expected = None
+    for kind, device, payload in decoded:
+        if kind == "NDEATH":
+            continue
+        expected = 0 if kind == "NBIRTH" else (expected + 1) % 256
+        assert payload.seq == expected, (kind, device)
+
+
+def test_two_decoders_read_each_point_of_each_meter(start, host):
+    rig = start()
+    wanted = readings(rig)
+    wait_for(lambda: all(host.count("DDATA", name) > 1 for name in wanted), HEARD_S, "values of all")
+    decoded = host.decoded()
+    check_sequence(decoded)
+    assert decoded[0][:2] == ("NBIRTH", "")
+    assert host.kinds()[1:4] == [("DBIRTH", name) for name in wanted]
+    node = names(decoded[0][2].metrics)
+    assert node["bdSeq"].value == 0
+    assert node["Node Control/Rebirth"].value is False
+    now_ms = time.time() * 1000
+    for _, device, payload in decoded:
+        assert abs(payload.timestamp - now_ms) < 120_000
+        if device:
+            assert len(payload.metrics) == len(wanted[device])
+            for name, metric in names(payload.metrics).items():
+                point = wanted[device][name]
+                kind = pysparkplug.DataType.INT64 if point["unit"].endswith("h") else pysparkplug.DataType.FLOAT
+                assert metric.datatype == kind, name
+                assert metric.value == pytest.approx(point["value"], rel=EXACT)
+                assert metric.alias == point["id"]
+                assert 0 <= payload.timestamp - metric.timestamp < 60_000
+    heard = [(kind, device, payload) for kind, device, payload in host.heard() if device]
+    units = {}
+    for (kind, device, _), payload in zip(heard, tahu([payload for _, _, payload in heard]), strict=True):
+        assert len(payload["metrics"]) == len(wanted[device])
+        for metric in payload["metrics"]:
+            if kind == "DBIRTH":
+                units[metric["alias"]] = (
+                    metric["name"],
+                    metric.get("properties", {}).get("engUnit", {}).get("value", ""),
+                )
+            name, unit = units[metric["alias"]]
+            point = wanted[device][name]
+            assert unit == point["unit"]
+            assert float(metric["value"]) == pytest.approx(point["value"], rel=EXACT)
+            assert metric["type"] == ("Int64" if unit.endswith("h") else "Float")
+
+
+def test_a_meter_that_falls_silent_dies_and_is_born_again(start, host):
+    rig = start()
+    wait_for(lambda: host.count("DDATA", "socket"), HEARD_S, "values")
+    rig.meter(3).silent = True
+    wait_for(lambda: host.count("DDEATH", "socket"), HEARD_S, "its death")
+    rig.meter(3).silent = False
+    wait_for(lambda: host.count("DBIRTH", "socket") == 2, HEARD_S, "its birth")
+    wait_for(lambda: host.kinds()[-1] == ("DDATA", "socket"), HEARD_S, "its values")
+    decoded = host.decoded()
+    check_sequence(decoded)
+    kinds = host.kinds()
+    death = kinds.index(("DDEATH", "socket"))
+    birth = kinds.index(("DBIRTH", "socket"), death)
+    assert ("DDATA", "socket") not in kinds[death:birth]
+    online = [payload.metrics[0].value for kind, _, payload in decoded if kind == "NDATA"]
+    assert online[-3:] == [3, 2, 3]
+    stale = [payload for kind, device, payload in host.heard()[:death] if (kind, device) == ("DDATA", "socket")][-1]
+    assert {metric["properties"]["Quality"]["value"] for metric in tahu([stale])[0]["metrics"]} == {500}
+
+
+def test_the_broker_tells_of_the_death_of_a_gateway_and_births_follow(start, host):
+    rig = start()
+    wait_for(lambda: host.count("DDATA", "main"), HEARD_S, "values")
+    rig.gateway.kill()
+    wait_for(lambda: host.count("NDEATH"), HEARD_S, "its death")
+    rig.gateway.start()
+    rig.gateway.wait_ready(READY_S, rig.http_port, rig.modbus_port)
+    wait_for(lambda: rig.status()["mqtt"]["state"] == "no_time", HEARD_S, "its start")
+    assert host.count("NBIRTH") == 1
+    set_time(rig)
+    wait_for(lambda: host.count("DBIRTH", "main") == 2, HEARD_S, "births")
+    decoded = host.decoded()
+    check_sequence(decoded)
+    [death] = [payload for kind, _, payload in decoded if kind == "NDEATH"]
+    assert death.bd_seq_metric.value == names(decoded[0][2].metrics)["bdSeq"].value
+
+
+def test_a_host_that_asks_for_births_gets_them(start, host, broker):
+    rig = start()
+    wait_for(lambda: host.count("DDATA", "main") > 5, HEARD_S, "values")
+    ask_for_births(broker)
+    wait_for(lambda: host.count("NBIRTH") == 2 and host.kinds()[-1] == ("DDATA", "socket"), HEARD_S, "births")
+    check_sequence(host.decoded())
+    assert [host.count("DBIRTH", name) for name in ("main", "feeder", "socket")] == [2, 2, 2]
+    assert rig.status()["mqtt"]["connections"] == 1
+
+
+def test_the_largest_meter_has_room_in_a_small_heap(start, host):
+    meters = [{"slot": 0, "name": "channels", "unit": 1, "profile": LARGE, "interval_s": 2}]
+    rig = start(meters=meters, frozen=True, heap=gateway.FROZEN_HEAP)
+    [(name, points)] = readings(rig).items()
+    wait_for(lambda: host.count("DDATA", name), HEARD_S, "values")
+    [birth] = [payload for kind, _, payload in host.heard() if kind == "DBIRTH"]
+    print(f"{len(points)} points: a birth of {len(birth)} bytes")
+    [decoded] = [payload for kind, _, payload in host.decoded() if kind == "DBIRTH"]
+    found = {metric.name: metric.value for metric in decoded.metrics}
+    assert found == {key: pytest.approx(point["value"], rel=EXACT) for key, point in points.items()}
+    assert len(points) > 100
