@@ -19,6 +19,9 @@ MAKE = "make "
 # Commands that need a board or a gateway on the network, or would change this machine.
 NEEDS_HARDWARE = (".venv/bin/mpremote ",)
 NEEDS_NETWORK = ("git clone ",)
+# Commands against a broker: host_tests/interop/test_fleet.py runs them with fewer gateways.
+FLEET = ".venv/bin/python -m tools.fleet --"
+NEEDS_BROKER = (FLEET,)
 # The rest runs as it stands, from the root.
 
 

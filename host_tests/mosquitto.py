@@ -23,10 +23,11 @@ def _environment():
 
 class Mosquitto(Daemon):
     """A context manager; may be entered again, on the same port. `user`, `password`: of its only user; without one it
-    takes everybody."""
+    takes everybody. `more`: further lines of its configuration."""
 
-    def __init__(self, folder, user="", password=""):
+    def __init__(self, folder, user="", password="", more=()):
         super().__init__(folder)
+        self._more = more
         (self.port,) = gateway.free_ports(1)
         self._user = user
         self._password = password
@@ -45,6 +46,7 @@ class Mosquitto(Daemon):
             lines.append(f"password_file {passwords}")
         if os.geteuid() == 0:
             lines.append("user root")
+        lines += self._more
         path = self.folder / "mosquitto.conf"
         path.write_text("\n".join(lines) + "\n")
         return [self._program / "sbin" / "mosquitto", "-c", path]

@@ -6,6 +6,8 @@ text, b"" when it is unknown. waiting: records that were not delivered yet. pass
 was delivered or set aside. The present readings of posting have the same shape.
 """
 
+import hashlib
+
 import line_protocol
 import segment
 from micropython import const
@@ -43,6 +45,13 @@ if _TYPING:
 
 _KEEP_S = const(600)  # between two writes of a cursor, at least
 _REST_S = const(20)  # the longest that the buses are asked to rest
+
+
+def offset_s(serial: bytes, width_s: int) -> int:
+    """When in `width_s` seconds a gateway sends, 0 to width_s - 1: each at a time of its own, so that many gateways
+    with the right time do not send at once. The same after each restart."""
+    digest = hashlib.sha256(serial).digest()
+    return (digest[0] << 16 | digest[1] << 8 | digest[2]) % width_s
 
 
 def lines(records: "Records", gateway: bytes) -> "Iterator[bytes]":

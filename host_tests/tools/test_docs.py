@@ -11,6 +11,7 @@ import pytest
 
 from host_tests.documents import (
     MAKE,
+    NEEDS_BROKER,
     NEEDS_HARDWARE,
     NEEDS_NETWORK,
     PAGES,
@@ -25,7 +26,7 @@ from tools import page as page_tool
 
 
 def commands_that_run_here():
-    apart = (*RUN_ON_THE_SIM, MAKE, *NEEDS_HARDWARE, *NEEDS_NETWORK)
+    apart = (*RUN_ON_THE_SIM, MAKE, *NEEDS_HARDWARE, *NEEDS_NETWORK, *NEEDS_BROKER)
     return [(page, command) for page, _, command in commands() if not command.startswith(apart)]
 
 

@@ -133,7 +133,10 @@ class Bench:
         self.client = client(self)
         self.buses = FakeBuses()
         self.is_up = True
-        self.clock = SimpleNamespace(uptime_s=self.uptime, is_set=True, unix_ms=lambda: UNIX_MS + self.now_ms)
+        self.unix_s = 299  # the end of an interval of any length: all that waits is due
+        self.clock = SimpleNamespace(
+            uptime_s=self.uptime, is_set=True, unix_s=lambda: self.unix_s, unix_ms=lambda: UNIX_MS + self.now_ms
+        )
         details = (None,) * 4 + (serial, None)
         link = SimpleNamespace(up=lambda: self.is_up, address=lambda: "192.0.2.9", details=lambda: details)
         values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section

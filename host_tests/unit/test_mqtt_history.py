@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from firmware.history.records import FlashRecords
+from firmware.history.records import FlashRecords, offset_s
 from firmware.history.segments import SEGMENT_BYTES
 from firmware.meters.readings import GOOD
 from firmware.services.mqtt.history import CURSOR, HistorySender
@@ -461,6 +461,42 @@ def test_nothing_goes_out_before_the_time_is_known(make_service):
     bench.live()
     assert bench.client.messages == [[]]
     assert bench.service.status()["waiting"] == 60
+
+
+def test_the_newest_record_waits_for_the_offset_that_is_the_gateway_s_own(make_service):
+    _, bench = make_service(records=1, seconds=INTERVAL_S, interval_s=3600)
+    bench.unix_s = 0
+    sent = []
+    pass_s = bench.pass_s
+
+    def pass_second(seconds):
+        if bench.client.messages[-1]:
+            sent.append(bench.unix_s)
+        bench.unix_s += seconds
+        pass_s(seconds)
+
+    bench.pass_s = pass_second
+    bench.live()
+    assert [len(messages) for messages in bench.client.messages] == [1]
+    assert 0 < sent[0] == offset_s(b"gw", INTERVAL_S - 5)
+
+
+def test_a_backlog_does_not_wait_for_the_offset(make_service):
+    rig, bench = make_service(records=2)
+    bench.unix_s = 0
+    bench.live()
+    [messages] = bench.client.messages
+    for message in messages:
+        rig.take_in(message)
+    assert set(rig.got) == set(rig.wanted)
+
+
+def test_offsets_are_spread_over_the_whole_width():
+    counts = [0] * 55
+    for number in range(10_000):
+        counts[offset_s(b"%012x" % number, 55)] += 1
+    assert min(counts) > 100
+    assert max(counts) < 300
 
 
 def test_a_broker_without_puback_is_left_and_gets_it_again(make_service):

@@ -4,7 +4,8 @@
     PREFIX/NAME/METER/status       online or offline; retained
     PREFIX/NAME/METER/POINT        a value in its unit, each interval, while it is fresh; not retained: who comes later
                                    gets none that is old
-    PREFIX/NAME/history            records of flash, each of them, with QoS 1 (history.py)
+    PREFIX/NAME/history            records of flash, each of them, with QoS 1 (history.py); the newest at an offset
+                                   behind its interval that is the gateway's own
 
 With mqtt.payload "sparkplug" none of these, but what sparkplug.py has.
 
@@ -51,6 +52,7 @@ _BACK_OFF_LAST_S = const(300)
 _BUFFER = const(1024)  # packets that go out together
 _RECEIVED = const(256)
 _BIRTH_DELAY_S = const(10)  # at most, after Home Assistant has come: gateways do not send all at once
+_ACK_S = const(5)  # before the end of an interval, by which the newest record is sent: its PUBACK has come then
 _PAUSE_MS = const(20)  # between two buffers of many packets: others have their turn
 _NOT_IN_A_TOPIC = b"/+#\0"
 _BIRTH = b"homeassistant/status"
@@ -113,6 +115,7 @@ class Mqtt(Service):
         self.published = 0
         self.too_long = 0
         self.history: "HistorySender | None" = None
+        self._interval_s = self._offset_s = 0  # of the records, and in it when the newest is sent
         self._keeper: "Keeper | None" = None
         self._sparkplug: "Sparkplug | None" = None
         self._has_discovery = config["homeassistant"]
@@ -130,11 +133,14 @@ class Mqtt(Service):
             events.add("mqtt", "history.flash is off: no history is sent")
         elif config["history"]:
             # Here and not at the head: it takes heap where it is off, too.
-            from firmware.history.records import FlashRecords, Keeper
+            from firmware.history.records import FlashRecords, Keeper, offset_s
             from firmware.services.mqtt.history import CURSOR, HistorySender
 
             records = FlashRecords(history.records, CURSOR)
-            self.history = HistorySender(records, self._root + b"/history", serial_of(link, name).encode())
+            gateway = serial_of(link, name).encode()
+            self.history = HistorySender(records, self._root + b"/history", gateway)
+            self._interval_s = records.interval_s
+            self._offset_s = offset_s(gateway, self._interval_s - _ACK_S)
             self._keeper = Keeper(records, buses, events, "mqtt")
 
     def status(self) -> dict:
@@ -372,6 +378,8 @@ class Mqtt(Service):
         theirs."""
         history = self.history
         while history is not None and self._clock.is_set and history.records.is_ready:
+            if history.records.waiting == 1 and self._clock.unix_s() % self._interval_s < self._offset_s:
+                return  # all gateways have just taken a record; older ones wait for nothing
             packet = await history.next()
             if packet is None:
                 return

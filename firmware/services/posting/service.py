@@ -12,13 +12,12 @@ A record's time is its key at the receiver: what is sent twice is there once. Th
 minutes, in a gap of the buses.
 """
 
-import hashlib
 import os
 
 import http_client
 from micropython import const
 
-from firmware.history.records import Batch, FlashRecords, Keeper
+from firmware.history.records import Batch, FlashRecords, Keeper, offset_s
 from firmware.net import seam
 from firmware.net.link import serial as serial_of
 from firmware.services import Service
@@ -109,7 +108,7 @@ class Posting(Service):
             events.add("posting", "history.flash is off: present readings only, nothing is kept for later")
         self._keeper = Keeper(self.records, buses, events, "posting")
         serial = serial_of(link, name).encode()
-        self._offset_s = max(_hash(serial) % self.interval_s, _OFFSET_MIN_S)
+        self._offset_s = max(offset_s(serial, self.interval_s), _OFFSET_MIN_S)
         gateway = formats.Gateway(name.encode(), serial, section)
         self.format = formats.make(section["format"], gateway, self.records.columns)
         url = http_client.parse_url(section["url"])
@@ -356,11 +355,6 @@ class Posting(Service):
 
 def _printable(answer: bytes) -> str:
     return bytes([byte if 32 <= byte < 127 else 32 for byte in answer]).decode()
-
-
-def _hash(serial: bytes) -> int:
-    digest = hashlib.sha256(serial).digest()
-    return digest[0] << 16 | digest[1] << 8 | digest[2]
 
 
 def _fields(section: dict) -> "list[tuple[str, str]]":

@@ -1,0 +1,125 @@
+"""tools/fleet against mosquitto: everything arrives through outages, restarts and power cuts, at different moments; and
+a firmware that loses a record, or sends as all others do, is found out."""
+
+import contextlib
+import io
+
+import pytest
+
+from firmware.services.mqtt import history as mqtt_history
+from host_tests.documents import FLEET, commands
+from host_tests.mosquitto import Mosquitto
+from host_tests.system.rig import HOST
+from tools import gateway
+from tools.fleet import __main__ as fleet_tool
+from tools.fleet import ledger
+from tools.fleet import run as fleet
+
+KEEPS_ALL = ("max_queued_messages 0", "set_tcp_nodelay true")
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(tmp_path / "mosquitto", more=KEEPS_ALL) as broker:
+        yield broker
+
+
+def play(broker, **options):
+    return fleet.run(fleet.Options(((HOST, broker.port),), **options))
+
+
+def test_every_record_of_fifty_gateways_arrives_through_an_outage_and_restarts(broker):
+    result = play(broker, gateways=50, minutes=6, commit_s=60, restarts=0.4)
+    assert result.is_whole, result
+    assert (result.restarts, result.cuts) == (10, 10)
+    assert result.counts.connections >= 50 * 2
+    assert 50 * 4 < result.made <= 50 * 7
+    assert result.made - result.cut <= result.delivered <= result.made
+    assert result.twice > 0  # the cursor of a power cut is an old one
+    # Six minutes' records of 50 gateways in 55 offsets: none has many.
+    assert result.largest_share < 0.15
+    assert result.virtual_s == pytest.approx(360, abs=5)
+
+
+def test_gateways_that_all_send_at_the_full_minute_are_found_out(broker, monkeypatch):
+    monkeypatch.setattr("firmware.history.records.offset_s", lambda serial, width_s: 0)
+    result = play(broker, gateways=20, minutes=3, outages=0, restarts=0, spread_s=0.2)
+    assert result.is_whole, result
+    assert result.largest_share > 0.4
+
+
+def test_a_record_that_is_never_sent_is_missed(broker, monkeypatch):
+    untouched = mqtt_history.HistorySender.next
+    dropped = []
+
+    async def next_but_one(self):
+        packet = await untouched(self)
+        if packet and not dropped and self._gateway == ledger.serial(3) and self.delivered:
+            dropped.append(self.records.time_s)
+            self.acknowledge(self._window[-1].identifier)
+            packet = None
+        return packet
+
+    monkeypatch.setattr(mqtt_history.HistorySender, "next", next_but_one)
+    told, complaint = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(complaint):
+        arguments = f"--gateways 5 --minutes 5 --broker {HOST}:{broker.port} --outages 0 --restarts 0"
+        code = fleet_tool.main(arguments.split())
+    assert code == 1
+    assert complaint.getvalue() == f"lost: gateway3, record of {dropped[0]}\n"
+    assert "messages in the busiest second" in told.getvalue()
+
+
+@pytest.mark.parametrize("command", sorted({command for _, _, command in commands() if command.startswith(FLEET)}))
+def test_the_command_of_a_document_runs(broker, command, capsys):
+    fewer = ["--gateways", "4", "--minutes", "3", "--broker", f"{HOST}:{broker.port}"]
+    assert fleet_tool.main([*command.split()[3:], *fewer]) == 0
+    assert "4 gateways, 3 minutes" in capsys.readouterr().out
+
+
+def test_without_a_broker_it_says_so(capsys):
+    (port,) = gateway.free_ports(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet, "_READY_S", 0.5)
+        assert fleet_tool.main(["--gateways", "2", "--broker", f"{HOST}:{port}"]) == 2
+    assert capsys.readouterr().err.startswith("no broker: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--gateways", "0"], ["--minutes", "0"], ["--broker", "host"], ["--broker", ":1"], ["--restarts", "101"]],
+)
+def test_wrong_arguments_are_named(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        fleet_tool.main(arguments)
+    assert caught.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def line(gateway=7, meter=1, energy=0, begin_s=600):
+    energy += ledger.energy_wh(gateway, meter, begin_s + 60)
+    tags = b"meterport,gw=%s,meter=m%d " % (ledger.serial(gateway), meter)
+    return tags + b"energy_import_wh=%di,active_power_w=%d %d\n" % (energy, ledger.power_w(gateway, meter), begin_s)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [line(energy=1), line(begin_s=660), line(gateway=8), line(meter=2), line()[:-2] + b"1\n", line() + b"x", b"\n"],
+)
+def test_a_line_that_nobody_made_is_found(payload):
+    book = ledger.Ledger(2, 60)
+    book.make(7, 600)
+    book.take(line(meter=0))
+    book.take(payload)
+    assert book.wrong == 1
+    assert book.first_wrong
+
+
+def test_a_record_has_arrived_with_the_last_of_its_lines():
+    book = ledger.Ledger(2, 60)
+    book.make(7, 600)
+    book.take(line(meter=0))
+    book.take(line(meter=0))
+    assert (book.delivered, book.again, book.twice, book.missing()) == (0, 1, {(7, 600)}, [(7, 600)])
+    book.take(line(meter=1))
+    assert (book.delivered, book.missing()) == (1, [])

@@ -1,0 +1,96 @@
+"""What the gateways made, and what a receiver has of it: nothing lost, nothing that was not made, how much twice.
+
+A record is known by its gateway and the begin of its interval; it has a line for each meter. Its values follow from
+these, so that a line of another record, gateway or meter does not pass for it.
+"""
+
+import re
+
+_LINE = re.compile(
+    rb"meterport,gw=([0-9a-f]{12}),meter=m(\d+) energy_import_wh=(\d+)i,active_power_w=(\d+) (\d+)(?:\n|$)"
+)
+
+
+def energy_wh(gateway: int, meter: int, unix_s: int) -> int:
+    """The reading at a time."""
+    return 1_000_000 * gateway + 10_000 * meter + unix_s // 60
+
+
+def power_w(gateway: int, meter: int) -> int:
+    """It does not change, so that a mean is known whenever it was sampled."""
+    return 1 + (7 * gateway + meter) % 2000
+
+
+def serial(gateway: int) -> bytes:
+    """The tag gw of its lines: a MAC address that is administered locally."""
+    return b"02%010x" % gateway
+
+
+class Ledger:
+    """`meters`: of each gateway; `interval_s`: of records. made, cut: records; lines, again, wrong: that arrived, of
+    them those that had arrived before, and those that nobody made."""
+
+    def __init__(self, meters: int, interval_s: int) -> None:
+        self.meters = meters
+        self.interval_s = interval_s
+        self.lines = self.again = self.wrong = 0
+        self.first_wrong = b""
+        self.twice: set[tuple[int, int]] = set()
+        self._made: dict[tuple[int, int], int] = {}  # (gateway, begin): bits of the meters that have arrived
+        self._cut: set[tuple[int, int]] = set()
+
+    @property
+    def made(self) -> int:
+        return len(self._made)
+
+    @property
+    def cut(self) -> int:
+        """Of them those that a power cut took before they were on flash: they may have been sent before."""
+        return len(self._cut)
+
+    @property
+    def delivered(self) -> int:
+        return sum(1 for seen in self._made.values() if seen == (1 << self.meters) - 1)
+
+    def missing(self) -> list[tuple[int, int]]:
+        """(gateway, begin) of what should have arrived and has not."""
+        whole = (1 << self.meters) - 1
+        return [key for key, seen in self._made.items() if seen != whole and key not in self._cut]
+
+    def make(self, gateway: int, begin_s: int) -> None:
+        """A gateway has taken a record."""
+        self._made.setdefault((gateway, begin_s), 0)
+
+    def cut_off(self, gateway: int, begins_s: list[int]) -> None:
+        """A power cut has taken these."""
+        self._cut.update((gateway, begin_s) for begin_s in begins_s)
+
+    def take(self, payload: bytes) -> None:
+        """A message has arrived: whole lines."""
+        at = 0
+        while at < len(payload):
+            found = _LINE.match(payload, at)
+            if found is None:
+                self._note_wrong(payload[at : at + 100])
+                return
+            at = found.end()
+            self._take_line(found)
+
+    def _take_line(self, found: "re.Match[bytes]") -> None:
+        self.lines += 1
+        gateway = int(found[1][2:], 16)
+        meter, energy, power, begin_s = (int(found[k]) for k in range(2, 6))
+        key = gateway, begin_s
+        seen = self._made.get(key)
+        right = energy_wh(gateway, meter, begin_s + self.interval_s), power_w(gateway, meter)
+        if seen is None or not meter < self.meters or (energy, power) != right:
+            self._note_wrong(found[0])
+            return
+        if seen >> meter & 1:
+            self.again += 1
+            self.twice.add(key)
+        self._made[key] = seen | 1 << meter
+
+    def _note_wrong(self, line: bytes) -> None:
+        self.wrong += 1
+        self.first_wrong = self.first_wrong or bytes(line)
