@@ -71,6 +71,7 @@ class _Reactor(core.IOQueue):
         owners = self.owners
         wait = self._wait
         first_task = self._first_task
+        waiting = self.map  # of tasks
         failures = 0
         while True:
             listeners = self.listeners
@@ -83,7 +84,7 @@ class _Reactor(core.IOQueue):
                 failures += 1
                 ready = _poll_failed(error, failures)
             for stream, events in ready:
-                if self.map and id(stream) in self.map:
+                if waiting and id(stream) in waiting:
                     self._wake_task(stream, events)
                     continue
                 i = streams.index(stream)

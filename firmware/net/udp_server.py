@@ -57,7 +57,10 @@ class UdpServer:
             self._slot.open = False
 
     def tick(self) -> None:
-        """Once a second: reads on after a flood; opens the socket again where receive() could not."""
+        """Once a second: notes that the slot is used; reads on after a flood; opens the socket again where receive()
+        could not."""
+        if self._left != self._per_second:
+            self._slot.used_ms = seam.ticks_ms()
         if self.stream is None:
             try:
                 self.open()
@@ -70,21 +73,20 @@ class UdpServer:
     def receive(self, most: int) -> "tuple | None":
         """One datagram of at most `most` bytes, as (bytes, address); None when there was none, or an empty one. Raises
         OSError."""
-        self._left -= 1
-        if self._left <= 0:
+        left = self._left = self._left - 1
+        if left <= 0:
             seam.interest(self.stream, 0)  # until the next tick
         try:
-            try:
-                received = self.stream.recvfrom(most)
-            except MemoryError:  # else the loop would come back to this datagram at once, for ever
-                received = self.stream.recvfrom(_DATAGRAM_LEAST)
+            received = self.stream.recvfrom(most)
+        except MemoryError:  # else the loop would come back to this datagram at once, for ever
+            received = self.stream.recvfrom(_DATAGRAM_LEAST)
         except OSError as error:
             if error.errno == errno.EAGAIN:
                 return None  # woken for nothing
             raise
         size = len(received[0])
-        self._slot.received += size
         if size:
+            self._slot.received += size
             self._empty_in_a_row = 0
             return received
         self.empty += 1

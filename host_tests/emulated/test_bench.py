@@ -9,6 +9,8 @@ from tools.bench.meters import Ramp
 from tools.bench.questions import read
 from tools.emulator import build
 
+BACNET_CYCLES = {"BACnet ReadProperty": 150_000, "BACnet ReadPropertyMultiple of 20": 900_000}  # at most
+
 PROBE = b"""
 import gc, time
 time.sleep(2)  # until the REPL's port is up: what is printed before is lost
@@ -55,6 +57,14 @@ def test_the_parts_of_a_request_are_all_of_it(figures):
 
 def test_two_runs_give_the_same_figures_to_the_last_cycle(figures):
     assert figures[0] == figures[1]
+
+
+def test_bacnet_stays_within_its_cycles(tmp_path):
+    file = tmp_path / "bacnet.json"
+    assert emulated.main(["--only", "bacnet", "--rounds", "10", "--json", str(file)]) == 0
+    cycles = {row["what"]: row["cycles"] for row in json.loads(file.read_text(encoding="utf-8"))["rows"]}
+    assert cycles.keys() == BACNET_CYCLES.keys()
+    assert {what: count for what, count in cycles.items() if count > BACNET_CYCLES[what]} == {}
 
 
 def test_the_heap_seen_from_outside_is_the_one_that_the_chip_sees(tmp_path):

@@ -32,6 +32,7 @@ class Socket:
 
     def sendto(self, data, peer):
         self.sent = len(data)
+        return self.sent
 
 
 def datagram(apdu):

@@ -11,9 +11,9 @@ import struct
 import sys
 
 import micropython
+import mqtt
 
 import dns
-import mqtt
 import ntp
 from firmware.config import load
 from firmware.events import Events
@@ -102,6 +102,7 @@ class Nothing:
     def sendto(self, data, peer):
         global bacnet_answers
         bacnet_answers += 1
+        return len(data)
 
 
 def letter_of(k):
@@ -152,7 +153,7 @@ def ask_bacnet(k):
 
 
 def ask_broker(k):
-    """A packet of an MQTT broker: a message of another topic and text each time, a confirmation, or no packet at all."""
+    """A packet of an MQTT broker: a message of another topic and text each time, a confirmation, or no packet."""
     text = b"t%d%s" % (k, letter_of(k))
     kind = k % 4
     if kind < 2:
@@ -248,4 +249,4 @@ for k in range(100, 100 + ANSWERS):
 for k in range(100, 100 + CLIENTS):
     knock(k)
 state()
-print("bacnet", bacnet.requests, bacnet.errors, bacnet.malformed, bacnet_answers)
+print("bacnet", bacnet.status()["requests"], bacnet.errors, bacnet.malformed, bacnet_answers)

@@ -53,7 +53,7 @@ def play(bench, seed, count):
         if number % 50 == 0:
             bench.uptime.now += 1
             bench.service.tick()
-            bench.service._requests._communication = 0  # a client has perhaps switched all answers off
+            bench.service._requests.communication = 0  # a client has perhaps switched all answers off
             del bench.stream.sent[:]
             del bench.told[:], bench.log.console[:]  # what the bench keeps, and the firmware does not
     assert not [text for text in bench.log.texts() if "not served" in text or "not saved" in text]

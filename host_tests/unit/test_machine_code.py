@@ -28,32 +28,85 @@ from bacnet import present_value as plain
 read = bytes([0x81, 10, 0, 17, 1, 4, 2, 0x75, 9, 12, 12, 0, 1, 2, 3, 0x19, 0x55])
 reference = bytes([12, 0, 1, 2, 3, 0x1E, 9, 0x55, 0x1F])
 found = 0
+
+def answer(data):
+    global found
+    one, other = bytearray(24), bytearray(24)
+    number = machine.begin_answer(one, data)
+    assert number == plain.begin_answer(other, data) and one == other, data
+    assert (number < 0) == (one == bytes(24))
+    found += number >= 0
+    return number
+
+def result(data, at, begin):
+    global found
+    one, other = bytearray(40), bytearray(40)
+    number = machine.begin_result(one, at, data, begin)
+    assert number == plain.begin_result(other, at, data, begin) and one == other, (data, at, begin)
+    assert (number < 0) == (one == bytes(40))
+    found += number >= 0
+    return number
+
 for k in range(len(read)):
     for byte in range(256):
-        changed = read[:k] + bytes([byte]) + read[k + 1 :]
-        assert machine.asked(changed) == plain.asked(changed), changed
-        found += machine.asked(changed) >= 0
+        answer(read[:k] + bytes([byte]) + read[k + 1 :])
 for n in range(40):
-    assert machine.asked((2 * read + read)[:n]) == plain.asked((2 * read + read)[:n])
+    answer((2 * read + read)[:n])
 for k in range(len(reference)):
     for byte in range(256):
         changed = b"?" + reference[:k] + bytes([byte]) + reference[k + 1 :]
-        for at in range(12):
-            assert machine.wanted(changed, at) == plain.wanted(changed, at), (changed, at)
-            found += machine.wanted(changed, at) >= 0
+        for begin in range(12):
+            result(changed, begin * 2, begin)
 assert found > 2000, found
-assert machine.asked(read) == machine.wanted(reference, 0) == 0x10203
-for at in (0, 1, 5):
-    one, other = bytearray(at + 23), bytearray(at + 23)
-    machine.write_result(one, at, read, 10)
-    plain.write_result(other, at, read, 10)
-    assert one == other and one[at + 5] == 0x19
-    machine.write_answer(one, read)
-    plain.write_answer(other, read)
-    assert one == other and one[7] == 9
-assert raises(machine.write_answer, bytearray(22), read) and raises(machine.write_answer, bytearray(23), read[:16])
-for at, begin in ((8, 0), (-1, 0), (1 << 29, 0), (0, 12), (0, -1)):
-    assert raises(machine.write_result, bytearray(23), at, read, begin)
+assert answer(read) == result(reference, 0, 0) == 0x10203
+assert raises(machine.begin_answer, bytearray(22), read)
+for at in (8, -1, 1 << 29):
+    assert raises(machine.begin_result, bytearray(23), at, reference, 0)
+assert machine.begin_result(bytearray(23), 0, reference, -1) == -1
+"""
+
+PLAIN_VALUE = """
+from plain_value_machine import put_plain as machine
+from firmware.services.bacnet.plain_value import NO_OBJECT, NOT_PLAIN, WRITTEN, put_plain as plain
+from firmware.meters.profile import FLOAT32, PLAIN
+
+class Block:
+    read_at_s = 1
+    exception = 0
+    raw = bytes([0x42, 0xC8, 0, 0, 0x7F, 0x80, 0, 0])
+
+class Profile:
+    offsets = bytes([0, 4, 0])
+    encoding_of = bytes(3)
+    encodings = [(FLOAT32, 1, 1, PLAIN, 1, 0)]
+
+class Meter:
+    block_of = bytes([0, 0, 1])
+    profile = Profile
+    ratios = held = None
+
+    def __init__(self):
+        self.blocks = [Block(), Block()]
+
+meters = [Meter(), Meter(), Meter(), Meter(), Meter()]
+meters[0].blocks[1].exception = 2
+meters[1].blocks[1].read_at_s = None
+meters[2].ratios = {0: 1}
+meters[3].held = [0]
+places = bytearray(32)
+for place, slot in enumerate((3, 0, 31, 7, 1)):
+    places[slot] = place + 1
+indices = [bytearray(numbers) for numbers in ([0, 1, 2, 0, 3], [0, 1, 3], [1], [1, 2, 3], [])]
+tables = places, indices, meters
+ends = {}
+for instance in list(range(-3, 33 * 256)) + [1 << 22, 8 << 22 | 1, 255 << 22 | 0x301]:
+    one, other = bytearray(6), bytearray(6)
+    end = machine(tables, instance, one, 1)
+    assert end == plain(tables, instance, other, 1) and one == other, instance
+    assert (end == WRITTEN) == (one != bytes(6)), instance
+    ends[end] = ends.get(end, 0) + 1
+assert ends[WRITTEN] == 2 and ends[NOT_PLAIN] == 7 and ends[NO_OBJECT] > 8000, ends
+assert raises(machine, tables, 0x301, bytearray(3), 0)
 """
 
 REAL = """
@@ -211,8 +264,8 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "compare",
-    [CRC, PRESENT_VALUE, REAL, DECIMAL, POINT, PDU, COPY],
-    ids=["crc", "present value", "real", "decimal", "text of a point", "pdu", "copy"],
+    [CRC, PRESENT_VALUE, PLAIN_VALUE, REAL, DECIMAL, POINT, PDU, COPY],
+    ids=["crc", "present value", "plain value", "real", "decimal", "text of a point", "pdu", "copy"],
 )
 def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(folder, compare):
     script = SCRIPT.format(folder=str(folder), lib=str(ROOT / "lib"), root=str(ROOT), compare=compare)
@@ -221,7 +274,7 @@ def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(f
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert len(SOURCES) == 6
+    assert len(SOURCES) == 7
     assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
     assert not set(SOURCES) & set(build.frozen_manifest()[1])
     assert "_machine" not in build.frozen_manifest()[0]

@@ -28,45 +28,44 @@ _OBJECT = const(0x0C)  # context tag 0, 4 bytes
 _TYPE_MOST = const(0x3F)  # first byte of an object: types up to 255, so that the number has at most 30 bits
 
 
-def asked(data: bytes) -> int:
-    """The object that the datagram asks for by ReadProperty of Present_Value; -1 when it asks for anything else."""
+def begin_answer(buf: bytearray, data: bytes) -> int:
+    """Writes the datagram that answers the one in `data`, ANSWER_LENGTH bytes, up to the REAL and behind it. Returns
+    the object that it asks for by ReadProperty of Present_Value; -1, and writes nothing, when it asks for anything
+    else."""
     if len(data) != _READ_LENGTH or data[9] != _READ_PROPERTY or data[6] & ~2 or data[15] != 0x19 or data[16] != 0x55:
         return -1
     for k in range(5):
         if data[k] != _READ_HEAD[k]:
             return -1
-    return -1 if data[5] & ~_EXPECTING_REPLY else _object(data, 10)
+    number = -1 if data[5] & ~_EXPECTING_REPLY else _object(data, 10)
+    if number >= 0:
+        for k in range(7):
+            buf[k] = _ANSWER_HEAD[k]
+        for k in range(8, _READ_LENGTH):
+            buf[k - 1] = data[k]
+        buf[16] = 0x3E
+        buf[17] = 0x44
+        buf[22] = 0x3F
+    return number
 
 
-def write_answer(buf: bytearray, data: bytes) -> None:
-    """Writes the datagram that answers the one in `data`, ANSWER_LENGTH bytes, up to the REAL and behind it."""
-    for k in range(7):
-        buf[k] = _ANSWER_HEAD[k]
-    for k in range(8, _READ_LENGTH):
-        buf[k - 1] = data[k]
-    buf[16] = 0x3E
-    buf[17] = 0x44
-    buf[22] = 0x3F
-
-
-def wanted(data: bytes, at: int) -> int:
-    """The object of which data[at:], within ReadPropertyMultiple, wants Present_Value and nothing else; -1 when it
+def begin_result(buf: bytearray, at: int, data: bytes, begin: int) -> int:
+    """Writes the result for data[begin:], within ReadPropertyMultiple, to buf[at:], RESULT_LENGTH bytes, up to the REAL
+    and behind it. Returns the object that it wants Present_Value of and nothing else; -1, and writes nothing, when it
     wants anything else."""
-    if len(data) < at + REFERENCE_LENGTH or data[at + 5] != 0x1E or data[at + 6] != 0x09:
+    if len(data) < begin + REFERENCE_LENGTH or data[begin + 5] != 0x1E or data[begin + 6] != 0x09:
         return -1
-    return _object(data, at) if data[at + 7] == 0x55 and data[at + 8] == 0x1F else -1
-
-
-def write_result(buf: bytearray, at: int, data: bytes, begin: int) -> None:
-    """Writes the result for data[begin:] to buf[at:], RESULT_LENGTH bytes, up to the REAL and behind it."""
-    for k in range(6):
-        buf[at + k] = data[begin + k]
-    buf[at + 6] = 0x29
-    buf[at + 7] = 0x55
-    buf[at + 8] = 0x4E
-    buf[at + 9] = 0x44
-    buf[at + 14] = 0x4F
-    buf[at + 15] = 0x1F
+    number = _object(data, begin) if data[begin + 7] == 0x55 and data[begin + 8] == 0x1F else -1
+    if number >= 0:
+        for k in range(6):
+            buf[at + k] = data[begin + k]
+        buf[at + 6] = 0x29
+        buf[at + 7] = 0x55
+        buf[at + 8] = 0x4E
+        buf[at + 9] = 0x44
+        buf[at + 14] = 0x4F
+        buf[at + 15] = 0x1F
+    return number
 
 
 def _object(data: bytes, at: int) -> int:
@@ -77,6 +76,6 @@ def _object(data: bytes, at: int) -> int:
 
 
 try:
-    from bacnet.present_value_machine import asked, wanted, write_answer, write_result  # type: ignore  # noqa: F401
+    from bacnet.present_value_machine import begin_answer, begin_result  # type: ignore  # noqa: F401
 except ImportError:  # only images for the RP2 have machine code
     pass

@@ -26,8 +26,8 @@ from micropython import const
 
 from firmware import VERSION
 from firmware.meters.meters import SLOTS
-from firmware.meters.profile import plain_real
 from firmware.meters.readings import QUALITIES
+from firmware.services.bacnet.plain_value import NOT_PLAIN, put_plain
 
 _TYPING = const(0)
 if _TYPING:
@@ -145,6 +145,7 @@ class Objects:
     name, description, location, model, serial, vendor_id: of the Device; texts are bytes
     increments          {point id: COV_Increment} that clients have written; of a Large Analog Value the same in Wh
     write_subscriptions(out) writes Active_COV_Subscriptions
+    tables              of the objects of meters, for put_plain()
     type, point_id      of the object
     meter, i            of the object: its meter and the index of the point in its profile"""
 
@@ -157,6 +158,7 @@ class Objects:
         self.points = self._choose(section)
         self._index_of = self._indices()
         self._place_of = self._places()
+        self.tables = self._place_of, self._index_of, meters.meters
         self.instance = 0
         self.services = b""
         self.revision = 0
@@ -327,19 +329,15 @@ class Objects:
             self._value, _, self._quality = self._readings.read(self.meter, self.i)
         return _RELIABILITIES[self._quality]
 
-    def put_real(self, buf: bytearray, at: int) -> None:
-        """Writes Present_Value of an Analog Input as REAL to buf[at:at + 4]. Allocates nothing for most values."""
-        # Few names, so that the frame has at most 11 words, which MicroPython keeps off the heap.
-        meter = self.meter
-        block = meter.blocks[meter.block_of[self.i]]
-        if (
-            block.read_at_s is None
-            or block.exception
-            or meter.ratios
-            or meter.held
-            or not plain_real(buf, at, meter.profile, self.i, block.raw)
-        ):
+    def put_present_value(self, instance: int, buf: bytearray, at: int) -> bool:
+        """Writes Present_Value of that Analog Input as REAL to buf[at:at + 4]. False when there is none. Allocates
+        nothing for most values."""
+        done = put_plain(self.tables, instance, buf, at)
+        if done == NOT_PLAIN:
+            self._quality = -1
+            self.find_point(ANALOG_INPUT, instance)
             pack_into(">f", buf, at, self.real())
+        return done >= 0
 
     def real(self) -> float:
         """Present_Value of an Analog Input; NaN when there is none."""

@@ -26,9 +26,7 @@ from bacnet.present_value import (
     REFERENCE_LENGTH,
     RESULT_LENGTH,
     RESULT_REAL_AT,
-    TYPE_SHIFT,
-    wanted,
-    write_result,
+    begin_result,
 )
 from bacnet.tags import CHARACTERS, DOUBLE, END, REAL, Malformed, Reader
 from micropython import const
@@ -45,6 +43,7 @@ from firmware.services.bacnet.objects import (
     OPTIONAL,
     REQUIRED,
 )
+from firmware.services.bacnet.plain_value import WRITTEN, put_plain
 
 _TYPING = const(0)
 if _TYPING:
@@ -79,7 +78,7 @@ _CLOSING_5 = const(0x5F)
 
 # Enable-disable of DeviceCommunicationControl, 16.1.1.1.2
 _ENABLE = const(0)
-_DISABLE = const(1)
+DISABLE = const(1)
 _DISABLE_INITIATION = const(2)
 _WARM_START = const(1)  # the last state of ReinitializeDevice, 16.4.1.1.1, that is served; 0 is a cold start
 _STATES = const(7)
@@ -104,22 +103,22 @@ class Requests:
         self._uptime_s = uptime_s
         self._events = events
         self._reader = Reader()
-        self._communication = _ENABLE
+        self.communication = _ENABLE
         self._enabled_at_s: "int | None" = None
 
     def tick(self) -> None:
         """Once a second: what DeviceCommunicationControl has switched off for a time is on again after it."""
         if self._enabled_at_s is not None and self._uptime_s() >= self._enabled_at_s:
-            self._communication = _ENABLE
+            self.communication = _ENABLE
             self._enabled_at_s = None
 
     def may_answer(self, service: int) -> bool:
         """Whether a request for that confirmed service is answered, 16.1; of unconfirmed ones with service -1."""
-        return self._communication != _DISABLE or service in (DEVICE_COMMUNICATION_CONTROL, REINITIALIZE_DEVICE)
+        return self.communication != DISABLE or service in (DEVICE_COMMUNICATION_CONTROL, REINITIALIZE_DEVICE)
 
     def may_initiate(self) -> bool:
         """Whether the device may send what nobody has asked for."""
-        return self._communication == _ENABLE
+        return self.communication == _ENABLE
 
     def serve(self, apdu: "Apdu", data: bytes, out: "Writer", peer: "Any", route: bytes) -> int:
         """Carries out the request whose header is `apdu` and whose parameters lie in `data`, of the client at `peer`
@@ -201,12 +200,15 @@ class Requests:
         buf = out.buf
         begin = end = out.next_at()
         last = begin + out.room() - RESULT_LENGTH
+        tables = objects.tables
         while end <= last:
-            instance = wanted(data, at)
-            if instance >> TYPE_SHIFT != ANALOG_INPUT or not objects.find_point(ANALOG_INPUT, instance):
+            instance = begin_result(buf, end, data, at)
+            real_at = end + RESULT_REAL_AT
+            # A method's call is a third of the whole: it is for what put_plain() cannot do.
+            if put_plain(tables, instance, buf, real_at) != WRITTEN and not objects.put_present_value(
+                instance, buf, real_at
+            ):
                 break
-            write_result(buf, end, data, at)
-            objects.put_real(buf, end + RESULT_REAL_AT)
             at += REFERENCE_LENGTH
             end += RESULT_LENGTH
         reader.at = at
@@ -329,7 +331,7 @@ class Requests:
             return PASSWORD_FAILURE
         if state > _DISABLE_INITIATION:
             raise Malformed(UNDEFINED_ENUMERATION)
-        self._communication = state
+        self.communication = state
         self._enabled_at_s = self._uptime_s() + 60 * minutes if minutes and state != _ENABLE else None
         switched = ("on", "off", "off but for answers")[state]
         self._events.add("bacnet", "a client has switched communication " + switched)

@@ -139,7 +139,6 @@ class Finder(Service):
         slot = self._slot
         slot.peer = sender
         slot.requests += 1
-        slot.used_ms = seam.ticks_ms()
         return True
 
     def _send_document(self, address):

@@ -117,7 +117,6 @@ class Responder:
         slot = self._slot
         slot.peer = sender
         slot.requests += 1
-        slot.used_ms = seam.ticks_ms()
         if port != mdns.PORT:
             self._send(self._names.write(self._buf, records, self._address, False, data), sender)
         elif self._names.may_be_unicast:

@@ -94,7 +94,6 @@ class Shelly(Service):
             slot.peer = sender
             slot.requests += 1
             slot.sent += len(reply)
-            slot.used_ms = seam.ticks_ms()
 
     def _reply(self, data):
         """The datagram that answers; b"" without a fresh reading, None when this is no request."""

@@ -8,8 +8,8 @@ _len = len  # a name of the module is found in a fifth of the time of a builtin 
 
 
 @micropython.viper
-def asked(data) -> int:
-    """As bacnet.present_value.asked()."""
+def begin_answer(buf, data) -> int:
+    """As bacnet.present_value.begin_answer(). Raises IndexError where `buf` is too short."""
     if int(_len(data)) != 17:
         return -1
     d = ptr8(data)
@@ -17,16 +17,9 @@ def asked(data) -> int:
         return -1
     if d[0] != 0x81 or d[1] != 0x0A or d[2] or d[3] != 17 or d[4] != 1 or d[5] & 0xFB:
         return -1
-    return d[11] << 24 | d[12] << 16 | d[13] << 8 | d[14]
-
-
-@micropython.viper
-def write_answer(buf, data):
-    """As bacnet.present_value.write_answer(). Raises IndexError where one of the two is too short."""
-    if int(_len(buf)) < 23 or int(_len(data)) < 17:
+    if int(_len(buf)) < 23:
         raise IndexError
     b = ptr8(buf)
-    d = ptr8(data)
     b[0] = 0x81
     b[1] = 0x0A
     b[2] = 0
@@ -41,26 +34,20 @@ def write_answer(buf, data):
     b[16] = 0x3E
     b[17] = 0x44
     b[22] = 0x3F
+    return d[11] << 24 | d[12] << 16 | d[13] << 8 | d[14]
 
 
 @micropython.viper
-def wanted(data, at: int) -> int:
-    """As bacnet.present_value.wanted()."""
-    if at < 0 or int(_len(data)) < at + 9:
+def begin_result(buf, at: int, data, begin: int) -> int:
+    """As bacnet.present_value.begin_result(). Raises IndexError beyond the end of `buf`."""
+    if begin < 0 or int(_len(data)) < begin + 9:
         return -1
-    d = ptr8(int(ptr8(data)) + at)
+    d = ptr8(int(ptr8(data)) + begin)
     if d[0] != 0x0C or d[1] > 0x3F or d[5] != 0x1E or d[6] != 9 or d[7] != 0x55 or d[8] != 0x1F:
         return -1
-    return d[1] << 24 | d[2] << 16 | d[3] << 8 | d[4]
-
-
-@micropython.viper
-def write_result(buf, at: int, data, begin: int):
-    """As bacnet.present_value.write_result(). Raises IndexError beyond the end of one of the two."""
-    if at < 0 or begin < 0 or int(_len(buf)) < at + 16 or int(_len(data)) < begin + 6:
+    if at < 0 or int(_len(buf)) < at + 16:
         raise IndexError
     b = ptr8(int(ptr8(buf)) + at)
-    d = ptr8(int(ptr8(data)) + begin)
     k = 0
     while k < 6:
         b[k] = d[k]
@@ -71,3 +58,4 @@ def write_result(buf, at: int, data, begin: int):
     b[9] = 0x44
     b[14] = 0x4F
     b[15] = 0x1F
+    return d[1] << 24 | d[2] << 16 | d[3] << 8 | d[4]
