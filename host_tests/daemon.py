@@ -46,6 +46,11 @@ class Daemon:
         self._process.terminate()
         self._process.wait(self.STOP_S)
 
+    @property
+    def pid(self):
+        """Of its process."""
+        return self._process.pid
+
     def output(self):
         """The end of what the server wrote."""
         return (self.folder / "output").read_text()[-_OUTPUT_MAX:]
