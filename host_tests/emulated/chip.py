@@ -6,6 +6,7 @@ import json
 import socket
 
 from host_tests.system.rig import HOST, METERS, Client, wait_for
+from tools.device_api import Device
 from tools.emulator import __main__ as emulate
 from tools.emulator import build, emulated, variant
 from tools.virtual_meters import VirtualMeter
@@ -69,6 +70,10 @@ class Chip:
 
     def client(self, timeout=ANSWER_S):
         return ChipClient(self.connect("modbus", timeout))
+
+    def device(self):
+        """A Device for requests as the page makes them; the caller closes it."""
+        return Device(HOST, timeout=ANSWER_S, connect=lambda: self.connect("http"))
 
     def fetch(self, path):
         """(status, body) of a GET on a connection of its own."""

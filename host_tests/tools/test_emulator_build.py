@@ -45,6 +45,7 @@ def test_any_other_image_has_our_options_and_its_own_number():
     [
         ((4,), r"tcp_pcbs 4 is not one of 5\.\.64"),
         ((5, False, "1.24"), r"micropython 1\.24 is not one of 1\.25, 1\.26"),
+        ((5, False, "1.25", 512), r"ram_kib 512 is not one of 264, 520"),
     ],
 )
 def test_an_image_that_cannot_be_is_refused(values, text):
@@ -63,6 +64,7 @@ def test_a_bare_number_is_one_of_connections():
         ([], Variant(24, True, "1.25")),
         (["--tcp-pcbs", "5", "--files"], Variant(5, False, "1.25")),
         (["--micropython", "1.26"], Variant(24, True, "1.26")),
+        (["--ram", "520"], Variant(24, True, "1.25", 520)),
     ],
 )
 def test_the_command_line_names_a_variant(words, wanted):
@@ -70,6 +72,31 @@ def test_the_command_line_names_a_variant(words, wanted):
     variant.add_options(parser)
     assert variant.from_options(parser.parse_args(words)) == wanted
     assert variant.from_options(emulate.parse(words)) == wanted
+
+
+SCRIPT = """MEMORY
+{
+    FLASH(rx) : ORIGIN = 0x10000000, LENGTH = 2048k
+    RAM(rwx) : ORIGIN =  0x20000000, LENGTH = 256k
+    SCRATCH_X(rwx) : ORIGIN = 0x20040000, LENGTH = 4k
+    SCRATCH_Y(rwx) : ORIGIN = 0x20041000, LENGTH = 4k
+}
+"""
+
+
+def test_the_larger_ram_is_in_the_linker_script_and_the_smaller_one_is_the_ports():
+    assert Variant().linker_script(SCRIPT) == SCRIPT
+    assert Variant(ram_kib=520).linker_script(SCRIPT).splitlines()[2:6] == [
+        "    FLASH(rx) : ORIGIN = 0x10000000, LENGTH = 2048k",
+        "    RAM(rwx) : ORIGIN =  0x20000000, LENGTH = 512k",
+        "    SCRATCH_X(rwx) : ORIGIN = 0x20080000, LENGTH = 4k",
+        "    SCRATCH_Y(rwx) : ORIGIN = 0x20081000, LENGTH = 4k",
+    ]
+
+
+def test_a_linker_script_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="the port's linker script does not say: RAM"):
+        Variant(ram_kib=520).linker_script(SCRIPT.replace("256k", "200k"))
 
 
 def test_every_release_has_sources():
@@ -98,6 +125,7 @@ def board(tmp_path, monkeypatch):
 
 
 ALL = [Variant(), Variant(16), Variant(5), Variant(frozen=True), Variant(5, True), Variant(micropython="1.26")]
+ALL += [Variant(ram_kib=520), Variant(frozen=True, ram_kib=520)]
 
 
 def test_every_variant_has_a_name_of_its_own_which_stays(board):
@@ -184,6 +212,9 @@ class Workshop:
 @pytest.fixture
 def workshop(board, monkeypatch):
     workshop = Workshop(board / "cache")
+    port = workshop.cache / "tree" / "ports" / "rp2"
+    port.mkdir(parents=True)
+    (port / "memmap_mp_rp2040.ld").write_text(SCRIPT, encoding="utf-8")
     monkeypatch.setattr(build, "ensure_tools", quiet)
     monkeypatch.setattr(sources, "ensure", lambda release, progress: workshop.cache / "tree")
     monkeypatch.setattr(steps, "run", workshop.run)
@@ -199,6 +230,8 @@ def test_only_the_first_build_is_configured_and_existing_images_are_kept(worksho
     assert workshop.ensure(24) == (NEXT, Variant(24).header + build._PLAIN_MANIFEST)
     assert workshop.ensure(Variant(frozen=True)) == (NEXT, Variant().header + "freeze()")
     assert workshop.ensure(5) == ([], Variant(5).header + build._PLAIN_MANIFEST)
+    assert workshop.ensure(Variant(5, ram_kib=520)) == (NEXT, Variant(5, ram_kib=520).header + build._PLAIN_MANIFEST)
+    assert "LENGTH = 512k" in (workshop.work / "variant" / "memmap.ld").read_text(encoding="utf-8")
 
 
 def test_an_unchanged_header_keeps_its_age_and_modules_are_frozen_again(workshop):

@@ -1,7 +1,7 @@
 """MicroPython for the emulated RP2040, made from Debian's source packages: real lwIP, PPP on a UART, no Wi-Fi.
 
 In:  a Variant, the board definition beside this file, lwIP's options of tools/boards, the firmware's modules when they
-     are to be frozen.
+     are to be frozen, the port's linker script.
 Out: build/emulator/firmware-HASH/firmware.bin, the image of the chip's flash from its first byte on. The hash is over
      everything that goes in: packages, board definition, variant, compiler, frozen modules. What is there already is
      not made again.
@@ -48,6 +48,7 @@ _LIBRARIES = {
     "libc_nano.a": "libnewlib-arm-none-eabi",
     "libstdc++_nano.a": "libstdc++-arm-none-eabi-newlib",
 }
+_LINKER_SCRIPT = "memmap_mp_rp2040.ld"
 _THUMB = ("-mcpu=cortex-m0plus", "-mthumb")
 _CMAKE = ("-DPICO_NO_PICOTOOL=1",)
 _PROBE_LIMIT_S = 60
@@ -110,6 +111,7 @@ def _work_name(wanted: Variant) -> str:
 def firmware_name(wanted: Variant) -> str:
     """Of the directory of a build: everything that goes into it, as a hash. The compiler must be there."""
     parts = [_work_name(wanted).encode(), wanted.header.encode(), _LWIP_OPTIONS.read_bytes()]
+    parts.append(repr(wanted.regions).encode())
     if wanted.frozen:
         text, files = device.frozen_manifest(machine_code=True)
         parts += [text.replace(str(device.ROOT), "").encode(), *(path.read_bytes() for path in files)]
@@ -150,7 +152,7 @@ def _build(wanted: Variant, target: pathlib.Path, tree: pathlib.Path, progress: 
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(_BOARD_DIR, work / "board")
     whole.unlink(missing_ok=True)
-    _write_variant(wanted, work / "variant")
+    _write_variant(wanted, work / "variant", tree / "ports" / "rp2" / _LINKER_SCRIPT)
     if fresh:
         options = [f"-DMICROPY_BOARD={BOARD}", f"-DMICROPY_BOARD_DIR={work / 'board'}", *_CMAKE]
         steps.run("cmake", ["cmake", "-S", tree / "ports" / "rp2", "-B", work, *options], work, epoch)
@@ -168,12 +170,13 @@ def _build(wanted: Variant, target: pathlib.Path, tree: pathlib.Path, progress: 
     progress(f"emulator: {image.name}, built in {time.monotonic() - begin:.0f} s")
 
 
-def _write_variant(wanted: Variant, folder: pathlib.Path) -> None:
-    """What the board definition finds there; a header that stays the same keeps its age."""
+def _write_variant(wanted: Variant, folder: pathlib.Path, linker_script: pathlib.Path) -> None:
+    """What the board definition finds there; a header or script that stays the same keeps its age."""
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in (
         (folder / "variant.h", wanted.header),
         (folder / _LWIP_OPTIONS.name, _LWIP_OPTIONS.read_text(encoding="utf-8")),
+        (folder / "memmap.ld", wanted.linker_script(linker_script.read_text(encoding="utf-8"))),
     ):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

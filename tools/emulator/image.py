@@ -1,5 +1,5 @@
 """The flash of the emulated Pico as a file: MicroPython at its beginning, a littlefs with the firmware's tree at
-2 MiB.
+1.5 MiB.
 
 In:  firmware.bin (tools/emulator/build.py), a tree (tools/build.py), a configuration.
 Out: a file of 4 MiB, as the emulated chip reads and writes it; and what lies in such a file, for tests that look at it.
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tools import littlefs_files
 
 FLASH_BYTES = 4 * 1024 * 1024
-STORAGE_AT = 2 * 1024 * 1024  # the rest is MICROPY_HW_FLASH_STORAGE_BYTES of the board
+STORAGE_AT = 1536 * 1024  # the rest is MICROPY_HW_FLASH_STORAGE_BYTES of the board
 
 
 class ImageError(ValueError):

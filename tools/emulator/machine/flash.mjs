@@ -1,5 +1,5 @@
 // The flash chip: NOR flash that is kept in a file, operation by operation, so that killing the emulator is a power cut.
-// In: an image of 2 MiB (made on the first start). Out: the same file, never further than the last finished operation.
+// In: an image of 4 MiB (made on the first start). Out: the same file, never further than the last finished operation.
 // Where a file FILE.journal lies beside the image, each operation is appended to it as a line of JSON, {"erase":OFFSET} or
 // {"program":OFFSET,"data":HEX}: with the image of before, that is the flash at every moment at which the power may go.
 import fs from 'node:fs';

@@ -14,6 +14,10 @@ const CYCLE_NS = 1e9 / CLOCK_HZ;
 const UART_BASES = [0x40034, 0x40038];
 const WATCHDOG_BASE = 0x40058;
 const USB_PACKET = 64;
+const RAM_BASE = 0x20000000;
+const KIB = 1024;
+const RAM_KIB = [264, 520]; // of an RP2040; of an RP2350
+const VECTORS_AT = 0x100; // in flash: the first is where the stack begins, which is the end of the RAM
 const SLICE_NS = 4e6; // executed at once, before the sockets have their turn
 const LOOK_EVERY = 20000; // instructions between two looks at the wall clock
 const LAG_NS = 5e6; // more than this behind the wall clock is given up: time stretches while the chip is busy
@@ -21,11 +25,21 @@ const IDLE_MAX_MS = 20;
 
 const wallNs = () => Number(process.hrtime.bigint());
 
+/** As much RAM as the image in flash was linked for: an RP2040's, or (which no RP2040 has) that of an RP2350. */
+function giveRam(mcu, flash) {
+  const end = new DataView(flash.bytes.buffer).getUint32(VECTORS_AT, true);
+  const size = RAM_KIB.map((kib) => kib * KIB).find((bytes) => RAM_BASE + bytes === end);
+  if (size === undefined || size === mcu.sram.length) return; // a flash without a program has its own fault
+  mcu.sram = new Uint8Array(size);
+  mcu.sramView = new DataView(mcu.sram.buffer);
+}
+
 export class Machine {
   /** `before` is the machine that was reset: the watchdog's reason and scratch registers outlive a reset. */
   constructor(flash, before = null) {
     const mcu = new RP2040();
     mcu.logger = new ConsoleLogger(LogLevel.Error);
+    giveRam(mcu, flash);
     this.mcu = mcu;
     this.reset = null;
     this.busyNs = 0;

@@ -1,6 +1,6 @@
 // node main.mjs --flash FILE [--repl PORT] [--uart0 PORT] [--uart1 PORT]
 //
-// Runs the RP2040 whose flash is FILE (2 MiB, written as the chip writes it; flash.mjs can keep a journal of that). The
+// Runs the RP2040 whose flash is FILE (4 MiB, written as the chip writes it; flash.mjs can keep a journal of that). The
 // REPL and both UARTs are TCP servers on 127.0.0.1; port 0 picks a free one. A UART has one client: a newcomer takes the
 // place of the one before. The REPL may have several, which all see its output.
 // In, on stdin: a line switches the power on, once the parent process has connected; the end of stdin ends it.

@@ -8,7 +8,7 @@ list(APPEND MICROPY_DEF_BOARD
     PICO_FLASH_SIZE_BYTES=4194304  # a Pico has half of it, too little for an image and the firmware as files
 )
 
-# tools/emulator/build.py writes variant.h, what it includes, and manifest.py there. Only what needs variant.h sees it,
+# tools/emulator/build.py writes variant.h, what it includes, memmap.ld and manifest.py there. Only what needs variant.h sees it,
 # which is lwIP and the three files with the board's name: the next variant compiles 80 files of the 500.
 set(VARIANT_DIR ${CMAKE_BINARY_DIR}/variant)
 include_directories(BEFORE ${CMAKE_CURRENT_LIST_DIR}/lwip ${VARIANT_DIR})
@@ -19,3 +19,6 @@ set_source_files_properties(
     PROPERTIES COMPILE_OPTIONS "-include;variant.h"
 )
 set(MICROPY_FROZEN_MANIFEST ${VARIANT_DIR}/manifest.py)
+
+# The port sets its own script further below.
+cmake_language(DEFER CALL pico_set_linker_script ${MICROPY_TARGET} ${VARIANT_DIR}/memmap.ld)
