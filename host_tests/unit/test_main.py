@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,3 +127,120 @@ def test_a_tree_that_cannot_be_imported_gives_way_to_the_one_before_it(main, tmp
     say(tmp_path, said)
     main["_give_up"](folder, ValueError())
     assert (tmp_path / "tree" / "use").read_text() == then
+
+
+# -- the limit of a start
+
+
+class FakeTimer:
+    """machine.Timer of the ports, as main.py uses it; `made` has all."""
+
+    ONE_SHOT = 0
+    made: list = []
+    known = -1
+
+    def __init__(self, number):
+        if number != self.known:
+            raise ValueError("invalid Timer number")
+        self.number, self.is_running = number, False
+        self.made.append(self)
+
+    def init(self, *, mode, period, callback):
+        assert mode == self.ONE_SHOT
+        self.period, self.callback = period, callback
+        self.is_running = True
+
+    def deinit(self):
+        self.is_running = False
+
+
+class FakePort:
+    def __init__(self):
+        self.watchdogs = []
+
+    def starts(self, count=0):
+        return 0
+
+    def watchdog(self, timeout_s):
+        self.watchdogs.append(timeout_s)
+
+
+class FakeFirmware:
+    """In place of the packages that main.py imports. `runs(port)` is its app."""
+
+    def __init__(self, monkeypatch):
+        self.port = FakePort()
+        self.resets = 0
+        self.runs = lambda port: None
+        FakeTimer.made = []
+        board = SimpleNamespace(detect=lambda: self.port)
+        app = SimpleNamespace(run=lambda port, failed: self.runs(port))
+        machine = SimpleNamespace(Timer=FakeTimer, reset=self.reset)
+        for name, module in (("firmware.board", board), ("firmware.app", app), ("machine", machine)):
+            monkeypatch.setitem(sys.modules, name, module)
+        package = SimpleNamespace(board=board, app=app)
+        monkeypatch.setitem(sys.modules, "firmware", package)
+
+    def reset(self):
+        self.resets += 1
+
+
+@pytest.fixture
+def fake_firmware(monkeypatch, main):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return FakeFirmware(monkeypatch)
+
+
+def test_an_update_that_hangs_before_its_loop_is_restarted_after_a_minute(main, tmp_path, fake_firmware):
+    say(tmp_path, "- a 0")
+
+    def hangs(port):
+        (timer,) = FakeTimer.made
+        assert timer.is_running
+        timer.callback(timer)
+
+    fake_firmware.runs = hangs
+    main["run"]()
+    assert FakeTimer.made[0].period == 60_000
+    assert fake_firmware.resets == 1
+
+
+@pytest.mark.parametrize("timeout_s", [8, 0])
+def test_the_watchdog_takes_over_from_the_limit_of_the_start(main, tmp_path, fake_firmware, timeout_s):
+    say(tmp_path, "- a 0")
+
+    def runs(port):
+        port.watchdog(timeout_s)
+        assert not FakeTimer.made[0].is_running
+
+    fake_firmware.runs = runs
+    main["run"]()
+    assert fake_firmware.port.watchdogs == [timeout_s]
+
+
+def test_ctrl_c_before_the_loop_leaves_no_timer(main, tmp_path, fake_firmware):
+    say(tmp_path, "- a 0")
+
+    def interrupted(port):
+        raise KeyboardInterrupt
+
+    fake_firmware.runs = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        main["run"]()
+    assert [timer.is_running for timer in FakeTimer.made] == [False]
+
+
+def test_what_came_with_the_board_has_no_limit(main, fake_firmware):
+    seen = []
+    fake_firmware.runs = seen.append
+    main["run"]()
+    assert seen == [fake_firmware.port]
+    assert FakeTimer.made == []
+
+
+@pytest.mark.parametrize("number", [-1, 0], ids=["rp2", "esp32"])
+def test_the_timer_is_one_that_the_port_has(main, tmp_path, fake_firmware, monkeypatch, number):
+    say(tmp_path, "- a 0")
+    monkeypatch.setattr(FakeTimer, "known", number)
+    main["run"]()
+    assert FakeTimer.made[0].number == number
