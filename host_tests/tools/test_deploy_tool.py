@@ -85,7 +85,7 @@ class Board:
 
     def inventory(self):
         lines = []
-        for top in ("firmware", "lib"):
+        for top in ("firmware", "lib", "tree"):
             for path in sorted((self.root / top).rglob("*")) if (self.root / top).is_dir() else []:
                 if path.is_dir():
                     lines.append(f"D /{path.relative_to(self.root)}")
@@ -105,7 +105,7 @@ def device_files(root):
     files = {}
     for path in sorted(root.rglob("*")):
         name = "/" + path.relative_to(root).as_posix()
-        if path.is_file() and (name in device.STARTERS or name.startswith(("/firmware/", "/lib/"))):
+        if path.is_file() and (name in device.STARTERS or name.startswith(("/firmware/", "/lib/", "/tree/"))):
             data = path.read_bytes()
             files[name] = (len(data), hashlib.sha256(data).hexdigest())
     return files
@@ -171,6 +171,17 @@ def test_stale_files_go_and_everything_else_stays(board, tree):
     }  # fmt: skip
     assert not (board.root / "firmware" / "old").exists()
     assert not (board.root / "lib" / "old").exists()
+
+
+def test_what_an_update_has_brought_does_not_run_any_more(board, tree):
+    for name in ("tree/a/firmware/app.mpy", "tree/a/manifest", "tree/b/lib/x.mpy", "tree/use", "data/config.json"):
+        board.put(name)
+    said = deploy(tree)
+    removed = [word for words in board.calls for word in words if word.startswith(":/tree")]
+    assert removed[0] == ":/tree/use"
+    assert not (board.root / "tree").exists()
+    assert (board.root / "data" / "config.json").exists()
+    assert "removes /tree: the firmware that an update has brought" in said
 
 
 def test_no_step_names_a_path_outside_the_firmware(board, tree):
@@ -250,6 +261,8 @@ def test_the_boards_inventory_is_that_of_the_tree(tree, tmp_path):
     (tree / "data").mkdir()
     (tree / "data" / "config.json").write_text("not to be seen")
     (tree / "firmware" / "__init__.py").write_text("VERSION = (1, 2, 3)")
+    (tree / "tree").mkdir()
+    (tree / "tree" / "use").write_text("a a 0")
     script = tmp_path / "inventory.py"
     script.write_text(device.INVENTORY.read_text().replace('ROOT = ""', f'ROOT = "{tree}"'))
     done = subprocess.run(
@@ -257,9 +270,13 @@ def test_the_boards_inventory_is_that_of_the_tree(tree, tmp_path):
     )
     text = done.stdout
     found = device.parse_inventory(text)
+    assert found.files.pop("/tree/use")[0] == len("a a 0")
     shutil.rmtree(tree / "data")
+    shutil.rmtree(tree / "tree")
     assert found.files == device.local_files(tree)
-    assert set(found.directories) == {"/data", "/firmware", "/firmware/bus", "/firmware/meters", "/lib", "/lib/modbus"}
+    assert set(found.directories) == {
+        "/data", "/firmware", "/firmware/bus", "/firmware/meters", "/lib", "/lib/modbus", "/tree",
+    }  # fmt: skip
     assert found.free > 0
     assert found.version == (1, 2, 3)
 

@@ -1,7 +1,8 @@
 """Deploy: the board's files made equal to build/device (make deploy).
 
 Sizes and SHA-256 sums on the board are compared with the tree; what differs is copied, what the build no longer has
-under /firmware and /lib is removed, the board is looked at again and reset. Nothing else is touched, so /data with the
+under /firmware and /lib is removed, the board is looked at again and reset. What an update over the network has brought
+(/tree), which would run in place of the build, is removed first. Nothing else is touched, so /data with the
 configuration stays. A deploy that broke off is taken up by the next one.
 """
 
@@ -18,7 +19,9 @@ from tools.device.port import DeviceError, call, mpremote, show
 
 INVENTORY = Path(__file__).with_name("inventory.py")
 
-TREES = ("/firmware", "/lib")  # the only places where files are removed
+TREES = ("/firmware", "/lib")
+UPDATES = "/tree"  # docs/reference/update.md; with TREES the only places where files are removed
+_USE = "/tree/use"  # without it what lies in UPDATES does not run
 DATA = "/data"  # made, and never looked into by deploy
 STARTERS = ("/boot.py", "/main.py")  # copied last: a half-copied firmware is not started by a new main.py
 _FILES_A_CALL = 12  # copied by one call of mpremote, so that something is seen to happen
@@ -87,12 +90,14 @@ def local_files(tree):
 
 def make_plan(wanted, board):
     """The Plan that makes the board hold the files `wanted`, and a folder for its configuration. Nothing outside TREES
-    is ever removed."""
+    and UPDATES is ever removed."""
     directories = {str(parent) for path in wanted for parent in Path(path).parents if str(parent) != "/"}
     directories.add(DATA)
     changed = [path for path in wanted if board.files.get(path) != wanted[path]]
+    places = tuple(f"{top}/" for top in (*TREES, UPDATES))
+    stale = [path for path in board.files if path not in wanted and path.startswith(places)]
     return Plan(
-        remove=tuple(sorted(p for p in board.files if p not in wanted and p.startswith(tuple(f"{t}/" for t in TREES)))),
+        remove=tuple(sorted(stale, key=lambda path: (path != _USE, path))),
         rmdir=tuple(sorted((d for d in board.directories if d not in directories and d not in TREES), reverse=True)),
         mkdir=tuple(sorted(directories - set(board.directories))),
         copy=tuple(sorted(changed, key=lambda path: (path in STARTERS, path))),
@@ -153,8 +158,11 @@ def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, may_be
     check_space(plan, wanted, board)
     size = sum(wanted[path][0] for path in plan.copy)
     say(f"{len(plan.copy)} of {len(wanted)} files to copy ({size:,} bytes), {len(plan.remove)} to remove")
+    if _USE in plan.remove:
+        say(f"  removes {UPDATES}: the firmware that an update has brought, which runs until now")
     for path in plan.remove:
-        say(f"  removes {path}")
+        if not path.startswith(UPDATES):
+            say(f"  removes {path}")
     begun, commands = time.monotonic(), plan_commands(plan, port, tree)
     for number, command in enumerate(commands, 1):
         say(f"step {number} of {len(commands)}")

@@ -1,5 +1,5 @@
-"""Runs on the board (mpremote run): what lies under /firmware and /lib, boot.py and main.py, and whether there is
-/data.
+"""Runs on the board (mpremote run): what lies under /firmware, /lib and /tree, boot.py and main.py, and whether there
+is /data.
 
 Out, on the REPL: `V <major> <minor> <patch>` of the firmware if there is one, `F <size> <sha256> <path>` for each file,
 `D <path>` for each directory, `S <free bytes>`, and `end`.
@@ -50,7 +50,7 @@ def main():
     block = bytearray(1024)
     for entry in os.ilistdir(ROOT or "/"):
         path = ROOT + "/" + entry[0]
-        if entry[0] in ("firmware", "lib") and entry[1] & _DIRECTORY:
+        if entry[0] in ("firmware", "lib", "tree") and entry[1] & _DIRECTORY:
             _walk(path, block)
         elif entry[0] == "data" and entry[1] & _DIRECTORY:
             print("D", "/data")  # what lies in it is the user's
