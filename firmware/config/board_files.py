@@ -21,6 +21,7 @@ ADDED = "data/boards/"
 _BUILT_IN = "board/boards.json"  # of firmware.resources
 _FILE_MAX = const(4096)
 _PORTS = ("esp32", "rp2")
+_CHIPS = ("any", "esp32", "esp32s2", "esp32s3", "esp32c3", "esp32c6", "rp2040", "rp2350")
 _LINE_PINS = ("tx", "rx", "direction")
 
 # Rows as in schema.py.
@@ -28,6 +29,7 @@ _LINE_PINS = ("tx", "rx", "direction")
 KEYS = (
     ("title", "text", None, 1, 48),
     ("port", "choice", "esp32", _PORTS),
+    ("chip", "choice", "any", _CHIPS),  # of that port; tools/device compares it with an image
     ("lines", "list", (
         ("name", "text", None, 1, 16),
         ("uart", "int", None, 0, 2),

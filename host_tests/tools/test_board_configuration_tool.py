@@ -43,6 +43,32 @@ def test_a_board_of_the_users_own_has_its_chip_checked(data):
 
 
 @pytest.mark.parametrize(
+    ("board", "fits", "others"),
+    [
+        ("pico-w", "RP2040", ("RP2350", "esp32")),
+        ("pico-2-w", "RP2350", ("RP2040",)),
+        ("w5500-evb-pico2", "RP2350", ("RP2040",)),
+        ("wt32-eth01", "esp32", ("esp32s3", "esp32c3", "RP2040")),
+        ("waveshare-esp32-s3-eth", "esp32s3", ("esp32",)),
+    ],
+)
+def test_a_board_of_the_firmware_takes_images_for_its_own_chip_only(board, fits, others):
+    files = configuration.gather("", board)
+    configuration.check(files, fits)
+    for chip in others:
+        with pytest.raises(UsageError, match=f"{board} .*, and the image is for {chip}: nothing was written"):
+            configuration.check(files, chip)
+
+
+def test_a_board_of_the_users_own_may_name_its_chip(data):
+    (data / "boards" / "mine.json").write_text(json.dumps(BOARD | {"chip": "esp32s3"}))
+    files = configuration.gather(str(data / "config.json"))
+    configuration.check(files, "esp32s3")
+    with pytest.raises(UsageError, match="mine has an esp32s3, and the image is for esp32: nothing was written"):
+        configuration.check(files, "esp32")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"modbus": {"port": 70000}}', r"modbus\.port: 70000 is not 1 to 65535"),

@@ -107,12 +107,15 @@ def check(files: "dict[str, bytes]", chip: str) -> None:
 
 
 def check_board(name: str, chip: str, files: "dict[str, bytes]") -> None:
-    """Raises UsageError when the board of that name is of another port than the chip's."""
+    """Raises UsageError when the board of that name has another chip, or is of another port than the chip's."""
     own = files.get(f"data/boards/{name}.json")
     board = json.loads(own) if own else json.loads(_BOARDS.read_text(encoding="utf-8"))[name]
     port = board.get("port", "esp32")  # the default in firmware/config/board_files.py
     if chip.startswith("esp32") != (port == "esp32"):
         raise UsageError(f"{name} is a board of {port}, and the image is for {chip}: nothing was written")
+    its = board.get("chip", "any")
+    if its not in ("any", chip.lower()):
+        raise UsageError(f"{name} has an {its}, and the image is for {chip}: nothing was written")
 
 
 def file_system(files: "dict[str, bytes]", size: int) -> bytes:
