@@ -68,7 +68,7 @@ class FakeClient:
         self.incoming = self.incoming or [CONNACK]
 
     async def send(self, buf, n, timeout_ms=0):
-        assert n <= 1024
+        assert n <= 1024 or buf[0] == 0x10  # CONNECT
         self.sent += bytes(buf[:n])
 
     async def receive(self, buf, timeout_ms=0):
@@ -110,11 +110,11 @@ class Done(Exception):
 
 
 class Bench:
-    """`history`: the recorder of records on flash, None without; `serial`: of the device; `client`: makes its client of
-    this bench. The history is sent where there is a recorder, or with `is_history`."""
+    """`history`: the recorder of records on flash, None without; `serial`, `name`: of the device; `client`: makes its
+    client of this bench. The history is sent where there is a recorder, or with `is_history`."""
 
     def __init__(self, monkeypatch, seconds=5, meters=None, history=None, is_history=False, serial=None,
-                 client=FakeClient, **section):  # fmt: skip
+                 client=FakeClient, name="hall", **section):  # fmt: skip
         self.uptime = Uptime()
         self.log = Log(self.uptime)
         self.now_ms = 0
@@ -142,7 +142,7 @@ class Bench:
         values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section
         values["history"] = is_history or history is not None
         self.service = Mqtt(
-            values, "hall", "e661", self.client, self.log, self.clock, link,
+            values, name, "e661", self.client, self.log, self.clock, link,
             SimpleNamespace(meters=meters if meters is not None else [meter]), self.readings, self.buses,
             SimpleNamespace(records=history), lambda n: b"\x03" * n,
         )  # fmt: skip

@@ -651,7 +651,7 @@ def gateway(make):
         posts=0, failures=0,
     )  # fmt: skip
     made.device.run("shelly", answered=0, refused=0, not_fresh=0)
-    history = {"waiting": None, "delivered": None, "lost": None, "undated": None}
+    history = {"refused": None, "waiting": None, "delivered": None, "lost": None, "undated": None}
     made.device.run("mqtt", state="retrying", error="refused", connections=0, published=0, too_long=0, **history)
     return made
 

@@ -37,6 +37,19 @@ def test_a_connection_begins_with_will_state_and_values(make):
     ]
 
 
+@pytest.mark.parametrize("payload", ["plain", "sparkplug"])
+def test_the_longest_connect_is_bounded(monkeypatch, tmp_path, payload):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    longest = {"user": 64, "password": 128, "prefix": 32}
+    section = {key: "\U0001f50c" * most for key, most in longest.items()}
+    bench = Bench(monkeypatch, seconds=0, name="\U0001f50c" * 32, payload=payload, **section)
+    packets = bench.run()
+    assert 1024 < len(packets[0][2]) + 3 <= 1200
+    for _, _, body in packets[1:]:
+        assert len(body) <= 1021
+
+
 def test_values_come_at_the_interval_and_a_state_when_it_changes(make):
     bench = make(seconds=7)
     bench.at[3] = lambda: setattr(bench.meter, "state", QUARANTINED)

@@ -510,12 +510,51 @@ def test_a_broker_without_puback_is_left_and_gets_it_again(make_service):
     assert bench.service.status()["delivered"] == 0
 
 
-def test_a_broker_that_closes_at_the_history_is_asked_ever_less_often(make_service):
-    _, bench = make_service(lambda number: "close", seconds=200)
+REFUSED = "no history was acknowledged in 3 connections: values only, tried again each hour"
+
+
+@pytest.mark.parametrize("answer", ["close", "nothing"])
+def test_a_broker_that_refuses_the_history_gets_values_and_is_asked_again_each_hour(make_service, answer):
+    _, bench = make_service(lambda number: answer, seconds=7500, interval_s=60, meters=None)
+    counts = []
+    bench.at[3500] = lambda: counts.append(bench.service.published)
     bench.live()
-    assert len(bench.attempts) <= 8
-    assert bench.log.texts() == ["connected to broker", "broker:1883: closed by the broker"]
-    assert bench.service.status()["waiting"] == 60
+    assert len(bench.attempts) == 3 + 2 + 1  # until it is refused; after an hour; after two; and the last one goes on
+    assert [len(messages) > 0 for messages in bench.client.messages] == [True, True, True, True, True, False]
+    assert bench.log.texts().count(REFUSED) == 1
+    assert counts[0] > 3500 // 60
+    status = bench.service.status()
+    assert (status["refused"], status["state"], status["waiting"], status["delivered"]) == (True, "connected", 60, 0)
+
+
+def test_a_broker_that_takes_the_history_again_gets_all_of_it(make_service):
+    rig, bench = make_service(lambda number: answers[0], seconds=4000)
+    answers = ["close"]
+    bench.at[1000] = lambda: answers.insert(0, "ack")
+    bench.live()
+    for messages in bench.client.messages:
+        for message in messages:
+            rig.take_in(message)
+    assert set(rig.got) == set(rig.wanted)
+    assert bench.log.texts()[-1] == "the broker takes the history"
+    status = bench.service.status()
+    assert (status["refused"], status["waiting"], status["delivered"]) == (False, 0, 60)
+
+
+def test_connections_that_end_while_the_history_is_taken_are_no_refusals(make_service):
+    _, bench = make_service(lambda number: "ack" if number < 2 else "close", seconds=200, records=2000)
+    bench.live()
+    assert len(bench.attempts) > 3
+    assert REFUSED not in bench.log.texts()
+    assert bench.service.status()["refused"] is False
+
+
+def test_a_broker_that_cannot_be_reached_does_not_count_as_one_that_refuses(make_service):
+    _, bench = make_service(lambda number: "close", seconds=3000)
+    bench.at[1] = lambda: setattr(bench.client, "refusals", ["refused"] * 9)
+    bench.live()
+    assert len(bench.attempts) == 1 + 9 + 3
+    assert [len(messages) > 0 for messages in bench.client.messages] == [True, True, True, False]
 
 
 def test_a_puback_that_is_none_ends_the_connection(make_service):

@@ -61,6 +61,11 @@ class HistorySender:
         self._sent_ms = 0
 
     @property
+    def is_unanswered(self) -> bool:
+        """True when packets were sent in this connection, and the broker has acknowledged none of them."""
+        return self._again > 0 and not self.has_answer
+
+    @property
     def in_flight(self) -> int:
         """Packets that wait for their PUBACK."""
         return len(self._window)

@@ -59,6 +59,8 @@ _BIRTH = b"homeassistant/status"
 _DISCOVERY = b"homeassistant/"
 _DESCRIBED = const("data/mqtt")  # kept by store.py: the entities that Home Assistant was told of (discovery.entities)
 _REST_MS = const(20000)  # the longest that the buses are asked to rest
+_REFUSALS = const(3)  # connections in a row that end at the history, after which there are only values
+_REFUSED_S = const(3600)  # until the history is tried again
 _MISSED = const(3)  # intervals without a value, after which Home Assistant shows none
 
 
@@ -117,6 +119,8 @@ class Mqtt(Service):
         self.history: "HistorySender | None" = None
         self._interval_s = self._offset_s = 0  # of the records, and in it when the newest is sent
         self._keeper: "Keeper | None" = None
+        self._refusals = 0  # connections in a row that ended at the history
+        self._refused_until_s: "int | None" = None  # uptime; no history is sent before
         self._sparkplug: "Sparkplug | None" = None
         self._has_discovery = config["homeassistant"]
         self._answers = b""  # PUBACKs for what was received
@@ -149,7 +153,8 @@ class Mqtt(Service):
         records = None if history is None else history.records
         return {
             "state": self.state, "error": self.error, "connections": self.connections, "published": self.published,
-            "too_long": self.too_long, "waiting": records and records.waiting,
+            "too_long": self.too_long, "refused": history and self._refused_until_s is not None,
+            "waiting": records and records.waiting,
             "delivered": history and history.delivered, "lost": records and records.lost,
             "undated": records and records.undated,
         }  # fmt: skip
@@ -184,6 +189,7 @@ class Mqtt(Service):
                 await self._serve()
             except (ConnectionFailed, mqtt.MqttError) as error:
                 self._fail(str(error))
+                self._judge_history()
             finally:
                 self._client.close()
             await seam.sleep_ms(self._next_wait_ms())
@@ -195,6 +201,27 @@ class Mqtt(Service):
             self._has_failed = True
             self._events.add("mqtt", "%s:%d: %s" % (self._config["host"], self._config["port"], reason))
 
+    def _judge_history(self):
+        """A connection has failed. A broker that may not let the history in ends it there (MQTT 3.1.1, 3.3.5 has no
+        other way to refuse), and would do so again for ever: after some of these it gets values only, for a while."""
+        if self.history is None or not self.history.is_unanswered:
+            return
+        self._refusals += 1
+        if self._refusals < _REFUSALS:
+            return
+        self._refused_until_s = self._clock.uptime_s() + _REFUSED_S
+        if self._refusals == _REFUSALS:
+            self._events.add(
+                "mqtt", "no history was acknowledged in %d connections: values only, tried again each hour" % _REFUSALS
+            )
+
+    def _may_send_history(self):
+        """Not before the time is known, when the records of this boot have theirs."""
+        history = self.history
+        if history is None or not self._clock.is_set or not history.records.is_ready:
+            return False
+        return self._refused_until_s is None or self._clock.uptime_s() >= self._refused_until_s
+
     def _next_wait_ms(self):
         """A random part less than the back-off, which doubles: gateways do not come back at the same moment."""
         whole_ms = 1000 * self._back_off_s
@@ -204,6 +231,8 @@ class Mqtt(Service):
     async def _connect(self):
         config = self._config
         self.state = "connecting"
+        if self.history is not None:
+            self.history.begin()
         await self._client.connect(config["host"], config["port"], _ANSWER_MS)
         client_id = b"meterport-" + self._serial.encode()
         will_topic, will = self._root + b"/status", b"offline"
@@ -236,7 +265,9 @@ class Mqtt(Service):
         """Forgets former failures once the broker takes what is sent: one that ends the connection at the history would
         otherwise be asked again each 2 s."""
         history = self.history
-        if not self._is_settled and (history is None or history.has_answer or not history.in_flight):
+        if not self._is_settled and (
+            history is None or history.has_answer or not history.in_flight or self._refused_until_s is not None
+        ):  # fmt: skip
             self._is_settled = True
             self._back_off_s = _BACK_OFF_FIRST_S
             self._has_failed = False
@@ -254,8 +285,6 @@ class Mqtt(Service):
         self._to_keep = None
         self._has_refused = False
         self._answers = b""
-        if self.history is not None:
-            self.history.begin()
         self._settle()
         self._states = [None] * len(self._meters.meters)
         self._discovery_in_s = 0 if self._has_discovery or self._described else None
@@ -316,6 +345,11 @@ class Mqtt(Service):
                     if len(reader.body) != 2:
                         raise mqtt.MqttError("no PUBACK: %d bytes" % reader.size)
                     self.history.acknowledge(reader.body[0] << 8 | reader.body[1])
+                    if self._refusals and self.history.has_answer:
+                        self._refusals = 0
+                        if self._refused_until_s is not None:
+                            self._refused_until_s = None
+                            self._events.add("mqtt", "the broker takes the history")
                 elif reader.kind == mqtt.PUBLISH and self._sparkplug is not None:
                     self._answers += self._sparkplug.take(reader.flags, reader.size, reader.body)
                 elif reader.kind == mqtt.PUBLISH and self._has_discovery:
@@ -374,10 +408,9 @@ class Mqtt(Service):
             await self._client.send(self._buffer, n)
 
     async def _send_history(self):
-        """As much of it as may be sent now: nothing before the time is known, when the records of this boot have
-        theirs."""
+        """As much of it as may be sent now."""
         history = self.history
-        while history is not None and self._clock.is_set and history.records.is_ready:
+        while history is not None and self._may_send_history():
             if history.records.waiting == 1 and self._clock.unix_s() % self._interval_s < self._offset_s:
                 return  # all gateways have just taken a record; older ones wait for nothing
             packet = await history.next()
