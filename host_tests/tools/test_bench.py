@@ -257,6 +257,30 @@ def test_two_segments_are_acknowledged_at_once():
     assert [tcp.Segment(packet).acknowledged for packet in sent] == [7007]
 
 
+def test_a_connection_that_the_chip_opens_is_accepted():
+    sent: list[bytes] = []
+    connection = tcp.Connection(sent.append, CLIENT, CHIP)
+    connection.accept(segment(tcp.SYN, 7000))
+    answer = tcp.Segment(sent.pop())
+    assert (answer.flags, answer.acknowledged) == (tcp.SYN | tcp.ACK, 7001)
+    connection.feed(segment(tcp.ACK, 7001, answer.sequence + 1))
+    connection.feed(segment(tcp.ACK, 7001, answer.sequence + 1, b"CONNECT"))
+    connection.send(b"CONNACK")
+    out = tcp.Segment(sent.pop())
+    assert (connection.received, out.data, out.sequence) == (b"CONNECT", b"CONNACK", answer.sequence + 1)
+    assert out.acknowledged == 7008
+
+
+def test_packets_of_mqtt_are_counted_once_they_are_whole():
+    short, long = b"\x30\x03\x00\x01a", b"\x30\xc8\x01" + bytes(200)
+    stream = short + b"\x40\x02\x00\x07" + long
+    assert questions.mqtt_packets(stream, questions.PUBLISH) == 2
+    for n in range(len(stream)):
+        assert questions.mqtt_packets(stream[:n], questions.PUBLISH) == (n >= len(short))
+    with pytest.raises(questions.WrongAnswer):
+        questions.mqtt_packets(b"\x30\xff\xff\xff\xff\x01", questions.PUBLISH)
+
+
 def test_what_comes_twice_counts_once():
     connection, sent = opened()
     for _ in range(2):

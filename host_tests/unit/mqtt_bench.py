@@ -8,8 +8,8 @@ import pytest
 
 from firmware.config import load as config
 from firmware.meters.meter import ONLINE
-from firmware.meters.profile import UNITS
-from firmware.meters.readings import GOOD
+from firmware.meters.profile import UNITS, Profile, pack_names
+from firmware.meters.readings import GOOD, QUALITIES
 from firmware.net import seam
 from firmware.net.tcp_client import ConnectionFailed
 from firmware.services.mqtt.service import Mqtt
@@ -17,11 +17,12 @@ from host_tests.unit.fakes import Log, Uptime
 
 CONNACK = b"\x20\x02\x00\x00"
 ROOT = b"meterport/hall"
+HELD = QUALITIES.index("held")
 UNIX_MS = 1_749_945_600_123
 
 
 class FakeProfile:
-    names = ("active_power", "energy_import")
+    names = pack_names(["active_power", "energy_import"])
     numbers = bytes((16, 32))
     units = (3, 7)
     counters = (1,)
@@ -29,8 +30,7 @@ class FakeProfile:
     def __len__(self):
         return 2
 
-    def name_of(self, i):
-        return self.names[i]
+    name_of = Profile.name_of
 
     def unit(self, i):
         return UNITS[self.units[i]]
@@ -39,7 +39,7 @@ class FakeProfile:
         return i in self.counters
 
     def decimal(self, i, raw, ratios):
-        return 12345 << 4 | 1
+        return 99_000_000_001 << 4 if i else 12345 << 4 | 1
 
 
 class FakeReadings:
@@ -49,6 +49,9 @@ class FakeReadings:
 
     def read(self, meter, i):
         return self.values[i], 0, self.quality
+
+    def of_block(self, meter, block):
+        return 0, GOOD if self.quality == HELD else self.quality
 
 
 class FakeClient:
@@ -127,7 +130,8 @@ class Bench:
         self.readings = FakeReadings()
         meter = SimpleNamespace(
             name="ma/in", slot=2, state=ONLINE, profile=FakeProfile(), profile_name="kind", block_of=(0, 0),
-            blocks=(SimpleNamespace(raw=b""),), ratios=None, point_id=lambda i: 2 << 8 | FakeProfile.numbers[i],
+            blocks=(SimpleNamespace(raw=b""),), ratios=None, held=None,
+            point_id=lambda i: 2 << 8 | FakeProfile.numbers[i],
         )  # fmt: skip
         self.meter = meter
         self.client = client(self)

@@ -7,6 +7,7 @@ import pytest
 from pysparkplug._protobuf import Payload  # it has the properties, which pysparkplug's own classes leave out
 
 from firmware.meters.meter import FAILING, ONLINE, QUARANTINED, UNKNOWN
+from firmware.meters.profile import pack_names
 from firmware.meters.readings import GOOD, QUALITIES
 from firmware.services.mqtt.sparkplug import Sparkplug
 from host_tests.unit.mqtt_bench import UNIX_MS, Bench, FakeClient, FakeProfile
@@ -219,7 +220,7 @@ def test_a_command_with_an_identifier_is_acknowledged(make):
 class LargeProfile(FakeProfile):
     """120 points, of which each second one counts."""
 
-    names = tuple(f"energy_or_power_of_channel_{i}" for i in range(120))
+    names = pack_names([f"energy_or_power_of_channel_{i}" for i in range(120)])
     numbers = bytes(range(1, 121))
     units = (3, 7) * 60
     counters = tuple(range(1, 120, 2))

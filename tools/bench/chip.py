@@ -19,7 +19,7 @@ from tools.bench.meters import Line
 from tools.emulator import ppp
 
 CLOCK_HZ = 125_000_000
-_HOST, _GUEST = "10.0.2.2", "10.0.2.15"
+HOST, _GUEST = "10.0.2.2", "10.0.2.15"
 # MicroPython's PPP asks its UART for more than has come and waits busily, 1 to 2 ms, for what does not: cycles that a
 # network device would not take, so they are counted apart. The functions, outermost first.
 LINE = ("network_ppp_poll", "mp_machine_uart_read")
@@ -80,11 +80,12 @@ class Chip:
         self.to_chip = bytearray()  # on the PPP line
         self._to_uart1: list[bytes] = []
         self._packets: list[bytes] = []
-        self._peer = ppp.Peer(_HOST, _GUEST, self.to_chip.extend, self._packets.append)
+        self._peer = ppp.Peer(HOST, _GUEST, self.to_chip.extend, self._packets.append)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = 0
         self._next_port = _FIRST_PORT
         self._connections: dict[int, tcp.Connection] = {}
+        self._listening: set[int] = set()
         self._sockets: dict[int, udp.Socket] = {}
         self.character_ns = [0.0, 0.0]
         self.began_ns = 0.0  # of the frame that came last
@@ -168,7 +169,11 @@ class Chip:
             segment = tcp.Segment(packet)
             connection = self._connections.get(segment.target)
             if connection is None:
-                continue  # the tail of one that is over
+                if segment.target in self._listening and segment.flags & tcp.SYN:
+                    connection = tcp.Connection(self._peer.packet, (HOST, segment.target), (_GUEST, segment.source))
+                    self._connections[connection.own_port] = connection
+                    connection.accept(segment)
+                continue  # or the tail of one that is over
             connection.feed(segment)
             if connection.waiting:
                 self.after(_DELAYED_ACK_NS, lambda c=connection: c.acknowledge() if c.waiting else None)  # type: ignore[misc]
@@ -189,14 +194,20 @@ class Chip:
 
     def dial(self, port: int) -> tcp.Connection:
         """The same, and nobody waits for it to open."""
-        connection = tcp.Connection(self._peer.packet, (_HOST, self._take_port()), (_GUEST, port))
+        connection = tcp.Connection(self._peer.packet, (HOST, self._take_port()), (_GUEST, port))
         self._connections[connection.own_port] = connection
         connection.connect()
         return connection
 
+    def accept(self, port: int, limit_ns: float) -> tcp.Connection:
+        """The connection that the chip opens to this port of the host. Raises ChipError."""
+        self._listening.add(port)
+        self.wait(lambda: port in self._connections, limit_ns, f"a connection to port {port} of the host")
+        return self._connections[port]
+
     def udp(self, port: int) -> udp.Socket:
         """A socket that sends to this UDP port of the chip."""
-        sock = udp.Socket(self._peer.packet, (_HOST, self._take_port()), (_GUEST, port))
+        sock = udp.Socket(self._peer.packet, (HOST, self._take_port()), (_GUEST, port))
         self._sockets[sock.own_port] = sock
         return sock
 
@@ -255,7 +266,8 @@ class Watch:
         self._chip, self._whole = chip, whole
         self._begin_ns, self._begin_came = chip.now_ns, chip.came
         self._begin_cycles, self._begin_line_cycles = chip.cycles, chip.line_cycles
-        self._sent_ns = self._first_ns = self._end_ns = 0.0
+        self._sent_ns = self._begin_ns  # without a request
+        self._first_ns = self._end_ns = 0.0
         self._asked = self._size = 0
 
     def send(self, data: bytes) -> None:

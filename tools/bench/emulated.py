@@ -143,8 +143,8 @@ def functions_table(title: str, functions: list[cycles.Share]) -> Table:
 
 
 def documented(bench: stages.Bench) -> dict[str, document.Sheet]:
-    """The tables of docs/benchmarks.md: a row for each request, a column for each server, kcycles and heap. BACnet's,
-    which none of the others serves, are a table of their own."""
+    """The tables of docs/benchmarks.md: a row for each request, a column for each server, kcycles and heap. BACnet's
+    and MQTT's, which none of the others serves, are tables of their own."""
     found = {(row.what, row.server): f"{row.cycles / 1000:,.0f}, {row.heap_bytes:,.0f} B" for row in bench.rows}
     servers = list(dict.fromkeys(row.server for row in bench.rows))
     servers.sort(key=lambda server: (server != GATEWAY, server == POLL_LOOP))  # ours first, the floor last
@@ -152,11 +152,15 @@ def documented(bench: stages.Bench) -> dict[str, document.Sheet]:
         [what, *(found.get((what, server), "") for server in servers)]
         for what in dict.fromkeys(what for what, _ in found)
     ]
-    bacnet = [row[:2] for row in rows if row[0].startswith("BACnet")]
-    rows = [row for row in rows if not row[0].startswith("BACnet")]
-    tables = {"cycles": document.Sheet("Cycles", 1, ["request", *servers], rows)} if rows else {}
-    if bacnet:
-        tables["bacnet"] = document.Sheet("Cycles of BACnet", 1, ["request", GATEWAY], bacnet)
+    tables = {}
+    for protocol in ("BACnet", "MQTT"):
+        found_rows = [row[:2] for row in rows if row[0].startswith(protocol)]
+        if found_rows:
+            sheet = document.Sheet(f"Cycles of {protocol}", 1, ["request", GATEWAY], found_rows)
+            tables[protocol.lower()] = sheet
+        rows = [row for row in rows if not row[0].startswith(protocol)]
+    if rows:
+        tables["cycles"] = document.Sheet("Cycles", 1, ["request", *servers], rows)
     if bench.records:
         tables["records"] = records_sheet(bench)
     return tables

@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 from tools.bench.tcp import Connection
 from tools.past import INTERVAL_S, Past
 
+CONNECT, PUBLISH = 1, 3  # kinds of MQTT's packets
+CONNACK = b"\x20\x02\x00\x00"
+MQTT_DIGITS = 4  # of a length
+
 
 class WrongAnswer(RuntimeError):
     """A server said what it should not."""
@@ -180,6 +184,26 @@ def equals(right: bytes) -> Callable[[bytes], None]:
             raise WrongAnswer(f"{len(body)} bytes that are not the {len(right)} of the page: {body[:60]!r}")
 
     return check
+
+
+def mqtt_packets(data: bytes | bytearray, kind: int) -> int:
+    """How many packets of this kind (MQTT 3.1.1, 2.2.1) are there, whole. Raises WrongAnswer for what is none."""
+    at = found = 0
+    while at + 2 <= len(data):
+        size, digits = 0, 1
+        while data[at + digits] & 0x80:
+            size |= (data[at + digits] & 0x7F) << 7 * (digits - 1)
+            digits += 1
+            if at + digits == len(data):
+                return found
+            if digits > MQTT_DIGITS:
+                raise WrongAnswer(f"no packet of MQTT: {bytes(data[at : at + 8])!r}")
+        size |= data[at + digits] << 7 * (digits - 1)
+        if at + 1 + digits + size > len(data):
+            break
+        found += data[at] >> 4 == kind
+        at += 1 + digits + size
+    return found
 
 
 def records(begin_s: int, end_s: int, past: Past) -> Question:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import microdot
 
 from tools import build, page, past, sim, umodbus, virtual_meters
+from tools.bench import chip
 from tools.bench.meters import Ramp
 from tools.emulator import __main__ as emulate
 from tools.emulator import emulated, image
@@ -23,6 +24,7 @@ CACHED_UNIT, PASSED_UNIT = 1, 9  # of the quiet gateway: polled once, never poll
 READY = "ready"
 PAGE = page.packed()  # as every server sends it
 RECORDED = past.Past(meters=32, days=10, end_s=1_800_000_000 // past.DAY_S * past.DAY_S, energy=past.TOTAL_ENERGY)
+BROKER, MQTT_INTERVAL_S = 1883, 10
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
 
 Progress = Callable[[str], object]
@@ -75,6 +77,18 @@ def bacnet_gateway(progress: Progress) -> Server:
         "meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]],
         "bacnet": {"enabled": True},
     }
+    files = emulated.device_files(emulate.configuration(over), progress, frozen=True)
+    return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
+
+
+def mqtt_gateway(progress: Progress) -> Server:
+    """Our gateway with MQTT on and those three meters, each polled once an hour."""
+    over = {
+        "meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]],
+        "mqtt": {
+            "enabled": True, "host": chip.HOST, "port": BROKER, "interval_s": MQTT_INTERVAL_S, "keep_alive_s": 3600,
+        },
+    }  # fmt: skip
     files = emulated.device_files(emulate.configuration(over), progress, frozen=True)
     return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
 

@@ -29,6 +29,7 @@ _IDLE_NS = 5e9
 _COLLECTIONS = 3  # that the heap is watched for
 _CROWD_NS = 60e9  # and no longer than this
 _PROFILED = 3
+_MQTT_ROUNDS = 3  # intervals
 _PROPERTIES = 20  # of one ReadPropertyMultiple
 _FEWER = 5  # pages are asked for so many times less often than registers
 
@@ -233,6 +234,60 @@ def bacnet(bench: Bench) -> None:
         bench.profile(chip, server.name, what, many)
 
 
+def mqtt(bench: Bench) -> None:
+    """Our gateway with a broker and no poller at work: all values of its meters, once an interval. What the chip does
+    in as much time without them is taken off; a row is of one meter, the mean of the three."""
+    server = servers.mqtt_gateway(bench.progress)
+    what = "MQTT, values of a meter"
+    meters = len(server.meters)
+    points = sum(len(meter.profile.points) for meter in server.meters)
+    with bench.booted(server) as chip:
+        broker = chip.accept(servers.BROKER, _POLLED_NS)
+        chip.wait(lambda: questions.mqtt_packets(broker.received, questions.CONNECT), _BOOT_NS, "CONNECT")
+        broker.received.clear()
+        broker.send(questions.CONNACK)
+
+        def whole(connection: Peer) -> int:
+            """The length of what has come once that is a value of each point, and nothing behind it is cut off."""
+            found = questions.mqtt_packets(connection.received, questions.PUBLISH)
+            return len(connection.received) if found >= points else 0
+
+        chip.wait(lambda: whole(broker), _POLLED_NS, "the first values of all meters")
+        chip.run(1e9)
+        broker.received.clear()
+        samples, grown = [], 0
+        bench.progress(f"{server.name}: {what}")
+        for number in range(_WARM_UP + _MQTT_ROUNDS):
+            before_ns, before, line_before = chip.now_ns, chip.cycles, chip.line_cycles
+            chip.run(_IDLE_NS)
+            if broker.received:
+                raise ChipError(f"{len(broker.received)} bytes when none were due")
+            rate = (chip.cycles - before) / (chip.now_ns - before_ns)
+            line_rate = (chip.line_cycles - line_before) / (chip.now_ns - before_ns)
+            used, collections = chip.used(), len(chip.sweeps)
+            sample = _next_values(chip, broker, whole)
+            if number >= _WARM_UP:
+                grown += heap.allocated(used, chip.used(), chip.sweeps[collections:])
+                samples.append(
+                    sample._replace(
+                        cycles=round((sample.cycles - rate * sample.latency_ns) / meters),
+                        line_cycles=round((sample.line_cycles - line_rate * sample.latency_ns) / meters),
+                        latency_ns=(sample.latency_ns - sample.turnaround_ns) / meters,
+                        answered_bytes=sample.answered_bytes // meters,
+                    )
+                )
+        bench.rows.append(measure.row(server.name, what, samples, chip.character_ns[0], grown // meters))
+        bench.profile(chip, server.name, what, lambda: _next_values(chip, broker, whole))
+
+
+def _next_values(chip: Chip, broker: Connection, whole: Callable[[Peer], int]) -> Sample:
+    """Of all meters, with all that the chip does until then."""
+    watch = Watch(chip, broker, whole)
+    chip.wait(watch.look, 2e9 * servers.MQTT_INTERVAL_S, "values of all meters")
+    watch.answer()
+    return watch.sample()
+
+
 def plant(bench: Bench) -> None:
     """Our gateway as it is meant to run, three meters polled every second: the heap, and what it does by itself."""
     server = servers.gateway(bench.progress, quiet=False)
@@ -379,6 +434,7 @@ STAGES: dict[str, Callable[[Bench], None]] = {
     "registers": quiet_gateway,
     "pages": pages,
     "bacnet": bacnet,
+    "mqtt": mqtt,
     "plant": plant,
     "history": history,
     "poll-loop": poll_loop,

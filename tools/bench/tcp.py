@@ -1,4 +1,4 @@
-"""A TCP client without I/O (RFC 9293): IPv4 packets in, IPv4 packets out; its clock is its owner's.
+"""One end of TCP without I/O (RFC 9293), mostly a client's: IPv4 packets in and out; its clock is its owner's.
 
 It plays what a client on a clean line does: nothing is lost or overtaken there, so it never sends anything twice, and
 takes what comes twice or too early for a reason to repeat its acknowledgement. Data is acknowledged with the next
@@ -60,10 +60,10 @@ class Segment:
 
 
 class Connection:
-    """A client's connection. `received` is what has come, for the owner to take from; `open`, `ended` (by the peer)."""
+    """A connection. `received` is what has come, for the owner to take from; `open`, `ended` (by the peer)."""
 
     def __init__(self, send: Callable[[bytes], object], own: tuple[str, int], other: tuple[str, int]) -> None:
-        """send(packet) takes what goes out. Nothing is sent before connect()."""
+        """send(packet) takes what goes out. Nothing is sent before connect() or accept()."""
         self._send = send
         self._own, self._other = socket.inet_aton(own[0]), socket.inet_aton(other[0])
         self.own_port, self.other_port = own[1], other[1]
@@ -81,6 +81,12 @@ class Connection:
     def connect(self) -> None:
         """The first of the three segments; `open` after the second."""
         self._segment(SYN, options=struct.pack(">BBH", 2, 4, _MSS))
+
+    def accept(self, segment: Segment) -> None:
+        """Answers the first segment of a peer that connects, as a server does: the connection is open."""
+        self._expected = (segment.sequence + 1) & _MASK
+        self._segment(SYN | ACK, options=struct.pack(">BBH", 2, 4, _MSS))
+        self.open = True
 
     def send(self, data: bytes) -> None:
         """One segment, or some. The peer's window is larger than any request."""

@@ -20,9 +20,10 @@ import mqtt
 from micropython import const
 
 from firmware.config import store
-from firmware.meters.decimal_text import decimal_text
+from firmware.meters.decimal_text import TEXT_MAX, write_decimal
 from firmware.meters.meter import ONLINE
-from firmware.meters.readings import GOOD, QUALITIES
+from firmware.meters.profile import DECIMALS_BITS
+from firmware.meters.readings import GOOD
 from firmware.net import seam
 from firmware.net.link import serial as serial_of
 from firmware.net.tcp_client import ConnectionFailed
@@ -44,7 +45,6 @@ if _TYPING:
     from firmware.services.mqtt.history import HistorySender
     from firmware.services.mqtt.sparkplug import Sparkplug
 
-_HELD = QUALITIES.index("held")
 _ANSWER_MS = const(10000)
 _LOOK_MS = const(1000)
 _BACK_OFF_FIRST_S = const(2)
@@ -100,6 +100,7 @@ class Mqtt(Service):
         self._root = level(config["prefix"]) + b"/" + level(name)
         self._buffer = bytearray(_BUFFER)
         self._filled = 0
+        self._text = bytearray(TEXT_MAX)  # of a value
         self._received = bytearray(_RECEIVED)
         self._back_off_s = _BACK_OFF_FIRST_S
         self._has_failed = False  # since it was last connected, and that is in the log
@@ -430,20 +431,60 @@ class Mqtt(Service):
                 await self._publish(self._topic(meter) + b"/status", b"online" if is_online else b"offline", True)
 
     async def _publish_values(self):
-        """Of all points that have a fresh one. A counter that is held has that of before: energy never falls by
-        mistake."""
         for meter in self._meters.meters:
-            topic = self._topic(meter) + b"/"
-            profile = meter.profile
-            for i in range(len(profile)):
-                value, _, quality = self._readings.read(meter, i)
-                if quality == GOOD or quality == _HELD:
-                    await self._publish(topic + profile.name_of(i).encode(), self._text(meter, i, value))
+            await self._publish_points(meter, self._topic(meter) + b"/")
 
-    def _text(self, meter, i, value):
-        if isinstance(value, int):
-            return b"%d" % value
-        return decimal_text(meter.profile.decimal(i, meter.blocks[meter.block_of[i]].raw, meter.ratios))
+    async def _publish_points(self, meter, topic):
+        """Of all points of a meter that have a fresh value. A counter that is held has that of before: energy never
+        falls by mistake. Written into the buffer where it will be sent from: what is allocated for each point costs
+        most in the collections that follow."""
+        buffer = self._buffer
+        text = self._text
+        profile = meter.profile
+        names = profile.names
+        block_of = meter.block_of  # both of the same moment: they change when the meter refuses a read
+        blocks = meter.blocks
+        head = len(topic)
+        number = -1
+        end = 0  # of the name before
+        for i in range(len(profile)):
+            begin = end + 1
+            end = begin + names[end]
+            if block_of[i] != number:
+                number = block_of[i]
+                block = blocks[number]
+                _, quality = self._readings.of_block(meter, block)
+            if quality != GOOD:
+                continue
+            decimal = profile.decimal(i, block.raw, meter.ratios)
+            if decimal is None:
+                continue
+            if meter.held and i in meter.held:
+                decimal = meter.held[i][0] << DECIMALS_BITS
+            digit = write_decimal(text, TEXT_MAX, decimal)
+            name = end - begin + head
+            size = 2 + name + TEXT_MAX - digit
+            if self._filled + size + 3 > _BUFFER:
+                await self._flush()
+                await seam.sleep_ms(_PAUSE_MS)
+            at = self._filled
+            buffer[at] = 0x30
+            if size > 127:
+                at += 1
+                buffer[at] = size & 127 | 128
+                buffer[at + 1] = size >> 7
+            else:
+                buffer[at + 1] = size
+            buffer[at + 2] = name >> 8
+            buffer[at + 3] = name & 255
+            at += 4
+            buffer[at : at + head] = topic
+            at += head
+            buffer[at : at + end - begin] = names[begin:end]
+            at += end - begin
+            buffer[at : at + TEXT_MAX - digit] = text[digit:]
+            self._filled = at + TEXT_MAX - digit
+            self.published += 1
 
     async def _publish_discovery(self):
         """Describes all entities, and removes with an empty document each that was described before and is gone; all
