@@ -1,5 +1,6 @@
 """MQTT and the Shelly on the emulated chip: mosquitto hears of its meters through real lwIP, and Home Assistant's
-documents come whole; a battery reads a meter by UDP. A broker that goes is found again, and gets the history whole."""
+documents come whole; a host of Sparkplug decodes births and values; a battery reads a meter by UDP. A broker that goes
+is found again, and gets the history whole."""
 
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import time
 
+import pysparkplug
 import pytest
 
 from host_tests.emulated.chip import Chip
@@ -25,6 +27,13 @@ ANSWER_S = 60
 PASSWORD = "correct horse"
 RECORDS = 300
 LINES_MAX = 15  # in a packet of 1 KiB
+
+
+def set_time(chip):
+    with Device(HOST, timeout=ANSWER_S, connect=lambda: chip.connect("http", ANSWER_S)) as device:
+        device.set_password(PASSWORD)
+        device.login(PASSWORD)
+        device.post("/api/time", {"unix_s": int(time.time())})
 
 
 def test_a_broker_hears_of_meters_and_entities_and_is_found_again(make_chip, tmp_path):
@@ -63,10 +72,7 @@ def test_the_history_arrives_whole_while_meters_are_polled_and_the_broker_is_kil
     with Chip(tmp_path, build.OUR_PCBS, config, files=files) as chip:
         chip.wait_polled()
         with broker, Listener(broker) as listener:
-            with Device(HOST, timeout=ANSWER_S, connect=lambda: chip.connect("http", ANSWER_S)) as device:
-                device.set_password(PASSWORD)
-                device.login(PASSWORD)
-                device.post("/api/time", {"unix_s": int(time.time())})
+            set_time(chip)
             wait_for(lambda: len(history_of([listener])[0]) > RECORDS, SEEN_S, "a part of it")
             broker.kill()
         wait_for(lambda: chip.get("/api/status")["mqtt"]["state"] == "retrying", SEEN_S, "the end of the connection")
@@ -86,6 +92,32 @@ def test_the_history_arrives_whole_while_meters_are_polled_and_the_broker_is_kil
     assert count - len(found) <= 4 * LINES_MAX  # what was in flight
     assert (status["mqtt"]["lost"], status["mqtt"]["undated"], status["task_restarts"]) == (0, 0, 0)
     assert {meter["state"] for meter in status["meters"]} == {"online"}
+
+
+def test_a_sparkplug_host_decodes_births_and_values_of_the_chip(tmp_path):
+    broker = Mosquitto(tmp_path / "mosquitto")
+    settings = {"enabled": True, "host": GATEWAY, "port": broker.port, "interval_s": 5, "payload": "sparkplug"}
+    config = {"name": "hall", "ntp": {"enabled": False}, "mqtt": settings}
+    with broker, Listener(broker, decode=bytes) as listener, Chip(tmp_path, build.OUR_PCBS, config) as chip:
+        chip.wait_polled()
+        set_time(chip)
+        meters = {meter["name"]: meter["points"] for meter in chip.get("/api/readings")["meters"]}
+        space = "spBv1.0/meterport/%s/hall"
+        wanted = [space % "DDATA" + "/" + name for name in meters]
+        wait_for(lambda: all(topic in listener.seen for topic in wanted), SEEN_S, "values")
+        assert listener.all[0][0] == space % "NBIRTH"
+        assert pysparkplug.NBirth.decode(listener.all[0][1]).seq == 0
+        for name, points in meters.items():
+            birth = pysparkplug.DBirth.decode(listener.seen[space % "DBIRTH" + "/" + name])
+            data = pysparkplug.DData.decode(listener.seen[space % "DDATA" + "/" + name], birth=birth)
+            for decoded in (birth, data):
+                found = {metric.name: metric for metric in decoded.metrics}
+                assert {point["name"] for point in points} == set(found)
+                for point in points:
+                    assert found[point["name"]].value == pytest.approx(point["value"], rel=1e-5), point["name"]
+                    assert abs(found[point["name"]].timestamp / 1000 - time.time()) < SEEN_S
+        status = chip.get("/api/status")
+        assert (status["mqtt"]["state"], status["mqtt"]["connections"], status["task_restarts"]) == ("connected", 1, 0)
 
 
 def test_a_battery_reads_a_meter_as_shelly(tmp_path):
