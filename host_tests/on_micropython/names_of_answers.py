@@ -12,6 +12,7 @@ import sys
 
 import micropython
 import mqtt
+import sparkplug
 
 import dns
 import ntp
@@ -170,6 +171,21 @@ def ask_broker(k):
         broker._fail(str(error))
 
 
+def command_node(k):
+    """A command to the gateway as a node of Sparkplug: of another metric each time, cut off, or a request of births."""
+    text = b"m%d%s" % (k, letter_of(k))
+    kind = k % 4
+    name = sparkplug.REBIRTH if kind == 1 else text
+    metric = sparkplug.metric(k & 0xFFFF, sparkplug.timestamp(k), k & 15, sparkplug.boolean(kind > 0), b"", name)
+    payload = sparkplug.begin(k) + metric + sparkplug.text(text)
+    if kind == 2:
+        payload = payload[: k % len(payload)]
+    node._take(mqtt.Reader(), memoryview(mqtt.publish(b"c/" + text, payload, False, k & 0xFFFF)))
+    counts[kind] += node._sparkplug.is_rebirth_due
+    node._sparkplug.is_rebirth_due = False
+    node._answers = b""
+
+
 class Silent(Connection):
     def on_input(self):
         self.close()
@@ -219,6 +235,12 @@ config["mqtt"]["homeassistant"] = True
 broker = Mqtt(
     config["mqtt"], "name", "serial", nothing, events, clock, nothing, meters, readings, nothing, nothing,
 )  # fmt: skip
+config["mqtt"]["payload"] = "sparkplug"
+node = Mqtt(
+    config["mqtt"], "name", "serial", nothing, events, clock, nothing, meters, readings, nothing, nothing,
+)  # fmt: skip
+node._sparkplug.is_rebirth_due = False
+counts = [0] * 4  # of births that were asked for, by the kind of command
 config = None
 budget = Budget(16, 16, 16, SERVICES[:6], {}, lambda: 0, events)
 for port in range(20011 + seam.ticks_us() % 9000, 40000):
@@ -238,6 +260,7 @@ for k in range(100):  # whatever is made once
     ask_battery(k)
     ask_bacnet(k)
     ask_broker(k)
+    command_node(k)
     knock(k)
 state()
 for k in range(100, 100 + ANSWERS):
@@ -246,7 +269,9 @@ for k in range(100, 100 + ANSWERS):
     ask_battery(k)
     ask_bacnet(k)
     ask_broker(k)
+    command_node(k)
 for k in range(100, 100 + CLIENTS):
     knock(k)
 state()
 print("bacnet", bacnet.status()["requests"], bacnet.errors, bacnet.malformed, bacnet_answers)
+print("births", *counts)

@@ -25,3 +25,5 @@ def test_a_hundred_thousand_different_answers_leave_no_name_and_no_byte(tmp_path
     assert heap[1] - heap[0] <= _SLACK
     bacnet = re.search(r"^bacnet (\d+) (\d+) (\d+) (\d+)$", done.stdout, re.MULTILINE)
     assert [int(count) > ANSWERS / 10 for count in bacnet.groups()] == [True, True, False, True], bacnet[0]
+    births = re.search(r"^births (.*)$", done.stdout, re.MULTILINE)[1]
+    assert [int(count) for count in births.split()] == [0, (ANSWERS + 100) // 4, 0, 0]  # only where they are asked for
