@@ -24,6 +24,7 @@ BAD = const(0)  # quality codes, 6.4.9.1; a metric without one is good
 STALE = const(500)
 REBIRTH = b"Node Control/Rebirth"  # 6.4.19
 _BITS_64 = const(0xFFFFFFFFFFFFFFFF)
+_BITS_28 = const(0xFFFFFFF)
 _BYTES_MAX = const(10)  # of a varint
 # Types of fields
 _VARINT = const(0)
@@ -40,16 +41,31 @@ def varint(n: int) -> bytes:
     """A number of at most 64 bits, 0 or more."""
     if n < 0x80:
         return bytes((n,))
-    found = bytearray()
+    found = bytearray(_BYTES_MAX)
+    return bytes(found[: put_varint(found, 0, n)])
+
+
+def put_varint(buf: bytearray, at: int, n: int) -> int:
+    """Writes the same to buf[at:]; returns where it ends. Four bytes at a time, since a number beyond 30 bits is an
+    object in the heap, and so is each that is made of it."""
+    while n > _BITS_28:
+        low = n & _BITS_28
+        n >>= 28
+        end = at + 4
+        while at < end:
+            buf[at] = low & 0x7F | 0x80
+            low >>= 7
+            at += 1
     while n > 0x7F:
-        found.append(n & 0x7F | 0x80)
+        buf[at] = n & 0x7F | 0x80
         n >>= 7
-    found.append(n)
-    return bytes(found)
+        at += 1
+    buf[at] = n
+    return at + 1
 
 
-def _varint_size(n: int) -> int:
-    """Of fewer than 2**28."""
+def varint_size(n: int) -> int:
+    """The length of varint(n), for fewer than 2**28."""
     return 1 if n < 0x80 else 2 if n < 0x4000 else 3 if n < 0x200000 else 4
 
 
@@ -71,6 +87,12 @@ def timestamp(unix_ms: int) -> bytes:
 def integer(value: int, datatype: int = INT64) -> bytes:
     """The value of an INT64, in two's complement where it is negative, or of an INT32, which is not."""
     return (b"\x58" if datatype == INT64 else b"\x50") + varint(value & _BITS_64)
+
+
+def put_integer(buf: bytearray, at: int, value: int) -> int:
+    """Writes the value of an INT64 to buf[at:], at most 11 bytes; returns where it ends."""
+    buf[at] = 0x58
+    return put_varint(buf, at + 1, value if value >= 0 else value & _BITS_64)
 
 
 def single(value: float) -> bytes:
@@ -105,10 +127,10 @@ def properties(unit: bytes, quality: "int | None") -> bytes:
 
 def metric_size(alias: int, others: int, name: int = 0) -> int:
     """The length of metric(): `others` are the lengths of its time, value and properties, `name` that of its name."""
-    n = others + 2 + (1 + _varint_size(alias) if alias else 0)
+    n = others + 2 + (1 + varint_size(alias) if alias else 0)
     if name:
-        n += 1 + _varint_size(name) + name
-    return 1 + _varint_size(n) + n
+        n += 1 + varint_size(name) + name
+    return 1 + varint_size(n) + n
 
 
 def metric(

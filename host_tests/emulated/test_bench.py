@@ -9,8 +9,8 @@ from tools.bench.meters import Ramp
 from tools.bench.questions import read
 from tools.emulator import build
 
-MQTT_KCYCLES = 2500  # of all values of a meter: 27 packets
-MQTT_HEAP_BYTES = 7000
+MQTT_KCYCLES = 3500  # of all values of a meter: 27 packets, or one of Sparkplug; collections of the heap included
+MQTT_HEAP_BYTES = 9000
 BACNET_CYCLES = {"BACnet ReadProperty": 150_000, "BACnet ReadPropertyMultiple of 20": 900_000}  # at most
 
 PROBE = b"""
@@ -72,9 +72,9 @@ def test_bacnet_stays_within_its_cycles(tmp_path):
 def test_the_values_of_a_meter_by_mqtt_stay_within_their_cycles_and_heap(tmp_path):
     file = tmp_path / "mqtt.json"
     assert emulated.main(["--only", "mqtt", "--json", str(file)]) == 0
-    [row] = json.loads(file.read_text(encoding="utf-8"))["rows"]
-    assert 0 < row["cycles"] <= 1000 * MQTT_KCYCLES
-    assert 0 < row["heap_bytes"] <= MQTT_HEAP_BYTES
+    for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
+        assert 0 < row["cycles"] <= 1000 * MQTT_KCYCLES
+        assert 0 < row["heap_bytes"] <= MQTT_HEAP_BYTES
 
 
 def test_the_heap_seen_from_outside_is_the_one_that_the_chip_sees(tmp_path):

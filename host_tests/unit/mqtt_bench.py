@@ -26,6 +26,8 @@ class FakeProfile:
     numbers = bytes((16, 32))
     units = (3, 7)
     counters = (1,)
+    encodings = ((0, 1, 1, 0, 1, 0),)  # none is plain
+    encoding_of = offsets = bytes(256)
 
     def __len__(self):
         return 2

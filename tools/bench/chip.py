@@ -19,7 +19,7 @@ from tools.bench.meters import Line
 from tools.emulator import ppp
 
 CLOCK_HZ = 125_000_000
-HOST, _GUEST = "10.0.2.2", "10.0.2.15"
+HOST, GUEST = "10.0.2.2", "10.0.2.15"
 # MicroPython's PPP asks its UART for more than has come and waits busily, 1 to 2 ms, for what does not: cycles that a
 # network device would not take, so they are counted apart. The functions, outermost first.
 LINE = ("network_ppp_poll", "mp_machine_uart_read")
@@ -27,6 +27,7 @@ _BITS = 10  # of a character on the PPP line and on the meters': 8N1
 _DELAYED_ACK_NS = 40e6  # as Linux has it
 _FIRST_PORT, _LAST_PORT = 50000, 65535
 _ANSWER_NS = 30e9
+NTP = 123
 _REPL_MAX = 20000
 _SLICE_NS = 1e9
 
@@ -80,13 +81,14 @@ class Chip:
         self.to_chip = bytearray()  # on the PPP line
         self._to_uart1: list[bytes] = []
         self._packets: list[bytes] = []
-        self._peer = ppp.Peer(HOST, _GUEST, self.to_chip.extend, self._packets.append)
+        self._peer = ppp.Peer(HOST, GUEST, self.to_chip.extend, self._packets.append)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = 0
         self._next_port = _FIRST_PORT
         self._connections: dict[int, tcp.Connection] = {}
         self._listening: set[int] = set()
         self._sockets: dict[int, udp.Socket] = {}
+        self.unix_s = 0  # at power-on: with it NTP requests are answered
         self.character_ns = [0.0, 0.0]
         self.began_ns = 0.0  # of the frame that came last
         self.came = 0  # bytes from the PPP line
@@ -163,14 +165,17 @@ class Chip:
         for packet in self._packets:
             if packet[9] == udp.PROTOCOL:
                 datagram = udp.Datagram(packet)
-                if datagram.target in self._sockets:  # NTP requests are not answered here
+                if datagram.target in self._sockets:
                     self._sockets[datagram.target].feed(datagram)
+                elif datagram.target == NTP and self.unix_s:
+                    server = udp.Socket(self._peer.packet, (HOST, NTP), (GUEST, datagram.source))
+                    server.send(udp.time_answer(datagram.data, self.unix_s + self.now_ns / 1e9))
                 continue
             segment = tcp.Segment(packet)
             connection = self._connections.get(segment.target)
             if connection is None:
                 if segment.target in self._listening and segment.flags & tcp.SYN:
-                    connection = tcp.Connection(self._peer.packet, (HOST, segment.target), (_GUEST, segment.source))
+                    connection = tcp.Connection(self._peer.packet, (HOST, segment.target), (GUEST, segment.source))
                     self._connections[connection.own_port] = connection
                     connection.accept(segment)
                 continue  # or the tail of one that is over
@@ -194,7 +199,7 @@ class Chip:
 
     def dial(self, port: int) -> tcp.Connection:
         """The same, and nobody waits for it to open."""
-        connection = tcp.Connection(self._peer.packet, (HOST, self._take_port()), (_GUEST, port))
+        connection = tcp.Connection(self._peer.packet, (HOST, self._take_port()), (GUEST, port))
         self._connections[connection.own_port] = connection
         connection.connect()
         return connection
@@ -207,7 +212,7 @@ class Chip:
 
     def udp(self, port: int) -> udp.Socket:
         """A socket that sends to this UDP port of the chip."""
-        sock = udp.Socket(self._peer.packet, (HOST, self._take_port()), (_GUEST, port))
+        sock = udp.Socket(self._peer.packet, (HOST, self._take_port()), (GUEST, port))
         self._sockets[sock.own_port] = sock
         return sock
 

@@ -81,12 +81,14 @@ def bacnet_gateway(progress: Progress) -> Server:
     return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
 
 
-def mqtt_gateway(progress: Progress) -> Server:
-    """Our gateway with MQTT on and those three meters, each polled once an hour."""
+def mqtt_gateway(progress: Progress, payload: str) -> Server:
+    """Our gateway with this payload of MQTT and those three meters, each polled once an hour."""
     over = {
         "meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]],
+        "ntp": {"port": chip.NTP},
         "mqtt": {
             "enabled": True, "host": chip.HOST, "port": BROKER, "interval_s": MQTT_INTERVAL_S, "keep_alive_s": 3600,
+            "payload": payload,
         },
     }  # fmt: skip
     files = emulated.device_files(emulate.configuration(over), progress, frozen=True)

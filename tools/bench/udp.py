@@ -10,6 +10,16 @@ PROTOCOL = 17  # of IPv4
 _HEADER = 8
 
 
+_NTP_EPOCH_S = 2208988800  # from 1900 to 1970
+
+
+def time_answer(request: bytes, unix_s: float) -> bytes:
+    """What a time server of stratum 1 answers to that request (RFC 5905, 7.3)."""
+    stamp = struct.pack(">II", int(unix_s) + _NTP_EPOCH_S, int(unix_s % 1 * 2**32))
+    head = struct.pack(">BBBbII4s", 0x24, 1, 6, -20, 0, 0, b"GPS\0")
+    return head + stamp + request[40:48] + stamp + stamp
+
+
 class Datagram:
     """A UDP datagram of an IPv4 packet. Raises ValueError where there is none, or a checksum is wrong."""
 

@@ -15,7 +15,8 @@ from micropython import const
 
 from firmware import VERSION
 from firmware.meters.meter import FAILING, ONLINE
-from firmware.meters.readings import GOOD
+from firmware.meters.profile import plain_real
+from firmware.meters.readings import GOOD, WITHOUT_VALUE
 from firmware.net import seam
 
 _TYPING = const(0)
@@ -38,6 +39,10 @@ _FRESH = const(0)
 _OLD = const(1)
 _NONE = const(2)
 _QUALITIES = (None, sparkplug.STALE, sparkplug.BAD)
+_PROPERTIES = (b"", sparkplug.properties(b"", sparkplug.STALE), sparkplug.properties(b"", sparkplug.BAD))
+_VALUE_MAX = const(12)  # bytes that are kept of a value
+_METRIC_MAX = const(64)  # of a metric in data: 2, 5 of the alias, 8 of the time, 2, 20 of the quality, 11 of the value
+_PIECE = const(256)  # of several metrics
 
 
 class Sparkplug:
@@ -52,7 +57,7 @@ class Sparkplug:
     def __init__(
         self, group: bytes, node: bytes, level: "Callable[[str], bytes]", serial: str, clock: "Clock",
         meters: "Meters", readings: "Readings", begin_message: "Callable[[bytes, int], Awaitable[None]]",
-        put: "Callable[[bytes], Awaitable[None]]",
+        put: "Callable[[bytes | memoryview], Awaitable[None]]",
     ) -> None:  # fmt: skip
         self._group = b"spBv1.0/" + group
         self._node = node
@@ -63,6 +68,7 @@ class Sparkplug:
         self._readings = readings
         self._begin_message = begin_message
         self._put = put
+        self._piece = bytearray(_PIECE)
         self._bd_seq = _SEQ_MAX  # of this connection: the first one has 0
         self._seq = 0
         self._is_alive: list[bool] = []  # for each meter: the host has its birth, and no death
@@ -174,57 +180,119 @@ class Sparkplug:
     async def _publish_meter(self, kind, meter, is_birth):
         """A message of all points of a meter, as they are now."""
         now_ms = self._now_ms()
-        times, values = self._look(meter, now_ms)
+        times, values, size = self._look(meter, now_ms)
+        if is_birth:
+            size = 0
+            for metric in self._births(meter, times, values, True):
+                size += metric
         begin, end = self._ends(now_ms)
-        size = len(begin) + len(end)
-        for metric in self._metrics(meter, times, values, is_birth, True):
-            size += metric
-        await self._begin_message(self._topic(kind, meter), size)
+        await self._begin_message(self._topic(kind, meter), len(begin) + size + len(end))
         await self._put(begin)
-        for metric in self._metrics(meter, times, values, is_birth, False):
-            await self._put(metric)
+        if is_birth:
+            for metric in self._births(meter, times, values, False):
+                await self._put(metric)
+        else:
+            await self._put_data(meter, times, values)
         await self._put(end)
 
     def _look(self, meter, now_ms):
-        """(times, values) at this moment: when each block was read, encoded; for each point the length of its value
-        << 2 | _FRESH and so on, and the value, encoded. What is written between two pauses may change in them."""
-        times = [b""] * len(meter.blocks)
-        values = bytearray()
-        for i in range(len(meter.profile)):
-            value, age_s, quality = self._readings.read(meter, i)
-            block = meter.block_of[i]
-            if not times[block]:
-                times[block] = sparkplug.timestamp(now_ms - 1000 * (age_s or 0))
-            kind = _FRESH if quality == GOOD else _OLD
-            if value is None:
-                kind = _NONE
-                data = sparkplug.NULL
-            elif isinstance(value, int) and meter.profile.accumulates(i):
-                data = sparkplug.integer(value)
-            else:
-                data = sparkplug.single(value)
-            values.append(len(data) << 2 | kind)
-            values.extend(data)
-        return times, values
-
-    def _metrics(self, meter, times, values, is_birth, is_size):
-        """Yields each metric of a message of the meter, or with `is_size` the length of each."""
+        """(times, values, size) at this moment: when each block was read, encoded; for each point the length of its
+        value << 2 | _FRESH and so on, and the value, encoded; the length of all metrics in data. What is written
+        between two pauses may change in them."""
         profile = meter.profile
-        name = unit = b""
+        block_of = meter.block_of
+        times = [b""] * len(meter.blocks)
+        values = bytearray(_VALUE_MAX * len(profile))
+        begin = size = 0
+        number = -1
+        for i in range(len(profile)):
+            if block_of[i] != number:
+                number = block_of[i]
+                block = meter.blocks[number]
+                age_s, block_quality = self._readings.of_block(meter, block)
+                time = times[number] = sparkplug.timestamp(now_ms - 1000 * (age_s or 0))
+            at = begin + 1
+            quality = block_quality
+            accumulates = profile.accumulates(i)
+            if (
+                quality in WITHOUT_VALUE
+                or accumulates
+                or meter.ratios
+                or meter.held
+                or not plain_real(values, at + 1, profile, i, block.raw)
+            ):
+                value, _, quality = self._readings.read(meter, i)
+                if value is None:
+                    values[at : at + 2] = sparkplug.NULL
+                    end = at + 2
+                elif accumulates:
+                    assert isinstance(value, int)
+                    end = sparkplug.put_integer(values, at, value)
+                else:
+                    values[at : at + 5] = sparkplug.single(value)
+                    end = at + 5
+                state = _NONE if value is None else _FRESH if quality == GOOD else _OLD
+            else:
+                values[at] = 0x65  # as sparkplug.single() writes it; those four bytes have the other order
+                end = at + 5
+                values[at + 1], values[at + 2], values[at + 3], values[at + 4] = (
+                    values[at + 4], values[at + 3], values[at + 2], values[at + 1],
+                )  # fmt: skip
+                state = _FRESH if quality == GOOD else _OLD
+            values[begin] = end - at << 2 | state
+            size += 5 + sparkplug.varint_size(meter.point_id(i)) + len(time) + len(_PROPERTIES[state]) + end - at
+            begin = end
+        return times, values, size
+
+    def _births(self, meter, times, values, is_size):
+        """Yields each metric of the birth of a meter, or with `is_size` the length of each."""
+        profile = meter.profile
         at = 0
         for i in range(len(profile)):
             begin = at + 1
             at = begin + (values[begin - 1] >> 2)
-            if is_birth:
-                name = profile.name_of(i).encode()
-                unit = profile.unit(i).encode()
+            name = profile.name_of(i).encode()
             time = times[meter.block_of[i]]
-            properties = sparkplug.properties(unit, _QUALITIES[values[begin - 1] & 3])
+            properties = sparkplug.properties(profile.unit(i).encode(), _QUALITIES[values[begin - 1] & 3])
             alias = meter.point_id(i)
             if is_size:
                 yield sparkplug.metric_size(alias, len(time) + at - begin + len(properties), len(name))
             else:
-                # With its type in data too, where the standard lets it be left out: Eclipse Tahu's own decoder for
-                # JavaScript reads no value without.
                 datatype = sparkplug.INT64 if profile.accumulates(i) else sparkplug.FLOAT
                 yield sparkplug.metric(alias, time, datatype, bytes(values[begin:at]), properties, name)
+
+    async def _put_data(self, meter, times, values):
+        """The metrics of all points without their names, some of them at a time. As sparkplug.metric() writes them, but
+        in place: what is allocated for each point costs most in the collections that follow."""
+        piece = self._piece
+        view = memoryview(piece)
+        profile = meter.profile
+        at = value = 0
+        for i in range(len(profile)):
+            if at > _PIECE - _METRIC_MAX:
+                await self._put(view[:at])
+                await seam.sleep_ms(0)
+                at = 0
+            length = values[value] >> 2
+            properties = _PROPERTIES[values[value] & 3]
+            value += 1
+            time = times[meter.block_of[i]]
+            begin = at
+            piece[at] = 0x12
+            piece[at + 2] = 0x10
+            at = sparkplug.put_varint(piece, at + 3, meter.point_id(i))
+            piece[at : at + len(time)] = time
+            at += len(time)
+            # With its type, which the standard lets be left out here: Eclipse Tahu's own decoder for JavaScript reads
+            # no value without.
+            piece[at] = 0x20
+            piece[at + 1] = sparkplug.INT64 if profile.accumulates(i) else sparkplug.FLOAT
+            at += 2
+            if properties:
+                piece[at : at + len(properties)] = properties
+                at += len(properties)
+            piece[at : at + length] = values[value : value + length]
+            at += length
+            value += length
+            piece[begin + 1] = at - begin - 2  # less than 128
+        await self._put(view[:at])
