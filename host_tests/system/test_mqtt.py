@@ -44,7 +44,7 @@ def test_the_broker_is_told_of_gateway_meters_and_values(make_rig, broker, liste
     wait_for(lambda: f"{ROOT}/socket/active_power" in listener.seen, CONNECTED_S, "values")
     assert listener.seen[f"{ROOT}/status"] == "online"
     for number, name in ((1, "main"), (3, "socket")):
-        assert listener.seen[f"{ROOT}/{name}/status"] == "online"
+        wait_for(lambda name=name: listener.seen[f"{ROOT}/{name}/status"] == "online", CONNECTED_S, "a state")
         for point in rig.get("/api/readings")["meters"][number - 1]["points"]:
             text = listener.seen[f"{ROOT}/{name}/{point['name']}"]
             assert float(text) == pytest.approx(point["value"], rel=1e-6)
@@ -111,7 +111,9 @@ def test_home_assistant_is_told_what_each_value_is(make_rig, broker, listener):
     count = sum(len(meter["points"]) for meter in points.values())
 
     def documents():
-        return {t: p for t, p in listener.seen.items() if t.startswith("homeassistant/") and t.endswith("/config")}
+        return {
+            t: p for t, p in list(listener.seen.items()) if t.startswith("homeassistant/") and t.endswith("/config")
+        }
 
     wait_for(lambda: len(documents()) == count + 1, CONNECTED_S, "all documents")
     found = [json.loads(text) for text in documents().values()]
@@ -140,13 +142,13 @@ def test_home_assistant_loses_the_entities_of_a_meter_that_has_gone(make_rig, br
     rig = make_rig(config=settings(broker, homeassistant=True))
 
     def documents(name):
-        texts = [text for topic, text in listener.seen.items() if topic.endswith("/config") and text]
+        texts = [text for topic, text in list(listener.seen.items()) if topic.endswith("/config") and text]
         return [text for text in texts if json.loads(text)["dev"]["name"] == name]
 
     points = {meter["name"]: len(meter["points"]) for meter in rig.get("/api/readings")["meters"]}
     wait_for(lambda: all(len(documents(name)) == points[name] for name in points), CONNECTED_S, "all documents")
     folder = rig.folder / "data"
-    wait_for(lambda: list(folder.glob("mqtt.*")), CONNECTED_S, "what is kept")
+    wait_for(lambda: any(path.stat().st_size for path in folder.glob("mqtt.*")), CONNECTED_S, "what is kept")
     rig.gateway.kill()
     path = folder / "config.json"
     config = json.loads(path.read_text())
