@@ -1,9 +1,12 @@
 """The page's "Find out what is wrong": what the counters of a line mean."""
 
+import json
+
 import pytest
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import assert_accessible
+from tools.page import PARTS, ROOT
 
 WATCH_MS = 90000
 WRONG = ("crc", "unit", "function", "length", "content")
@@ -136,6 +139,25 @@ def test_what_the_counters_of_a_line_mean(page, case):
     assert what in found["what"]
     assert so in found["so"]
     assert bool(found["todo"]) == (not case.endswith("well"))
+
+
+# What the page shows of two looks, by a dictionary or none.
+SHOWN = """([before, after, book]) => {
+  dictionary = book;
+  const shown = findings(before, after).flatMap(({ what, so, todo }) => [what, so, todo].map(translated));
+  dictionary = null;
+  return shown;
+}"""
+
+
+@pytest.mark.parametrize("code", ["de", "es", "fr"])
+def test_what_was_found_is_said_in_each_language(page, code):
+    book = json.loads((ROOT / PARTS / f"{code}.json").read_text())
+    for case, (after, _, _) in CASES.items():
+        before = look(dict.fromkeys([meter["name"] for meter in after["status"]["meters"]], {}))
+        english = page.evaluate(SHOWN, [before, after, None])
+        shown = page.evaluate(SHOWN, [before, after, book])
+        assert [(case, text) for text in shown if text and text in english] == []
 
 
 def test_counters_from_before_it_watched_mean_nothing(page):

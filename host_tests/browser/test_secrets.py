@@ -12,7 +12,7 @@ from tools.page import ROOT, SOURCES
 def page(browser):
     """A page with the scripts alone, and helpers that take and give hexadecimal digits."""
     page = browser.new_page()
-    for name in ("sha256.js", "session.js"):
+    for name in ("texts.js", "sha256.js", "session.js"):
         page.add_script_tag(path=ROOT / SOURCES / name)
     yield page
     page.close()

@@ -34,7 +34,7 @@ FLAGS = (
 )
 CONSOLE = re.compile(r"CONSOLE[:(].*")  # [...:INFO:CONSOLE:12] "text", source: http://... (12)
 SECTION = re.compile(r'<section class="meter"><h2>(.*?) <span.*?>(.*?)</span></h2>(.*?)</section>')
-ROW = re.compile(r'<tr><th scope="row">[^<]*<span class="dim">([^<]*)</span></th>(.*?)</tr>')
+ROW = re.compile(r'<tr><th scope="row"[^>]*>[^<]*<span class="dim">([^<]*)</span></th>(.*?)</tr>')
 CELL = re.compile(r'data-point="(\d+)"[^>]*><span class="value">([^<]*)</span>')
 LINE = re.compile(r'<tr data-slot="(\d+)">')
 KILO = {"kWh": "Wh", "kvarh": "varh", "kVAh": "VAh"}
@@ -84,7 +84,7 @@ def visited(chip, folder, path):
             poller.check(timeout=PAGE_S)
     assert visit.console == []
     assert '<span id="link" role="status"></span>' in visit.dom  # where the page would say that it has no data
-    assert '<div id="problems"></div>' in visit.dom
+    assert '<div id="problems" role="region" aria-label="Notices"></div>' in visit.dom
     return visit
 
 

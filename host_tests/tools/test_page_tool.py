@@ -14,7 +14,7 @@ PLURALS = ("meters",)  # that the page makes of a singular
 SOURCES = {
     "index.html": "<!-- out -->\n<style>\n  {{a.css}}\n</style>\n\n<script>\n  {{b.js}}\n</script>\n",
     "a.css": "/* of the page */\np {\n  margin: 0;\n}\n",
-    "b.js": '// says it\nconst url = "http://x"; // kept: it is on a line of code\n\nif (url) {\n  go(`${url}`);\n}\n',
+    "b.js": '// says it\nconst url = "http://x"; // behind code\n\nif (url) {\n  go(`${url}`);\n}\n',
 }
 
 
@@ -33,8 +33,7 @@ def made(root, name):
 
 def test_the_document_holds_all_sources_without_comments_and_indentation(root):
     assert page.document(root) == (
-        "<style>\np {\nmargin: 0;\n}\n</style>\n<script>\n"
-        'const url = "http://x"; // kept: it is on a line of code\nif (url) {\ngo(`${url}`);\n}\n</script>\n'
+        '<style>\np{\nmargin:0;\n}\n</style>\n<script>\nconst url="http://x";\nif(url){\ngo(`${url}`);\n}\n</script>\n'
     )
 
 
@@ -51,16 +50,42 @@ def test_a_part_is_a_gzip_file_of_its_own_and_changes_the_tag(root):
     folder = root / page.PARTS
     folder.mkdir()
     (folder / "c.js").write_text("// of the part\nconst c = 1;\n")
-    (folder / "de.json").write_text('{\n  "Save": "Sichern"\n}\n')
+    (folder / "de.json").write_text('{\n  "Save": "Sichern",\n  "Bus": "Bus"\n}\n')
     page.write(root)
-    assert gzip.decompress(made(root, "parts/c.js.gz")) == b'"use strict";\nconst c = 1;\n'
-    assert gzip.decompress(made(root, "parts/de.json.gz")) == b'{"Save":"Sichern"}'
+    assert gzip.decompress(made(root, "parts/c.js.gz")) == b'"use strict";\nconst c=1;\n'
+    assert gzip.decompress(made(root, "parts/de.json.gz")) == b'[0,"Sichern"]'
+    assert gzip.decompress(made(root, "parts/keys.json.gz")) == b'["Bus","Save"]'
     tag = made(root, "page.etag")
     (folder / "c.js").write_text("const c = 2;\n")
     (folder / "de.json").unlink()
     page.write(root)
     assert made(root, "page.etag") != tag
     assert [path.name for path in (root / page.SOURCES.parent / "parts").iterdir()] == ["c.js.gz"]
+
+
+def test_dictionaries_of_other_keys_are_refused(root):
+    folder = root / page.PARTS
+    folder.mkdir()
+    (folder / "de.json").write_text('{"Save": "Sichern"}')
+    (folder / "fr.json").write_text('{"Bus": "Bus"}')
+    with pytest.raises(page.PageError, match=r"fr\.json: its keys"):
+        page.write(root)
+
+
+SQUEEZED = {
+    "const a = b + +c - -d;": "const a=b + +c - -d;",
+    "f(\"a , b\", 'c : d') ? x : y; // gone": "f(\"a , b\",'c : d')?x:y;",
+    "`a , ${f({ b: `c ; ${d}` })} , e` + g;": "`a , ${f({ b: `c ; ${d}` })} , e` + g;",
+    "text.replace(/[/ ,] \\/ x/g, (all, one) => one / 2);": "text.replace(/[/ ,] \\/ x/g,(all,one)=>one / 2);",
+    "return !a && b in c || typeof d;": "return!a&&b in c||typeof d;",
+    "for (const one of [1, 2]) { }": "for(const one of[1,2]){}",
+}
+
+
+@pytest.mark.parametrize("line", SQUEEZED)
+def test_spaces_that_say_nothing_are_left_out_but_not_those_of_texts(root, line):
+    (root / page.SOURCES / "b.js").write_text(line + "\n")
+    assert page.document(root).splitlines()[-2] == SQUEEZED[line]
 
 
 def test_the_server_knows_all_parts_of_this_page():
@@ -127,7 +152,11 @@ def test_each_key_of_a_dictionary_is_of_the_page_and_each_card_and_button_has_on
     paths = sorted(folder.glob("*.js")) + sorted((page.ROOT / page.PARTS).glob("*.js"))
     sources = "\n".join(
         path.read_text(encoding="utf-8")
-        for path in [*paths, folder / "index.html", page.ROOT / "docs/reference/points.md"]
+        for path in [
+            *paths,
+            folder / "index.html",
+            *(page.ROOT / "docs/reference" / name for name in ("points.md", "http.md")),
+        ]
     )
     for path in sorted((page.ROOT / page.PARTS).glob("*.json")):
         book = json.loads(path.read_text(encoding="utf-8"))

@@ -47,9 +47,9 @@ function chart(trend, unit, name) {
   const short = i => time(i).toLocaleString(document.documentElement.lang, last * trend.step_s > 172800 ? date : hours);
   const long = i => time(i).toLocaleString(document.documentElement.lang, trend.step_s < 86400 ? { ...date, ...hours } : date);
   const length = span(trend.values.length * trend.step_s);
-  const reading = el("output", null, `lowest ${quantity(range[0], unit)}, highest ${quantity(range[1], unit)}`);
+  const reading = el("output", null, say("lowest {}, highest {}", quantity(range[0], unit), quantity(range[1], unit)));
   const still = reading.textContent;
-  const area = el("div", { class: "plot", role: "img", "aria-label": `${name}, the last ${length}: ${still}`,
+  const area = el("div", { class: "plot", role: "img", "aria-label": say("{}, the last {}: {}", name, length, still),
     onpointermove(event) {
       const box = area.getBoundingClientRect(), i = Math.round((event.clientX - box.left) / box.width * last);
       if (trend.values[i] !== undefined) reading.textContent = `${long(i)}  ${quantity(trend.values[i], unit)}`;

@@ -6,15 +6,15 @@ const isHostName = text => /^[A-Za-z0-9.-]{1,64}$/.test(text);
 // What would be right when `value` is not, else "". As firmware/config.py says it; the device has the last word.
 function wanted(value, spec) {
   const [kind, normal, low, high] = spec, isNumber = Number.isInteger(value);
-  if (value === undefined) return normal === null && kind !== "pin" ? "something has to be here" : "";
+  if (value === undefined) return normal === null && kind !== "pin" ? translated("something has to be here") : "";
   switch (kind) {
-    case "int": return isNumber && value >= low && value <= high ? "" : `${low} to ${high}`;
-    case "text": case "lines": return [...value].length >= low && [...value].length <= high ? "" : `${low} to ${high} characters`;
-    case "choice": return low.includes(value) ? "" : "one of " + low.join(", ");
-    case "pin": return value === null || isNumber && value >= 0 && value <= 48 ? "" : "0 to 48, or empty";
-    case "ip": return value === normal || isIp(value) ? "" : "an address such as 192.0.2.1";
-    case "ips": return value.length <= low && value.every(isIp) ? "" : `at most ${low} addresses such as 192.0.2.1`;
-    case "names": return value.length <= low && value.every(isHostName) ? "" : `at most ${low} names such as meters.example.org`;
+    case "int": return isNumber && value >= low && value <= high ? "" : say("{} to {}", low, high);
+    case "text": case "lines": return [...value].length >= low && [...value].length <= high ? "" : say("{} to {} characters", low, high);
+    case "choice": return low.includes(value) ? "" : say("one of {}", low.join(", "));
+    case "pin": return value === null || isNumber && value >= 0 && value <= 48 ? "" : translated("0 to 48, or empty");
+    case "ip": return value === normal || isIp(value) ? "" : translated("an address such as 192.0.2.1");
+    case "ips": return value.length <= low && value.every(isIp) ? "" : say("at most {} addresses such as 192.0.2.1", low);
+    case "names": return value.length <= low && value.every(isHostName) ? "" : say("at most {} names such as meters.example.org", low);
     default: return "";
   }
 }
@@ -36,7 +36,7 @@ function read(input, spec) {
 
 function control(path, spec, options) {
   const [kind, , low, high] = spec, value = valueAt(path), written = value == null ? "" : String(value);
-  const choices = options || (kind === "choice" && low.map(one => [one, one]));
+  const choices = options || (kind === "choice" && low.map(one => [one, ofDevice(one)]));
   if (kind === "bool") return el("input", { type: "checkbox", role: "switch", checked: value });
   if (choices) {
     if (!choices.some(([one]) => String(one) === written)) choices.unshift([written, written || "choose ..."]);
@@ -57,8 +57,8 @@ function field(path, { options, onchange } = {}) {
   if (!spec) return null; // an older firmware does not know it
   const id = "f-" + path.replace(/[^\w]+/g, "-"), input = control(path, spec, options);
   const [kind, normal, low, high] = spec;
-  const limits = kind === "int" && !options ? `${low} to ${high}` + (normal == null ? "" : `, normally ${normal}`) : "";
-  const hint = [HINTS[generic(path)], limits].filter(Boolean).join("; ");
+  const limits = kind === "int" && !options ? (normal == null ? say("{} to {}", low, high) : say("{} to {}, normally {}", low, high, normal)) : "";
+  const hint = [translated(HINTS[generic(path)]), limits].filter(Boolean).join("; ");
   filled(input, { id, "aria-describedby": id + "-note", "data-path": path, oninput() {
     setValue(path, read(input, spec));
     showError(input);
@@ -109,7 +109,7 @@ const fieldsShown = () => [...$("main").querySelectorAll("[data-path]")];
 function showError(input, untouched) {
   const path = input.dataset.path, spec = specOf(path), value = lookUp(path, draft.now);
   const note = input.type === "password" || untouched && value === undefined ? "" : wanted(value, spec);
-  const text = draft.errors.get(path) || (note && (value === undefined ? note : "should be " + note));
+  const text = draft.errors.get(path) || (note && (value === undefined ? note : say("should be {}", note)));
   input.toggleAttribute("aria-invalid", Boolean(text));
   if (text) input.setAttribute("aria-invalid", "true");
   const place = input.closest(".field")?.querySelector(".error");

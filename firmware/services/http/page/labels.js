@@ -6,7 +6,7 @@ const LABELS = {
   "network.link": "Link", "network.ssid": "Wi-Fi network", "network.password": "Wi-Fi password",
   "network.ssid_2": "Second network", "network.password_2": "Its password", "network.ssid_3": "Third network", "network.password_3": "Its password",
   "network.country": "Country code", "network.dhcp": "Address from a DHCP server", "network.address": "Address",
-  "network.netmask": "Network mask", "network.gateway": "Gateway", "network.dns": "Name server",
+  "network.netmask": "Network mask", "network.gateway": "Gateway", "network.dns": "Name server", "network.mac": "MAC address",
   "network.ethernet": "Ethernet of the board", "network.spi_sck": "W5500: SCK", "network.spi_mosi": "W5500: MOSI",
   "network.spi_miso": "W5500: MISO", "network.spi_cs": "W5500: CS", "network.spi_int": "W5500: INT", "network.hostname": "Host name",
   "sockets.limit": "Sockets in all",

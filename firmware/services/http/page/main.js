@@ -1,6 +1,6 @@
 // Which page is shown, when the device is asked, and what all pages have in common.
 
-const PAGES = { status: statusPage, bus: { title: "Bus", open: true, part: "bus" }, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: postingPage, system: systemPage, setup: { title: "Set-up", config: true, part: "wizard", hidden: true } };
+const PAGES = { status: statusPage, bus: { title: "Bus", open: true, part: "bus" }, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: { title: "Posting", config: true, part: "posting" }, system: systemPage, setup: { title: "Set-up", config: true, part: "wizard", hidden: true } };
 const HEALTH_EVERY_MS = 15000, LONGEST_WAIT_MS = 30000;
 
 // GET /api/status, for all pages; null before.
@@ -101,13 +101,13 @@ function forgetHealth() {
 function showProblems() {
   const { name, version, board, uptime_s, time_unix_s, config, reboot_due, services } = health;
   showName(name);
-  $("about").textContent = `meterport ${version} on ${board}, up ${span(uptime_s)}, ${time_unix_s ? clock(time_unix_s) : "time not set"}`;
+  setText($("about"), say("meterport {} on {}, up {}, {}", version, board, span(uptime_s), time_unix_s ? clock(time_unix_s) : translated("time not set")));
   const texts = [...config.errors];
-  if (texts.length) texts.push(config.source === "partly" ? "The device runs by the rest of the file." : `The device runs by the ${config.source} configuration.`);
-  for (const service of services) if (["failed", "no_room", "no_memory"].includes(service.state)) texts.push(`${service.name}: ${words(service.state)}`);
+  if (texts.length) texts.push(config.source === "partly" ? "The device runs by the rest of the file." : say("The device runs by the {} configuration.", translated(config.source)));
+  for (const service of services) if (["failed", "no_room", "no_memory"].includes(service.state)) texts.push(`${service.name}: ${translated(words(service.state))}`);
   for (const { name } of services) if (health[name]?.conflict) texts.push(health[name].conflict);
   const fresh = el("div", { id: "problems", role: "region", "aria-label": "Notices" }, texts.length ? el("ul", { class: "bad" }, texts.map(text => el("li", null, text))) : null,
-    reboot_due.length ? el("p", { class: "due" }, "A restart is due for: " + reboot_due.join(", ") + ". ",
+    reboot_due.length ? el("p", { class: "due" }, "A restart is due for: ", reboot_due.join(", ") + ". ",
       session.logged_in ? el("button", { type: "button", id: "restart" }, "Restart now") : null) : null);
   if (replace($("problems"), fresh) === fresh) $("restart")?.addEventListener("click", event => attempt(event, restartAsked));
 }
@@ -149,7 +149,7 @@ function failed(error) {
     session = null; // it has ended: ask what is the case
     page = null;
   } else {
-    setText($("link"), "no data: " + error.message);
+    setText($("link"), say("no data: {}", translated(error.message)));
     if (!(error instanceof Refused || error instanceof Unanswered)) console.error(error); // a defect of this page
   }
 }

@@ -48,10 +48,10 @@ function metersTable() {
   return table(["name", ">unit", ">line", "kind", "state", "remove"], all.map((meter, k) => [
     el("a", { href: "#/meters/" + k }, meter.name ? ofDevice(meter.name) : "(no name)"), meter.unit, (meter.bus || 0) + 1, meter.profile, states.get(meter.slot) || "after saving and a restart",
     button("Remove", async () => {
-      if (!await confirmed(`Remove "${meter.name}"? Its points go with it.`, "Remove")) return;
+      if (!await confirmed(say("Remove {}? Its points go with it.", `"${meter.name}"`), "Remove")) return;
       removeItem("meters", k);
       metersPage.list();
-    }, "plain", { "aria-label": "Remove " + meter.name })]));
+    }, "plain", { "aria-label": say("Remove {}", meter.name) })]));
 }
 
 const PLAIN_KEYS = ["name", "unit", "bus", "profile", "interval_s"];
@@ -59,7 +59,7 @@ const PLAIN_KEYS = ["name", "unit", "bus", "profile", "interval_s"];
 function meterView(main, index) {
   const path = `meters[${index}]`;
   if (!lookUp(path, draft.now)) return main.append(el("p", null, "There is no such meter. ", el("a", { href: "#/meters" }, "All meters")));
-  const kinds = profiles.map(({ name, title, confidence }) => [name, title + (confidence === 2 ? "" : " (not certain)")]);
+  const kinds = profiles.map(({ name, title, confidence }) => [name, ofDevice(title + (confidence === 2 ? "" : translated(" (not certain)")))]);
   const title = el("h2", null, ofDevice(valueAt(path + ".name")));
   const own = { name: { onchange: name => setText(title, name) }, bus: { options: lineOptions() }, profile: { options: kinds } };
   main.append(el("p", null, el("a", { href: "#/meters" }, "All meters")),
@@ -106,14 +106,14 @@ async function readNow(unit, code, first, count) {
 }
 
 function linesForm() {
-  const lines = valueAt("buses").map((_, k) => el("fieldset", null, el("legend", null, "Line " + (k + 1)),
+  const lines = valueAt("buses").map((_, k) => el("fieldset", null, el("legend", null, say("Line {}", k + 1)),
     el("div", { class: "fields" }, fieldsOf(`buses[${k}]`)), button("Remove this line", () => { removeItem("buses", k); show(); }, "plain")));
   const more = valueAt("buses").length < draft.schema.buses[1] && button("Add a line", () => { addItem("buses", { uart: smallestFree(valueAt("buses").map(bus => bus.uart ?? 1), 1) }); show(); });
   return card("Serial lines", lines, more || null);
 }
 
 function routesForm() {
-  const routes = valueAt("routes").map((_, k) => el("fieldset", null, el("legend", null, "Route " + (k + 1)),
+  const routes = valueAt("routes").map((_, k) => el("fieldset", null, el("legend", null, say("Route {}", k + 1)),
     el("div", { class: "fields" }, fieldsOf(`routes[${k}]`, "bus"), field(`routes[${k}].bus`, { options: lineOptions() })), button("Remove this route", () => { removeItem("routes", k); show(); }, "plain")));
   return card("Routes", dim("Without a route a unit id stands for its own address, on the line of the meter that has it, else on the first."),
     routes, button("Add a route", () => { addItem("routes", { unit: 1 }); show(); }, "plain"));
@@ -122,7 +122,7 @@ function routesForm() {
 function servedForm() {
   if (!draft.schema.served) return null; // an older firmware does not know it
   const kinds = [["", "SunSpec only"], ...profiles.map(({ name, title }) => [name, title])];
-  const served = valueAt("served").map((_, k) => el("fieldset", null, el("legend", null, "Served meter " + (k + 1)),
+  const served = valueAt("served").map((_, k) => el("fieldset", null, el("legend", null, say("Served meter {}", k + 1)),
     el("div", { class: "fields" }, field(`served[${k}].unit`), field(`served[${k}].meters`), field(`served[${k}].as`, { options: [...kinds] }), fieldsOf(`served[${k}]`, "unit", "meters", "as")),
     button("Remove this served meter", () => { removeItem("served", k); show(); }, "plain")));
   const taken = [...valueAt("meters"), ...valueAt("served")].map(one => one.unit);

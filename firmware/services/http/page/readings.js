@@ -6,7 +6,7 @@ const LINE_EVERY_MS = 10000;
 
 // Row and column of a point in the table.
 function cellOf(name) {
-  if (PAIRS.includes(name)) return ["voltage L1-L2, L2-L3, L3-L1", PAIRS.indexOf(name)];
+  if (PAIRS.includes(name)) return ["Voltage L1-L2, L2-L3, L3-L1", PAIRS.indexOf(name)];
   const [, quantity, phase] = /^(.+?)_(l1|l2|l3|ln_average|average)$/.exec(name) || [null, name, ""];
   return [quantity, phase[1] > 0 ? phase[1] - 1 : 3];
 }
@@ -30,7 +30,7 @@ function pointCell(point, past, columns) {
   const cell = el("td", { class: "n", "data-point": point.id }, value, note);
   let shown, unfolded, name = "", drawn;
   const hasRecords = () => trends.records?.points.includes(point.id);
-  const toggle = el("button", { type: "button", class: "trend", "aria-expanded": "false", "aria-label": "Past of " + title, title, "data-past": point.id, onclick() {
+  const toggle = el("button", { type: "button", class: "trend", "aria-expanded": "false", "aria-label": say("Past of {}", title), title, "data-past": point.id, onclick() {
     if (unfolded) unfolded.remove();
     unfolded = unfolded ? null : el("tr", { class: "unfolded" }, el("td", { colspan: columns + 2 }));
     toggle.setAttribute("aria-expanded", Boolean(unfolded));
@@ -51,17 +51,17 @@ function pointCell(point, past, columns) {
     if (wanted === name) draw();
   }
   function draw(instead) {
-    const step = name && drawn && big[point.unit] ? ` in ${span(drawn.step_s)}` : "";
+    const what = name && drawn && big[point.unit] ? say("{} in {}", title, span(drawn.step_s)) : title;
     const names = [...(shown ? [""] : []), ...(hasRecords() ? Object.keys(SPANS) : [])];
     const csv = drawn?.path && el("a", { href: drawn.path + "&format=csv", download: true }, "CSV");
-    unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, title + step), el("div", { class: "actions" },
+    unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, what), el("div", { class: "actions" },
       names.length < 2 ? [] : names.map(one => button(capital(one || "hours"), () => choose(one), "plain", { "aria-pressed": String(one === name) })), csv));
   }
   function update(now) {
     const trend = trends.known.get(now.id);
     value.textContent = numeral(now.value, now.unit);
     value.classList.toggle("bad", now.quality !== "good");
-    note.textContent = now.quality === "good" ? "" : words(now.quality) + (now.value != null && now.age_s != null ? ", " + span(now.age_s) : "");
+    note.textContent = now.quality === "good" ? "" : translated(words(now.quality)) + (now.value != null && now.age_s != null ? ", " + span(now.age_s) : "");
     if (!toggle.parentNode && (trend || hasRecords())) past.append(toggle);
     if (trend === shown && toggle.firstChild) return;
     shown = trend;
@@ -89,7 +89,7 @@ function readingsView(meter, isOnly) {
   const barred = [...rows.values()].filter(hasBars).map(row => row.slice(0, 3).filter(point => point).map(({ id }) => id));
   const today = el("p");
   const part = el("section", { class: "meter" }, el("h2", null, ofDevice(meter.name), " ", state),
-    el("p", { class: "dim" }, isOnly ? null : el("a", { href: "#/status" }, "All meters"), isOnly ? "" : ", ", `unit ${meter.unit}, ${meter.profile}`, age), today,
+    el("p", { class: "dim" }, isOnly ? null : el("a", { href: "#/status" }, "All meters"), isOnly ? "" : ", ", say("unit {}, {}", meter.unit, meter.profile), age), today,
     el("div", { class: "scroll", tabindex: 0 }, el("table", null,
       el("thead", null, el("tr", null, headCell("quantity"), columns.map(column => headCell(columns.length > 1 ? ">" + PHASES[column] : ">value")), headCell("past"))), el("tbody", null, lines))), answers);
   let askedAt = 0, energies = [];
@@ -98,7 +98,7 @@ function readingsView(meter, isOnly) {
       setText(state, stateText(now));
       state.className = STATE_KINDS[now.state] || "bad";
       const oldest_s = Math.max(...now.points.filter(({ quality }) => quality === "good").map(({ age_s }) => age_s));
-      age.textContent = oldest_s >= 0 ? `, read within the last ${span(Math.max(1, oldest_s))}` : "";
+      age.textContent = oldest_s >= 0 ? say(", read within the last {}", span(Math.max(1, oldest_s))) : "";
       const byId = new Map(now.points.map(point => [point.id, point]));
       for (const [id, { update }] of cells) update(byId.get(id));
       for (const ids of barred) {
@@ -107,7 +107,7 @@ function readingsView(meter, isOnly) {
       }
       const energy = pointOf(now, OVERVIEW.energy), wh = energy && today_wh(energy);
       energies = energy ? [energy] : [];
-      today.textContent = wh == null ? "" : `Today ${quantity(wh, energy.unit)}`;
+      today.textContent = wh == null ? "" : say("Today {}", quantity(wh, energy.unit));
       today.hidden = wh == null;
     },
     async refresh() {
@@ -122,11 +122,11 @@ function readingsView(meter, isOnly) {
 function answersList(found) {
   const { answer_ms, exceptions, refused } = found;
   const rows = [
-    ["Answers take", answer_ms && `${answer_ms.min} to ${answer_ms.max} ms, mean ${answer_ms.mean} ms; waited for ${found.timeout_ms} ms`],
-    ["Asked every", found.kept_ms && `${(found.kept_ms / 1000).toFixed(1)} s, wanted ${found.interval_ms / 1000} s`],
+    ["Answers take", answer_ms && say("{} to {} ms, mean {} ms; waited for {} ms", answer_ms.min, answer_ms.max, answer_ms.mean, found.timeout_ms)],
+    ["Asked every", found.kept_ms && say("{} s, wanted {} s", (found.kept_ms / 1000).toFixed(1), found.interval_ms / 1000)],
     ["Rounds missed", found.missed],
     ["Exceptions", Object.entries(exceptions).map(([code, times]) => `${code}: ${times}`).join(", ")],
-    ["Refused registers", refused.map(([number, first, count]) => `${first} to ${first + count - 1} of function ${number}`).join(", ")],
+    ["Refused registers", refused.map(([number, first, count]) => say("{} to {} of function {}", first, first + count - 1, number)).join(", ")],
   ].filter(([, text]) => text || text === 0);
   return el("dl", null, rows.map(([title, text]) => el("div", null, el("dt", null, title), el("dd", null, text))));
 }

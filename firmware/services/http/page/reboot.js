@@ -26,7 +26,7 @@ async function restart(path, body) {
     await sleep(pause);
     await untilVisible();
     said.textContent = `${Math.round((Date.now() - begun) / 1000)} s`;
-    if (Date.now() - begun > 60000) said.textContent += ". Has it got another address or port?";
+    if (Date.now() - begun > 60000) said.textContent += ". " + translated("Has it got another address or port?");
     try {
       await askSession(LOOK_MS);
     } catch {

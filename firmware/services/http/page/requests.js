@@ -4,7 +4,7 @@ class Refused extends Error {
   // An answer with a status of 400 or more; `fields` are what is wrong with which: [{field, text}].
   constructor(status, body) {
     const fields = body.errors || [];
-    super([body.error || "the device answers " + status, ...fields.map(one => `${one.field}: ${one.text}`)].join("; "));
+    super([body.error || say("the device answers {}", status), ...fields.map(one => `${one.field}: ${one.text}`)].join("; "));
     this.status = status;
     this.fields = fields;
   }

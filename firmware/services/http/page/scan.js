@@ -19,8 +19,8 @@ function scanCard(profiles) {
     stop.hidden = bar.hidden = !scan.running;
     bar.max = scan.total || 1;
     bar.value = scan.done;
-    setText(said, scan.error || translated( (scan.running ? `${scan.done} of ${scan.total} asked, ${plural(scan.found.length, "meter")} found`
-      : scan.total ? `${plural(scan.found.length, "meter")} found` : "")));
+    setText(said, scan.error || (scan.running ? say("{} of {} asked, {} found", scan.done, scan.total, plural(scan.found.length, "meter"))
+      : scan.total ? say("{} found", plural(scan.found.length, "meter")) : ""));
     said.className = scan.error ? "bad" : "";
     if (JSON.stringify(scan.found) === found) return;
     found = JSON.stringify(scan.found);
@@ -51,6 +51,6 @@ function foundRow(one, bus, profiles) {
   });
   const speed = (line.baud ?? 9600) === one.baud && (line.framing ?? "8N1") === one.framing;
   return el("div", { class: "found" }, el("strong", null, `Unit ${one.unit}`),
-    el("span", { class: speed ? "dim" : "bad" }, `${one.baud} ${one.framing}${speed ? "" : ": not what the line is set to"}`),
+    el("span", { class: speed ? "dim" : "bad" }, `${one.baud} ${one.framing}${speed ? "" : translated(": not what the line is set to")}`),
     isKnown ? el("span", { class: "dim" }, "is configured already") : [kind, add]);
 }

@@ -17,21 +17,21 @@ const stateOf = name => health?.services.find(service => service.name === name);
 // "Costs 1 socket. Switched off, ..."
 function costOf(name) {
   const slots = stateOf(name)?.slots ?? 1, isOn = stateOf(name)?.state !== "off", wanted = valueAt(name + ".enabled");
-  if (isOn && wanted) return `Holds ${plural(slots, "socket")}: switched off it would make room for ${plural(slots, "more connection")}.`;
-  if (isOn) return `Holds ${plural(slots, "socket")} until the restart; then it makes room for ${plural(slots, "more connection")}.`;
-  return wanted ? `From the restart on it takes ${plural(slots, "socket")} from connections.` : `Switched on it would take ${plural(slots, "socket")} from connections.`;
+  if (isOn && wanted) return say("Holds {}: switched off it would make room for {}.", plural(slots, "socket"), plural(slots, "more connection"));
+  if (isOn) return say("Holds {} until the restart; then it makes room for {}.", plural(slots, "socket"), plural(slots, "more connection"));
+  return wanted ? say("From the restart on it takes {} from connections.", plural(slots, "socket")) : say("Switched on it would take {} from connections.", plural(slots, "socket"));
 }
 
 function serviceCard(name, ...settings) {
   const [title, warning] = SERVICES[name];
   const [state, kind] = STATES[stateOf(name)?.state] || ["", "dim"], port = stateOf(name)?.port;
   const cost = dim();
-  const say = () => { cost.textContent = translated(costOf(name)) + (warning && !valueAt(name + ".enabled") ? " " + warning : ""); };
-  say();
+  const tell = () => { cost.textContent = costOf(name) + (warning && !valueAt(name + ".enabled") ? " " + translated(warning) : ""); };
+  tell();
   const { instance, objects } = health?.[name] || {};
-  return el("section", null, el("h2", null, title, " ", el("span", { class: kind }, state + (port && state === "running" ? ", port " + port : ""))),
-    cost, instance == null ? null : el("p", null, `Device ${instance}, ${plural(objects, "object")}.`),
-    el("div", { class: "fields" }, field(name + ".enabled", { onchange: say }), settings.length ? null : fieldsOf(name, "enabled")), settings);
+  return el("section", null, el("h2", null, title, " ", el("span", { class: kind }, state, port && state === "running" ? say(", port {}", port) : null)),
+    cost, instance == null ? null : el("p", null, say("Device {}, {}.", instance, plural(objects, "object"))),
+    el("div", { class: "fields" }, field(name + ".enabled", { onchange: tell }), settings.length ? null : fieldsOf(name, "enabled")), settings);
 }
 
 const servicesPage = {

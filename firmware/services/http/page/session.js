@@ -13,7 +13,7 @@ const FEWEST_ITERATIONS = 4096, MOST_ITERATIONS = 65536;
 
 // The keys of a password. Throws when the iterations asked for would make guessing cheap, or keep a phone busy for long.
 function keysOf(password, salt, iterations) {
-  if (!(iterations >= FEWEST_ITERATIONS && iterations <= MOST_ITERATIONS)) throw new Error("the device asks for " + iterations + " iterations; no password was used");
+  if (!(iterations >= FEWEST_ITERATIONS && iterations <= MOST_ITERATIONS)) throw new Error(say("the device asks for {} iterations; no password was used", iterations));
   const salted = pbkdf2(utf8(password.normalize("NFC")), unhex(salt), iterations);
   const client = hmac(salted, utf8("Client Key"));
   return { client, stored: sha256(client), server: hmac(salted, utf8("Server Key")) };
@@ -34,7 +34,7 @@ async function askSession(limit_ms) {
 
 async function logIn(password) {
   await askSession();
-  if (session.wait_s) throw new Error(`too many attempts: wait ${span(Math.ceil(session.wait_s))}`);
+  if (session.wait_s) throw new Error(say("too many attempts: wait {}", span(Math.ceil(session.wait_s))));
   const { fields, signature } = proofOf(keysOf(password, session.salt, session.iterations), session.nonce);
   const answer = await ask("POST", "api/login", fields);
   if (answer.signature !== signature) throw new Error("this device does not know your password: it may be another one in its place");
@@ -82,7 +82,7 @@ function loginView(main) {
 function newPassword() {
   const [first, input] = passwordField("New password (8 characters or more)", "new-password", "new-password");
   const [second, again] = passwordField("The same once more", "repeat-password", "new-password");
-  const check = () => again.setCustomValidity(again.value === input.value ? "" : "This is not the same password.");
+  const check = () => again.setCustomValidity(again.value === input.value ? "" : translated("This is not the same password."));
   for (const one of [input, again]) one.addEventListener("input", check);
   return { fields: [first, second], value: () => input.value, clear: () => { input.value = again.value = ""; } };
 }

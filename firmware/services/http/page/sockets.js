@@ -54,8 +54,8 @@ function budgetCard(now) {
       const slot = now.slots[k];
       return el("span", { class: slot ? slot.role : "free" });
     })),
-    el("p", null, `${now.services} for services, ${now.general} for connections; most so far ${now.high_water}. ${plural(now.accepted, "connection")} accepted, `,
-      closed.length ? "closed to make room or for idleness: " + closed.map(([reason, count]) => `${reason} ${count}`).join(", ") : "none closed to make room or for idleness", "."),
+    el("p", null, say("{} for services, {} for connections; most so far {}. {} accepted,", now.services, now.general, now.high_water, plural(now.accepted, "connection")), " ",
+      closed.length ? say("closed to make room or for idleness: {}", closed.map(([reason, count]) => `${translated(words(reason))} ${count}`).join(", ")) : "none closed to make room or for idleness", "."),
     now.advice.length ? el("ul", { class: "advice" }, now.advice.map(text => el("li", null, text))) : null);
 }
 
@@ -68,5 +68,5 @@ function ledgerCard(now) {
 // The last hours: how many sockets were in use at once, and when connections had to go.
 function pastCard({ step_s, age_s, in_use, closed }) {
   const trend = values => ({ values, step_s, at: Date.now(), newest_age_s: age_s - step_s });
-  return card("The last hours", chart(trend(in_use), "", "Sockets in use"), chart(trend(closed), "", `Closed before their time, in ${span(step_s)}`));
+  return card("The last hours", chart(trend(in_use), "", "Sockets in use"), chart(trend(closed), "", say("Closed before their time, in {}", span(step_s))));
 }

@@ -13,7 +13,7 @@ const COLUMNS = [
 ];
 const attention = line => line.now.state === "online" ? 1 : 0;
 
-const stateText = meter => meter.state + (meter.reason ? ": " + meter.reason : "");
+const stateText = meter => translated(meter.state) + (meter.reason ? ": " + meter.reason : "");
 const shapeOf = meters => JSON.stringify(meters.map(meter => [meter.slot, meter.name, meter.unit, meter.profile, meter.points.map(point => point.id)]));
 const pointOf = (meter, numbers) => numbers.map(number => meter.points.find(({ id }) => (id & 255) === number)).find(point => point);
 
@@ -56,7 +56,7 @@ function sums(lines) {
   const known = name => lines.map(line => line.point(name)).filter(point => point?.value != null);
   const sum = points => points.length ? quantity(points.reduce((total, { value }) => total + value, 0), points[0].unit) : "–";
   const energies = known("energy"), days = energies.map(today_wh).filter(wh => wh != null);
-  return [`sum of ${known("power").length} of ${plural(lines.length, "meter")}`, sum(known("power")), "", "", sum(energies),
+  return [say("sum of {} of {}", known("power").length, plural(lines.length, "meter")), sum(known("power")), "", "", sum(energies),
     days.length ? quantity(days.reduce((total, wh) => total + wh, 0), "Wh") : "", ""];
 }
 

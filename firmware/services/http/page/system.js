@@ -22,21 +22,21 @@ const systemPage = {
     if (!this.askedCrash) {
       this.askedCrash = true;
       const { board } = await get("api/board");
-      if (board) this.board = replace(this.board, card(`Terminals: ${board.title}`, textBlock(board.terminals)));
+      if (board) this.board = replace(this.board, card(say("Terminals: {}", board.title), textBlock(board.terminals)));
       const crash = await get("api/crash");
       if (crash) this.crash = replace(this.crash, card("Last crash", factList({ Reason: crash.reason, "After": crash.uptime_s === null ? "unknown" : span(crash.uptime_s),
-        "Memory then": `${Math.round(crash.heap_free / 1024)} KiB free`, Firmware: crash.version }), crash.traceback ? textBlock(crash.traceback.split("\n")) : null));
+        "Memory then": say("{} KiB free", Math.round(crash.heap_free / 1024)), Firmware: crash.version }), crash.traceback ? textBlock(crash.traceback.split("\n")) : null));
     }
     const { version, board, uptime_s, heap, config, task_restarts, ntp } = health;
-    const facts = { Firmware: `meterport ${version} on ${board}`, "Up for": span(uptime_s), "Memory free": `${Math.round(heap.free / 1024)} KiB`,
-      Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: !ntp ? "off" : ntp.error || (ntp.age_s === null ? "not set yet" : `set ${span(ntp.age_s)} ago, stratum ${ntp.stratum}`) };
+    const facts = { Firmware: say("meterport {} on {}", version, board), "Up for": span(uptime_s), "Memory free": `${Math.round(heap.free / 1024)} KiB`,
+      Configuration: config.source === "file" ? "as saved" : config.source, "Parts started again": task_restarts, NTP: !ntp ? "off" : ntp.error || (ntp.age_s === null ? "not set yet" : say("set {} ago, stratum {}", span(ntp.age_s), ntp.stratum)) };
     this.about = replace(this.about, factList(facts));
-    this.clock.textContent = health.time_unix_s ? clock(health.time_unix_s) : "not set";
+    this.clock.textContent = health.time_unix_s ? clock(health.time_unix_s) : translated("not set");
     this.showLog();
     const { records } = await get("api/history");
     if (records) this.history = replace(this.history, factList({
-      "History on flash": `keeps ${span(records.kept_s)} at this rate`, "A power cut loses": span(records.window_s) + " at most",
-      "Written to flash": `${Math.ceil(records.bytes_a_day / 1024)} KB a day`, "Records lost": records.lost + (records.error ? ": " + records.error : ""),
+      "History on flash": say("keeps {} at this rate", span(records.kept_s)), "A power cut loses": say("{} at most", span(records.window_s)),
+      "Written to flash": say("{} KB a day", Math.ceil(records.bytes_a_day / 1024)), "Records lost": records.lost + (records.error ? ": " + records.error : ""),
     }));
   },
   // The newest first; with a filter those with all of its words, in whatever case.
@@ -48,7 +48,7 @@ const systemPage = {
   },
 };
 
-const lineOf = event => event.text + (event.times > 1 ? ` (${event.times} times)` : "");
+const lineOf = event => event.times > 1 ? say("{} ({} times)", event.text, event.times) : event.text;
 
 const factList = facts => el("dl", null, Object.entries(facts).map(([name, fact]) => el("div", null, el("dt", null, name), el("dd", null, String(fact)))));
 
@@ -111,6 +111,6 @@ function restartCard() {
   return card("Restart", el("div", { class: "actions" }, button("Restart", event => attempt(event, restartAsked)),
     button("Factory reset", event => attempt(event, async () => {
       const name = health.name;
-      if (await confirmed(`Everything is removed: configuration, password, history. Type the device's name, ${name}, to go on.`, "Remove everything", name)) await restart("api/factory_reset", { confirm: name });
+      if (await confirmed(say("Everything is removed: configuration, password, history. Type the device's name, {}, to go on.", name), "Remove everything", name)) await restart("api/factory_reset", { confirm: name });
     }), "danger")));
 }

@@ -14,6 +14,11 @@ function translated(text) {
   });
 }
 
+// A text with places, {} each, which are filled in their order: with words from the device, or that are translated already.
+function say(text, ...values) {
+  return translated(text).replace(/\{\}/g, () => values.shift());
+}
+
 // A name from the device: it is never translated.
 const ofDevice = text => document.createTextNode(visible(text));
 
@@ -23,9 +28,15 @@ function wantedLanguage() {
   return [chosen, ...navigator.languages.map(tag => tag.slice(0, 2))].find(code => Object.hasOwn(LANGUAGES, code)) || "en";
 }
 
+// The device has the keys once, and of each language the texts in their order; 0: the same as the key.
+async function dictionaryOf(code) {
+  const keys = await get("page/keys.json"), texts = await get(`page/${code}.json`);
+  return Object.fromEntries(keys.map((key, i) => [key, texts[i] || key]));
+}
+
 async function useLanguage(code) {
   try {
-    dictionary = code === "en" ? null : await get(`page/${code}.json`);
+    dictionary = code === "en" ? null : await dictionaryOf(code);
   } catch {
     code = "en"; // then in English
     dictionary = null;

@@ -23,6 +23,9 @@ function span(s) {
 const words = name => name.replaceAll("_", " ");
 const capital = text => text.charAt(0).toUpperCase() + text.slice(1);
 // active_power_l1: Active power L1
-const pointTitle = name => capital(words(name).replace(/\bl[1-3nl]\b/g, letters => letters.toUpperCase()));
+const pointTitle = name => {
+  const [, quantity, phases] = /^(.+?)((_l[1-3n])*)$/.exec(name);
+  return translated(capital(words(quantity).replace(/\bl[ln]\b/, letters => letters.toUpperCase()))) + words(phases).toUpperCase();
+};
 const clock = unix_s => new Date(1000 * unix_s).toLocaleString("sv");
-const plural = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
+const plural = (count, name) => translated(`${count} ${name}${count === 1 ? "" : "s"}`);

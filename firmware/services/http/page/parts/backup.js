@@ -13,7 +13,7 @@ function differences(before, after, path = "") {
 function shownValue(path, value) {
   if (value === undefined) return "not set";
   if (/(^|\.)password/.test(path)) return value ? "a password" : "none";
-  return typeof value === "string" ? value || "empty" : JSON.stringify(value);
+  return value === "" ? "empty" : ofDevice(typeof value === "string" ? value : JSON.stringify(value));
 }
 
 // The part of the card that says what the backup `config` would change. `leave()` removes it.
@@ -31,6 +31,6 @@ function comparison(config, leave) {
     notice("The backup is on the pages now: look at it, then save.");
   };
   return el("div", null, el("h3", null, "What would change"), table(["key", "now", "by the backup"],
-    changes.map(([path, before, after]) => [path, shownValue(path, before), shownValue(path, after)])),
+    changes.map(([path, before, after]) => [ofDevice(path), shownValue(path, before), shownValue(path, after)])),
   el("div", { class: "actions" }, button("Use the backup", use), button("Leave it", leave, "plain")));
 }

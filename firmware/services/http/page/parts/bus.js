@@ -1,6 +1,6 @@
 // Bus: load, answer times and errors of each line and meter, and "Find out what is wrong" (part diagnose).
 
-const exceptionsOf = one => Object.entries(one.exceptions).map(([code, times]) => `${Number(code).toString(16).padStart(2, "0").toUpperCase()} ${times} times`).join(", ");
+const exceptionsOf = one => Object.entries(one.exceptions).map(([code, times]) => say("{} {} times", Number(code).toString(16).padStart(2, "0").toUpperCase(), times)).join(", ");
 
 const LOADS_KEPT = 720; // of each line, while the page is open: an hour
 
@@ -30,7 +30,7 @@ Object.assign(PAGES.bus, {
     const facts = { Load: bus.load_percent + " %", Sent: bus.sent, Answered: bus.answered, "Time-outs": bus.timeouts, Retries: bus.retries, "CRC errors": crc,
       ...Object.fromEntries(Object.entries(others).map(([name, count]) => ["Wrong " + name, count])), "Bytes of noise": bus.noise_bytes, "Bytes unasked": bus.stale_bytes };
     const ms = times => times ? [times.min, times.mean, times.max] : ["", "", ""];
-    return card(`Line ${bus.number + 1}`, factList(facts),
+    return card(say("Line {}", bus.number + 1), factList(facts),
       chart({ values: loads, step_s: this.every_ms / 1000, at: Date.now(), newest_age_s: 0 }, "%", "Load while this page is open"),
       meters.length ? table(["meter", "state", ">least ms", ">mean ms", ">most ms", ">time-out ms", ">missed", "exceptions"],
         meters.map(meter => [ofDevice(meter.name), stateText(meter), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);

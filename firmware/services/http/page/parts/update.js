@@ -33,7 +33,7 @@ async function sendPackage(file, found, password, older, tell) {
 // The part of the card that is shown once the device has said what it takes.
 async function updateParts() {
   const { version, takes } = await get("api/update");
-  return [dim(`It runs meterport ${version}.`), dim(UPDATE_NEEDS[takes]), takes ? updateForm() : null];
+  return [dim(say("It runs meterport {}.", version)), dim(UPDATE_NEEDS[takes]), takes ? updateForm() : null];
 }
 
 const UPDATE_NEEDS = {
@@ -58,7 +58,7 @@ function updateForm() {
       password.value = "";
     }
     await restart("api/update", { step: "switch" });
-    notice(`meterport ${found.version} is on trial: after a minute it is kept, or the one before runs again.`);
+    notice(say("meterport {} is on trial: after a minute it is kept, or the one before runs again.", found.version));
   }) }, userName(), el("div", { class: "fields" }, el("div", { class: "field" }, el("label", { for: "package" }, "Package"), file), field,
     el("div", { class: "field" }, el("label", { for: "older" }, "Also when it is not newer"), older)),
     progress, el("div", { class: "actions" }, el("button", null, "Send and restart")));

@@ -12,7 +12,7 @@ const SETUP_STEPS = [
   ["search", "Search for meters", () => valueAt("meters").length > 0, async (place, wizard) => {
     profiles ??= (await get("api/profiles")).profiles;
     const count = dim();
-    metersPage.list = () => { count.textContent = translated(`${plural(valueAt("meters").length, "meter")} in the list.`); };
+    metersPage.list = () => { count.textContent = say("{} in the list.", plural(valueAt("meters").length, "meter")); };
     metersPage.list();
     wizard.scan = scanCard(profiles);
     place.append(wizard.scan.section, count, linesForm());
@@ -23,9 +23,9 @@ const SETUP_STEPS = [
       all.map((meter, k) => el("fieldset", null, el("legend", null, `Unit ${meter.unit}, line ${(meter.bus || 0) + 1}`, ofDevice(": " + meter.profile)), el("div", { class: "fields" }, field(`meters[${k}].name`), field(`meters[${k}].interval_s`))))));
   }],
   ["services", "Services", null, place => place.append(card("Services", dim("What is switched off leaves its socket to clients."), SETUP_SERVICES.map(name => {
-    const cost = dim(), say = () => { cost.textContent = translated(costOf(name)); };
-    say();
-    return el("fieldset", null, el("legend", null, SERVICES[name][0]), field(name + ".enabled", { onchange: say }), cost);
+    const cost = dim(), tell = () => { cost.textContent = costOf(name); };
+    tell();
+    return el("fieldset", null, el("legend", null, SERVICES[name][0]), field(name + ".enabled", { onchange: tell }), cost);
   })), card("Posting", field("posting.url"), el("p", null, el("a", { href: "#/posting" }, "More of posting"))))],
   ["done", "Done", null, place => {
     const open = SETUP_STEPS.filter(([, , isDone]) => isDone && !isDone());

@@ -2,7 +2,7 @@
 
 const POSTED_MS = 2000; // within which most posts are over
 // Of each state its text, and the class of that.
-const POSTING_STATES = { waiting: ["waiting for its time", "good"], posting: ["posting", "good"], no_link: ["no network", "bad"], no_time: ["time unknown", "due"], retrying: ["trying again", "due"], refused: ["refused by the server", "bad"] };
+const POSTING_STATES = { waiting: ["Waiting for its time", "good"], posting: ["Posting now", "good"], no_link: ["No network", "bad"], no_time: ["Time unknown", "due"], retrying: ["Trying again", "due"], refused: ["Refused by the server", "bad"] };
 
 // Sends a file with certificates, which the device checks.
 function authoritiesField() {
@@ -12,13 +12,11 @@ function authoritiesField() {
       if (!file.files[0]) throw new Error("Choose a file with certificates first.");
       await ask("PUT", "api/posting/authorities", file.files[0], SAVE_MS);
       notice("The device has the certificates.");
-      await postingPage.refresh();
+      await PAGES.posting.refresh();
     }), "plain"));
 }
 
-const postingPage = {
-  title: "Posting",
-  config: true,
+Object.assign(PAGES.posting, {
   every_ms: SELDOM_MS,
   show(main) {
     const [at, login, password, tls, authorities, pin, template] = [["url", "format", "interval_s"], ["auth", "user"], [], ["trust"], ["ca_file"], ["pin_sha256"], ["template"]]
@@ -45,31 +43,31 @@ const postingPage = {
   async refresh() {
     this.now = replace(this.now, postingNow(await get("api/posting")));
   },
-};
+});
 
 async function postNow() {
   await ask("POST", "api/posting", {});
   await sleep(POSTED_MS);
-  await postingPage.refresh();
+  await PAGES.posting.refresh();
 }
 
 function postingNow(now) {
   if (!now) return el("div", null, dim("Nothing is posted: the service is off, or has had no address since the last restart."));
-  const [state, kind] = POSTING_STATES[now.state] || [words(now.state), "dim"];
+  const [state, kind] = POSTING_STATES[now.state] || [capital(words(now.state)), "dim"];
   const facts = {
-    To: `${now.host} as ${words(now.format)}, every ${span(now.interval_s)}`,
-    "Next time": now.next_s === null ? "not known" : "in " + span(now.next_s),
+    To: say("{} as {}, every {}", now.host, words(now.format), span(now.interval_s)),
+    "Next time": now.next_s === null ? "not known" : say("in {}", span(now.next_s)),
     "Last answer": now.last ? `${now.last.status} ${now.last.answer.trim()} (${clock(now.last.unix_s)})` : "none yet",
     "Records waiting": now.is_kept ? now.waiting : "none are kept: only present readings are posted",
-    "Delivered since the start": `${plural(now.delivered, "record")} in ${plural(now.posts, "request")}, ${plural(now.failures, "failure")}`,
+    "Delivered since the start": say("{} in {}, {}", plural(now.delivered, "record"), plural(now.posts, "request"), plural(now.failures, "failure")),
     "Set aside, refused by the server": now.set_aside, "Lost for want of room": now.lost,
   };
   if (now.undated) facts["Without a time"] = now.undated;
   if (now.tls_stall_ms !== null) {
-    facts["Certificates of authorities"] = now.ca_bytes === null ? "no file" : now.ca_bytes + " bytes";
+    facts["Certificates of authorities"] = now.ca_bytes === null ? "no file" : say("{} bytes", now.ca_bytes);
     facts["Longest step of a TLS handshake"] = now.tls_stall_ms + " ms";
   }
   const refused = now.refused.map(one => [clock(one.unix_s), one.status, one.answer]);
-  return el("div", null, el("p", { class: kind }, capital(state) + (now.error ? ": " + now.error : "")), factList(facts),
+  return el("div", null, el("p", { class: kind }, translated(state) + (now.error ? ": " + now.error : "")), factList(facts),
     refused.length ? table(["record of", ">status", "answer"], refused) : null);
 }
