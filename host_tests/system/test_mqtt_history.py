@@ -4,6 +4,8 @@ of broker and gateway meanwhile."""
 import contextlib
 import os
 import signal
+import socketserver
+import threading
 
 from host_tests.mosquitto import Listener, Mosquitto, history_of, history_points
 from host_tests.system.backlog import Backlog
@@ -17,8 +19,8 @@ BACK_S = 60
 
 
 @contextlib.contextmanager
-def history_rig(folder, broker):
-    mqtt = {"enabled": True, "host": HOST, "port": broker.port, "history": True, "interval_s": 3600}
+def history_rig(folder, broker, interval_s=3600):
+    mqtt = {"enabled": True, "host": HOST, "port": broker.port, "history": True, "interval_s": interval_s}
     config = {"name": "hall", "ntp": {"enabled": False}, "history": {"flash": True}, "mqtt": mqtt}
     with Rig(folder, config=config, frozen=True, heap=gateway.FROZEN_HEAP) as rig:
         set_up(rig)
@@ -85,3 +87,59 @@ def test_a_backlog_arrives_whole_though_the_broker_is_killed_in_the_middle(tmp_p
             wait_for(lambda: status(rig)["waiting"] == 0, 10, "nothing that waits")
             assert status(rig)["delivered"] == 0
             assert history_of(listeners) == (found, count)
+
+
+class RefusingBroker(socketserver.ThreadingTCPServer):
+    """Takes values of QoS 0 and ends the connection at a PUBLISH of QoS 1, as a broker does whose user may not write to
+    the topic. `values`: topics of QoS 0; `refused`: how often it ended a connection so."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__((HOST, 0), _Connection)
+        self.port = self.server_address[1]
+        self.values = []
+        self.refused = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *exc):
+        self.shutdown()
+        self.server_close()
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    def handle(self):
+        while head := self.rfile.read(1):
+            size = shift = 0
+            while (digit := self.rfile.read(1)[0]) & 0x80:
+                size |= (digit & 0x7F) << shift
+                shift += 7
+            body = self.rfile.read(size | digit << shift)
+            if head[0] >> 4 == 1:
+                self.wfile.write(b"\x20\x02\x00\x00")
+            elif head[0] == 0xC0:
+                self.wfile.write(b"\xd0\x00")
+            elif head[0] & 0xF6 == 0x32:
+                self.server.refused += 1
+                return
+            elif head[0] >> 4 == 3:
+                self.server.values.append(body[2 : 2 + int.from_bytes(body[:2], "big")].decode())
+
+
+def test_a_broker_that_refuses_the_history_goes_on_getting_values(tmp_path):
+    backlog = Backlog(tmp_path, 20)
+    with RefusingBroker() as broker, history_rig(tmp_path, broker, interval_s=1) as rig:
+        set_time(rig, backlog.end_s + 20)
+        wait_for(lambda: status(rig)["refused"], BACK_S, "three connections that end")
+        wait_for(lambda: status(rig)["state"] == "connected", BACK_S, "a connection")
+        before = broker.values.count("meterport/hall/main/active_power")
+        wait_for(
+            lambda: broker.values.count("meterport/hall/main/active_power") > before + 5,
+            ARRIVES_S,
+            "values each second",
+        )
+        assert broker.refused == 3
+        now = status(rig)
+        assert (now["connections"], now["delivered"], now["lost"]) == (4, 0, 0)
+        assert now["waiting"] >= len(backlog.values)
+        rig.wait_event("no history was acknowledged in 3 connections")
