@@ -177,7 +177,7 @@ class App:
         enabled = [name for name in SERVICES if config[name]["enabled"]]
         if config["modbus"]["enabled"] and config["modbus"]["rtu_over_tcp"]:
             enabled.append("modbus")  # its second listener
-        if config["finder"]["enabled"] and config["finder"]["mdns"]:
+        if config["finder"]["enabled"] and (config["finder"]["mdns"] or not board.answers_mdns):
             enabled.append("finder")  # its second socket
         quotas = {"http": config["http"]["max_connections"]}
         limit = min(config["sockets"]["limit"], board.sockets)

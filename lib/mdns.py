@@ -235,8 +235,9 @@ class Names:
             self._record(self.host, _A, address)
             count += 1
         pack_into(">HHHHHH", buf, 0, self.id if question else 0, _RESPONSE, 1 if question else 0, count, 0, 0)
-        at = self._at
-        return at
+        self._places = []
+        self._buf = bytearray(0)
+        return self._at
 
     def _write_question(self, buf: bytearray, question: bytes) -> int:
         if not question:

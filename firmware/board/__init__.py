@@ -22,6 +22,7 @@ if _TYPING:
         larger    name of a MicroPython build that offers more sockets than the one that runs, "" when none does
         image     name of our image for this board, "" where there is none
         has_wifi  whether it has Wi-Fi, and so access_point()
+        answers_mdns  whether the port answers for the host name by multicast DNS, and so holds port 5353
         """
 
         name: str
@@ -31,6 +32,7 @@ if _TYPING:
         larger: str
         image: str
         has_wifi: bool
+        answers_mdns: bool
 
         def heap(self) -> tuple[int, int]:
             """(free, used) bytes of Python's heap; `free` is what may be taken without harm to the port. (0, 0) where

@@ -137,6 +137,7 @@ class Board:
         self.sockets = 16 if built_for_16 else _STOCK_SOCKETS
         self.tcp = 16 if built_for_16 else 12
         self.udp = self.sockets
+        self.answers_mdns = True
         self.image = "METERPORT_ESP32_S3" if "S3" in machine_name else "METERPORT_ESP32"
         self.larger = "" if built_for_16 else self.image
         # A sleep may end this much too late; an input reaches the loop after a tick, and what else it does.

@@ -86,7 +86,8 @@ class Board:
         self.sockets = 16  # no limit but those of the two pools
         # One connection is kept free: a SYN that finds none is dropped without a word, and clients wait for nothing.
         self.tcp = 16 if built_for_16 else _STOCK_TCP - 1
-        self.udp = 3
+        self.udp = 6 if built_for_16 else 3
+        self.answers_mdns = not built_for_16  # lwIP's responder is not in our images
         self.image = _image(machine_name)
         self.larger = "" if built_for_16 else self.image
         self.has_wifi = hasattr(network, "WLAN")

@@ -214,6 +214,7 @@ class Board:
     sockets = 16
     tcp = 16
     udp = 16
+    answers_mdns = True
     larger = ""
     image = ""
     has_wifi = False

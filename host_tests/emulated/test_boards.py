@@ -121,6 +121,7 @@ PROBE = """
 #include "py/mpconfig.h"
 #include "lwip/opt.h"
 _Static_assert(MEMP_NUM_TCP_PCB == %(sockets)d, "sockets");
+_Static_assert(MEMP_NUM_UDP_PCB == 8 && !LWIP_MDNS_RESPONDER, "UDP");
 _Static_assert(MICROPY_HW_FLASH_STORAGE_BYTES == %(flash)d - %(room)d, "files");
 _Static_assert(PICO_FLASH_SIZE_BYTES == %(flash)d, "flash");
 #if !MICROPY_PY_NETWORK || !MICROPY_PY_LWIP || !MICROPY_PY_SSL || MICROPY_PY_BLUETOOTH

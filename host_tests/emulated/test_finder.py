@@ -2,15 +2,19 @@
 
 import json
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
 from host_tests.emulated.peers import Pollers
+from host_tests.interop.bacnet_network import run
 from host_tests.system.rig import wait_for
 from tools.emulator import tun
-from tools.emulator.network import GUEST
+from tools.emulator.network import GATEWAY, GUEST
 
 TUN = True
+ZEROCONF_CLIENT = Path(__file__).resolve().parent.parent / "interop" / "zeroconf_client.py"
 PORT = 10502
 FIND = b"meterport find"
 EVERYBODY = "255.255.255.255"
@@ -75,3 +79,18 @@ def test_a_flood_of_broadcasts_stops_no_poller_and_costs_sixteen_datagrams_a_sec
         return chip.get("/api/status")["finder"]["answered"] > after["finder"]["answered"]
 
     wait_for(identified, ANSWER_S, "an answer after the flood")
+
+
+def test_zeroconf_finds_the_servers_of_our_image_without_being_told(chip):
+    """By multicast DNS: the image has no responder but the firmware's."""
+    status = chip.get("/api/status")
+    assert status["finder"]["conflict"] is None
+    ports = {"_http._tcp.local.": 80, "_modbus._tcp.local.": 502}
+    output = chip.emulator.network.call(run, sys.executable, ZEROCONF_CLIENT, GATEWAY, str(ANSWER_S), *ports)
+    found = json.loads(output)
+    for kind, port in ports.items():
+        name, host, found_port, addresses, told = found[kind]
+        assert (name, host, found_port, addresses) == (
+            f"{status['name']}.{kind}", status["finder"]["host"] + ".", port, [GUEST],
+        )  # fmt: skip
+        assert "RP2040" in told["model"]

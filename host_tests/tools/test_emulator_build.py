@@ -21,7 +21,7 @@ def quiet(text):
 
 
 def test_images_of_users_and_tests_have_the_same_number_of_connections():
-    text = build._LWIP_OPTIONS.read_text(encoding="utf-8")
+    text = build._LWIP_BEFORE.read_text(encoding="utf-8")
     assert re.findall(r"#define MEMP_NUM_TCP_PCB \((\d+)\)", text) == [str(build.OUR_PCBS)]
     assert Variant().tcp_pcbs == build.OUR_PCBS
 
@@ -114,11 +114,13 @@ def board(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "mpconfigboard.h").write_text("1", encoding="utf-8")
     (tmp_path / "lwip.h").write_text("1", encoding="utf-8")
+    (tmp_path / "lwipopts.h").write_text("1", encoding="utf-8")
     modules = [tmp_path / "a.py", tmp_path / "b.py"]
     for path in modules:
         path.write_text("1", encoding="utf-8")
     monkeypatch.setattr(build, "_BOARD_DIR", folder)
-    monkeypatch.setattr(build, "_LWIP_OPTIONS", tmp_path / "lwip.h")
+    monkeypatch.setattr(build, "_LWIP_BEFORE", tmp_path / "lwip.h")
+    monkeypatch.setattr(build, "_LWIP_BEHIND", tmp_path / "lwipopts.h")
     monkeypatch.setattr(build, "_compiler_version", lambda: b"gcc 12")
     monkeypatch.setattr(build.device, "frozen_manifest", lambda machine_code: ("freeze()", modules))
     return tmp_path
@@ -140,6 +142,7 @@ def test_every_variant_has_a_name_of_its_own_which_stays(board):
         ("board/mpconfigboard.h", set(ALL)),
         ("board/new/file.h", set(ALL)),
         ("lwip.h", set(ALL)),
+        ("lwipopts.h", set(ALL)),
         ("b.py", {wanted for wanted in ALL if wanted.frozen}),
     ],
 )
@@ -267,9 +270,13 @@ def test_in_a_cache_that_was_moved_the_next_build_begins_anew(workshop):
 def test_the_build_sees_copies_of_the_definitions(workshop):
     workshop.ensure(24)
     assert (workshop.work / "board" / "mpconfigboard.h").read_text(encoding="utf-8") == "1"
-    build._LWIP_OPTIONS.write_text("2", encoding="utf-8")
-    assert workshop.ensure(24)[0] == NEXT
-    assert (workshop.work / "variant" / build._LWIP_OPTIONS.name).read_text(encoding="utf-8") == "2"
+    for header in (build._LWIP_BEFORE, build._LWIP_BEHIND):
+        header.write_text("2", encoding="utf-8")
+        assert workshop.ensure(24)[0] == NEXT
+        assert (workshop.work / "variant" / header.name).read_text(encoding="utf-8") == "2"
+    workshop.ensure(build.STOCK_PCBS)
+    copy = workshop.work / "variant" / build._LWIP_BEHIND.name
+    assert copy.read_text(encoding="utf-8") == '#include_next "lwipopts.h"\n', "a stock image has lwIP's own"
 
 
 def test_only_the_last_used_images_are_kept(workshop):

@@ -1,5 +1,6 @@
 """The responder of multicast DNS without a network: what it sends when, to whom, and whose name it takes."""
 
+import errno
 import random
 import socket
 import struct
@@ -33,14 +34,16 @@ class Bench:
         uptime = Uptime()
         self.log = Log(uptime)
         self.address = ADDRESS
-        link = SimpleNamespace(up=lambda: True, details=lambda: (self.address, "255.255.255.0", "", "", None, None))
+        self.is_up = True
+        link = SimpleNamespace(
+            up=lambda: self.is_up, details=lambda: (self.address, "255.255.255.0", "", "", None, None)
+        )
         budget = Budget(16, 16, 16, [*SIX, "finder"], {"http": 4}, uptime, self.log)
         device = SimpleNamespace(board=SimpleNamespace(identity=lambda: ("a model", "0242ac110002")))
         self.responder = Responder(
             "gate", "Main hall", {"http": 80, "modbus": 502, "bacnet": 47808}, budget.service_slot("finder", 1),
             self.log, link, device,
         )  # fmt: skip
-        self.responder.start()
 
     def tick(self, seconds=STARTED_S):
         """Lets seconds pass; what was sent meanwhile."""
@@ -78,9 +81,40 @@ def read(data):
     return {(record.name, type(record).__name__, getattr(record, "alias", "")): record for record in message.answers()}
 
 
-def test_it_asks_three_times_for_its_names_then_announces_them_twice_to_the_group(bench):
+def test_its_group_is_joined_once_the_network_is_up(bench):
+    """lwIP refuses a group while there is no interface."""
+    bench.is_up = False
+    assert bench.tick(100) == []
+    assert not bench.joined
+    bench.is_up = True
+    bench.tick(1)
     assert bench.joined == [mdns.GROUP]
+
+
+def test_a_port_that_is_taken_is_logged_once_and_tried_each_minute(bench, monkeypatch):
+    tried = []
+
+    def refuse(stream, group):
+        tried.append(group)
+        raise OSError(errno.EADDRINUSE, "taken")
+
+    join = seam.join
+    monkeypatch.setattr(seam, "join", refuse)
+    assert bench.tick(121) == []
+    assert len(tried) == 3
+    assert len(bench.log.texts()) == 1
+    assert "multicast DNS is not answered" in bench.log.texts()[0]
+    assert bench.responder.host() is None
+    monkeypatch.setattr(seam, "join", join)
+    bench.tick(60)
+    assert bench.responder.host() == "gate.local"
+
+
+def test_it_asks_three_times_for_its_names_then_announces_them_twice_to_the_group(bench):
+    assert not bench.joined
+    assert bench.responder.host() is None
     sent = bench.tick(20)
+    assert bench.joined == [mdns.GROUP]
     assert [address for _, address in sent] == [EVERYBODY] * 5
     assert all(DNSIncoming(data).is_query() for data, _ in sent[:3])
     records = read(sent[3][0])

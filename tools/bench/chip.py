@@ -20,6 +20,7 @@ from tools.emulator import ppp
 
 CLOCK_HZ = 125_000_000
 HOST, GUEST = "10.0.2.2", "10.0.2.15"
+_IGMP = 2  # of IPv4
 # MicroPython's PPP asks its UART for more than has come and waits busily, 1 to 2 ms, for what does not: cycles that a
 # network device would not take, so they are counted apart. The functions, outermost first.
 LINE = ("network_ppp_poll", "mp_machine_uart_read")
@@ -163,6 +164,8 @@ class Chip:
 
     def _take(self) -> None:
         for packet in self._packets:
+            if packet[9] == _IGMP:
+                continue  # nobody routes multicast here
             if packet[9] == udp.PROTOCOL:
                 datagram = udp.Datagram(packet)
                 if datagram.target in self._sockets:

@@ -35,7 +35,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / "build" / "emulator"
 BOARD = "EMULATED_PICO"
 _BOARD_DIR = HERE / "board" / BOARD
-_LWIP_OPTIONS = HERE.parent / "boards" / "lwip_for_16_sockets.h"
+_LWIP_BEFORE = HERE.parent / "boards" / "lwip_for_16_sockets.h"
+_LWIP_BEHIND = HERE.parent / "boards" / "lwip" / "lwipopts.h"
+_LWIP_STOCK = '#include_next "lwipopts.h"\n'
 
 _COMMANDS = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi",
@@ -110,7 +112,7 @@ def _work_name(wanted: Variant) -> str:
 
 def firmware_name(wanted: Variant) -> str:
     """Of the directory of a build: everything that goes into it, as a hash. The compiler must be there."""
-    parts = [_work_name(wanted).encode(), wanted.header.encode(), _LWIP_OPTIONS.read_bytes()]
+    parts = [_work_name(wanted).encode(), wanted.header.encode(), _LWIP_BEFORE.read_bytes(), _LWIP_BEHIND.read_bytes()]
     parts.append(repr(wanted.regions).encode())
     if wanted.frozen:
         text, files = device.frozen_manifest(machine_code=True)
@@ -175,7 +177,8 @@ def _write_variant(wanted: Variant, folder: pathlib.Path, linker_script: pathlib
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in (
         (folder / "variant.h", wanted.header),
-        (folder / _LWIP_OPTIONS.name, _LWIP_OPTIONS.read_text(encoding="utf-8")),
+        (folder / _LWIP_BEFORE.name, _LWIP_BEFORE.read_text(encoding="utf-8")),
+        (folder / _LWIP_BEHIND.name, _LWIP_STOCK if wanted.is_stock else _LWIP_BEHIND.read_text(encoding="utf-8")),
         (folder / "memmap.ld", wanted.linker_script(linker_script.read_text(encoding="utf-8"))),
     ):
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -54,11 +54,16 @@ class Variant:
         return f"MicroPython {self.micropython} with {self.tcp_pcbs} TCP connections{ram}{frozen}"
 
     @property
+    def is_stock(self) -> bool:
+        """All of lwIP's options are MicroPython's own."""
+        return self.tcp_pcbs == STOCK_PCBS
+
+    @property
     def header(self) -> str:
         """variant.h of the board definition."""
         lines = ["#pragma once"]
         ram = "" if self.ram_kib == RAM_KIB[0] else f" with {self.ram_kib} KiB"
-        if self.tcp_pcbs == STOCK_PCBS:
+        if self.is_stock:
             lines += [f'#define METERPORT_BOARD_NAME "Emulated Pico{ram}, stock"']
         else:
             lines += [f'#define METERPORT_BOARD_NAME "Emulated Pico{ram}, meterport"']

@@ -139,15 +139,16 @@ PICOW = Profile(
     watchdog_max_s=8.388,
     call_us=600,
 )
-# tools/boards/lwip_for_16_sockets.h: MEMP_NUM_TCP_PCB 24, MEM_SIZE 20000, TCP_WND and TCP_SND_BUF 4 x 800, POOL 24.
+# tools/boards/lwip_for_16_sockets.h: MEMP_NUM_TCP_PCB 24, MEM_SIZE 20000, TCP_WND and TCP_SND_BUF 4 x 800, POOL 24;
+# lwip/lwipopts.h: MEMP_NUM_UDP_PCB 8, two of them DHCP's.
 PICOW_16 = replace(
-    PICOW, name="picow-16", tcp=16, tcp_pcbs=24, send_buffer=3200, window=3200, send_pool=20000, input_pool=24
+    PICOW, name="picow-16", tcp=16, udp=6, udp_pcbs=6, tcp_pcbs=24, send_buffer=3200, window=3200, send_pool=20000, input_pool=24
 )  # fmt: skip
 # Measured: four UDP sockets, as nothing else of the port takes one there; and PPP takes some 900 bytes of MEM_SIZE for
 # each packet that leaves (pppos.c, pppos_netif_output).
 PICO_EMULATED = replace(PICOW, name="pico-emulated", udp_pcbs=4, send_pool=7200)
 # The same with our lwIP, to be held against it: everywhere else it is PICOW_16.
-PICO_EMULATED_16 = replace(PICOW_16, name="pico-emulated-16", udp_pcbs=4, send_pool=19200)
+PICO_EMULATED_16 = replace(PICOW_16, name="pico-emulated-16", udp_pcbs=8, send_pool=19200)
 # A development machine: Linux. The accept queue takes one more than the backlog (net/sock.h, sk_acceptq_is_full).
 UNIX = Profile(
     name="unix", board="unix", sockets=16, tcp=16, udp=16, jitter_ms=20, backlog_extra=1, call_us=10,

@@ -72,12 +72,6 @@ class Finder(Service):
     def start(self) -> None:
         """firmware.services.Service, as tick(), close() and status() are."""
         self._server.open()
-        if self._responder is not None:
-            try:
-                self._responder.start()
-            except OSError as error:  # the port's own responder may have that port
-                self._events.add("finder", "multicast DNS is not answered: %r" % error)
-                self._responder = None
 
     def close(self) -> None:
         """Gives back the sockets."""

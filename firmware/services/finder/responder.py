@@ -25,6 +25,7 @@ _DATAGRAM_MAX = const(1472)
 _PROBES = const(3)
 _ANNOUNCEMENTS = const(2)
 _NUMBER_MAX = const(9)
+_AGAIN_S = const(60)
 _TYPES = (("http", b"_http._tcp"), ("modbus", b"_modbus._tcp"), ("bacnet", b"_bacnet._udp"))
 
 
@@ -51,9 +52,10 @@ class Responder:
             b"serial=" + serial.encode(), b"model=" + model.encode(), b"version=%d.%d.%d" % VERSION,
         ]  # fmt: skip
         self._services = [(kind, ports[service]) for service, kind in _TYPES if service in ports]
-        self._buf = bytearray(_DATAGRAM_MAX)
         self._address = b""  # ours, as it was announced
         self._steps = 0  # probes and announcements that were sent for it
+        self._opens_in_s = 0
+        self._has_failed = False
         self._choose_names()
 
     def _choose_names(self):
@@ -62,26 +64,41 @@ class Responder:
         self._names = mdns.Names(host, name, self._services, self._told)
         self._steps = 0
 
-    def start(self) -> None:
-        """Opens its socket. Raises OSError."""
-        self._server.open()
+    def _open(self):
+        """A group is joined where an interface is up. Returns False when that failed: the port's own responder may have
+        that socket's port. It is tried again later, and logged once."""
+        self._opens_in_s -= 1
+        if self._opens_in_s > 0:
+            return False
+        self._opens_in_s = _AGAIN_S
+        try:
+            self._server.open()
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                self._events.add("finder", "multicast DNS is not answered: %r" % error)
+            return False
+        return True
 
     def close(self) -> None:
         """Says that the names are gone, and gives back the socket."""
         if self._server.stream is not None and self._steps > _PROBES:
-            self._send_records(self._names.all, is_goodbye=True)
+            self._send(self._names.all, is_goodbye=True)
         self._server.close()
 
-    def host(self) -> str:
-        """The name of this host, as others look for it."""
+    def host(self) -> "str | None":
+        """The name of this host, as others look for it; None while they are not answered."""
+        if self._server.stream is None:
+            return None
         wire = self._names.host
         return wire[1 : 1 + wire[0]].decode() + ".local"
 
     def tick(self) -> None:
-        """Once a second: asks for the names, then announces them; anew when the address has changed."""
-        self._server.tick()
-        if self._server.stream is None or not self._link.up():
+        """Once a second: opens its socket once the network is up, asks for the names, then announces them; anew when
+        the address has changed."""
+        if not self._link.up() or (self._server.stream is None and not self._open()):
             return
+        self._server.tick()
         text = self._link.details()[0]
         address = bytes([int(part) for part in text.split(".")]) if text else b""
         if len(address) != 4:
@@ -93,9 +110,9 @@ class Responder:
             return
         self._steps += 1
         if self._steps <= _PROBES:
-            self._send(self._names.write_probe(self._buf), seam.address(mdns.GROUP, mdns.PORT))
+            self._send(None)
         else:
-            self._send_records(self._names.all)
+            self._send(self._names.all)
 
     def on_ready(self, events: int) -> None:
         """Looks at one datagram."""
@@ -118,11 +135,9 @@ class Responder:
         slot.peer = sender
         slot.requests += 1
         if port != mdns.PORT:
-            self._send(self._names.write(self._buf, records, self._address, False, data), sender)
-        elif self._names.may_be_unicast:
-            self._send(self._names.write(self._buf, records, self._address), sender)
+            self._send(records, sender, question=data)
         else:
-            self._send_records(records)
+            self._send(records, sender if self._names.may_be_unicast else None)
 
     def fail(self, error: Exception) -> None:
         """on_ready has raised."""
@@ -136,14 +151,19 @@ class Responder:
             self._number += 1
             self._choose_names()
 
-    def _send_records(self, records, is_goodbye=False):
-        length = self._names.write(self._buf, records, self._address, is_goodbye)
-        self._send(length, seam.address(mdns.GROUP, mdns.PORT))
+    def _send(self, records, address=None, is_goodbye=False, question=b""):
+        """Sends these records, None for a question whether another host has the names; to the group where no address is
+        given. What the port has no room or no way for is lost, as on any network.
 
-    def _send(self, length, address):
-        """What the port has no room or no way for is lost, as on any network."""
+        The buffer is for a moment only: there are at most 16 answers a second, and mostly none for hours."""
         try:
-            self._server.stream.sendto(memoryview(self._buf)[:length], address)
+            buf = bytearray(_DATAGRAM_MAX)
+            names = self._names
+            if records is None:
+                length = names.write_probe(buf)
+            else:
+                length = names.write(buf, records, self._address, is_goodbye, question)
+            self._server.stream.sendto(memoryview(buf)[:length], address or seam.address(mdns.GROUP, mdns.PORT))
             self._slot.sent += length
-        except OSError:
+        except (OSError, MemoryError):
             pass

@@ -8,7 +8,9 @@ list(APPEND MICROPY_DEF_BOARD
     PICO_FLASH_SIZE_BYTES=4194304  # a Pico has half of it, too little for an image and the firmware as files
 )
 
-# tools/emulator/build.py writes variant.h, what it includes, memmap.ld and manifest.py there. Only what needs variant.h sees it,
+set(MICROPY_SOURCE_BOARD ${CMAKE_CURRENT_LIST_DIR}/multicast_on_ppp.c)
+
+# tools/emulator/build.py writes variant.h, what it includes, lwipopts.h, memmap.ld and manifest.py there. Only what needs variant.h sees it,
 # which is lwIP and the three files with the board's name: the next variant compiles 80 files of the 500.
 set(VARIANT_DIR ${CMAKE_BINARY_DIR}/variant)
 include_directories(BEFORE ${CMAKE_CURRENT_LIST_DIR}/lwip ${VARIANT_DIR})
