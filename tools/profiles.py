@@ -11,9 +11,8 @@ A profile is one JSON object. Its rows are lists, not objects, because the devic
      "columns": ["number", "name", "function", "address", "type", "scale", "unit", "kind"],
      "points": [[1, "voltage_l1", 4, 0, "float32", 1, "V", "instantaneous"], ...]}
 
-docs/reference/profiles.md says what every key and column means. Here, name to points are required but for those that
-say "nothing special" when they are left out: both_functions, constants, unconfirmed, no_value, no_value_floats,
-signed_current, signature, gap_ms, tenfold_frequency.
+docs/reference/profiles.md says what every key and column means. Columns and points are required; what else is left out
+has the default that the device takes.
 """
 
 import functools
@@ -41,8 +40,11 @@ TYPES = {
 KINDS = ("instantaneous", "accumulating", "net")
 WORD_ORDERS = ("big", "little")
 NO_VALUES = ("none", "maximum", "sunspec")
-REQUIRED = {"name", "confidence", "max_registers", "gap", "word_order", "columns", "points"}
+REQUIRED = {"columns", "points"}
+DEFAULTS = {"confidence": 0, "max_registers": 125, "gap": 0, "word_order": "big"}  # and the file's name
 OPTIONAL = {
+    "name",
+    *DEFAULTS,
     "both_functions",
     "constants",
     "unconfirmed",
@@ -60,7 +62,7 @@ _WORDS_MAX = 32  # registers of one
 _NO_VALUE_FLOATS_MAX = 4
 _FLOAT_LIMIT = 2.0**41  # nothing measures as much as this, before the scale
 _INT64_LIMIT = 2**48  # nor as much as this
-FIRST_SPECIFIC = 128  # numbers from here to 255 belong to the profile that uses them
+FIRST_SPECIFIC = 129  # numbers from here to 255 belong to the profile that uses them
 
 _PHASES = ("_l1", "_l2", "_l3")
 _LINES = ("_l1_l2", "_l2_l3", "_l3_l1")
@@ -207,12 +209,13 @@ def parse(text, profile_id):
     unknown, missing = sorted(set(data) - REQUIRED - OPTIONAL), sorted(REQUIRED - set(data))
     ensure(not unknown, "keys", f"{unknown} unknown; known are {sorted(REQUIRED | OPTIONAL)}")
     ensure(not missing, "keys", f"{missing} missing")
+    data = {"name": profile_id, **DEFAULTS, **data}
     ensure(
         isinstance(data["name"], str) and 0 < len(data["name"]) <= 40,
         "name",
         "must be a text of 1..40 characters",
     )
-    for key, low, high in (("confidence", 0, 2), ("max_registers", 1, 125), ("gap", 0, 125)):
+    for key, low, high in (("confidence", 0, 2), ("max_registers", 4, 125), ("gap", 0, 64)):
         ensure(_is_int(data[key]) and low <= data[key] <= high, key, f"{data[key]!r} is not one of {low}..{high}")
     ensure(data["word_order"] in WORD_ORDERS, "word_order", f"{data['word_order']!r} is not one of {WORD_ORDERS}")
     ensure(data["columns"] == list(COLUMNS), "columns", f"must be {list(COLUMNS)}")
@@ -228,7 +231,6 @@ def parse(text, profile_id):
         )
         point = Point(*row)
         _check_point(point, lambda condition, column, message, w=where: ensure(condition, f"{w}.{column}", message))
-        ensure(point.size <= data["max_registers"], where, "is longer than max_registers")
         for other in points:
             ensure(other.number != point.number, where, f"number {point.number} is used twice")
             ensure(other.name != point.name, where, f"name {point.name} is used twice")

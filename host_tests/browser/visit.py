@@ -216,6 +216,9 @@ def assert_accessible(visit, where):
 
 
 def assert_fits(visit, where):
-    """Nothing sticks out at the side; what is wide scrolls in a place of its own."""
+    """Nothing sticks out at the side; what is wide scrolls in a place of its own. Nothing is shown that is no text."""
     width = visit.page.evaluate("document.documentElement.scrollWidth")
     assert width <= visit.size[0], where
+    assert set(visit.page.inner_text("main").split("\n")).isdisjoint(("null", "undefined", "NaN", "[object Object]")), (
+        where
+    )

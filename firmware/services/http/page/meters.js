@@ -31,7 +31,7 @@ const metersPage = {
     this.scan = scanCard(profiles);
     main.append(card("Meters", place, el("div", { class: "actions" }, button("Add a meter", () => {
       location.hash = "#/meters/" + newMeter({ profile: profiles[0]?.name });
-    }))), this.scan.section, linesForm(), routesForm(), servedForm(), await servedRead());
+    }))), this.scan.section, linesForm(), routesForm(), ...[servedForm(), await servedRead()].filter(Boolean));
   },
   async refresh() {
     if (!this.scan) return;
