@@ -142,7 +142,8 @@ PICOW = Profile(
 # tools/boards/lwip_for_16_sockets.h: MEMP_NUM_TCP_PCB 24, MEM_SIZE 20000, TCP_WND and TCP_SND_BUF 4 x 800, POOL 24;
 # lwip/lwipopts.h: MEMP_NUM_UDP_PCB 8, two of them DHCP's.
 PICOW_16 = replace(
-    PICOW, name="picow-16", tcp=16, udp=6, udp_pcbs=6, tcp_pcbs=24, send_buffer=3200, window=3200, send_pool=20000, input_pool=24
+    PICOW, name="picow-16", tcp=16, udp=6, udp_pcbs=6, tcp_pcbs=24, send_buffer=3200, window=3200, send_pool=20000,
+    input_pool=24,
 )  # fmt: skip
 # Measured: four UDP sockets, as nothing else of the port takes one there; and PPP takes some 900 bytes of MEM_SIZE for
 # each packet that leaves (pppos.c, pppos_netif_output).
