@@ -46,6 +46,8 @@ _CLIENTS_IN_A_ROW_MAX = const(8)  # clients before a poll that is due
 _CALIBRATED_AFTER = const(20)  # answers
 _CALIBRATED_MIN_MS = const(100)
 _LOAD_S = const(60)
+_STEP_S = const(600)  # of what is kept of the load
+_STEPS = const(72)  # twelve hours
 _DAY_S = const(86400)
 _PAUSED_MS = const(1000)
 _LEASE_S = const(86400)  # longer than any search
@@ -70,6 +72,10 @@ class Bus:
         self.wire: "Transaction | None" = None
         self.line_error: "Exception | None" = None
         self.load_percent = 0  # of the last minute
+        self._loads = bytearray(_STEPS)  # of steps, in percent: number k since boot at k modulo _STEPS
+        self._steps = 0  # that have ended
+        self._minutes = 0  # of the present step, and the sum of their loads
+        self._load_sum = 0
         self.lessee: "Any" = None  # has the line for itself (lease_line)
         self._open_line = open_line
         self._events = events
@@ -214,6 +220,17 @@ class Bus:
         if self._request is None:
             self._waker.wake()
 
+    load_step_s = _STEP_S
+
+    def past_loads(self) -> "list[int]":
+        """The mean load in percent of each step of load_step_s seconds that has ended in the last twelve hours, the
+        newest last."""
+        return [self._loads[step % _STEPS] for step in range(max(0, self._steps - _STEPS), self._steps)]
+
+    def step_age_s(self) -> int:
+        """Seconds since the newest of these steps ended."""
+        return self._minutes * _LOAD_S + self._seconds
+
     def tick(self) -> None:
         """Is called once a second: measures the load, and expires blocks that are too old."""
         self._seconds += 1
@@ -222,6 +239,12 @@ class Bus:
             self._busy_mark_ms = self.counters.busy_ms
             self.load_percent = min(max(busy_ms, 0) // (10 * self._seconds), 100)
             self._seconds = 0
+            self._minutes += 1
+            self._load_sum += self.load_percent
+            if self._minutes * _LOAD_S >= _STEP_S:
+                self._loads[self._steps % _STEPS] = self._load_sum // self._minutes
+                self._steps += 1
+                self._minutes = self._load_sum = 0
         self._day_s += 1
         if self._day_s >= _DAY_S:
             self._day_s = 0

@@ -29,6 +29,24 @@ def test_load_answer_times_and_errors_of_a_line_are_shown(make_rig, visit, size,
     seen.screenshot(f"bus-{scheme}")
 
 
+def test_the_load_of_the_last_hours_is_drawn(make_rig, visit):
+    rig = make_rig()
+    assert rig.get("/api/bus")["buses"][0]["past"]["load_percent"] == []
+
+    def later(route):
+        document = route.fetch().json()
+        document["buses"][0]["past"] = {"step_s": 600, "age_s": 60, "load_percent": [3, 40, 12]}
+        route.fulfill(json=document)
+
+    seen = visit(rig)
+    seen.page.route("**/api/bus", later)
+    seen.open("bus")
+    image = seen.page.get_by_role("img", name="Load, the last hours")
+    expect(image).to_have_attribute("aria-label", "Load, the last hours, the last 30 min: lowest 3 %, highest 40 %")
+    seen.screenshot("bus-past")
+    seen.page.unroute_all(behavior="wait")
+
+
 def test_a_part_of_the_page_is_asked_for_once_and_only_when_it_is_opened(make_rig, visit):
     rig = make_rig()
     asked = []

@@ -8,7 +8,7 @@ import socket
 import pytest
 from playwright.sync_api import expect
 
-from host_tests.browser.visit import DESK, PASSWORD, PHONE, TABS, assert_accessible, assert_fits
+from host_tests.browser.visit import DESK, FIRST_REQUESTS, PASSWORD, PHONE, TABS, assert_accessible, assert_fits
 from host_tests.system.bacnet_client import BacnetClient
 from host_tests.system.rig import ANSWER_S, HOST, wait_for
 from tools.virtual_meters import VirtualMeter
@@ -231,6 +231,19 @@ def test_the_overview_has_a_line_for_each_meter_and_what_is_wrong_comes_first(ma
     expect(page.get_by_role("heading", name="panel 7 quarantined: silent")).to_be_visible()
     page.get_by_role("link", name="All meters").click()
     expect(lines).to_have_count(12)
+
+
+def test_the_first_value_is_seen_after_three_requests(make_rig, visit):
+    rig = make_rig()
+    rig.wait_polled()
+    desk = visit(rig)
+    asked = []
+    desk.page.on("request", lambda request: asked.append("/" + request.url.split("/", 3)[3]))
+    desk.page.route("**/api/history", lambda route: None)  # what would be next is never answered
+    desk.page.goto(desk.address)
+    expect(desk.page.locator("tr[data-slot='0'] td").first).to_have_text(re.compile(r"\d+ W"))
+    assert tuple(path for path in asked if path.startswith("/")) == (*FIRST_REQUESTS, "/api/history")
+    desk.page.unroute_all(behavior="ignoreErrors")
 
 
 def test_a_meter_shows_quantities_as_rows_and_phases_as_columns(make_rig, visit):

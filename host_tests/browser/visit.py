@@ -15,6 +15,8 @@ from tools.gateway import ROOT
 PASSWORD = "correct horse"
 DESK, PHONE = (1280, 800), (390, 844)
 TABS = ("Status", "Bus", "Meters", "Network", "Services", "Sockets", "Posting", "System")
+# What a browser has asked for, in this order, when the overview shows its first value.
+FIRST_REQUESTS = ("/", "/api/session", "/api/readings?points=16,17,4,1,8,5,12,9,14,32,40")
 WAIT_MS = 15000
 _LOOKS = 20
 expect.set_options(timeout=WAIT_MS)

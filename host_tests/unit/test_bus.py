@@ -786,6 +786,26 @@ def test_the_load_of_the_last_minute_is_what_the_transactions_took(make):
     bench.run(test)
 
 
+def test_the_load_of_the_last_twelve_hours_is_kept_in_steps_of_ten_minutes(make):
+    bus = make(make_meter(0, 1)).bus
+
+    def minutes(count, busy_ms):
+        for _ in range(count):
+            bus.counters.busy_ms += busy_ms
+            for _ in range(60):
+                bus.tick()
+
+    assert bus.past_loads() == []
+    minutes(9, 30_000)
+    assert (bus.past_loads(), bus.step_age_s()) == ([], 540)
+    minutes(1, 0)
+    assert (bus.past_loads(), bus.step_age_s()) == ([45], 0)
+    for step in range(75):
+        minutes(10, 600 * step)
+    bus.tick()
+    assert (bus.past_loads(), bus.step_age_s()) == (list(range(3, 75)), 1)
+
+
 @pytest.mark.parametrize(("configured_ms", "gaps_ms", "kept_ms"), [(0, (0, 60, 100), 100), (200, (60, 100, 0), 200)])
 def test_the_bus_keeps_the_largest_gap_that_one_of_its_meters_needs(make, configured_ms, gaps_ms, kept_ms):
     meters = [make_meter(k, k + 1, interval_s=1) for k in range(3)]

@@ -21,7 +21,7 @@ _PACKED = "services/http/page.html.gz"  # of firmware.resources
 _PLAIN = "services/http/page.html"
 _TAG = "services/http/page.etag"
 _PARTS = (  # of the folder page/parts
-    b"backup.js", b"bus.js", b"de.json", b"diagnose.js", b"es.json", b"fr.json", b"keys.json",
+    b"backup.js", b"bus.js", b"charts.js", b"de.json", b"diagnose.js", b"es.json", b"fr.json", b"keys.json",
     b"posting.js", b"update.js", b"wizard.js",
 )  # fmt: skip
 _VARY = (("Vary", "Accept-Encoding"),)

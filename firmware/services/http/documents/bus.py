@@ -39,7 +39,9 @@ def write_bus(service: "HttpService", request: http1.Request) -> "Iterator[None]
 def _bus(bus: "Bus") -> dict:
     counters = bus.counters
     return {
-        "number": bus.number, "load_percent": bus.load_percent, "waiting": bus.waiting(),
+        "number": bus.number, "load_percent": bus.load_percent,
+        "past": {"step_s": bus.load_step_s, "age_s": bus.step_age_s(), "load_percent": bus.past_loads()},
+        "waiting": bus.waiting(),
         "paused": bus.lessee is not None,
         "sent": counters.sent, "answered": counters.answered, "timeouts": counters.timeouts,
         "retries": counters.retries,

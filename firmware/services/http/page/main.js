@@ -123,8 +123,8 @@ async function round() {
     if (!session) await askSession().then(show);
     else if (unshown) await show();
     if (mine) {
+      await mine.refresh?.(); // first: values are waited for
       if (Date.now() - healthAt >= HEALTH_EVERY_MS) await refreshHealth();
-      await mine.refresh?.();
     }
     if (!unshown) wait_ms = 0;
     if (!unshown) $("link").textContent = "";

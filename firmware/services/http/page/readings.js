@@ -44,6 +44,7 @@ function pointCell(point, past, columns) {
     drawn = null;
     draw(dim("Reading ..."));
     try {
+      await loadPart("charts");
       drawn = name ? await recorded(point, wanted, trends.records.interval_s) : shown;
     } catch (error) {
       return wanted === name && draw(dim(capital(error.message)));

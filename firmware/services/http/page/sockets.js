@@ -14,6 +14,7 @@ const socketsPage = {
     this.parts[0] = replace(budget, budgetCard(now));
     // What is under the pointer stays until there is something new.
     if (this.drawn !== JSON.stringify([now.past.in_use, now.past.closed]) && now.past.in_use.length > 1) {
+      await loadPart("charts");
       this.drawn = JSON.stringify([now.past.in_use, now.past.closed]);
       this.parts[1] = replace(past, pastCard(now.past));
     }

@@ -8,6 +8,7 @@ Object.assign(PAGES.bus, {
   every_ms: 5000,
   async show(main) {
     await loadPart("diagnose");
+    await loadPart("charts");
     this.now = el("div", null, dim("Asking ..."));
     this.loads = new Map();
     main.append(this.now, card("Find out what is wrong", diagnosis()));
@@ -32,6 +33,7 @@ Object.assign(PAGES.bus, {
     const ms = times => times ? [times.min, times.mean, times.max] : ["", "", ""];
     return card(say("Line {}", bus.number + 1), factList(facts),
       chart({ values: loads, step_s: this.every_ms / 1000, at: Date.now(), newest_age_s: 0 }, "%", "Load while this page is open"),
+      bus.past?.load_percent.length > 1 ? chart({ values: bus.past.load_percent, step_s: bus.past.step_s, at: Date.now(), newest_age_s: bus.past.age_s }, "%", "Load, the last hours") : null,
       meters.length ? table(["meter", "state", ">least ms", ">mean ms", ">most ms", ">time-out ms", ">missed", "exceptions"],
         meters.map(meter => [ofDevice(meter.name), stateText(meter), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);
   },
