@@ -6,21 +6,27 @@ import io
 
 import pytest
 
+from firmware.history import records
 from firmware.services.mqtt import history as mqtt_history
-from host_tests.documents import FLEET, commands
+from host_tests.documents import FLEET, ROOT, commands
 from host_tests.mosquitto import Mosquitto
 from host_tests.system.rig import HOST
+from host_tests.time_series import VictoriaMetrics
 from tools import gateway
 from tools.fleet import __main__ as fleet_tool
 from tools.fleet import ledger
 from tools.fleet import run as fleet
 
-KEEPS_ALL = ("max_queued_messages 0", "set_tcp_nodelay true")
+SET_HERE = ("#", "listener ", "allow_anonymous ")  # by Mosquitto itself
 
 
 @pytest.fixture
 def broker(tmp_path):
-    with Mosquitto(tmp_path / "mosquitto", more=KEEPS_ALL) as broker:
+    """With what examples/mosquitto.conf has."""
+    text = (ROOT / "examples" / "mosquitto.conf").read_text().replace("/var/lib/mosquitto/", f"{tmp_path}/")
+    lines = [line for line in text.splitlines() if not line.startswith(SET_HERE)]
+    assert "max_queued_messages 0" in lines
+    with Mosquitto(tmp_path / "mosquitto", more=lines) as broker:
         yield broker
 
 
@@ -41,11 +47,27 @@ def test_every_record_of_fifty_gateways_arrives_through_an_outage_and_restarts(b
     assert result.virtual_s == pytest.approx(360, abs=5)
 
 
+def test_every_record_that_is_posted_is_in_the_database(tmp_path):
+    with VictoriaMetrics(tmp_path / "victoria-metrics") as database:
+        url = f"http://{HOST}:{database.port}/write"
+        result = fleet.run(fleet.Options((), gateways=30, minutes=6, commit_s=60, restarts=0.4, database=url))
+    assert result.is_whole, result
+    assert (result.restarts, result.cuts) == (6, 6)
+    assert result.made - result.cut <= result.delivered <= result.made
+    assert result.made > 30 * 4
+    assert result.twice > 0
+    assert result.largest_share < 0.2
+
+
 def test_gateways_that_all_send_at_the_full_minute_are_found_out(broker, monkeypatch):
     monkeypatch.setattr("firmware.history.records.offset_s", lambda serial, width_s: 0)
     result = play(broker, gateways=20, minutes=3, outages=0, restarts=0, spread_s=0.2)
     assert result.is_whole, result
     assert result.largest_share > 0.4
+    assert (result.counts.connections, result.twice) == (
+        20,
+        0,
+    )  # nothing ran into a time-out, however busy the machine is
 
 
 def test_a_record_that_is_never_sent_is_missed(broker, monkeypatch):
@@ -75,6 +97,35 @@ def test_the_command_of_a_document_runs(broker, command, capsys):
     fewer = ["--gateways", "4", "--minutes", "3", "--broker", f"{HOST}:{broker.port}"]
     assert fleet_tool.main([*command.split()[3:], *fewer]) == 0
     assert "4 gateways, 3 minutes" in capsys.readouterr().out
+
+
+def test_a_record_that_is_never_posted_is_missed(tmp_path, monkeypatch):
+    untouched = records.FlashRecords.pass_on
+    skipped = []
+
+    def pass_one_too_many(self, *args):
+        untouched(self, *args)
+        if not skipped:
+            skipped.append(self.cursor)
+            self.cursor += 1
+
+    monkeypatch.setattr(records.FlashRecords, "pass_on", pass_one_too_many)
+    with VictoriaMetrics(tmp_path / "victoria-metrics") as database:
+        url = f"http://{HOST}:{database.port}/write"
+        result = fleet.run(fleet.Options((), gateways=3, minutes=5, outages=0, restarts=0, database=url))
+    assert skipped
+    assert not result.is_whole
+    assert (result.lost, result.delivered) == (1, result.made - 1)
+
+
+def test_without_a_database_it_says_so(capsys):
+    (port,) = gateway.free_ports(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet, "_READY_S", 0.5)
+        assert fleet_tool.main(["--gateways", "2", "--database", f"http://{HOST}:{port}/write"]) == 2
+    assert capsys.readouterr().err.startswith("no database: ")
+    assert fleet_tool.main(["--gateways", "2", "--database", "https://host/write"]) == 2
+    assert capsys.readouterr().err == "https://host/write: must be http://HOST:PORT/write\n"
 
 
 def test_without_a_broker_it_says_so(capsys):

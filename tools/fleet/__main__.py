@@ -1,5 +1,6 @@
-"""`python -m tools.fleet --gateways 1000`: plays gateways that send their history to an MQTT broker, and says what
-became of it. Exit code 0 when every record arrived, 1 when one did not, 2 for wrong arguments or without a broker.
+"""`python -m tools.fleet --gateways 1000`: plays gateways that send their history to an MQTT broker, or with --database
+to VictoriaMetrics, and says what became of it. Exit code 0 when every record arrived, 1 when one did not, 2 for wrong
+arguments or when nobody answers.
 """
 
 import argparse
@@ -35,6 +36,7 @@ def parse(arguments: list[str] | None = None) -> fleet.Options:
     add("--gateways", type=int, default=1000, metavar="N", help="default %(default)s")
     add("--minutes", type=float, default=10, metavar="N", help="of their life; default %(default)s")
     add("--broker", default="127.0.0.1:1883", metavar="HOST[,HOST...]:PORT", help="default %(default)s")
+    add("--database", default="", metavar="http://HOST:PORT/write", help="post to VictoriaMetrics there, no MQTT")
     add("--meters", type=int, default=3, metavar="N", help="of each gateway; default %(default)s")
     add("--interval", type=int, default=60, choices=(60, 300, 600, 900, 1800, 3600), help="seconds between records")
     add("--values", type=int, default=30, metavar="S", help="seconds between values; default %(default)s")
@@ -61,7 +63,7 @@ def parse(arguments: list[str] | None = None) -> fleet.Options:
         addresses=tuple((host, int(port)) for host in hosts.split(",")), gateways=options.gateways,
         minutes=options.minutes, meters=options.meters, interval_s=options.interval, values_s=options.values,
         outages=options.outages, outage_s=options.outage, restarts=options.restarts / 100, spread_s=options.spread,
-        pace=options.pace, seed=options.seed,
+        pace=options.pace, seed=options.seed, database=options.database,
     )  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def table(result: fleet.Result) -> Table:
         "lines that nobody made": result.wrong,
         "restarts as planned, by power cuts": f"{result.restarts}, {result.cuts}",
         "connections": counts.connections,
-        "messages of the history (QoS 1), again": f"{counts.history}, {counts.history_again}",
+        "messages of the history (posts, or QoS 1), again": f"{counts.history}, {counts.history_again}",
         "messages of values and states (QoS 0)": counts.values,
         "bytes of all packets": counts.bytes,
         "messages per second of theirs": f"{messages / result.virtual_s:.1f}",

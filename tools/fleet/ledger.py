@@ -26,6 +26,12 @@ def serial(gateway: int) -> bytes:
     return b"02%010x" % gateway
 
 
+def line(gateway: bytes, meter: bytes, begin_s: int, energy: int, power: int) -> bytes:
+    """A line as the gateway `gateway` sends it."""
+    fields = b"energy_import_wh=%di,active_power_w=%d" % (energy, power)
+    return b"meterport,gw=%s,meter=%s %s %d\n" % (gateway, meter, fields, begin_s)
+
+
 class Ledger:
     """`meters`: of each gateway; `interval_s`: of records. made, cut: records; lines, again, wrong: that arrived, of
     them those that had arrived before, and those that nobody made."""

@@ -1,12 +1,13 @@
 """A run of the fleet: so many minutes with outages and restarts, then until the rest is delivered, within a bound.
 
 run(Options(...)) -> Result. Needs a broker at `addresses` that keeps what its subscriber has not taken yet; mosquitto:
-max_queued_messages 0.
+max_queued_messages 0. Or, with `database`, an address such as http://127.0.0.1:8428/write of VictoriaMetrics.
 """
 
 import asyncio
 import random
 import resource
+import socket
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from firmware.config import load as config
 from tools.fleet import clock, ledger, senders
+from tools.fleet.database import Database, DatabaseError
 from tools.fleet.receiver import Receiver
 
 PREFIX = "meterport-fleet"
@@ -47,6 +49,7 @@ class Options:
     spread_s: float = 2
     pace: float = 0
     seed: int = 1
+    database: str = ""
 
 
 @dataclass
@@ -92,6 +95,8 @@ def run(options: Options) -> Result:
         try:
             asyncio.set_event_loop(loop)
             return loop.run_until_complete(_Run(options, virtual, Path(folder)).run())
+        except (DatabaseError, socket.gaierror) as error:
+            raise FleetError(str(error)) from None
         finally:
             asyncio.set_event_loop(None)
             loop.close()
@@ -113,14 +118,22 @@ class _Run:
         self._counts = senders.Counts()
         self._ledger = ledger.Ledger(options.meters, options.interval_s)
         addresses = list(options.addresses)
-        self._receiver = Receiver(
-            addresses, b"meterport-fleet-%d" % options.seed, PREFIX.encode() + b"/+/history", self._ledger.take
-        )
         default = config.default()
-        section = default["mqtt"] | {
-            "enabled": True, "host": senders.HOST, "port": addresses[0][1], "prefix": PREFIX, "history": True,
-            "interval_s": options.values_s,
-        }  # fmt: skip
+        self._receiver: Receiver | Database
+        if options.database:
+            self._receiver = Database(options.database, self._ledger.take)
+            addresses = [(socket.gethostbyname(self._receiver.host), self._receiver.port)]
+            section = default["posting"] | {
+                "url": options.database, "format": "influx", "interval_s": options.interval_s
+            }  # fmt: skip
+        else:
+            self._receiver = Receiver(
+                addresses, b"meterport-fleet-%d" % options.seed, PREFIX.encode() + b"/+/history", self._ledger.take
+            )
+            section = default["mqtt"] | {
+                "enabled": True, "host": senders.HOST, "port": addresses[0][1], "prefix": PREFIX, "history": True,
+                "interval_s": options.values_s,
+            }  # fmt: skip
         history = default["history"] | {"interval_s": options.interval_s, "commit_s": options.commit_s}
         self._gateways = [
             senders.Gateway(
@@ -138,7 +151,8 @@ class _Run:
         try:
             await self._real(self._receiver.ready.is_set, _READY_S, [receiving])
             if not self._receiver.ready.is_set():
-                raise FleetError(f"no broker: {self._receiver.error or 'no answer'}")
+                what = "database" if self._options.database else "broker"
+                raise FleetError(f"no {what}: {self._receiver.error or 'no answer'}")
             tasks = [asyncio.ensure_future(gateway.run()) for gateway in self._gateways]
             plan = asyncio.ensure_future(self._disturb())
             tasks.append(plan)
@@ -147,7 +161,10 @@ class _Run:
                 gateway.is_recording = False
             virtual_s = self._time.now_s - begin_s
             await self._virtual(self._is_empty, _DRAIN_S, [receiving, *tasks])
-            await self._real(self._is_quiet, _LAST_S, [receiving, *tasks])
+            if isinstance(self._receiver, Database):
+                self._receiver.collect()
+            else:
+                await self._real(self._is_quiet, _LAST_S, [receiving, *tasks])
             waiting = sum(gateway.waiting() for gateway in self._gateways)
         finally:
             self._receiver.close()

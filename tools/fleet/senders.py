@@ -1,4 +1,4 @@
-"""A gateway of the fleet: the firmware's MQTT service with its history on flash, on a real connection.
+"""A gateway of the fleet: the firmware's MQTT service, or posting, with its history on flash, on a real connection.
 
 Made up are the meters, whose readings follow from the time (ledger.py), the buses, which always rest, and the link.
 What the firmware keeps in files lies in a folder of each gateway.
@@ -24,6 +24,7 @@ from firmware.meters.readings import GOOD
 from firmware.net.clock import Clock
 from firmware.net.tcp_client import ConnectionFailed, TcpClient
 from firmware.services.mqtt.service import Mqtt
+from firmware.services.posting.service import Posting
 from tools.fleet import ledger
 from tools.fleet.clock import Time
 
@@ -50,8 +51,9 @@ def folders() -> Iterator[None]:
 
 
 class Counts:
-    """What all gateways have sent. by_second: messages in each second of the run; of_minute: those of the history that
-    were sent when nothing but the newest record waited, by the second of the minute."""
+    """What all gateways have sent; of those that post a message is a connection with all its bodies. by_second:
+    messages in each second of the run; of_minute: those of the history that were sent when nothing but the newest
+    record waited, by the second of the minute."""
 
     def __init__(self) -> None:
         self.history = self.values = self.history_again = self.history_bytes = self.acknowledged = self.bytes = (
@@ -59,6 +61,12 @@ class Counts:
         ) = 0
         self.by_second: dict[int, int] = {}
         self.of_minute = [0] * 60
+
+    def add(self, second: int, waiting: int | None) -> None:
+        """A message goes out; `waiting`: the records that do, when it is one of the history."""
+        self.by_second[second] = self.by_second.get(second, 0) + 1
+        if waiting == 1:
+            self.of_minute[second % 60] += 1
 
 
 class _Profile:
@@ -111,7 +119,7 @@ class _Slot:
 
 
 class _Client(TcpClient):
-    """Counts what goes out, and what the broker owes. Each connection is made to the next of `addresses`."""
+    """Counts what the server owes. Each connection is made to the next of `addresses`."""
 
     def __init__(self, gateway: "Gateway", addresses: list[tuple[str, int]]) -> None:
         super().__init__(_Slot(), None)  # type: ignore[arg-type]
@@ -119,8 +127,7 @@ class _Client(TcpClient):
         self._addresses = addresses
         self._turn = gateway.number
         self._owed = 0
-        self._sent = mqtt.Reader()
-        self._got = mqtt.Reader()
+        self._is_connecting = False
         self._resolver = self  # type: ignore[assignment]
 
     async def resolve(self, name: str, exchange: Any) -> str:
@@ -136,15 +143,42 @@ class _Client(TcpClient):
         if not self._gateway.is_reachable:
             raise ConnectionFailed("refused")
         self._turn += 1
-        self._sent, self._got = mqtt.Reader(), mqtt.Reader()
         self._owe(1)
+        self._is_connecting = True
         try:
             await super().connect(host, self._addresses[self._turn % len(self._addresses)][1], timeout_ms)
-            self._owe(-1)
         finally:
-            if not self.is_open:
-                self.close()
+            self._is_connecting = False
+            self._owe(-self._owed)
         self._gateway.counts.connections += 1
+
+    def close(self) -> None:
+        super().close()
+        if not self._is_connecting:  # connect() closes what was open before
+            self._owe(-self._owed)
+
+
+class _Poster(_Client):
+    """Owes an answer for as long as it is open."""
+
+    async def connect(self, host: str, port: int, timeout_ms: int, tls: Any = None) -> None:
+        await super().connect(host, port, timeout_ms)
+        self._owe(1)
+        gateway = self._gateway
+        gateway.counts.history += 1
+        gateway.counts.add(gateway.second(), gateway.waiting())
+
+    async def send(self, buf: "bytes | bytearray | memoryview", n: int, timeout_ms: int = 10000) -> None:
+        self._gateway.counts.bytes += n
+        await super().send(buf, n, timeout_ms)
+
+
+class _Publisher(_Client):
+    """Counts packets, and the answers that each of them gets."""
+
+    async def connect(self, host: str, port: int, timeout_ms: int, tls: Any = None) -> None:
+        self._sent, self._got = mqtt.Reader(), mqtt.Reader()
+        await super().connect(host, port, timeout_ms)
 
     async def send(self, buf: "bytes | bytearray | memoryview", n: int, timeout_ms: int = 10000) -> None:
         data = memoryview(buf)[:n]
@@ -162,15 +196,12 @@ class _Client(TcpClient):
             self._owe(1)
         if packet.kind != _PUBLISH:
             return
-        second = gateway.second()
-        counts.by_second[second] = counts.by_second.get(second, 0) + 1
-        if packet.flags & 0x06:
+        is_history = packet.flags & 0x06 > 0
+        counts.add(gateway.second(), gateway.waiting() if is_history else None)
+        if is_history:
             self._owe(1)
             counts.history += 1
-            counts.history_bytes += size
             counts.history_again += packet.flags >> 3 & 1
-            if gateway.waiting() == 1:
-                counts.of_minute[second % 60] += 1
         else:
             counts.values += 1
 
@@ -185,13 +216,10 @@ class _Client(TcpClient):
             data = data[abs(used) :]
         return n
 
-    def close(self) -> None:
-        super().close()
-        self._owe(-self._owed)
-
 
 class Gateway:
-    """`number`: from 0 on; `config`: its section "mqtt"; `ahead_s`: its clock before the right one.
+    """`number`: from 0 on; `config`: its section "mqtt" or, with a url, "posting"; `ahead_s`: of its clock, before the
+    right one.
 
     lost: records that its own count says were lost; restarts, cuts: how often it was restarted as planned, and by a
     power cut; is_reachable: whether the broker is, from here."""
@@ -215,7 +243,7 @@ class Gateway:
         self._ahead_s = ahead_s
         self._ledger = book
         self._rng = rng
-        self._service: Mqtt | None = None
+        self._service: Mqtt | Posting | None = None
         self._client: _Client | None = None
         self._recorder: Any = None
         self._clock: Any = None
@@ -233,7 +261,8 @@ class Gateway:
 
     def waiting(self) -> int:
         """Records that are not delivered yet."""
-        sender = None if self._service is None else self._service.history
+        service = self._service
+        sender = service.history if isinstance(service, Mqtt) else service
         return 0 if sender is None else sender.records.waiting
 
     def unix_s(self) -> float:
@@ -297,13 +326,21 @@ class Gateway:
         recorder = self._recorder = Recorder(
             series, history["interval_s"], history["commit_s"], segments, readings, clock, buses, events
         )
-        self._client = _Client(self, self._addresses)
         name, serial = f"gateway{self.number}", ledger.serial(self.number).decode()
         kept: Any = SimpleNamespace(records=recorder)
-        self._service = Mqtt(
-            self._config, name, serial, self._client, events, clock, self._link, meters, readings, buses, kept,
-            self._rng.randbytes,
-        )  # fmt: skip
+        random_bytes = self._rng.randbytes
+        if "url" in self._config:
+            self._client = _Poster(self, self._addresses)
+            self._service = Posting(
+                self._config, name, self._client, None, events, clock, self._link, kept, meters, readings, buses,
+                random_bytes,
+            )  # fmt: skip
+        else:
+            self._client = _Publisher(self, self._addresses)
+            self._service = Mqtt(
+                self._config, name, serial, self._client, events, clock, self._link, meters, readings, buses, kept,
+                random_bytes,
+            )  # fmt: skip
 
     async def _tick(self) -> None:
         """The housekeeping's second."""
@@ -339,8 +376,8 @@ class Gateway:
             service.keep()
         self._taken_s = []
         status = service.status()
-        self.lost += (status["lost"] or 0) + (status["undated"] or 0) + recorder.lost
-        service.close()
+        self.lost += sum(status.get(name) or 0 for name in ("lost", "undated", "set_aside")) + recorder.lost
+        self.cut_connection()
 
 
 def _pause(on_paused: Any) -> bool:
