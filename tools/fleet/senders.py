@@ -20,6 +20,7 @@ from firmware.events import Events
 from firmware.history.recorder import Recorder, energies, powers
 from firmware.history.segments import Segments
 from firmware.meters.meter import ONLINE
+from firmware.meters.profile import DECIMALS_BITS, Profile, pack_names
 from firmware.meters.readings import GOOD
 from firmware.net.clock import Clock
 from firmware.net.tcp_client import ConnectionFailed, TcpClient
@@ -73,15 +74,17 @@ class _Profile:
     """Power and energy, as of each meter."""
 
     numbers = bytes((16, 32))
-    names = ("active_power", "energy_import")
+    names = pack_names(["active_power", "energy_import"])
     units = (3, 7)
     counters = (1,)
 
     def __len__(self) -> int:
         return 2
 
-    def name_of(self, i: int) -> str:
-        return self.names[i]
+    name_of: Any = Profile.name_of
+
+    def decimal(self, i: int, raw: tuple[int, int], ratios: None) -> int:
+        return raw[i] << DECIMALS_BITS
 
     def unit(self, i: int) -> str:
         return ("W", "Wh")[i]
@@ -104,6 +107,10 @@ class _Meter:
     def __init__(self, slot: int) -> None:
         self.slot = slot
         self.name = f"m{slot}"
+        self.block_of = bytes(2)
+        self.blocks = (SimpleNamespace(raw=(0, 0)),)
+        self.held: dict[int, Any] = {}
+        self.ratios = None
 
     def point_id(self, i: int) -> int:
         return self.slot << 8 | self.profile.numbers[i]
@@ -277,6 +284,11 @@ class Gateway:
             return ledger.energy_wh(self.number, meter.slot, end_s), 0, GOOD
         return ledger.power_w(self.number, meter.slot), 0, GOOD
 
+    def of_block(self, meter: Any, block: Any) -> tuple[int, int]:
+        """As Readings has it; and now the block has been read."""
+        block.raw = tuple(self.read(meter, i)[0] for i in (0, 1))
+        return 0, GOOD
+
     # -- its life
 
     def cut_connection(self) -> None:
@@ -319,7 +331,7 @@ class Gateway:
         events = Events(clock.uptime_s, lambda line: None)
         buses: Any = SimpleNamespace(pause=_pause, resume=lambda: None, paused=False)
         segments = Segments(str(self._folder / "data" / "history"), _SEGMENTS_BYTES)
-        readings: Any = SimpleNamespace(read=self.read)
+        readings: Any = SimpleNamespace(read=self.read, of_block=self.of_block)
         series = energies(self._meters) + powers(self._meters)
         history = self._history
         meters: Any = SimpleNamespace(meters=self._meters)
