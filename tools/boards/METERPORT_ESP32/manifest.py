@@ -1,2 +1,6 @@
-# Run by MicroPython's build, which has this function. The port's own brings `ssl` with bundle-networking.
-include("$(PORT_DIR)/boards/manifest.py")
+# Run by MicroPython's build, which has these functions. Of the port's own manifest what the firmware needs: each
+# replaceable slot of 4 MiB is tight, and the packages left out (umqtt, requests, mip, webrepl, aioespnow, drivers of
+# sensors, upysh) can be put on the file system.
+freeze("$(PORT_DIR)/modules")
+include("$(MPY_DIR)/extmod/asyncio")
+require("ssl")
