@@ -22,7 +22,7 @@ _PLAIN = "services/http/page.html"
 _TAG = "services/http/page.etag"
 _PARTS = (  # of the folder page/parts
     b"backup.js", b"bus.js", b"charts.js", b"de.json", b"diagnose.js", b"es.json", b"fr.json", b"keys.json",
-    b"posting.js", b"update.js", b"wizard.js",
+    b"meters.js", b"posting.js", b"scan.js", b"update.js", b"wizard.js",
 )  # fmt: skip
 _VARY = (("Vary", "Accept-Encoding"),)
 # The page loads nothing from elsewhere and is shown in no other site's frame, where clicks could be faked.

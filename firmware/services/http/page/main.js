@@ -1,6 +1,6 @@
 // Which page is shown, when the device is asked, and what all pages have in common.
 
-const PAGES = { status: statusPage, bus: { title: "Bus", open: true, part: "bus" }, meters: metersPage, network: networkPage, services: servicesPage, sockets: socketsPage, posting: { title: "Posting", config: true, part: "posting" }, system: systemPage, setup: { title: "Set-up", config: true, part: "wizard", hidden: true } };
+const PAGES = { status: statusPage, bus: { title: "Bus", open: true, part: "bus" }, meters: { title: "Meters", config: true, part: "meters" }, network: networkPage, services: servicesPage, sockets: socketsPage, posting: { title: "Posting", config: true, part: "posting" }, system: systemPage, setup: { title: "Set-up", config: true, part: "wizard", hidden: true } };
 const HEALTH_EVERY_MS = 15000, LONGEST_WAIT_MS = 30000;
 
 // GET /api/status, for all pages; null before.

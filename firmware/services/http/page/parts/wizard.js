@@ -39,6 +39,8 @@ const setupStep = name => "#/setup/" + name;
 
 Object.assign(PAGES.setup, {
   async show(main, name) {
+    await loadPart("meters");
+    await loadPart("scan");
     const first = SETUP_STEPS.findIndex(([, , isDone]) => isDone && !isDone());
     const named = SETUP_STEPS.findIndex(step => step[0] === name), at = named >= 0 ? named : first >= 0 ? first : SETUP_STEPS.length - 1;
     this.scan = null;

@@ -17,11 +17,10 @@ function newMeter(known) {
   return index;
 }
 
-const metersPage = {
-  title: "Meters",
-  config: true,
+const metersPage = Object.assign(PAGES.meters, {
   every_ms: SELDOM_MS,
   async show(main, index) {
+    await loadPart("scan");
     profiles ??= (await get("api/profiles")).profiles;
     this.scan = this.list = null;
     if (index !== undefined) return meterView(main, Number(index));
@@ -39,7 +38,7 @@ const metersPage = {
     show(await get("api/scan"));
     this.every_ms = isRunning() ? 1000 : SELDOM_MS;
   },
-};
+});
 
 function metersTable() {
   const all = valueAt("meters");
