@@ -121,7 +121,7 @@ emulate: venv  ## the firmware on an emulated RP2040 with real lwIP and virtual 
 
 .PHONY: emulated
 emulated: venv  ## the tests on the emulated RP2040 (the first run builds MicroPython)
-	@for image in "--files --tcp-pcbs 5" "--files" "--tcp-pcbs 5" "--ram 520" ""; do $(PY) -m tools.emulator.build $$image >/dev/null || exit 1; done
+	@for image in "--files --tcp-pcbs 5" "--files" "--tcp-pcbs 5" "--files --ram 520" "--ram 520" ""; do $(PY) -m tools.emulator.build $$image >/dev/null || exit 1; done
 	@exec $(PY) -m pytest -n 2 --dist loadfile --timeout 900 host_tests/emulated $(PYTEST_ARGS)
 
 .PHONY: emulated-long

@@ -14,7 +14,6 @@ import sys
 _GC_BYTES = 4096  # allocated between two collections while the gateway is built
 _SAFE_AFTER = 3  # failed starts
 _NONE_AFTER = 6
-_LOOP_WITHIN_S = 60  # from here to the loop, where the watchdog takes over
 
 
 def _exists(path):
@@ -91,36 +90,6 @@ def _give_up(folder, error):
             del sys.modules[name]
 
 
-def _limit_start():
-    """A timer that restarts the device in a minute; None where there is none. It does not see what hangs in C code."""
-    try:
-        from machine import Timer, reset
-    except ImportError:
-        return None  # a development machine
-
-    def restart(timer):
-        print("meterport: the loop does not run after %d s, restarting" % _LOOP_WITHIN_S)
-        reset()
-
-    try:
-        timer = Timer(-1)  # the only one of an RP2
-    except ValueError:
-        timer = Timer(0)  # an ESP32 has no other kind
-    timer.init(mode=Timer.ONE_SHOT, period=1000 * _LOOP_WITHIN_S, callback=restart)
-    return timer
-
-
-def _end_with_watchdog(timer, port):
-    """Stops the timer when the firmware starts the watchdog, which it does once its loop runs."""
-    start = port.watchdog
-
-    def watchdog(timeout_s):
-        timer.deinit()
-        start(timeout_s)
-
-    port.watchdog = watchdog
-
-
 def run(is_asked: bool = True) -> None:
     """Runs the gateway until Ctrl-C. A crash is recorded (firmware.crash) and restarts the device, after a pause in
     which Ctrl-C gives the REPL. `is_asked`: False for a start by the device itself, which after six that failed does
@@ -128,42 +97,42 @@ def run(is_asked: bool = True) -> None:
     _add_path()
     folder, goes_back = _choose_tree()
     _use_tree(folder)
-    timer = _limit_start() if folder else None  # an update may hang before there is a watchdog
-    try:
-        is_given_up = _run_from(folder, goes_back, is_asked, timer)
-    finally:
-        if timer is not None:
-            timer.deinit()
-    if is_given_up:
-        run(is_asked)
-
-
-def _run_from(folder, goes_back, is_asked, timer):
-    """Runs the firmware in that folder. True when it cannot be imported, and another one is to run."""
     # Collected this often, what stays lies together at one end of the heap, and not all over it amid garbage.
     # firmware.app sets another threshold for later.
     if hasattr(gc, "threshold"):
         gc.threshold(_GC_BYTES)
-    # The board first: it allocates large pieces (network, buffers).
+    limit = None
+    is_given_up = False
     try:
-        from firmware import board
+        try:
+            from firmware import board
 
-        port = board.detect()
-        from firmware import app
-    except Exception as error:
-        if not folder:
-            raise
-        _give_up(folder, error)
-        return True
-    failed = port.starts(0) if goes_back else port.starts()
-    if failed >= _NONE_AFTER and not is_asked:
-        print("meterport: %d starts have failed, the firmware is not started; run() starts it" % failed)
-        return False
-    port.starts(failed + 1)
-    if timer is not None:
-        _end_with_watchdog(timer, port)
-    app.run(port, failed if failed >= _SAFE_AFTER else 0)
-    return False
+            if folder:  # an update may hang before there is a watchdog
+                from firmware.board import start_limit
+
+                limit = start_limit.StartLimit()
+            # The board first: it allocates large pieces (network, buffers).
+            port = board.detect()
+            from firmware import app
+        except Exception as error:
+            if not folder:
+                raise
+            _give_up(folder, error)
+            is_given_up = True
+        else:
+            failed = port.starts(0) if goes_back else port.starts()
+            if failed < _NONE_AFTER or is_asked:
+                port.starts(failed + 1)
+                if limit is not None:
+                    limit.end_with_watchdog(port)
+                app.run(port, failed if failed >= _SAFE_AFTER else 0)
+            else:
+                print("meterport: %d starts have failed, the firmware is not started; run() starts it" % failed)
+    finally:
+        if limit is not None:
+            limit.end()
+    if is_given_up:
+        run(is_asked)
 
 
 if _exists("data/safe_mode"):

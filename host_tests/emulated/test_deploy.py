@@ -1,5 +1,5 @@
-"""A developer's way with a board, on the emulated chip: `make deploy` to a MicroPython without any files, a
-configuration by mpremote, `make repl`."""
+"""A developer's way with a board, on the emulated chip with an RP2350's RAM: `make deploy` to a MicroPython without
+any files, a configuration by mpremote, `make repl`. Beside PPP an RP2040 has no room for the modules as files."""
 
 import json
 import re
@@ -12,11 +12,15 @@ import pytest
 
 import firmware
 from host_tests.emulated.serial_port import SerialPort, Terminal
-from host_tests.system.rig import HOST
+from host_tests.system.rig import HOST, wait_for
+from tools import gateway
+from tools.device_api import Device
 from tools.emulator import __main__ as emulate
 from tools.emulator import build, emulated
+from tools.emulator.variant import Variant
 
 VERSION = ".".join(map(str, firmware.VERSION))
+IMAGE = Variant(ram_kib=520)
 CALL_S = 400
 READY_S = 240
 LEAVES_S = 10
@@ -40,8 +44,7 @@ class Board(emulated.Emulator):
 
     def wait_started(self, ups):
         """Waits until the firmware has brought the link up `ups` times; the services that this start found no memory
-        for, as its console says. With the modules as files the heap of this RP2040, of which PPP takes 28 KB, has no
-        room for the web server: files are for boards with 320 KiB."""
+        for, as its console says."""
         self.network.wait_up(READY_S, ups)
         lines = list(self.lines)
         begins = [k for k, line in enumerate(lines) if line.startswith("emulator: reset")]
@@ -59,7 +62,7 @@ def call(*command):
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     ports = {"http": 0, "modbus": 0}
-    with Board(tmp_path_factory.mktemp("board"), firmware=build.ensure_firmware(), ports=ports) as one:
+    with Board(tmp_path_factory.mktemp("board"), firmware=build.ensure_firmware(IMAGE), ports=ports) as one:
         yield one
 
 
@@ -68,7 +71,8 @@ def test_deploy_makes_a_gateway_of_a_bare_board(board):
     assert f"firmware: unknown on the board -> {VERSION}\n" in said
     assert "the board holds the build, compared by SHA-256" in said
     assert board.wait_reset() == "software"
-    assert "http" in board.wait_started(ups=1)
+    assert board.wait_started(ups=1) == []
+    wait_for(lambda: gateway.http_answers(board.ports["http"]), READY_S, "the page")
 
 
 def test_make_repl_gives_the_prompt_of_the_running_gateway(board):
@@ -87,8 +91,7 @@ def test_make_repl_gives_the_prompt_of_the_running_gateway(board):
 
 def test_an_uploaded_configuration_is_used_after_a_quick_second_deploy(board, tmp_path):
     config = tmp_path / "config.json"
-    off = {"enabled": False}
-    over = {"meters": [], "http": off, "ntp": off, "finder": off}
+    over = {"name": "uploaded", "meters": []}
     config.write_text(json.dumps(emulate.configuration(over)))
     board.mpremote("cp", config, ":data/config.json")
     begin = time.monotonic()
@@ -96,7 +99,10 @@ def test_an_uploaded_configuration_is_used_after_a_quick_second_deploy(board, tm
     assert f"firmware: {VERSION} on the board -> {VERSION}\n" in said
     assert re.search(r"^0 of \d+ files to copy", said, re.MULTILINE)
     assert time.monotonic() - begin < AGAIN_S
-    assert "http" not in board.wait_started(ups=2)  # which is off now
+    assert board.wait_started(ups=2) == []
+    wait_for(lambda: gateway.http_answers(board.ports["http"]), READY_S, "the page")
+    with Device(HOST, board.ports["http"], READY_S) as device:
+        assert device.session()["name"] == "uploaded"
 
 
 def test_make_logs_shows_what_the_gateway_says_and_does_not_stop_it(board):
@@ -112,5 +118,5 @@ def test_make_backup_copies_the_data_and_the_gateway_runs_again(board, tmp_path)
     folder = tmp_path / "backup"
     board.device("backup", "--out", str(folder))
     kept = json.loads(next(folder.rglob("config.json")).read_text())
-    assert kept["http"]["enabled"] is False
+    assert kept["name"] == "uploaded"
     board.wait_started(ups=3)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from firmware import trees
+from firmware.board import start_limit
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = compile((_ROOT / "main.py").read_text(), "main.py", "exec")
@@ -173,7 +174,7 @@ class FakeFirmware:
         self.resets = 0
         self.runs = lambda port: None
         FakeTimer.made = []
-        board = SimpleNamespace(detect=lambda: self.port)
+        board = SimpleNamespace(detect=lambda: self.port, start_limit=start_limit)
         app = SimpleNamespace(run=lambda port, failed: self.runs(port))
         machine = SimpleNamespace(Timer=FakeTimer, reset=self.reset)
         for name, module in (("firmware.board", board), ("firmware.app", app), ("machine", machine)):
