@@ -11,7 +11,7 @@ from tools.emulator import build
 
 MQTT_KCYCLES = 3500  # of all values of a meter: 27 packets, or one of Sparkplug; collections of the heap included
 MQTT_HEAP_BYTES = 9000
-BACNET_CYCLES = {"BACnet ReadProperty": 150_000, "BACnet ReadPropertyMultiple of 20": 900_000}  # at most
+BACNET_CYCLES = {"BACnet ReadProperty": 160_000, "BACnet ReadPropertyMultiple of 20": 900_000}  # at most
 
 PROBE = b"""
 import gc, time
