@@ -147,8 +147,8 @@ def test_no_poll_is_lost_beside_a_full_backlog(tmp_path):
     """Ten pollers and two browsers while two weeks are posted, over one socket. In some kilobytes more than an ESP32
     without PSRAM has: there a post beside so many may find no memory, and is tried again."""
     backlog = Backlog(tmp_path, 4032)
-    # Without BACnet and NTP there is room for twelve. With four places for browsers a poller that connects while they load
-    # would take the place of another.
+    # Without BACnet and NTP there is room for twelve. With four places for browsers a poller that connects while they
+    # load would take the place of another.
     less = {"bacnet": {"enabled": False}, "http": {"max_connections": 2}}
     with Receiver() as receiver, posting_rig(tmp_path, backlog, receiver.url, "128K", less) as rig:
         rig.wait_polled()
