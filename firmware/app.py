@@ -105,17 +105,19 @@ def _finder(app):
     )  # fmt: skip
 
 
+def _tls(app, section):
+    from firmware.net.tls import Tls
+
+    return Tls(section, app.clock, app.buses, app.board.heap, app.tls_turns)
+
+
 def _posting(app):
     from firmware.net.tcp_client import TcpClient
     from firmware.services.posting.service import Posting
 
     section = app.config["posting"]
     client = TcpClient(app.budget.service_slot("posting"), app.resolver())
-    tls = None
-    if section["url"].startswith("https:"):
-        from firmware.net.tls import Tls
-
-        tls = Tls(section, app.clock, app.buses, app.board.heap)
+    tls = _tls(app, section) if section["url"].startswith("https:") else None
     return Posting(
         section, app.config["name"], client, tls, app.events, app.clock, app.link, app.history,
         app.meters, app.readings, app.buses,
@@ -134,9 +136,11 @@ def _mqtt(app):
     from firmware.net.tcp_client import TcpClient
     from firmware.services.mqtt.service import Mqtt
 
+    section = app.config["mqtt"]
     client = TcpClient(app.budget.service_slot("mqtt"), app.resolver())
+    tls = _tls(app, section) if section["tls"] else None
     return Mqtt(
-        app.config["mqtt"], app.config_store.name, app.board.identity()[1], client, app.events, app.clock, app.link,
+        section, app.config_store.name, app.board.identity()[1], client, tls, app.events, app.clock, app.link,
         app.meters, app.readings, app.buses, app.history,
     )  # fmt: skip
 
@@ -190,6 +194,7 @@ class App:
         entries = [ServiceEntry(name, self._first_state(name), config[name].get("port")) for name in SERVICES]
         self.device = Device(board, self.supervisor, self.budget, events, entries, self._prepare_restart)
         self._resolver: "Resolver | None" = None
+        self.tls_turns: "list[Any]" = []  # firmware.net.tls
         self._set_up: "SetUp | None" = None
         self._seconds = 0
         self._is_healthy = False

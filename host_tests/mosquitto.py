@@ -23,12 +23,15 @@ def _environment():
 
 class Mosquitto(Daemon):
     """A context manager; may be entered again, on the same port. `user`, `password`: of its only user; without one it
-    takes everybody. `more`: further lines of its configuration."""
+    takes everybody. `more`: further lines of its configuration. `certificates`: {name: PEM file with a certificate and
+    its key}, of each of which it listens with TLS at tls_ports[name]."""
 
-    def __init__(self, folder, user="", password="", more=()):
+    def __init__(self, folder, user="", password="", more=(), certificates=None):
         super().__init__(folder)
         self._more = more
-        (self.port,) = gateway.free_ports(1)
+        self._certificates = certificates or {}
+        self.port, *ports = gateway.free_ports(1 + len(self._certificates))
+        self.tls_ports = dict(zip(self._certificates, ports, strict=True))
         self._user = user
         self._password = password
         self._program = debian.unpack("mosquitto") / "usr"
@@ -47,6 +50,8 @@ class Mosquitto(Daemon):
         if os.geteuid() == 0:
             lines.append("user root")
         lines += self._more
+        for name, path in self._certificates.items():
+            lines += [f"listener {self.tls_ports[name]} {HOST}", f"certfile {path}", f"keyfile {path}"]
         path = self.folder / "mosquitto.conf"
         path.write_text("\n".join(lines) + "\n")
         return [self._program / "sbin" / "mosquitto", "-c", path]

@@ -37,6 +37,9 @@ def part_errors(name: str, part: "Any") -> "Iterator[str]":
             yield "modbus.rtu_over_tcp: %d is taken by modbus.port" % part["port"]
     elif name == "posting":
         yield from _posting(part)
+    elif name == "mqtt":
+        if part["tls"]:
+            yield from _trust(name, part)
     elif name == "system":
         if part["release_key"] and (len(part["release_key"]) != 64 or part["release_key"].strip(_HEX)):
             yield "system.release_key: 64 hexadecimal digits, as meterport release-key prints them, or an empty text"
@@ -78,6 +81,18 @@ def _network(network):
         yield "network.gateway: %s is not in the network of network.address" % network["gateway"]
 
 
+def _trust(name, section):
+    """Of a section that may use TLS."""
+    file = section["ca_file"]
+    if not (has_only(file, b"-_.") and file.endswith((".pem", ".der", ".crt", ".cer"))):
+        yield (
+            "%s.ca_file: the name of a file in data/ such as ca.pem, ca.der, ca.crt: letters, digits, - _ . only" % name
+        )
+    pin = section["pin_sha256"].replace(":", "")
+    if section["trust"] == "pin" and (len(pin) != 64 or pin.strip(_HEX)):
+        yield '%s.pin_sha256: 64 hexadecimal digits for trust "pin"' % name
+
+
 def _posting(posting):
     """Nothing is posted without an address."""
     if not posting["url"]:
@@ -90,11 +105,7 @@ def _posting(posting):
         http_client.parse_url(posting["url"])
     except ValueError as error:
         yield "posting.url: %s" % error
-    if not (has_only(posting["ca_file"], b"-_.") and posting["ca_file"].endswith((".pem", ".der", ".crt", ".cer"))):
-        yield "posting.ca_file: the name of a file in data/ such as ca.pem, ca.der, ca.crt: letters, digits, - _ . only"
-    pin = posting["pin_sha256"].replace(":", "")
-    if posting["trust"] == "pin" and (len(pin) != 64 or pin.strip(_HEX)):
-        yield 'posting.pin_sha256: 64 hexadecimal digits for trust "pin"'
+    yield from _trust("posting", posting)
     if posting["auth"] == "basic" and ":" in posting["user"]:
         yield 'posting.user: no colon with auth "basic"'
     if posting["auth"] == "field" and not http_client.is_field(posting["user"], posting["password"]):

@@ -133,7 +133,11 @@ KEYS = (
     ("mqtt", "section", (
         ("enabled", "bool", False),
         ("host", "text", "", 0, 64),
-        ("port", "int", 1883, 1, 65535),
+        ("port", "int", 0, 0, 65535),
+        ("tls", "bool", False),
+        ("trust", "choice", "ca", ("ca", "pin", "none")),
+        ("ca_file", "text", "ca.pem", 1, 32),
+        ("pin_sha256", "text", "", 0, 95),
         ("user", "text", "", 0, 64),
         ("password", "text", "", 0, 128),
         ("payload", "choice", "plain", ("plain", "sparkplug")),

@@ -46,6 +46,7 @@ class TcpClient:
         self._waker = seam.Waker()
         self._stream: "Any" = None  # the socket
         self._channel: "Any" = None  # what data goes through: the socket, or TLS on top of it
+        self._tls: "Tls | None" = None  # whose turn this connection has, or waits for
         self._watched = False
         self._ready_events = 0
 
@@ -56,7 +57,8 @@ class TcpClient:
 
     async def connect(self, host: str, port: int, timeout_ms: int, tls: "Tls | None" = None) -> None:
         """Connects to host:port, a name or an IPv4 address, and shakes hands when there is a `tls`. `timeout_ms` is for
-        both; finding the address comes before, within the resolver's own limits. Raises ConnectionFailed."""
+        both; the turn for TLS and finding the address come before, within the limits of Tls and the resolver. Raises
+        ConnectionFailed."""
         self.close()
         try:
             await self._connect(host, port, timeout_ms, tls)
@@ -68,7 +70,8 @@ class TcpClient:
 
     async def _connect(self, host, port, timeout_ms, tls):
         if tls is not None:
-            tls.check_ready()
+            self._tls = tls
+            await tls.take_turn()
         try:
             ip = await self._resolver.resolve(host, self._exchange)
         except (OSError, ValueError) as error:
@@ -118,6 +121,19 @@ class TcpClient:
             self._fail(error)
         self.slot.received += n
         self.slot.used_ms = seam.ticks_ms()
+        return n
+
+    def receive_more(self, buf: "bytearray | memoryview") -> "int | None":
+        """Reads what has come, without waiting, after wait_ready(): the number of bytes, 0 at the end of the stream;
+        None when nothing is left, of TLS perhaps nothing at all. A service that waits for data besides other things
+        calls it until then: TLS may have more than the socket. Raises ConnectionFailed."""
+        try:
+            n = self._open_channel().readinto(buf)
+        except OSError as error:
+            self._fail(error)
+        if n:
+            self.slot.received += n
+            self.slot.used_ms = seam.ticks_ms()
         return n
 
     def _open_channel(self):
@@ -184,12 +200,15 @@ class TcpClient:
         """Closes the connection at once. Safe to call twice, and while a task waits, which gets ConnectionFailed."""
         channel = self._channel
         stream = self._stream
-        if stream is None:
-            return
-        self._unwatch()
-        self._stream = self._channel = None
-        self.slot.open = False
-        if channel is not None and channel is not stream:
-            seam.close(channel)  # of TLS: tells the server, and gives its memory back
-        seam.close(stream)
-        self._waker.wake()
+        tls = self._tls
+        self._tls = None
+        if stream is not None:
+            self._unwatch()
+            self._stream = self._channel = None
+            self.slot.open = False
+            if channel is not None and channel is not stream:
+                seam.close(channel)  # of TLS: tells the server, and gives its memory back
+            seam.close(stream)
+            self._waker.wake()
+        if tls is not None:
+            tls.end_turn()

@@ -1,7 +1,9 @@
 """TLS for a TcpClient: which server is trusted, when a session can be had, and what the handshake costs.
 
 One session at a time in the whole gateway. On the chips Mbed TLS takes some 45 KB for it, and computes for a second or
-more: nothing is outstanding on the buses during a step of the handshake, which the loop cannot interrupt.
+more: nothing is outstanding on the buses during a step of the handshake, which the loop cannot interrupt. Who wants
+the session while another has it waits for its turn; who has had it for _TURN_S closes it at the next place where
+nothing is lost (docs/decisions/0019-turns-of-tls.md).
 What is trusted is the section's choice:
     "ca"    a certificate for this host name, now valid, signed by an authority in data/<ca_file> (PEM or DER)
     "pin"   the one certificate whose SHA-256 (of its DER) is pin_sha256, in hexadecimal; neither name nor date matter
@@ -37,32 +39,61 @@ _ROOM = const(46080)  # 16.4 + 4.1 KB of record buffers, certificates, keys, and
 _FILE_MAX = const(8192)
 _AUTHORITIES_MAX = const(8)
 _ASK_AGAIN_MS = const(100)
+_TURN_S = const(30)  # for which a session is not taken from who has it
+_WAIT_MS = const(180000)  # for a turn: this, and a post whose server answers slowly
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
 
 
 class Tls:
     """`section` has trust, ca_file and pin_sha256. `heap()` gives (free, used) bytes of the heap, (0, 0) where that is
-    not known (Board.heap)."""
+    not known (Board.heap). `turns`: a list that all Tls of the gateway share: the first in it may have a session, the
+    others wait in their order."""
 
-    _session: "Any" = None  # the one of all Tls, which may be closed
-
-    def __init__(self, section: dict, clock: "Clock", buses: "Buses", heap: "Callable[[], tuple[int, int]]") -> None:
+    def __init__(
+        self, section: dict, clock: "Clock", buses: "Buses", heap: "Callable[[], tuple[int, int]]", turns: "list[Tls]"
+    ) -> None:
         self._trust = section["trust"]
         self.path = "data/" + section["ca_file"]
         self._pin = binascii.unhexlify(section["pin_sha256"].replace(":", ""))
         self._clock = clock
         self._buses = buses
         self._heap = heap
+        self._turns = turns
+        self._since_s = 0  # uptime; since when it is its turn
         self._waker = seam.Waker()
         self._is_accepted = False
         self.longest_stall_ms = 0  # of a step of a handshake, since boot
         self.handshakes = 0  # that have succeeded
 
-    def check_ready(self) -> None:
-        """Raises ConnectionFailed while no session can be begun: the reason is for the page."""
-        if Tls._session is not None and not Tls._session.closed:
-            raise ConnectionFailed("another TLS session is open")
+    async def take_turn(self) -> None:
+        """Waits until no other has a session: it is this one's turn until end_turn(), which has to follow whatever
+        happens. Raises ConnectionFailed when none can be begun: the reason is for the page."""
+        turns = self._turns
+        assert self not in turns
+        self._waker.clear()
+        turns.append(self)
+        if turns[0] is not self:
+            await self._waker.wait_ms(_WAIT_MS)
+            if turns[0] is not self:
+                raise ConnectionFailed("another TLS session is open")
+        self._since_s = self._clock.uptime_s()
+        self._check_ready()
+
+    def end_turn(self) -> None:
+        """The session is closed, or not wanted any more. Safe to call twice."""
+        turns = self._turns
+        if self in turns:
+            turns.remove(self)
+            if turns:
+                turns[0]._waker.wake()
+
+    def is_wanted(self) -> bool:
+        """Whether another waits and it has had its time: it should close the session, and take its next turn."""
+        turns = self._turns
+        return len(turns) > 1 and turns[0] is self and self._clock.uptime_s() - self._since_s >= _TURN_S
+
+    def _check_ready(self):
         if self._trust == "ca" and not self._clock.is_set:
             raise ConnectionFailed("time unknown: a certificate cannot be checked before the clock is set")
         if 0 < self._heap()[0] < _ROOM:
@@ -98,7 +129,6 @@ class Tls:
         try:
             authorities = _read_authorities(self.path) if self._trust == "ca" else []
             session = port.Session(stream, host, authorities, self._accept if self._trust == "pin" else None)
-            Tls._session = session
             while not await self._step(session, until_ms):
                 if not await client.wait_ready(session.interest, until_ms):
                     raise ConnectionFailed("no answer to the TLS handshake")

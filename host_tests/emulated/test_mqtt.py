@@ -2,6 +2,7 @@
 documents come whole; a host of Sparkplug decodes births and values; a battery reads a meter by UDP. A broker that goes
 is found again, and gets the history whole."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,10 +12,14 @@ import time
 import pysparkplug
 import pytest
 
+from host_tests.certificates import Certificates
 from host_tests.emulated.chip import Chip
+from host_tests.http_receiver import Receiver
 from host_tests.mosquitto import Listener, Mosquitto, history_of, history_points
-from host_tests.system.backlog import Backlog
+from host_tests.nginx import Nginx, tls_proxy
+from host_tests.system.backlog import INTERVAL_S, Backlog
 from host_tests.system.rig import HOST, wait_for
+from tools import gateway
 from tools.device_api import Device
 from tools.emulator import build
 from tools.emulator.network import GATEWAY, GUEST
@@ -26,6 +31,7 @@ SEEN_S = 240
 ANSWER_S = 60
 PASSWORD = "correct horse"
 RECORDS = 300
+TLS_RECORDS = 50
 LINES_MAX = 15  # in a packet of 1 KiB
 
 
@@ -91,6 +97,44 @@ def test_the_history_arrives_whole_while_meters_are_polled_and_the_broker_is_kil
         assert {key: value for key, value in history_points(found, i).items() if key in wanted} == wanted
     assert count - len(found) <= 4 * LINES_MAX  # what was in flight
     assert (status["mqtt"]["lost"], status["mqtt"]["undated"], status["task_restarts"]) == (0, 0, 0)
+    assert {meter["state"] for meter in status["meters"]} == {"online"}
+
+
+def test_the_history_goes_through_tls_while_posting_over_https_has_its_turns(tmp_path):
+    """Each session takes what the chip has for one: with two at a time one of them would find no memory."""
+    certificates = Certificates(GATEWAY)
+    file = certificates.servers["good"].write(tmp_path, "good")
+    broker = Mosquitto(tmp_path / "mosquitto", certificates={"good": file})
+    backlog = Backlog(tmp_path, TLS_RECORDS)
+    backlog.end_s = int(time.time()) // INTERVAL_S * INTERVAL_S
+    (https_port,) = gateway.free_ports(1)
+    mqtt = {"enabled": True, "host": GATEWAY, "port": broker.tls_ports["good"], "tls": True, "history": True}
+    posting = {"url": f"https://{GATEWAY}:{https_port}/in", "interval_s": 60}
+    config = {"name": "hall", "ntp": {"enabled": False}, "history": {"flash": True}, "mqtt": mqtt, "posting": posting}
+    files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in (tmp_path / "data").rglob("*.seg")}
+    files["data/ca.pem"] = certificates.authority.pem
+    with contextlib.ExitStack() as stack:
+        receiver = stack.enter_context(Receiver())
+        proxy = tls_proxy(https_port, file, receiver.port)
+        stack.enter_context(Nginx(tmp_path / "nginx", [proxy], [https_port]))
+        stack.enter_context(broker)
+        listener = stack.enter_context(Listener(broker))
+        chip = stack.enter_context(Chip(tmp_path, build.OUR_PCBS, config, files=files))
+        chip.wait_polled()
+        before = chip.get("/api/status")["heap"]["free"]
+        set_time(chip)
+        wait_for(lambda: chip.get("/api/status")["mqtt"]["state"] == "connected", SEEN_S, "a session")
+        within = chip.get("/api/status")["heap"]["free"]
+        wait_for(lambda: chip.get("/api/status")["posting"]["delivered"] >= TLS_RECORDS, SEEN_S, "posting's turn")
+        wait_for(lambda: chip.get("/api/status")["mqtt"]["connections"] > 1, SEEN_S, "MQTT's return")
+        wait_for(lambda: chip.get("/api/status")["mqtt"]["delivered"] >= TLS_RECORDS, SEEN_S, "MQTT's history")
+        status = chip.get("/api/status")
+    print(f"heap free: {before} bytes before, {within} within a session of MQTT")
+    found, _ = history_of([listener])
+    wanted = backlog.points(0)
+    assert {key: value for key, value in history_points(found, 0).items() if key in wanted} == wanted
+    assert receiver.requests
+    assert (status["posting"]["failures"], status["mqtt"]["lost"], status["task_restarts"]) == (0, 0, 0)
     assert {meter["state"] for meter in status["meters"]} == {"online"}
 
 

@@ -233,11 +233,11 @@ bacnet._server.stream = nothing
 bacnet._objects.instance = 1234
 config["mqtt"]["homeassistant"] = True
 broker = Mqtt(
-    config["mqtt"], "name", "serial", nothing, events, clock, nothing, meters, readings, nothing, nothing,
+    config["mqtt"], "name", "serial", nothing, None, events, clock, nothing, meters, readings, nothing, nothing,
 )  # fmt: skip
 config["mqtt"]["payload"] = "sparkplug"
 node = Mqtt(
-    config["mqtt"], "name", "serial", nothing, events, clock, nothing, meters, readings, nothing, nothing,
+    config["mqtt"], "name", "serial", nothing, None, events, clock, nothing, meters, readings, nothing, nothing,
 )  # fmt: skip
 node._sparkplug.is_rebirth_due = False
 counts = [0] * 4  # of births that were asked for, by the kind of command

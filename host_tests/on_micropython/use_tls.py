@@ -81,7 +81,7 @@ async def main(ip, cases, slot, buses, heap, times):
     stall_ms = 0
     good = None
     for name, trust, pin, port in cases:
-        tls = Tls({"trust": trust, "ca_file": "ca.pem", "pin_sha256": pin}, clock, buses, heap)
+        tls = Tls({"trust": trust, "ca_file": "ca.pem", "pin_sha256": pin}, clock, buses, heap, [])
         gc.collect()
         print(name, trust, await exchange(client, tls, port))
         assert not slot.open

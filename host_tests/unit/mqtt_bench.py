@@ -81,6 +81,13 @@ class FakeClient:
         buf[: len(data)] = data
         return len(data)
 
+    def receive_more(self, buf):
+        if not self.incoming:
+            return None
+        data = self.incoming.pop(0)
+        buf[: len(data)] = data
+        return len(data)
+
     async def wait_ready(self, events, until_ms):
         if self.incoming:
             return True
@@ -119,7 +126,7 @@ class Bench:
     client of this bench. The history is sent where there is a recorder, or with `is_history`."""
 
     def __init__(self, monkeypatch, seconds=5, meters=None, history=None, is_history=False, serial=None,
-                 client=FakeClient, name="hall", **section):  # fmt: skip
+                 client=FakeClient, name="hall", tls=None, **section):  # fmt: skip
         self.uptime = Uptime()
         self.log = Log(self.uptime)
         self.now_ms = 0
@@ -148,7 +155,7 @@ class Bench:
         values = config.default()["mqtt"] | {"enabled": True, "host": "broker", "interval_s": 2} | section
         values["history"] = is_history or history is not None
         self.service = Mqtt(
-            values, name, "e661", self.client, self.log, self.clock, link,
+            values, name, "e661", self.client, tls, self.log, self.clock, link,
             SimpleNamespace(meters=meters if meters is not None else [meter]), self.readings, self.buses,
             SimpleNamespace(records=history), lambda n: b"\x03" * n,
         )  # fmt: skip

@@ -448,3 +448,16 @@ def test_two_buses_cannot_share_a_uart():
 def test_a_release_key_is_64_hexadecimal_digits(key):
     [error] = config.validate({"system": {"release_key": key}})[1]
     assert error.startswith("system.release_key: 64 hexadecimal digits")
+
+
+@pytest.mark.parametrize("section", ["posting", "mqtt"])
+def test_who_is_trusted_is_checked_where_tls_is_used(section):
+    used = {"posting": {"url": "https://server.example"}, "mqtt": {"tls": True}}[section]
+    assert errors_of({section: used}) == []
+    for name in ("ca.txt", "../ca.pem", ".p"):
+        (error,) = errors_of({section: {**used, "ca_file": name}})
+        assert error.startswith(section + ".ca_file: the name of a file in data/")
+        assert errors_of({section: {"ca_file": name}}) == []
+    for pin, count in (("", 1), ("ab" * 31, 1), ("gg" * 32, 1), ("AB" * 32, 0), (":".join(["ab"] * 32), 0)):
+        wrong = errors_of({section: {**used, "trust": "pin", "pin_sha256": pin}})
+        assert wrong == [section + '.pin_sha256: 64 hexadecimal digits for trust "pin"'] * count

@@ -393,7 +393,7 @@ def over_https(gateway):
     """A gateway that posts over https; `file` is that of the authorities."""
     gateway.device.run("posting")
     gateway.device.running("posting").tls = Tls(
-        {"trust": "ca", "ca_file": "ca.pem", "pin_sha256": ""}, None, gateway.buses, None
+        {"trust": "ca", "ca_file": "ca.pem", "pin_sha256": ""}, None, gateway.buses, None, []
     )
     gateway.file = gateway.data / "ca.pem"
     return gateway
@@ -434,4 +434,19 @@ def test_authorities_are_for_a_session_and_for_posting_over_https(over_https):
     assert over_https.send("PUT", AUTHORITIES, pem, cookie=over_https.cookie).status == 409
     over_https.device.entry("posting").service = None
     assert over_https.send("PUT", AUTHORITIES, pem, cookie=over_https.cookie).status == 409
+    assert not over_https.file.exists()
+
+
+def test_authorities_of_the_broker_have_an_address_of_their_own(over_https):
+    pem = Certificate("authority").pem
+    address = "/api/mqtt/authorities"
+    assert over_https.send("PUT", address, pem, cookie=over_https.cookie).status == 409  # MQTT does not run
+    over_https.device.run("mqtt")
+    broker = over_https.device.running("mqtt")
+    broker.tls = None
+    assert over_https.send("PUT", address, pem, cookie=over_https.cookie).status == 409
+    broker.tls = Tls({"trust": "ca", "ca_file": "broker.pem", "pin_sha256": ""}, None, over_https.buses, None, [])
+    assert over_https.send("PUT", address, pem).status == 403
+    assert over_https.send("PUT", address, pem, cookie=over_https.cookie).status == 200
+    assert (over_https.data / "broker.pem").read_bytes() == pem
     assert not over_https.file.exists()

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import mqtt
+import pysparkplug
 import pytest
 
 from firmware.config import store
@@ -241,3 +242,83 @@ def test_a_full_flash_is_said_once_and_ends_nothing(make, monkeypatch):
         "what Home Assistant was told cannot be kept: OSError(28)"
     ]
     assert bench.buses.resumes == 1
+
+
+# -- TLS
+
+
+class Turns:
+    """As firmware.net.tls.Tls: another waits from `wanted_at` of the uptime on, until a connection has ended."""
+
+    def __init__(self, wanted_at):
+        self.wanted_at = wanted_at
+        self.bench = None
+
+    def is_wanted(self):
+        if self.bench.uptime.now < self.wanted_at:
+            return False
+        self.wanted_at = 1 << 30
+        return True
+
+
+def with_tls(make, wanted_at=1 << 30, **options):
+    turns = Turns(wanted_at)
+    turns.bench = make(tls=turns, **options)
+    return turns.bench
+
+
+@pytest.mark.parametrize(("is_tls", "port", "used"), [
+    (False, 0, 1883), (True, 0, 8883), (False, 8883, 8883), (True, 443, 443),
+])  # fmt: skip
+def test_the_port_is_that_of_mqtt_with_or_without_tls_unless_it_is_given(make, is_tls, port, used):
+    bench = make(tls=Turns(1 << 30), port=port) if is_tls else make(port=port)
+    if is_tls:
+        bench.service.tls.bench = bench
+    bench.live()
+    assert bench.attempts == [("broker", used)]
+
+
+def test_a_broker_whose_certificate_is_not_checked_is_said(make):
+    said = "the broker's certificate is not checked"
+    assert any(said in text for text in with_tls(make, trust="none").log.texts())
+    assert not any(said in text for text in with_tls(make).log.texts())
+    assert not any(said in text for text in make(trust="none").log.texts())
+
+
+def test_a_connection_gives_way_without_its_will_and_is_back_at_once(make):
+    bench = with_tls(make, 4, seconds=9, homeassistant=True)
+    packets = bench.run()
+    kinds = [kind for kind, _, _ in packets]
+    assert kinds.count(14) == 1  # DISCONNECT: the broker says nothing of it
+    first, second = packets[: kinds.index(14)], packets[kinds.index(14) + 1 :]
+    assert second[0][0] == 1
+    assert len(bench.attempts) == 2
+    assert all(ms < 1000 for ms in bench.slept_ms)  # nothing is waited for
+    assert any(b"homeassistant" in body for kind, _, body in first if kind == mqtt.PUBLISH)
+    assert not any(b"homeassistant" in body for kind, _, body in second if kind == mqtt.PUBLISH)
+    assert any(b"active_power" in body for kind, _, body in second if kind == mqtt.PUBLISH)
+    assert bench.log.texts().count("connected to broker") == 1
+    assert bench.service.state == "connected"
+
+
+def test_what_fails_after_giving_way_waits_and_begins_anew(make):
+    bench = with_tls(make, 3, seconds=10, homeassistant=True)
+    bench.at[3] = lambda: bench.client.refusals.append("no answer")
+    bench.live()
+    assert len(bench.attempts) == 3
+    assert [ms for ms in bench.slept_ms if ms >= 1000]
+    assert bench.client.sent.count(b"homeassistant/binary_sensor") == 2
+    assert bench.log.texts().count("connected to broker") == 2
+
+
+def test_sparkplug_gives_way_with_the_death_that_its_will_has(make):
+    packets = with_tls(make, 4, seconds=9, payload="sparkplug").run()
+    kinds = [kind for kind, _, _ in packets]
+    assert kinds.count(1) == 2
+    at = kinds.index(14)
+    assert kinds[at + 1] == 1
+    _, flags, body = packets[at - 1]
+    topic = b"spBv1.0/meterport/NDEATH/hall"
+    assert flags == 0
+    assert body[2:].startswith(topic)
+    assert pysparkplug.NDeath.decode(body[2 + len(topic) :]).bd_seq_metric.value == 0

@@ -19,7 +19,7 @@ PROTOCOLS = {"GET", "POST", "PUT", "DELETE", "X-Meterport", "NFC", "Client Key",
 PROTOCOLS |= {"meterport update 1\\n", "use strict"}
 CLASSES = {"field check", "note bad"}
 SAME_EVERYWHERE = {"English", "Deutsch", "Français", "Español", "Modbus TCP", "BACnet/IP", "BBMD", "MQTT", "SunSpec"}
-SAME_EVERYWHERE |= {"CSV", "UART", "{} KiB", "{}: UART {}, {} {}", "Wh", "VA", "LL", "LN"}
+SAME_EVERYWHERE |= {"CSV", "TLS", "UART", "{} KiB", "{}: UART {}, {} {}", "Wh", "VA", "LL", "LN"}
 SAME_EVERYWHERE |= {f"W5500: {name}" for name in ("SCK", "MOSI", "MISO", "CS", "INT")}
 # The filter of the overview looks in it; "Wrong" stands before a word of the device; the count stands before the last.
 PARTS_OF_TEXTS = {"{} {} {} unit {}", "Wrong", "more connection"}

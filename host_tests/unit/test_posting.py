@@ -8,6 +8,7 @@ import io
 import json
 import random
 import urllib.parse
+from types import SimpleNamespace
 
 import pytest
 from line_protocol_parser import parse_line
@@ -341,6 +342,16 @@ def test_a_backlog_is_posted_oldest_first_in_bounded_bodies_over_one_connection(
     assert len(bench.server.requests) > 10
     assert bench.server.connects == 1
     assert bench.client.largest < 2048
+
+
+def test_between_two_batches_the_turn_at_tls_is_given_to_who_waits_and_nothing_is_lost(make):
+    bench = make(meters=8)
+    bench.posting.tls = SimpleNamespace(is_wanted=lambda: len(bench.server.requests) in (2, 4), longest_stall_ms=0)
+    bench.take(2000)
+    bench.run(INTERVAL_S)
+    assert times(bench) == sorted(bench.wanted)
+    assert bench.server.connects == 3
+    assert bench.posting.failures == 0
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(make):

@@ -5,6 +5,7 @@ import ssl
 
 import pytest
 
+from firmware.net import seam
 from firmware.net.dns import Resolver
 from firmware.net.tcp_client import ConnectionFailed, TcpClient
 from firmware.net.tls import Tls
@@ -67,8 +68,13 @@ class Bench:
         names = Resolver(lambda: [NAMES], world.app.clock.uptime_s, world.rng.randbytes)
         self.client = TcpClient(world.budget.service_slot("posting"), names)
         self.free = PLENTY
-        section = {"trust": trust, "ca_file": "ca.pem", "pin_sha256": options.get("pin", "")}
-        self.tls = Tls(section, world.app.clock, world.app.buses, lambda: (self.free, 0))
+        self.section = {"trust": trust, "ca_file": "ca.pem", "pin_sha256": options.get("pin", "")}
+        self.turns = []
+        self.tls = self.another()
+
+    def another(self):
+        """A Tls of another service."""
+        return Tls(self.section, self.world.app.clock, self.world.app.buses, lambda: (self.free, 0), self.turns)
 
     async def exchange(self):
         """Whether what was sent comes back; or the reason why not."""
@@ -190,16 +196,103 @@ def test_without_memory_no_connection_is_begun(tmp_path, certificates):
     run(tmp_path, certificates, scenario=scenario)
 
 
-def test_there_is_one_session_at_a_time(tmp_path, certificates):
+def test_there_is_one_session_at_a_time_and_who_wants_another_waits_for_his_turn(tmp_path, certificates):
+    async def scenario(bench):
+        await bench.client.connect(HOST, PORT, TIMEOUT_MS, bench.tls)
+        await bench.client.connect(HOST, PORT, TIMEOUT_MS, bench.tls)  # its own is closed first
+        other = TcpClient(bench.client.slot, bench.client._resolver)
+        waits = asyncio.ensure_future(other.connect(HOST, PORT, TIMEOUT_MS, bench.another()))
+        await bench.world.sleep(1)
+        assert not other.is_open
+        assert not bench.tls.is_wanted()  # it has just begun
+        await bench.world.sleep(30)
+        assert bench.tls.is_wanted()
+        assert not waits.done()
+        bench.client.close()
+        assert not bench.tls.is_wanted()
+        await waits
+        assert other.is_open
+        other.close()
+        assert await bench.exchange() is True
+        assert bench.turns == []
+
+    run(tmp_path, certificates, scenario=scenario)
+
+
+def test_turns_come_in_the_order_of_asking(tmp_path, certificates):
+    async def scenario(bench):
+        got = []
+
+        async def connect(name):
+            client = TcpClient(bench.client.slot, bench.client._resolver)
+            await client.connect(HOST, PORT, TIMEOUT_MS, bench.another())
+            got.append(name)
+            client.close()
+
+        await bench.client.connect(HOST, PORT, TIMEOUT_MS, bench.tls)
+        others = [asyncio.ensure_future(connect(name)) for name in "abc"]
+        await bench.world.sleep(1)
+        bench.client.close()
+        again = asyncio.ensure_future(bench.client.connect(HOST, PORT, TIMEOUT_MS, bench.tls))
+        await asyncio.gather(*others)
+        assert got == ["a", "b", "c"]
+        await again
+        bench.client.close()
+
+    run(tmp_path, certificates, scenario=scenario)
+
+
+def test_a_turn_that_does_not_come_is_an_error_and_the_place_is_given_up(tmp_path, certificates):
     async def scenario(bench):
         await bench.client.connect(HOST, PORT, TIMEOUT_MS, bench.tls)
         other = TcpClient(bench.client.slot, bench.client._resolver)
+        waits = asyncio.ensure_future(other.connect(HOST, PORT, TIMEOUT_MS, bench.another()))
+        await bench.world.sleep(179)
+        assert not waits.done()
+        await bench.world.sleep(2)
         with pytest.raises(ConnectionFailed, match="another TLS session is open"):
-            await other.connect(HOST, PORT, TIMEOUT_MS, bench.tls)
-        await bench.client.connect(HOST, PORT, TIMEOUT_MS, bench.tls)  # its own is closed first
+            await waits
+        assert bench.turns == [bench.tls]
+        waits = asyncio.ensure_future(other.connect(HOST, PORT, TIMEOUT_MS, bench.another()))
+        await bench.world.sleep(1)
+        waits.cancel()  # as when its service ends
+        await asyncio.gather(waits, return_exceptions=True)
+        assert bench.turns == [bench.tls]
         bench.client.close()
-        assert await bench.exchange() is True
-        assert bench.tls.handshakes == 3
+
+    run(tmp_path, certificates, scenario=scenario)
+
+
+@pytest.mark.parametrize("kind", ["good", "expired"])
+def test_a_connection_that_ends_ends_the_turn_however_it_ends(tmp_path, certificates, kind):
+    async def scenario(bench):
+        await bench.exchange()
+        assert bench.turns == []
+        bench.free = 0 if kind == "good" else 1
+        await bench.exchange()
+        assert bench.turns == []
+
+    run(tmp_path, certificates, kind, scenario=scenario)
+
+
+def test_what_comes_is_read_without_waiting_though_tls_has_more_than_the_socket(tmp_path, certificates):
+    async def scenario(bench):
+        client, buf, got = bench.client, bytearray(100), b""
+        await client.connect(HOST, PORT, TIMEOUT_MS, bench.tls)
+        assert client.receive_more(buf) is None
+        data = bytes(range(256)) * 4
+        await client.send(data, len(data))
+        until_ms = seam.ticks_add(seam.ticks_ms(), TIMEOUT_MS)
+        while len(got) < len(data):
+            n = client.receive_more(buf)
+            if n is None:
+                assert await client.wait_ready(seam.READ, until_ms)
+            else:
+                got += buf[:n]
+        assert got == data
+        client.close()
+        with pytest.raises(ConnectionFailed, match="closed"):
+            client.receive_more(buf)
 
     run(tmp_path, certificates, scenario=scenario)
 

@@ -214,14 +214,21 @@ class _Publisher(_Client):
 
     async def receive(self, buf: "bytearray | memoryview", timeout_ms: int = 10000) -> int:
         n = await super().receive(buf, timeout_ms)
-        data = memoryview(buf)[:n]
+        self._take(memoryview(buf)[:n])
+        return n
+
+    def receive_more(self, buf: "bytearray | memoryview") -> int | None:
+        n = super().receive_more(buf)
+        self._take(memoryview(buf)[: n or 0])
+        return n
+
+    def _take(self, data: memoryview) -> None:
         while len(data):
             used = self._got.next(data)
             if used > 0 and self._got.kind != _PUBLISH and self._owed:
                 self._owe(-1)
                 self._gateway.counts.acknowledged += self._got.kind == mqtt.PUBACK
             data = data[abs(used) :]
-        return n
 
 
 class Gateway:
@@ -350,8 +357,8 @@ class Gateway:
         else:
             self._client = _Publisher(self, self._addresses)
             self._service = Mqtt(
-                self._config, name, serial, self._client, events, clock, self._link, meters, readings, buses, kept,
-                random_bytes,
+                self._config, name, serial, self._client, None, events, clock, self._link, meters, readings, buses,
+                kept, random_bytes,
             )  # fmt: skip
 
     async def _tick(self) -> None:

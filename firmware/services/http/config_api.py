@@ -64,18 +64,21 @@ def put_config(service: "HttpService", request: "Request") -> "Save":
 
 
 def put_authorities(service: "HttpService", request: "Request") -> "Save":
-    """Checks the certificates in the body, PEM or DER, and begins to save them for posting over https. Raises Refused
-    (409 as for a configuration, or without such posting; 422), MemoryError."""
-    posting = service.device.running("posting")
-    if posting is None or posting.tls is None:
+    """Checks the certificates in the body, PEM or DER, and begins to save them for posting over https, or for MQTT with
+    TLS. Raises Refused (409 as for a configuration, or without such a service; 422), MemoryError."""
+    is_mqtt = request.path == b"/api/mqtt/authorities"
+    sender = service.device.running("mqtt" if is_mqtt else "posting")
+    if sender is None or sender.tls is None:
+        if is_mqtt:
+            raise Refused(409, "MQTT does not run with TLS: save mqtt.tls first, and restart")
         raise Refused(409, "nothing is posted over https: save the address first, and restart")
     check_idle(service)
     data = request.body
     try:
-        posting.tls.check_authorities(data)
+        sender.tls.check_authorities(data)
     except ValueError as error:
         raise Refused(422, "nothing was saved", ("file: %s" % error,)) from None
-    return begin_save(service, lambda: posting.tls.store_authorities(data), Response(b"{}"))
+    return begin_save(service, lambda: sender.tls.store_authorities(data), Response(b"{}"))
 
 
 def check_idle(service: "HttpService") -> None:

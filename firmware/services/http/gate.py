@@ -64,7 +64,7 @@ def find_route(path: bytes) -> "tuple | None":
         return _READERS, 0, write_served, None, None, None
     if path == b"/api/posting":
         return _SESSION, _BODY_MAX, write_posting, post_now, None, None
-    if path == b"/api/posting/authorities":
+    if path == b"/api/posting/authorities" or path == b"/api/mqtt/authorities":
         return _SESSION, _AUTHORITIES_MAX, None, None, put_authorities, None
     if path.startswith(b"/page/"):
         return _ALL, 0, get_part, None, None, None

@@ -10,6 +10,7 @@
 With mqtt.payload "sparkplug" none of these, but what sparkplug.py has.
 
 One connection, one task. It goes on for ever: after an error again in 2 s, 4 s, ... 5 minutes, less a random part.
+With TLS it ends the connection when posting over https waits for its turn, and is back after that (firmware.net.tls).
 Values have QoS 0: each is overtaken by the next one. No packet but CONNECT and those of Sparkplug is longer than 1 KiB.
 docs/reference/mqtt.md.
 """
@@ -42,10 +43,14 @@ if _TYPING:
     from firmware.meters.readings import Readings
     from firmware.net.clock import Clock
     from firmware.net.tcp_client import TcpClient
+    from firmware.net.tls import Tls
     from firmware.services.mqtt.history import HistorySender
     from firmware.services.mqtt.sparkplug import Sparkplug
 
 _ANSWER_MS = const(10000)
+_HANDSHAKE_MS = const(30000)  # to connect with TLS
+_PORT = const(1883)
+_PORT_TLS = const(8883)
 _LOOK_MS = const(1000)
 _BACK_OFF_FIRST_S = const(2)
 _BACK_OFF_LAST_S = const(300)
@@ -70,7 +75,8 @@ def level(name: str) -> bytes:
 
 
 class Mqtt(Service):
-    """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has.
+    """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has; `tls`:
+    firmware.net.tls.Tls, or None.
 
     state: "no_link", "no_time", "connecting", "connected", "retrying"; error: why it is not connected, None when it is.
     connections, published: since boot; too_long: messages that were not sent, since they take more than a packet.
@@ -80,8 +86,8 @@ class Mqtt(Service):
     has_task = True
 
     def __init__(
-        self, config: dict, name: str, serial: str, client: "TcpClient", events: "Events", clock: "Clock",
-        link: "Link", meters: "Meters", readings: "Readings", buses: "Buses", history: "History",
+        self, config: dict, name: str, serial: str, client: "TcpClient", tls: "Tls | None", events: "Events",
+        clock: "Clock", link: "Link", meters: "Meters", readings: "Readings", buses: "Buses", history: "History",
         random_bytes: "Callable[[int], bytes]" = os.urandom,
     ) -> None:  # fmt: skip
         """Raises OSError when what Home Assistant was told, or the cursor of the history, cannot be read."""
@@ -89,7 +95,11 @@ class Mqtt(Service):
         self._name = name
         self._serial = serial
         self._client = client
+        self.tls = tls
+        self._port = config["port"] or (_PORT if tls is None else _PORT_TLS)
         self._events = events
+        if tls is not None and config["trust"] == "none":
+            events.add("mqtt", "the broker's certificate is not checked: mqtt.trust is none")
         self._clock = clock
         self._link = link
         self._meters = meters
@@ -105,6 +115,7 @@ class Mqtt(Service):
         self._back_off_s = _BACK_OFF_FIRST_S
         self._has_failed = False  # since it was last connected, and that is in the log
         self._is_settled = False  # the broker takes what is sent
+        self._has_given_way = False  # the last connection was ended for another that waits for TLS
         self._states: "list[bool | None]" = []  # of the meters, as the broker knows them
         self._ping_ms = 0  # when the last PINGREQ was sent, or the connection made
         self._pings = 0  # without an answer
@@ -176,6 +187,7 @@ class Mqtt(Service):
 
     async def run(self) -> None:
         """Keeps a connection for ever."""
+        self._has_given_way = False
         while True:
             if not self._link.up():
                 self.state = "no_link"
@@ -188,19 +200,22 @@ class Mqtt(Service):
             try:
                 await self._connect()
                 await self._serve()
+                self._has_given_way = True
             except (ConnectionFailed, mqtt.MqttError) as error:
+                self._has_given_way = False
                 self._fail(str(error))
                 self._judge_history()
             finally:
                 self._client.close()
-            await seam.sleep_ms(self._next_wait_ms())
+            if not self._has_given_way:
+                await seam.sleep_ms(self._next_wait_ms())
 
     def _fail(self, reason):
         self.state = "retrying"
         self.error = reason
         if not self._has_failed:
             self._has_failed = True
-            self._events.add("mqtt", "%s:%d: %s" % (self._config["host"], self._config["port"], reason))
+            self._events.add("mqtt", "%s:%d: %s" % (self._config["host"], self._port, reason))
 
     def _judge_history(self):
         """A connection has failed. A broker that may not let the history in ends it there (MQTT 3.1.1, 3.3.5 has no
@@ -234,7 +249,8 @@ class Mqtt(Service):
         self.state = "connecting"
         if self.history is not None:
             self.history.begin()
-        await self._client.connect(config["host"], config["port"], _ANSWER_MS)
+        tls = self.tls
+        await self._client.connect(config["host"], self._port, _ANSWER_MS if tls is None else _HANDSHAKE_MS, tls)
         client_id = b"meterport-" + self._serial.encode()
         will_topic, will = self._root + b"/status", b"offline"
         if self._sparkplug is not None:
@@ -272,10 +288,11 @@ class Mqtt(Service):
             self._is_settled = True
             self._back_off_s = _BACK_OFF_FIRST_S
             self._has_failed = False
-            self._events.add("mqtt", "connected to %s" % self._config["host"])
+            if not self._has_given_way:
+                self._events.add("mqtt", "connected to %s" % self._config["host"])
 
     async def _serve(self):
-        """While the connection lasts. Raises ConnectionFailed, MqttError."""
+        """While the connection lasts, or until another waits for TLS. Raises ConnectionFailed, MqttError."""
         config = self._config
         client = self._client
         sparkplug = self._sparkplug
@@ -288,7 +305,9 @@ class Mqtt(Service):
         self._answers = b""
         self._settle()
         self._states = [None] * len(self._meters.meters)
-        self._discovery_in_s = 0 if self._has_discovery or self._described else None
+        self._discovery_in_s = None
+        if not self._has_given_way and (self._has_discovery or self._described):
+            self._discovery_in_s = 0  # what was sent half a minute ago the broker has
         if sparkplug is not None:
             sparkplug.begin()
             await self._put(mqtt.subscribe(1, sparkplug.commands, 1))
@@ -323,9 +342,15 @@ class Mqtt(Service):
             await self._keep_alive()
             if self._to_keep is not None and not self._pings:
                 await self._keep(self._to_keep)
+            elif self.tls is not None and self.tls.is_wanted():
+                await self._take_leave()
+                return
             until_ms = seam.ticks_add(seam.ticks_ms(), _LOOK_MS)
-            while await client.wait_ready(seam.READ, until_ms):
-                n = await client.receive(self._received, _ANSWER_MS)
+            while seam.ticks_diff(until_ms, seam.ticks_ms()) > 0:
+                n = client.receive_more(self._received)
+                if n is None:
+                    await client.wait_ready(seam.READ, until_ms)
+                    continue
                 if not n:
                     raise ConnectionFailed("closed by the broker")
                 self._take(reader, memoryview(self._received)[:n])
@@ -334,6 +359,14 @@ class Mqtt(Service):
                     self._answers = b""
                 await self._send_history()
                 await self._flush()
+                await seam.sleep_ms(0)
+
+    async def _take_leave(self):
+        """Ends the connection so that the broker does not publish the will: the gateway is back soon."""
+        if self._sparkplug is not None:
+            await self._publish(*self._sparkplug.death())
+        await self._put(mqtt.DISCONNECT)
+        await self._flush()
 
     def _take(self, reader, data):
         """Takes what the broker has sent."""

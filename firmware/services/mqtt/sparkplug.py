@@ -92,6 +92,10 @@ class Sparkplug:
     def will(self) -> "tuple[bytes, bytes]":
         """(topic, payload) of the NDEATH that the broker publishes when the connection that is begun now has ended."""
         self._bd_seq = (self._bd_seq + 1) & _SEQ_MAX
+        return self.death()
+
+    def death(self) -> "tuple[bytes, bytes]":
+        """The same, of the connection that there is: it comes before a DISCONNECT (Edge Node Session Termination)."""
         now_ms = self._now_ms()
         return self._topic(b"NDEATH"), sparkplug.begin(now_ms) + self._bd_seq_metric(now_ms)
 

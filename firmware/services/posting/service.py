@@ -237,6 +237,8 @@ class Posting(Service):
                 self._halve(batch, outcome)
             elif self._set_aside(batch):
                 return _STOPPED_S
+            if self.tls is not None and self.tls.is_wanted():
+                self._exchange.close()  # many records wait: the next batch has to wait for its turn
             await seam.sleep_ms(_PAUSE_MS)
 
     async def _post_batch(self, batch: Batch) -> int:

@@ -34,11 +34,24 @@ function serviceCard(name, ...settings) {
     el("div", { class: "fields" }, field(name + ".enabled", { onchange: tell }), settings.length ? null : fieldsOf(name, "enabled")), settings);
 }
 
+// Sends a file with certificates for a service, which the device checks.
+function authoritiesField(name, refresh = () => {}) {
+  const id = name + "_authorities", file = el("input", { type: "file", id, accept: ".pem,.crt,.cer,.der" });
+  return el("div", { class: "field" }, el("label", { for: id }, "Certificates of authorities (PEM or DER)"), file,
+    button("Send the file", event => attempt(event, async () => {
+      if (!file.files[0]) throw new Error("Choose a file with certificates first.");
+      await ask("PUT", `api/${name}/authorities`, file.files[0], SAVE_MS);
+      notice("The device has the certificates.");
+      await refresh();
+    }), "plain"));
+}
+
 const servicesPage = {
   title: "Services",
   config: true,
   every_ms: SELDOM_MS,
   show(main) {
     main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(name => serviceCard(name)));
+    if (valueAt("mqtt.tls")) main.append(card("Certificate of the broker", authoritiesField("mqtt")));
   },
 };

@@ -4,24 +4,12 @@ const POSTED_MS = 2000; // within which most posts are over
 // Of each state its text, and the class of that.
 const POSTING_STATES = { waiting: ["Waiting for its time", "good"], posting: ["Posting now", "good"], no_link: ["No network", "bad"], no_time: ["Time unknown", "due"], retrying: ["Trying again", "due"], refused: ["Refused by the server", "bad"] };
 
-// Sends a file with certificates, which the device checks.
-function authoritiesField() {
-  const file = el("input", { type: "file", id: "authorities", accept: ".pem,.crt,.cer,.der" });
-  return el("div", { class: "field" }, el("label", { for: "authorities" }, "Certificates of authorities (PEM or DER)"), file,
-    button("Send the file", event => attempt(event, async () => {
-      if (!file.files[0]) throw new Error("Choose a file with certificates first.");
-      await ask("PUT", "api/posting/authorities", file.files[0], SAVE_MS);
-      notice("The device has the certificates.");
-      await PAGES.posting.refresh();
-    }), "plain"));
-}
-
 Object.assign(PAGES.posting, {
   every_ms: SELDOM_MS,
   show(main) {
     const [at, login, password, tls, authorities, pin, template] = [["url", "format", "interval_s"], ["auth", "user"], [], ["trust"], ["ca_file"], ["pin_sha256"], ["template"]]
       .map(keys => el("div", { class: "fields" }, keys.map(key => field("posting." + key, { onchange: () => arrange() }))));
-    authorities.append(authoritiesField());
+    authorities.append(authoritiesField("posting", () => PAGES.posting.refresh()));
     password.append(...[secretField("posting.password", "None")].filter(Boolean));
     const unchecked = el("p", { class: "bad" }, "The server's certificate is not checked: everybody on the way can read and change what is posted.");
     const arrange = () => {
