@@ -14,6 +14,7 @@ import sys
 _GC_BYTES = 4096  # allocated between two collections while the gateway is built
 _SAFE_AFTER = 3  # failed starts
 _NONE_AFTER = 6
+_LOOP_WITHIN_S = 60
 
 
 def _exists(path):
@@ -77,9 +78,9 @@ def _use_tree(folder):
         sys.path.insert(0, folder)
 
 
-def _give_up(folder, error):
-    """Goes back from a tree that cannot be imported: to the good one, and from that to what came with the board."""
-    print("meterport: the firmware in %s is given up: %r" % (folder, error))
+def _give_up(folder):
+    """The folder to run instead of one that cannot be imported: the good one's, and after that what came with the
+    board."""
     with open("tree/use") as f:
         good = f.read().split(" ")[0]
     if folder.endswith(good):
@@ -88,6 +89,56 @@ def _give_up(folder, error):
     for name in list(sys.modules):
         if (getattr(sys.modules[name], "__file__", None) or "").startswith("tree/"):
             del sys.modules[name]
+    return "" if good == "-" else "tree/" + good
+
+
+def _load(folder):
+    """Imports the firmware in that folder, or the one before it where that fails: (the board, firmware.app)."""
+    while True:
+        _use_tree(folder)
+        try:
+            from firmware import board
+
+            port = board.detect()  # before the rest: it allocates large pieces (network, buffers)
+            from firmware import app
+
+            return port, app
+        except Exception as error:
+            if not folder:
+                raise
+            print("meterport: the firmware in %s is given up: %r" % (folder, error))
+            folder = _give_up(folder)
+
+
+def _start_timer():
+    """Starts a timer that restarts the board after a minute, and returns it; None on a development machine, which has
+    none. Its callback runs between two instructions of the interpreter: what hangs in C code is not seen."""
+    try:
+        from machine import Timer, reset
+    except ImportError:
+        return None
+
+    def restart(timer):
+        print("meterport: the loop does not run after %d s, restarting" % _LOOP_WITHIN_S)
+        reset()
+
+    try:
+        timer = Timer(-1)  # the only one of an RP2
+    except ValueError:
+        timer = Timer(0)  # an ESP32 has no other kind
+    timer.init(mode=Timer.ONE_SHOT, period=1000 * _LOOP_WITHIN_S, callback=restart)
+    return timer
+
+
+def _stop_with_watchdog(timer, port):
+    """Stops the timer when the firmware starts the watchdog of this board, which it does once its loop runs."""
+    start = port.watchdog
+
+    def watchdog(timeout_s):
+        timer.deinit()
+        start(timeout_s)
+
+    port.watchdog = watchdog
 
 
 def run(is_asked: bool = True) -> None:
@@ -95,44 +146,25 @@ def run(is_asked: bool = True) -> None:
     which Ctrl-C gives the REPL. `is_asked`: False for a start by the device itself, which after six that failed does
     nothing."""
     _add_path()
-    folder, goes_back = _choose_tree()
-    _use_tree(folder)
     # Collected this often, what stays lies together at one end of the heap, and not all over it amid garbage.
     # firmware.app sets another threshold for later.
     if hasattr(gc, "threshold"):
         gc.threshold(_GC_BYTES)
-    limit = None
-    is_given_up = False
+    folder, goes_back = _choose_tree()
+    timer = _start_timer() if folder else None  # an update may hang before there is a watchdog
     try:
-        try:
-            from firmware import board
-
-            if folder:  # an update may hang before there is a watchdog
-                from firmware.board import start_limit
-
-                limit = start_limit.StartLimit()
-            # The board first: it allocates large pieces (network, buffers).
-            port = board.detect()
-            from firmware import app
-        except Exception as error:
-            if not folder:
-                raise
-            _give_up(folder, error)
-            is_given_up = True
-        else:
-            failed = port.starts(0) if goes_back else port.starts()
-            if failed < _NONE_AFTER or is_asked:
-                port.starts(failed + 1)
-                if limit is not None:
-                    limit.end_with_watchdog(port)
-                app.run(port, failed if failed >= _SAFE_AFTER else 0)
-            else:
-                print("meterport: %d starts have failed, the firmware is not started; run() starts it" % failed)
+        port, app = _load(folder)
+        failed = port.starts(0) if goes_back else port.starts()
+        if failed >= _NONE_AFTER and not is_asked:
+            print("meterport: %d starts have failed, the firmware is not started; run() starts it" % failed)
+            return
+        port.starts(failed + 1)
+        if timer is not None:
+            _stop_with_watchdog(timer, port)
+        app.run(port, failed if failed >= _SAFE_AFTER else 0)
     finally:
-        if limit is not None:
-            limit.end()
-    if is_given_up:
-        run(is_asked)
+        if timer is not None:
+            timer.deinit()
 
 
 if _exists("data/safe_mode"):

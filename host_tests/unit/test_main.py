@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from firmware import trees
-from firmware.board import start_limit
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = compile((_ROOT / "main.py").read_text(), "main.py", "exec")
@@ -121,13 +120,35 @@ def test_a_tree_goes_before_all_other_folders_and_a_later_one_takes_its_place(ma
 
 
 @pytest.mark.parametrize(
-    ("said", "folder", "then"),
-    [("a b 1", "tree/b", "a a 0"), ("a a 0", "tree/a", "- - 0"), ("- b 1", "tree/b", "- - 0")],
+    ("said", "folder", "instead", "then"),
+    [
+        ("a b 1", "tree/b", "tree/a", "a a 0"),
+        ("a a 0", "tree/a", "", "- - 0"),
+        ("- b 1", "tree/b", "", "- - 0"),
+    ],
 )
-def test_a_tree_that_cannot_be_imported_gives_way_to_the_one_before_it(main, tmp_path, said, folder, then):
+def test_a_tree_that_cannot_be_imported_gives_way_to_the_one_before_it(main, tmp_path, said, folder, instead, then):
     say(tmp_path, said)
-    main["_give_up"](folder, ValueError())
+    assert main["_give_up"](folder) == instead
     assert (tmp_path / "tree" / "use").read_text() == then
+
+
+def test_trees_that_cannot_be_imported_are_given_up_in_turn(main, tmp_path, fake_firmware, capsys):
+    say(tmp_path, "a b 1")
+    seen = []
+
+    def detect():
+        seen.append([path for path in sys.path if path.startswith("tree/")])
+        if seen[-1]:
+            raise ImportError("no module named 'lib'")
+        return fake_firmware.port
+
+    sys.modules["firmware.board"].detect = detect
+    fake_firmware.runs = lambda port: seen.append("runs")
+    main["run"]()
+    assert seen == [["tree/b", "tree/b/lib"], ["tree/a", "tree/a/lib"], [], "runs"]
+    assert (tmp_path / "tree" / "use").read_text() == "- - 0"
+    assert "tree/b is given up" in capsys.readouterr().out
 
 
 # -- the limit of a start
@@ -174,7 +195,7 @@ class FakeFirmware:
         self.resets = 0
         self.runs = lambda port: None
         FakeTimer.made = []
-        board = SimpleNamespace(detect=lambda: self.port, start_limit=start_limit)
+        board = SimpleNamespace(detect=lambda: self.port)
         app = SimpleNamespace(run=lambda port, failed: self.runs(port))
         machine = SimpleNamespace(Timer=FakeTimer, reset=self.reset)
         for name, module in (("firmware.board", board), ("firmware.app", app), ("machine", machine)):
