@@ -275,7 +275,7 @@ def plain_real(buf: bytearray, at: int, profile: Profile, i: int, data: "Registe
     """Writes the value of point `i` as IEEE 754 single (big-endian) to buf[at:at + 4], from the registers of its block:
     the nearest to its value in its unit, or to a thousandth of that where it accumulates (kWh). False, and nothing is
     written, when that is left to Profile.decode(): the encoding is not PLAIN, or is TENFOLD and scaled; there is no
-    value, or it has more than 30 bits or is tiny. In integers, for each float would be an object in the heap."""
+    value, or it has more than 29 bits or is tiny. In integers, for each float would be an object in the heap."""
     begin = profile.offsets[i]
     kind, _, _, flags, factor, tens = profile.encodings[profile.encoding_of[i]]
     if not flags & PLAIN or flags & TENFOLD and (kind != FLOAT32 or tens):
@@ -284,7 +284,12 @@ def plain_real(buf: bytearray, at: int, profile: Profile, i: int, data: "Registe
     denominator = 1000 if flags & WHOLE else 1
     if kind != FLOAT32:
         number = _integer(data, begin, kind, flags & LITTLE)
-        if number >> 31 not in (0, -1) or number == -0x80000000 or abs(factor) > 1 and abs(number * factor) >> 30:
+        if (
+            number >> 31 not in (0, -1)
+            or number == -0x80000000
+            or abs(factor) > 1
+            and abs(number) >= 0x20000000 // abs(factor)
+        ):
             return False
         if not flags & WHOLE:
             denominator = 10**tens

@@ -58,10 +58,10 @@ def test_a_real_is_the_float_nearest_to_the_value(kind, scale, data):
     turned = profile_load.inverted(one_point(kind, scale=scale, number=28))
     if is_measurable(kind, value):
         done = check_real(point, raw, Fraction(value) * Fraction(str(scale)))
-        assert done or abs(value) >= 2**30 / max(scale, 1) or 0 < abs(value) < 2**-62 or scale < 0.001
+        assert done or abs(value) >= 2**29 / max(scale, 1) - 1 or 0 < abs(value) < 2**-62 or scale < 0.001
         assert check_real(turned, raw, -Fraction(value) * Fraction(str(scale))) == done
         done = check_real(energy, raw, Fraction(nearest(Fraction(value) * Fraction(str(scale_of_energy))), 1000))
-        assert done or abs(value) >= 2**30 / scale_of_energy or 0 < abs(value) < 2**-62
+        assert done or abs(value) >= 2**29 / scale_of_energy - 1 or 0 < abs(value) < 2**-62
     else:
         assert not check_real(point, raw, None)
         assert not check_real(energy, raw, None)

@@ -1,4 +1,5 @@
-"""What is decoded for each answer, as machine code: firmware.meters.profile has the plain functions.
+"""What is decoded for each answer, as machine code: firmware.meters.profile has the plain functions. Constants are eight
+bits that are shifted, or sixteen (readings_machine.py says why).
 
 Only images of the rp2 port have it (tools/build.py, frozen_manifest).
 """
@@ -94,7 +95,7 @@ def plain_real(buf, at: int, profile, i: int, data) -> bool:
         if exponent > 167 or tens > 3 or tens < -3:
             return False
         if exponent < 64:
-            if exponent or number & 0x7FFFFF:
+            if exponent or number << 9:  # more than the leading bit
                 return False
             number = 0
         negative = d[0] >> 7
@@ -136,7 +137,7 @@ def plain_real(buf, at: int, profile, i: int, data) -> bool:
                 number = high << 16 | number
         if factor != 1 and factor != -1:
             size = factor if factor > 0 else 0 - factor
-            if number > 0x3FFFFFFF // size:
+            if number >= 0x20000000 // size:
                 return False
             number *= size
         while tens > 0:
