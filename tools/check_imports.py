@@ -99,7 +99,7 @@ LAYERS = (
     Layer(
         "services",
         ("firmware/services/*",),
-        (*_CODECS, *_CORE, *_INTERFACES, "asyncio", "errno", "hashlib", "json", "os", "struct", "{own}"),
+        (*_CODECS, *_CORE, *_INTERFACES, "array", "asyncio", "errno", "hashlib", "json", "os", "struct", "{own}"),
     ),
     Layer(
         "set-up",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from firmware.net import seam
-from firmware.services.http.response import Response
+from firmware.services.http.response import FULL, Response
 from firmware.services.http.response_writer import BLOCK, FILE_BLOCK, PIECE, ResponseWriter
 from host_tests.unit.http_rig import responses
 
@@ -178,6 +178,24 @@ def test_a_document_is_made_no_further_than_a_block(blocks):
     assert len(made) <= 11
     writer.close()
     assert not writer.is_active
+
+
+@pytest.mark.parametrize("version", [10, 11])
+@pytest.mark.parametrize("size", [1, 300, 700, 1008])
+def test_a_document_that_says_full_goes_on_with_room_in_the_sink(blocks, size, version):
+    full = 0
+
+    def body():
+        nonlocal full
+        for k in range(20):
+            while blocks.out.tell() + size > 1008:
+                full += 1
+                yield FULL
+            blocks.out.write(bytes([97 + k]) * size)
+
+    (response,) = responses(written(ResponseWriter(blocks), Response(body()), version=version), "GET")
+    assert response.body == b"".join(bytes([97 + k]) * size for k in range(20))
+    assert full >= 20 * size // 1008 - 1
 
 
 def test_what_is_given_up_is_closed_once(blocks):

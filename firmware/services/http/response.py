@@ -21,6 +21,7 @@ if _TYPING:
 
 JSON = "application/json"
 SHORT = "the device is short of memory for this: try again, or close other pages"
+FULL = const(1)  # what a document yields when its next piece would not fit into the block
 _COMPACT = (",", ":")
 _SHOWN_MAX = const(80)  # characters of what a client may have written
 _UNSAFE = b'"\\<>'
@@ -29,7 +30,7 @@ _UNSAFE = b'"\\<>'
 class Response:
     """`body`: bytes; or a file (readinto, seek, close), sent from its beginning; or a generator, which writes some
     hundred bytes of the document to the service's sink before each yield of None, so that the document is never held as
-    a whole. File and generator are closed in any case.
+    a whole; it may yield FULL to have the sink emptied first. File and generator are closed in any case.
 
     `headers`: pairs (name, value). `heads`: for a head that is always the same, a dict in which the writer keeps it."""
 

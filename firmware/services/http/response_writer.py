@@ -176,10 +176,13 @@ class ResponseWriter:
         made = out.tell()
         silent = 0
         has_ended = False
-        while made < size and silent < _SILENT_MAX and not has_ended:
-            has_ended = next(body, out) is out  # behind its last piece it may have written more
+        while made < size and silent < _SILENT_MAX:
+            got = next(body, out)
             before = made
             made = out.tell()
+            if got is not None:
+                has_ended = got is out  # behind its last piece it may have written more; else it is FULL
+                break
             silent = silent + 1 if made == before else 0
         out.seek(0)
         if made <= size:

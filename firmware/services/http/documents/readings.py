@@ -5,12 +5,14 @@ cycles of the collections to come. Values with a fraction are made of integers: 
 30,000 cycles on a chip that computes floats in software.
 """
 
+from array import array
+
 from micropython import const
 
 from firmware.meters.meter import STATES
 from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, PLAIN, UNITS, plain_decimal
 from firmware.meters.readings import QUALITIES, WITHOUT_VALUE
-from firmware.services.http.response import Refused, Response, write_json
+from firmware.services.http.response import FULL, Refused, Response, write_json
 
 _TENS = (1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000)
 _POINTS = (".", ".0", ".00", ".000", ".0000", ".00000", ".000000", ".0000000", ".00000000", ".000000000")
@@ -22,27 +24,16 @@ _NEXT = (  # for each of QUALITIES: what stands between the age of a point and t
     ',"quality":"no_value"},{"id":',
     ',"quality":"held"},{"id":',
 )
-_UNIT_AND_AGE = (  # and between its value and its age, for each of UNITS
-    ',"unit":"","age_s":',
-    ',"unit":"V","age_s":',
-    ',"unit":"A","age_s":',
-    ',"unit":"W","age_s":',
-    ',"unit":"var","age_s":',
-    ',"unit":"VA","age_s":',
-    ',"unit":"Hz","age_s":',
-    ',"unit":"Wh","age_s":',
-    ',"unit":"varh","age_s":',
-    ',"unit":"VAh","age_s":',
-)
 _MOST_NUMBERS = const(32)
-_TEXT_MAX = const(256)  # of one point in machine code; a longer one is printed
-_NUMBER_MOST = const(0x3FFFFFFF)
+_TEXT_MAX = const(
+    1008
+)  # bytes of points that machine code writes at a time: they and a chunk's head and tail are a block
 _POINTS_A_PIECE = const(2)  # of at most 128 bytes each: see PIECE of response_writer
 
 try:
-    from firmware.services.http.documents.readings_machine import write_point  # type: ignore
+    from firmware.services.http.documents.readings_machine import decode_points, write_points  # type: ignore
 except ImportError:  # only images for the RP2 have machine code
-    write_point = None
+    decode_points = write_points = None
 
 _TYPING = const(0)
 if _TYPING:
@@ -64,7 +55,7 @@ class ReadingsDocument:
         self._meters = meters
         self._readings = readings
         self._buses = buses
-        self._text = bytearray(_TEXT_MAX if write_point else 0)
+        self._text = bytearray(_TEXT_MAX if write_points else 0)
 
     def get(self, request: "http1.Request") -> Response:
         """Streams the document (docs/reference/http.md): of one meter, or of some points, where the query names them.
@@ -96,7 +87,7 @@ class ReadingsDocument:
             write_json(out, self._buses[meter.bus].fault_text(meter))
             out.write(b',"points":[')
             yield
-            order = range(len(meter.profile)) if numbers is None else _indices(meter.profile, numbers)
+            order = bytes(range(len(meter.profile))) if numbers is None else _indices(meter.profile, numbers)
             if order:
                 yield from self._write_points(meter, order)
             out.write(b"]}")
@@ -129,9 +120,26 @@ class ReadingsDocument:
         name_at = 0  # where the length of the name of point `named` stands in `names`
         named = 0
         number = -1  # of the block in which point `i` lies
+        state = None  # of write_points(), where that can write points of this meter
+        if write_points is not None and not has_ratios:
+            tables = numbers, units, offsets, encoding_of, encodings, block_of
+            state = self._state(meter, blocks)
+            values = array("i", bytes(4 * len(order)))
+            decode_points(names, 0, 0, values, tables, order, [block.raw for block in blocks], state)
         # What stands before a name is written with the point before: a print() takes as long as eight of its items.
         print('{"id":', first_id | numbers[order[0]], ',"name":"', sep="", end="", file=out)
-        for k in range(last + 1):
+        k = 0
+        while k <= last:
+            if state is not None and not meter.held:
+                out.write(text, write_points(text, names, _TEXT_MAX - out.tell(), values, tables, order, state))
+                k = state[0]
+                if state[-1]:
+                    yield FULL
+                    continue
+                if k > last:
+                    return
+                name_at = state[1]
+                named = state[2]
             i = order[k]
             if block_of[i] != number:
                 number = block_of[i]
@@ -156,16 +164,6 @@ class ReadingsDocument:
                 whole = "null" if value is None else value  # counters are held, and they are integers
             else:
                 whole = decimal >> DECIMALS_BITS
-                if write_point and k < last and -_NUMBER_MOST <= whole <= _NUMBER_MOST:
-                    size = write_point(
-                        text, names, name_at, whole, decimal & DECIMALS_MASK, _UNIT_AND_AGE[units[i]], age_s,
-                        _NEXT[quality], first_id | numbers[order[k + 1]],
-                    )  # fmt: skip
-                    if size:
-                        out.write(text, size)
-                        if k % _POINTS_A_PIECE == 0:
-                            yield
-                        continue
                 if whole < 0:
                     before = '","value":-'
                     whole = -whole
@@ -193,8 +191,26 @@ class ReadingsDocument:
                     before, whole, point, rest, ',"unit":"', UNITS[units[i]], '","age_s":', age, ',"quality":"',
                     QUALITIES[quality], '"}', sep="", end="", file=out,
                 )  # fmt: skip
-            if k % _POINTS_A_PIECE == 0:
+            k += 1
+            if state is not None:
+                state[0] = k
+            if k % _POINTS_A_PIECE:
                 yield
+
+    def _state(self, meter, blocks):
+        """What write_points() begins with at the first point of a meter."""
+        state = array("i", bytes(4 * (5 + 2 * len(blocks))))
+        state[3] = meter.slot << 8
+        at = 4
+        for block in blocks:
+            age_s, quality = self._readings.of_block(meter, block)
+            if quality in WITHOUT_VALUE:
+                quality = -1
+            else:
+                state[at] = age_s
+            state[at + 1] = quality
+            at += 2
+        return state
 
 
 def _numbers(value: bytes) -> bytes:
