@@ -20,12 +20,14 @@ FLOAT = const(9)
 BOOLEAN = const(11)
 STRING = const(12)
 NULL = b"\x38\x01"  # in place of a value (6.4.6, is_null)
+HISTORICAL = b"\x28\x01"  # before a value that is not the present one (6.4.6, is_historical)
 BAD = const(0)  # quality codes, 6.4.9.1; a metric without one is good
 STALE = const(500)
 REBIRTH = b"Node Control/Rebirth"  # 6.4.19
 _BITS_64 = const(0xFFFFFFFFFFFFFFFF)
 _BITS_28 = const(0xFFFFFFF)
 _BYTES_MAX = const(10)  # of a varint
+_DIGITS_MAX = const(15)  # of a timestamp
 # Types of fields
 _VARINT = const(0)
 _EIGHT = const(1)  # bytes
@@ -162,6 +164,22 @@ def asks_rebirth(payload: "bytes | memoryview") -> bool:
     except (IndexError, ValueError):
         pass
     return False
+
+
+def state(payload: "bytes | memoryview") -> "tuple[bool, int] | None":
+    """(online, timestamp in ms) of a STATE of a host (6.4.26): JSON such as {"online":true,"timestamp":1749945600123}.
+    None for what is none."""
+    text = bytes(payload)
+    for space in (b" ", b"\t", b"\r", b"\n"):
+        text = text.replace(space, b"")
+    online = text.partition(b'"online":')[2]
+    timestamp = text.partition(b'"timestamp":')[2]
+    digits = 0
+    while digits < min(len(timestamp), _DIGITS_MAX) and 48 <= timestamp[digits] <= 57:
+        digits += 1
+    if not digits or not online.startswith((b"true", b"false")):
+        return None
+    return online.startswith(b"true"), int(timestamp[:digits])
 
 
 def _fields(data: "bytes | memoryview", at: int, end: int) -> "Iterator[tuple[int, int, int]]":

@@ -142,6 +142,7 @@ KEYS = (
         ("password", "text", "", 0, 128),
         ("payload", "choice", "plain", ("plain", "sparkplug")),
         ("prefix", "text", "meterport", 1, 32),
+        ("primary_host", "text", "", 0, 64),
         ("interval_s", "int", 30, 1, 3600),
         ("keep_alive_s", "int", 60, 10, 3600),
         ("homeassistant", "bool", False),

@@ -100,3 +100,24 @@ def test_the_head_of_a_long_message_is_that_of_a_whole_one():
 
 def test_a_will_may_be_one_that_is_not_retained():
     assert mqtt.connect(b"gate", 60, b"", b"", b"w", b"x", True, False)[9] == 0x0E
+
+
+def test_a_state_of_a_host_is_a_small_object_of_json():
+    for text, found in (
+        (b'{"online":true,"timestamp":1749945600123}', (True, 1749945600123)),
+        (b'{ "timestamp" : 7 ,\r\n\t"online" : false }', (False, 7)),
+        (b'{"online":true,"timestamp":1234567890123456789}', (True, 123456789012345)),  # no time: but bounded
+        (b"ONLINE", None),
+        (b"", None),
+        (b'{"online":"true","timestamp":7}', None),
+        (b'{"online":true}', None),
+        (b'{"online":true,"timestamp":-7}', None),
+        (b'{"online":true,"timestamp":"7"}', None),
+    ):
+        assert sparkplug.state(text) == found
+        assert sparkplug.state(memoryview(text)) == found
+
+
+def test_a_historical_value_says_so_before_it():
+    found = sparkplug.metric(1, TIME, sparkplug.INT64, sparkplug.HISTORICAL + sparkplug.integer(5))
+    assert found == b"\x12\x0b\x10\x01\x18\xac\x02\x20\x04\x28\x01\x58\x05"

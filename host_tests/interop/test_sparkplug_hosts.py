@@ -11,6 +11,7 @@ import pysparkplug
 import pytest
 
 from host_tests.mosquitto import Listener, Mosquitto
+from host_tests.system.backlog import ENERGIES, NAMES, POWER, Backlog
 from host_tests.system.rig import HOST, METERS, READY_S, Rig, wait_for
 from tools import build, gateway
 from tools.device_api import Device
@@ -21,6 +22,8 @@ GROUP = "spBv1.0/meterport"
 PASSWORD = "correct horse"
 HEARD_S = 60
 EXACT = 5e-6  # of /api/readings, which shows six to seven digits
+STATE = "spBv1.0/STATE/scada"
+RECORDS = 400
 LARGE = "elkor-wattson-mcm-60"  # the most points of all kinds
 CLASSES = {
     "NBIRTH": pysparkplug.NBirth, "NDATA": pysparkplug.NData, "NDEATH": pysparkplug.NDeath,
@@ -37,7 +40,7 @@ class Host:
     def heard(self):
         found = []
         for topic, payload, retained in list(self._listener.all):
-            if topic == "probe":
+            if topic == "probe" or topic == STATE:
                 continue
             space, group, kind, name, *device = topic.split("/")
             assert (f"{space}/{group}", name, retained) == (GROUP, "test", False)
@@ -78,25 +81,26 @@ def host(broker):
 
 @pytest.fixture
 def start(tmp_path, broker):
-    """start(meters=..., **settings): a gateway that knows the time."""
+    """start(meters, settings, config, unix_s): a gateway that knows the time; `settings` of its MQTT."""
     with contextlib.ExitStack() as stack:
 
-        def begin(meters=METERS, **options):
-            settings = {"enabled": True, "host": HOST, "port": broker.port, "interval_s": 1, "payload": "sparkplug"}
-            rig = stack.enter_context(Rig(tmp_path, config={"mqtt": settings}, meters=meters, **options))
+        def begin(meters=METERS, settings=None, config=None, unix_s=None, **options):
+            mqtt = {"enabled": True, "host": HOST, "port": broker.port, "interval_s": 1, "payload": "sparkplug"}
+            config = {"mqtt": mqtt | (settings or {})} | (config or {})
+            rig = stack.enter_context(Rig(tmp_path, config=config, meters=meters, **options))
             with Device(HOST, rig.http_port) as device:
                 device.set_password(PASSWORD)
             rig.wait_polled()
-            set_time(rig)  # only now it connects
+            set_time(rig, unix_s)  # only now it connects
             return rig
 
         yield begin
 
 
-def set_time(rig):
+def set_time(rig, unix_s=None):
     with Device(HOST, rig.http_port) as device:
         device.login(PASSWORD)
-        device.post("/api/time", {"unix_s": int(time.time())})
+        device.post("/api/time", {"unix_s": int(time.time()) if unix_s is None else unix_s})
 
 
 def ask_for_births(broker):
@@ -235,3 +239,65 @@ def test_the_largest_meter_has_room_in_a_small_heap(start, host):
     found = {metric.name: metric.value for metric in decoded.metrics}
     assert found == {key: pytest.approx(point["value"], rel=EXACT) for key, point in points.items()}
     assert len(points) > 100
+
+
+# -- the history, and the primary host
+
+
+def say(broker, online, timestamp):
+    """As the primary host says it: pysparkplug writes its own."""
+    broker.publish(STATE, pysparkplug.State(timestamp=timestamp, online=online).encode(), "-r", "-q", "1")
+
+
+def past(host):
+    """{(device, unix time, number of the point): value} of all historical metrics; what came twice is the same."""
+    found = {}
+    for kind, device, payload in host.decoded():
+        if kind in ("DBIRTH", "DDATA"):
+            for metric in payload.metrics:
+                if metric.is_historical:
+                    key = device, metric.timestamp // 1000, metric.alias & 255
+                    assert found.setdefault(key, metric.value) == metric.value
+    return found
+
+
+def of_backlog(backlog):
+    return {
+        (name, at, number): value
+        for at, row in backlog.values.items()
+        for name, energy, pair in zip(NAMES, ENERGIES, row, strict=True)
+        for number, value in zip((energy, POWER), pair, strict=True)
+    }
+
+
+def test_a_backlog_follows_the_births_as_historical_values_once_the_primary_host_is_online(
+    start, host, broker, tmp_path
+):
+    backlog = Backlog(tmp_path, RECORDS)
+    wanted = of_backlog(backlog)
+    rig = start(
+        settings={"history": True, "primary_host": "scada", "interval_s": 3600}, unix_s=backlog.end_s + 20,
+        config={"history": {"flash": True}, "ntp": {"enabled": False}}, frozen=True, heap=gateway.FROZEN_HEAP,
+    )  # fmt: skip
+    wait_for(lambda: rig.status()["mqtt"]["state"] == "no_host", HEARD_S, "a connection")
+    assert host.heard() == []
+    say(broker, True, 1000)
+    wait_for(lambda: rig.status()["mqtt"]["waiting"] == 0, HEARD_S, "its history")
+    wait_for(lambda: len(past(host)) >= len(wanted), HEARD_S, "the last of it")
+    found = past(host)
+    assert {key: found[key] for key in wanted} == {key: pytest.approx(value) for key, value in wanted.items()}
+    check_sequence(host.decoded())
+    payloads = [payload for kind, _, payload in host.heard() if kind == "DDATA"]
+    historical = [metric for payload in tahu(payloads[:50]) for metric in payload["metrics"]]
+    assert historical
+    assert all(metric["isHistorical"] for metric in historical)
+    status = rig.status()["mqtt"]
+    assert (status["delivered"], status["lost"], status["connections"]) == (RECORDS, 0, 1)
+
+    say(broker, False, 1000)
+    wait_for(lambda: host.count("NDEATH"), HEARD_S, "its death")
+    wait_for(lambda: rig.status()["mqtt"]["state"] == "no_host", HEARD_S, "a connection")
+    say(broker, True, 2000)
+    wait_for(lambda: host.count("DBIRTH", "socket") == 2, HEARD_S, "births")
+    assert host.count("NDEATH") == 1
+    check_sequence(host.decoded())

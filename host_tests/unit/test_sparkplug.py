@@ -121,7 +121,7 @@ def test_sequence_numbers_go_from_255_to_0(make):
 
 def test_each_connection_has_the_next_number_of_birth_and_death():
     clock = SimpleNamespace(unix_ms=lambda: UNIX_MS)
-    sparkplug = Sparkplug(b"g", b"n", str.encode, "", clock, None, None, None, None)
+    sparkplug = Sparkplug(b"g", b"n", str.encode, "", clock, b"", None, None, None, None)
     numbers = [Payload.FromString(sparkplug.will()[1]).metrics[0].long_value for _ in range(258)]
     assert numbers == [*range(256), 0, 1]
 
@@ -268,11 +268,8 @@ def test_nothing_is_sent_before_the_time_is_known(make):
     assert found[0][1].timestamp == UNIX_MS + 5000
 
 
-def test_neither_home_assistant_nor_a_receiver_of_the_history_is_told_anything(make):
-    bench = make(seconds=9, homeassistant=True, is_history=True)
-    read(bench.messages())
-    assert "mqtt.payload is sparkplug: no history is sent" in bench.log.texts()
-    assert bench.service.history is None
+def test_home_assistant_is_not_told_anything(make):
+    read(make(seconds=9, homeassistant=True).messages())
 
 
 def test_home_assistant_loses_the_entities_when_the_payload_is_changed(make):

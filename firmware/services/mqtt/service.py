@@ -46,6 +46,7 @@ if _TYPING:
     from firmware.net.tls import Tls
     from firmware.services.mqtt.history import HistorySender
     from firmware.services.mqtt.sparkplug import Sparkplug
+    from firmware.services.mqtt.sparkplug_history import SparkplugHistory
 
 _ANSWER_MS = const(10000)
 _HANDSHAKE_MS = const(30000)  # to connect with TLS
@@ -78,7 +79,7 @@ class Mqtt(Service):
     """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has; `tls`:
     firmware.net.tls.Tls, or None.
 
-    state: "no_link", "no_time", "connecting", "connected", "retrying"; error: why it is not connected, None when it is.
+    state: "no_link", "no_time", "connecting", "connected", "no_host", "retrying"; error: why it is not connected, None when it is.
     connections, published: since boot; too_long: messages that were not sent, since they take more than a packet.
     history: what sends the records of flash, None when it does not."""
 
@@ -128,7 +129,9 @@ class Mqtt(Service):
         self.connections = 0
         self.published = 0
         self.too_long = 0
-        self.history: "HistorySender | None" = None
+        self.history: "HistorySender | SparkplugHistory | None" = None
+        self._sender: "HistorySender | None" = None  # it is one of these two
+        self._past: "SparkplugHistory | None" = None
         self._interval_s = self._offset_s = 0  # of the records, and in it when the newest is sent
         self._keeper: "Keeper | None" = None
         self._refusals = 0  # connections in a row that ended at the history
@@ -141,11 +144,10 @@ class Mqtt(Service):
 
             self._has_discovery = False
             self._sparkplug = Sparkplug(
-                level(config["prefix"]), level(name), level, serial, clock, meters, readings, self._begin, self._put
-            )
-            if config["history"]:
-                events.add("mqtt", "mqtt.payload is sparkplug: no history is sent")
-        elif config["history"] and history.records is None:
+                level(config["prefix"]), level(name), level, serial, clock, level(config["primary_host"]), meters,
+                readings, self._begin, self._put,
+            )  # fmt: skip
+        if config["history"] and history.records is None:
             events.add("mqtt", "history.flash is off: no history is sent")
         elif config["history"]:
             # Here and not at the head: it takes heap where it is off, too.
@@ -154,7 +156,12 @@ class Mqtt(Service):
 
             records = FlashRecords(history.records, CURSOR)
             gateway = serial_of(link, name).encode()
-            self.history = HistorySender(records, self._root + b"/history", gateway)
+            if self._sparkplug is None:
+                self.history = self._sender = HistorySender(records, self._root + b"/history", gateway)
+            else:
+                from firmware.services.mqtt.sparkplug_history import SparkplugHistory
+
+                self.history = self._past = SparkplugHistory(records, self._sparkplug)
             self._interval_s = records.interval_s
             self._offset_s = offset_s(gateway, self._interval_s - _ACK_S)
             self._keeper = Keeper(records, buses, events, "mqtt")
@@ -220,7 +227,7 @@ class Mqtt(Service):
     def _judge_history(self):
         """A connection has failed. A broker that may not let the history in ends it there (MQTT 3.1.1, 3.3.5 has no
         other way to refuse), and would do so again for ever: after some of these it gets values only, for a while."""
-        if self.history is None or not self.history.is_unanswered:
+        if self._sender is None or not self._sender.is_unanswered:
             return
         self._refusals += 1
         if self._refusals < _REFUSALS:
@@ -257,7 +264,7 @@ class Mqtt(Service):
             will_topic, will = self._sparkplug.will()
         packet = mqtt.connect(
             client_id, config["keep_alive_s"], config["user"].encode(), config["password"].encode(),
-            will_topic, will, self.history is None, self._sparkplug is None,
+            will_topic, will, self.history is None or self._past is not None, self._sparkplug is None,
         )  # fmt: skip
         await self._client.send(packet, len(packet))
         reader = mqtt.Reader()
@@ -281,7 +288,7 @@ class Mqtt(Service):
     def _settle(self):
         """Forgets former failures once the broker takes what is sent: one that ends the connection at the history would
         otherwise be asked again each 2 s."""
-        history = self.history
+        history = self._sender
         if not self._is_settled and (
             history is None or history.has_answer or not history.in_flight or self._refused_until_s is not None
         ):  # fmt: skip
@@ -311,6 +318,9 @@ class Mqtt(Service):
         if sparkplug is not None:
             sparkplug.begin()
             await self._put(mqtt.subscribe(1, sparkplug.commands, 1))
+            if sparkplug.state:
+                self.state = "no_host"
+                await self._put(mqtt.subscribe(2, sparkplug.state, 1))
         else:
             await self._publish(self._root + b"/status", b"online", True)
         if self._has_discovery:
@@ -320,7 +330,7 @@ class Mqtt(Service):
             due_s += config["interval_s"]  # births have values
         while True:
             if sparkplug is not None:
-                await sparkplug.publish_changes()
+                await sparkplug.publish_changes(self._past is not None and self._past.in_flight > 0)
             else:
                 await self._publish_states()
             if self._discovery_in_s is not None:
@@ -345,6 +355,14 @@ class Mqtt(Service):
             elif self.tls is not None and self.tls.is_wanted():
                 await self._take_leave()
                 return
+            elif sparkplug is not None and sparkplug.state:
+                if sparkplug.has_host_gone:
+                    self._events.add("mqtt", "the primary host is offline: nothing is sent")
+                    await self._take_leave()
+                    return
+                if self.state == "no_host" and sparkplug.is_host_online:
+                    self.state = "connected"
+                    self._events.add("mqtt", "the primary host is online")
             until_ms = seam.ticks_add(seam.ticks_ms(), _LOOK_MS)
             while seam.ticks_diff(until_ms, seam.ticks_ms()) > 0:
                 n = client.receive_more(self._received)
@@ -375,11 +393,13 @@ class Mqtt(Service):
             if n > 0:
                 if reader.kind == mqtt.PINGRESP:
                     self._pings = max(self._pings - 1, 0)
-                elif reader.kind == mqtt.PUBACK and self.history is not None:
+                    if self._past is not None and not self._pings:
+                        self._past.confirm()
+                elif reader.kind == mqtt.PUBACK and self._sender is not None:
                     if len(reader.body) != 2:
                         raise mqtt.MqttError("no PUBACK: %d bytes" % reader.size)
-                    self.history.acknowledge(reader.body[0] << 8 | reader.body[1])
-                    if self._refusals and self.history.has_answer:
+                    self._sender.acknowledge(reader.body[0] << 8 | reader.body[1])
+                    if self._refusals and self._sender.has_answer:
                         self._refusals = 0
                         if self._refused_until_s is not None:
                             self._refused_until_s = None
@@ -397,7 +417,7 @@ class Mqtt(Service):
         waited_ms = seam.ticks_diff(seam.ticks_ms(), self._ping_ms)
         if self._pings and waited_ms > _ANSWER_MS:
             raise ConnectionFailed("no answer to a ping")
-        if self.history is not None and self.history.is_overdue():
+        if self._sender is not None and self._sender.is_overdue():
             raise ConnectionFailed("no answer to the history")
         if not self._pings and waited_ms > 500 * self._config["keep_alive_s"]:
             await self._ping()
@@ -447,10 +467,18 @@ class Mqtt(Service):
         while history is not None and self._may_send_history():
             if history.records.waiting == 1 and self._clock.unix_s() % self._interval_s < self._offset_s:
                 return  # all gateways have just taken a record; older ones wait for nothing
-            packet = await history.next()
+            if self._sender is None:
+                await self._send_past()
+                return
+            packet = await self._sender.next()
             if packet is None:
                 return
             await self._put(packet)
+
+    async def _send_past(self):
+        """A batch of the history in Sparkplug's payloads, and the ping whose answer says that the broker has it."""
+        if not self._pings and self._sparkplug.is_born and await self._past.send():
+            await self._ping()
 
     def _topic(self, meter):
         return self._root + b"/" + level(meter.name)

@@ -3,6 +3,7 @@
     spBv1.0/GROUP/NBIRTH|NDATA|NDEATH/NODE            bdSeq, Node Control/Rebirth, serial number, version, meters online
     spBv1.0/GROUP/DBIRTH|DDATA|DDEATH/NODE/METER      all points of a meter
     spBv1.0/GROUP/NCMD/NODE                           a host asks for the births again
+    spBv1.0/STATE/HOST                                whether the primary host is there: without it nothing is told
 
 GROUP is mqtt.prefix, NODE the device's name. A message has all points of a meter and may be longer than any buffer: its
 values are taken at one moment, counted, then encoded again, metric by metric, into the buffer of the connection.
@@ -23,6 +24,7 @@ _TYPING = const(0)
 if _TYPING:
     from collections.abc import Awaitable, Callable
 
+    from firmware.history.records import FlashRecords
     from firmware.meters.meters import Meters
     from firmware.meters.readings import Readings
     from firmware.net.clock import Clock
@@ -34,6 +36,10 @@ _REBIRTH_MS = const(5000)  # between two births that hosts ask for, at least
 _ALIAS_ONLINE = const(0x4001)
 _ALIAS_VERSION = const(0x4002)
 _ALIAS_SERIAL = const(0x4003)
+# Of a meter, in _lives
+_DEAD = const(0)
+_ALIVE = const(1)
+_REVIVED = const(2)  # its birth was sent for the values of its past only
 # What is kept of a value beside its bytes: its length << 2, and one of
 _FRESH = const(0)
 _OLD = const(1)
@@ -46,17 +52,19 @@ _PIECE = const(256)  # of several metrics
 
 
 class Sparkplug:
-    """`group`, `node`: levels of topics; `begin_message(topic, size)` begins one of QoS 0 in the connection, and
-    `put(data)` writes a piece of its payload.
+    """`group`, `node`, `host`: levels of topics; host b"": there is no primary host. `begin_message(topic, size)`
+    begins one of QoS 0 in the connection, and `put(data)` writes a piece of its payload.
 
-    commands: the topic to subscribe to; kept: bytes of a packet from it that a Reader has to keep;
-    is_rebirth_due: births were asked for, and no values are sent until then."""
+    commands, state: the topics to subscribe to, state b"" without a primary host; kept: bytes of a packet from them
+    that a Reader has to keep; is_rebirth_due: births were asked for, and no values are sent until then;
+    is_host_online: whether the primary host is, True without one; has_host_gone: it is not any more, and the connection
+    has to end."""
 
     kept = _KEPT
 
     def __init__(
         self, group: bytes, node: bytes, level: "Callable[[str], bytes]", serial: str, clock: "Clock",
-        meters: "Meters", readings: "Readings", begin_message: "Callable[[bytes, int], Awaitable[None]]",
+        host: bytes, meters: "Meters", readings: "Readings", begin_message: "Callable[[bytes, int], Awaitable[None]]",
         put: "Callable[[bytes | memoryview], Awaitable[None]]",
     ) -> None:  # fmt: skip
         self._group = b"spBv1.0/" + group
@@ -71,12 +79,16 @@ class Sparkplug:
         self._piece = bytearray(_PIECE)
         self._bd_seq = _SEQ_MAX  # of this connection: the first one has 0
         self._seq = 0
-        self._is_alive: list[bool] = []  # for each meter: the host has its birth, and no death
+        self._lives: list[int] = []  # for each meter: _DEAD until the host has its birth, and after its death
         self._online = 0  # meters, as the host knows it
         self._born_ms = 0
         self.is_rebirth_due = True
         self._is_first = True  # births of a connection wait for nothing
         self.commands = self._topic(b"NCMD")
+        self.state = host and b"spBv1.0/STATE/" + host
+        self._state_ms = 0  # time of the last STATE
+        self.is_host_online = not host
+        self.has_host_gone = False
 
     def _topic(self, kind, meter=None):
         topic = self._group + b"/" + kind + b"/" + self._node
@@ -86,6 +98,11 @@ class Sparkplug:
         now_ms = self._clock.unix_ms()
         assert now_ms is not None, "connected only once it is known"
         return now_ms
+
+    @property
+    def is_born(self) -> bool:
+        """True from the births on until they have to come again."""
+        return self.is_host_online and not self.is_rebirth_due
 
     # -- the connection
 
@@ -100,21 +117,38 @@ class Sparkplug:
         return self._topic(b"NDEATH"), sparkplug.begin(now_ms) + self._bd_seq_metric(now_ms)
 
     def begin(self) -> None:
-        """The connection is made."""
+        """The connection is made; the broker will say whether the primary host is online."""
         self.is_rebirth_due = self._is_first = True
+        self.is_host_online = not self.state
+        self.has_host_gone = False
 
     def take(self, flags: int, size: int, body: bytes) -> bytes:
-        """Takes a PUBLISH of the topic `commands`: the PUBACK that it calls for, or b"". One of which the Reader kept
-        a part only is taken for a request of births, which tell all. Raises MqttError."""
+        """Takes a PUBLISH of the topics `commands` and `state`: the PUBACK that it calls for, or b"". A command of
+        which the Reader kept a part only is taken for a request of births, which tell all. Raises MqttError."""
         packet_id, at = mqtt.published(flags, body)
-        if size > len(body) or sparkplug.asks_rebirth(body[at:]):
+        if self.state and body[2:].startswith(self.state):
+            self._take_state(body[at:])
+        elif size > len(body) or sparkplug.asks_rebirth(body[at:]):
             self.is_rebirth_due = True
         return mqtt.puback(packet_id) if packet_id else b""
 
+    def _take_state(self, payload):
+        """One that is older than the last counts for nothing: the will of a connection that the host has replaced."""
+        state = sparkplug.state(payload)
+        if state is None or state[1] < self._state_ms:
+            return
+        is_online, self._state_ms = state
+        if self.is_host_online and not is_online:
+            self.has_host_gone = True
+        self.is_host_online = is_online
+
     # -- messages
 
-    async def publish_changes(self) -> None:
-        """All births when they are due; births and deaths of meters that have come and gone."""
+    async def publish_changes(self, is_flushing: bool = False) -> None:
+        """All births when they are due; births and deaths of meters that have come and gone. Nothing without the
+        primary host. `is_flushing`: records are being sent, and a meter that is revived for them does not die yet."""
+        if not self.is_host_online:
+            return
         if self.is_rebirth_due:
             waited_ms = seam.ticks_diff(seam.ticks_ms(), self._born_ms)
             if not self._is_first and 0 <= waited_ms < _REBIRTH_MS:
@@ -123,16 +157,18 @@ class Sparkplug:
             self._born_ms = seam.ticks_ms()
             await self._publish_node()
         for k, meter in enumerate(self._meters.meters):
-            # A meter that has missed one answer is not dead yet: its values are stale.
-            was_alive = self._is_alive[k]
-            is_alive = meter.state == ONLINE or was_alive and meter.state == FAILING
-            if is_alive != was_alive:
-                self._is_alive[k] = is_alive
-                if is_alive:
+            before = after = self._lives[k]
+            if meter.state == ONLINE:
+                after = _ALIVE
+            elif not (before == _ALIVE and meter.state == FAILING or before == _REVIVED and is_flushing):
+                after = _DEAD  # not at the first answer that it has missed: its values are stale
+            if after != before:
+                self._lives[k] = after
+                if after == _ALIVE:
                     await self._publish_meter(b"DBIRTH", meter, True)
                 else:
                     await self._publish(self._topic(b"DDEATH", meter), b"")
-        online = sum(self._is_alive)
+        online = self._lives.count(_ALIVE)
         if online != self._online:
             self._online = online
             await self._publish(self._topic(b"NDATA"), self._online_metric(self._now_ms(), False))
@@ -140,11 +176,42 @@ class Sparkplug:
     async def publish_values(self) -> None:
         """Of all points of all meters that have their birth; none while births are due."""
         for k, meter in enumerate(self._meters.meters):
-            if self._is_alive[k] and not self.is_rebirth_due:
+            if self.is_rebirth_due:
+                return
+            if self._lives[k] == _ALIVE:
                 await self._publish_meter(b"DDATA", meter, False)
 
+    async def publish_record(self, records: "FlashRecords") -> int:
+        """The record that `records` stands at, as historical values with its time: data of each meter that has any.
+        Bytes. A meter that is not there now is born for it: without a birth it has no data."""
+        columns = records.columns
+        time = sparkplug.timestamp(1000 * records.time_s)
+        count = len(columns.names)
+        k = size = 0
+        while k < count:
+            m = columns.meter_of[k]
+            meter = columns.meters[m]
+            metrics = b""
+            while k < count and columns.meter_of[k] == m:  # energy and power at most
+                text = records.value(k)
+                if text:
+                    is_whole = columns.is_whole(k)
+                    value = sparkplug.integer(int(text)) if is_whole else sparkplug.single(float(text))
+                    alias = meter.point_id(columns.series[columns.order[k]][1])
+                    datatype = sparkplug.INT64 if is_whole else sparkplug.FLOAT
+                    metrics += sparkplug.metric(alias, time, datatype, sparkplug.HISTORICAL + value)
+                k += 1
+            if metrics:
+                at = self._meters.meters.index(meter)
+                if self._lives[at] == _DEAD:
+                    self._lives[at] = _REVIVED
+                    await self._publish_meter(b"DBIRTH", meter, True)
+                await self._publish(self._topic(b"DDATA", meter), metrics)
+                size += len(metrics)
+        return size
+
     async def _publish_node(self):
-        self._is_alive = [False] * len(self._meters.meters)
+        self._lives = [_DEAD] * len(self._meters.meters)
         self._online = 0
         self._seq = _SEQ_MAX  # a birth has 0
         now_ms = self._now_ms()
