@@ -79,7 +79,8 @@ class Mqtt(Service):
     """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has; `tls`:
     firmware.net.tls.Tls, or None.
 
-    state: "no_link", "no_time", "connecting", "connected", "no_host", "retrying"; error: why it is not connected, None when it is.
+    state: "no_link", "no_time", "connecting", "connected", "no_host", "retrying"; error: why it is not connected, None
+    when it is.
     connections, published: since boot; too_long: messages that were not sent, since they take more than a packet.
     history: what sends the records of flash, None when it does not."""
 

@@ -1,12 +1,13 @@
 """What a Sparkplug host is told (Eclipse Sparkplug 3.0.0): the gateway is an edge node, each meter a device of it.
 
     spBv1.0/GROUP/NBIRTH|NDATA|NDEATH/NODE            bdSeq, Node Control/Rebirth, serial number, version, meters online
-    spBv1.0/GROUP/DBIRTH|DDATA|DDEATH/NODE/METER      all points of a meter
+    spBv1.0/GROUP/DBIRTH|DDATA|DDEATH/NODE/METER      all points of a meter; in DDATA those that have changed
     spBv1.0/GROUP/NCMD/NODE                           a host asks for the births again
     spBv1.0/STATE/HOST                                whether the primary host is there: without it nothing is told
 
-GROUP is mqtt.prefix, NODE the device's name. A message has all points of a meter and may be longer than any buffer: its
-values are taken at one moment, counted, then encoded again, metric by metric, into the buffer of the connection.
+GROUP is mqtt.prefix, NODE the device's name. A message may have all points of a meter and be longer than any buffer:
+its values are taken at one moment, counted, then encoded again, metric by metric, into the buffer of the connection.
+What a host has been told of each meter is kept: the same is not sent again (Data Publish).
 The alias of a point is its permanent id (Meter.point_id).
 """
 
@@ -40,10 +41,12 @@ _ALIAS_SERIAL = const(0x4003)
 _DEAD = const(0)
 _ALIVE = const(1)
 _REVIVED = const(2)  # its birth was sent for the values of its past only
-# What is kept of a value beside its bytes: its length << 2, and one of
+# What is kept of a value before its bytes: its length << 2, one of these, and _TOLD for what the host has
 _FRESH = const(0)
 _OLD = const(1)
 _NONE = const(2)
+_TOLD = const(0x80)
+_LENGTH = const(31)
 _QUALITIES = (None, sparkplug.STALE, sparkplug.BAD)
 _PROPERTIES = (b"", sparkplug.properties(b"", sparkplug.STALE), sparkplug.properties(b"", sparkplug.BAD))
 _VALUE_MAX = const(12)  # bytes that are kept of a value
@@ -80,6 +83,7 @@ class Sparkplug:
         self._bd_seq = _SEQ_MAX  # of this connection: the first one has 0
         self._seq = 0
         self._lives: list[int] = []  # for each meter: _DEAD until the host has its birth, and after its death
+        self._told: "list[bytes | None]" = []  # for each meter: values as _look() has them, of the last message
         self._online = 0  # meters, as the host knows it
         self._born_ms = 0
         self.is_rebirth_due = True
@@ -165,7 +169,7 @@ class Sparkplug:
             if after != before:
                 self._lives[k] = after
                 if after == _ALIVE:
-                    await self._publish_meter(b"DBIRTH", meter, True)
+                    await self._publish_meter(k, True)
                 else:
                     await self._publish(self._topic(b"DDEATH", meter), b"")
         online = self._lives.count(_ALIVE)
@@ -174,12 +178,12 @@ class Sparkplug:
             await self._publish(self._topic(b"NDATA"), self._online_metric(self._now_ms(), False))
 
     async def publish_values(self) -> None:
-        """Of all points of all meters that have their birth; none while births are due."""
-        for k, meter in enumerate(self._meters.meters):
+        """Of the points that have changed, of all meters that have their birth; none while births are due."""
+        for k in range(len(self._meters.meters)):
             if self.is_rebirth_due:
                 return
             if self._lives[k] == _ALIVE:
-                await self._publish_meter(b"DDATA", meter, False)
+                await self._publish_meter(k, False)
 
     async def publish_record(self, records: "FlashRecords") -> int:
         """The record that `records` stands at, as historical values with its time: data of each meter that has any.
@@ -205,13 +209,14 @@ class Sparkplug:
                 at = self._meters.meters.index(meter)
                 if self._lives[at] == _DEAD:
                     self._lives[at] = _REVIVED
-                    await self._publish_meter(b"DBIRTH", meter, True)
+                    await self._publish_meter(at, True)
                 await self._publish(self._topic(b"DDATA", meter), metrics)
                 size += len(metrics)
         return size
 
     async def _publish_node(self):
         self._lives = [_DEAD] * len(self._meters.meters)
+        self._told = [None] * len(self._meters.meters)
         self._online = 0
         self._seq = _SEQ_MAX  # a birth has 0
         now_ms = self._now_ms()
@@ -248,16 +253,20 @@ class Sparkplug:
         self._seq = (self._seq + 1) & _SEQ_MAX
         return sparkplug.begin(now_ms), sparkplug.end(self._seq)
 
-    async def _publish_meter(self, kind, meter, is_birth):
-        """A message of all points of a meter, as they are now."""
+    async def _publish_meter(self, k, is_birth):
+        """A message of the points of meter k, as they are now: a birth of all, data of those that have changed."""
+        meter = self._meters.meters[k]
         now_ms = self._now_ms()
-        times, values, size = self._look(meter, now_ms)
+        times, values, size = self._look(meter, now_ms, None if is_birth else self._told[k])
+        self._told[k] = values
         if is_birth:
             size = 0
             for metric in self._births(meter, times, values, True):
                 size += metric
+        elif not size:
+            return
         begin, end = self._ends(now_ms)
-        await self._begin_message(self._topic(kind, meter), len(begin) + size + len(end))
+        await self._begin_message(self._topic(b"DBIRTH" if is_birth else b"DDATA", meter), len(begin) + size + len(end))
         await self._put(begin)
         if is_birth:
             for metric in self._births(meter, times, values, False):
@@ -266,15 +275,15 @@ class Sparkplug:
             await self._put_data(meter, times, values)
         await self._put(end)
 
-    def _look(self, meter, now_ms):
+    def _look(self, meter, now_ms, told):
         """(times, values, size) at this moment: when each block was read, encoded; for each point the length of its
-        value << 2 | _FRESH and so on, and the value, encoded; the length of all metrics in data. What is written
-        between two pauses may change in them."""
+        value << 2 | _FRESH and so on, and the value, encoded; the length of all metrics in data, without those that are
+        the same in `told`, values of before. What is written between two pauses may change in them."""
         profile = meter.profile
         block_of = meter.block_of
         times = [b""] * len(meter.blocks)
         values = bytearray(_VALUE_MAX * len(profile))
-        begin = size = 0
+        begin = size = was = 0
         number = -1
         for i in range(len(profile)):
             if block_of[i] != number:
@@ -311,9 +320,20 @@ class Sparkplug:
                 )  # fmt: skip
                 state = _FRESH if quality == GOOD else _OLD
             values[begin] = end - at << 2 | state
+            if told is not None:
+                then = was + 1
+                was = then + (told[was] >> 2 & _LENGTH)
+                if told[then - 1] & 0x7F == values[begin]:
+                    begin += 1
+                    while begin < end and values[begin] == told[then]:
+                        begin += 1
+                        then += 1
+                    if begin == end:
+                        values[at - 1] |= _TOLD
+                        continue
             size += 5 + sparkplug.varint_size(meter.point_id(i)) + len(time) + len(_PROPERTIES[state]) + end - at
             begin = end
-        return times, values, size
+        return times, bytes(memoryview(values)[:begin]), size
 
     def _births(self, meter, times, values, is_size):
         """Yields each metric of the birth of a meter, or with `is_size` the length of each."""
@@ -321,7 +341,7 @@ class Sparkplug:
         at = 0
         for i in range(len(profile)):
             begin = at + 1
-            at = begin + (values[begin - 1] >> 2)
+            at = begin + (values[begin - 1] >> 2 & _LENGTH)
             name = profile.name_of(i).encode()
             time = times[meter.block_of[i]]
             properties = sparkplug.properties(profile.unit(i).encode(), _QUALITIES[values[begin - 1] & 3])
@@ -330,11 +350,11 @@ class Sparkplug:
                 yield sparkplug.metric_size(alias, len(time) + at - begin + len(properties), len(name))
             else:
                 datatype = sparkplug.INT64 if profile.accumulates(i) else sparkplug.FLOAT
-                yield sparkplug.metric(alias, time, datatype, bytes(values[begin:at]), properties, name)
+                yield sparkplug.metric(alias, time, datatype, values[begin:at], properties, name)
 
     async def _put_data(self, meter, times, values):
-        """The metrics of all points without their names, some of them at a time. As sparkplug.metric() writes them, but
-        in place: what is allocated for each point costs most in the collections that follow."""
+        """The metrics of what has changed without their names, some of them at a time. As sparkplug.metric() writes
+        them, but in place: what is allocated for each point costs most in the collections that follow."""
         piece = self._piece
         view = memoryview(piece)
         profile = meter.profile
@@ -344,9 +364,13 @@ class Sparkplug:
                 await self._put(view[:at])
                 await seam.sleep_ms(0)
                 at = 0
-            length = values[value] >> 2
-            properties = _PROPERTIES[values[value] & 3]
+            state = values[value]
+            length = state >> 2 & _LENGTH
             value += 1
+            if state & _TOLD:
+                value += length
+                continue
+            properties = _PROPERTIES[state & 3]
             time = times[meter.block_of[i]]
             begin = at
             piece[at] = 0x12
