@@ -147,19 +147,29 @@ def test_a_sparkplug_host_decodes_births_and_values_of_the_chip(tmp_path):
         set_time(chip)
         meters = {meter["name"]: meter["points"] for meter in chip.get("/api/readings")["meters"]}
         space = "spBv1.0/meterport/%s/hall"
-        wanted = [space % "DDATA" + "/" + name for name in meters]
-        wait_for(lambda: all(topic in listener.seen for topic in wanted), SEEN_S, "values")
+        births = [space % "DBIRTH" + "/" + name for name in meters]
+        wait_for(lambda: all(topic in listener.seen for topic in births), SEEN_S, "births")
         assert listener.all[0][0] == space % "NBIRTH"
         assert pysparkplug.NBirth.decode(listener.all[0][1]).seq == 0
         for name, points in meters.items():
             birth = pysparkplug.DBirth.decode(listener.seen[space % "DBIRTH" + "/" + name])
+            found = {metric.name: metric for metric in birth.metrics}
+            assert {point["name"] for point in points} == set(found)
+            for point in points:
+                assert found[point["name"]].value == pytest.approx(point["value"], rel=1e-5), point["name"]
+                assert abs(found[point["name"]].timestamp / 1000 - time.time()) < SEEN_S
+        assert not [topic for topic in listener.seen if "DDATA" in topic]  # nothing has changed
+        for meter in chip.meters.values():
+            meter.thaw()
+        wanted = [space % "DDATA" + "/" + name for name in meters]
+        wait_for(lambda: all(topic in listener.seen for topic in wanted), SEEN_S, "values that have changed")
+        for name, points in meters.items():
+            birth = pysparkplug.DBirth.decode(listener.seen[space % "DBIRTH" + "/" + name])
             data = pysparkplug.DData.decode(listener.seen[space % "DDATA" + "/" + name], birth=birth)
-            for decoded in (birth, data):
-                found = {metric.name: metric for metric in decoded.metrics}
-                assert {point["name"] for point in points} == set(found)
-                for point in points:
-                    assert found[point["name"]].value == pytest.approx(point["value"], rel=1e-5), point["name"]
-                    assert abs(found[point["name"]].timestamp / 1000 - time.time()) < SEEN_S
+            kinds = {metric.name: metric.datatype for metric in birth.metrics}
+            assert data.metrics
+            assert {metric.name: metric.datatype for metric in data.metrics}.items() <= kinds.items()
+            assert set(kinds) == {point["name"] for point in points}
         status = chip.get("/api/status")
         assert (status["mqtt"]["state"], status["mqtt"]["connections"], status["task_restarts"]) == ("connected", 1, 0)
 

@@ -17,6 +17,7 @@ from tools.past import INTERVAL_S, Past
 CONNECT, PUBLISH = 1, 3  # kinds of MQTT's packets
 CONNACK = b"\x20\x02\x00\x00"
 MQTT_DIGITS = 4  # of a length
+_REBIRTH = b"\x12\x1c\x0a\x14Node Control/Rebirth\x18\x01\x20\x0b\x70\x01"  # = true, a payload of Sparkplug B
 
 
 class WrongAnswer(RuntimeError):
@@ -184,6 +185,12 @@ def equals(right: bytes) -> Callable[[bytes], None]:
             raise WrongAnswer(f"{len(body)} bytes that are not the {len(right)} of the page: {body[:60]!r}")
 
     return check
+
+
+def rebirth(node: str) -> bytes:
+    """A PUBLISH that asks a node of Sparkplug for its births."""
+    topic = f"spBv1.0/meterport/NCMD/{node}".encode()
+    return bytes((0x30, 2 + len(topic) + len(_REBIRTH), 0, len(topic))) + topic + _REBIRTH
 
 
 def mqtt_packets(data: bytes | bytearray, kind: int) -> int:

@@ -25,6 +25,7 @@ READY = "ready"
 PAGE = page.packed()  # as every server sends it
 RECORDED = past.Past(meters=32, days=10, end_s=1_800_000_000 // past.DAY_S * past.DAY_S, energy=past.TOTAL_ENERGY)
 BROKER, MQTT_INTERVAL_S = 1883, 10
+NODE = "bench"
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
 
 Progress = Callable[[str], object]
@@ -84,6 +85,7 @@ def bacnet_gateway(progress: Progress) -> Server:
 def mqtt_gateway(progress: Progress, payload: str) -> Server:
     """Our gateway with this payload of MQTT and those three meters, each polled once an hour."""
     over = {
+        "name": NODE,
         "meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]],
         "ntp": {"port": chip.NTP},
         "mqtt": {

@@ -236,16 +236,18 @@ def bacnet(bench: Bench) -> None:
 
 
 def mqtt(bench: Bench) -> None:
-    """Our gateway with a broker and no poller at work, and values once an interval: a topic for each, and Sparkplug."""
+    """Our gateway with a broker and no poller at work, and values once an interval: a topic for each, and Sparkplug.
+    Of Sparkplug births: these meters stand still, and there is no data of what has not changed."""
     server = servers.mqtt_gateway(bench.progress, "plain")
     _publishes(bench, server, "MQTT, values of a meter", sum(len(meter.profile.points) for meter in server.meters))
     server = servers.mqtt_gateway(bench.progress, "sparkplug")
-    _publishes(bench, server, "MQTT, Sparkplug's values of a meter", len(server.meters))
+    births = 2 + len(server.meters)  # of the node, its count of meters, and of each meter
+    _publishes(bench, server, "MQTT, Sparkplug's birth of a meter", births, questions.rebirth(servers.NODE))
 
 
-def _publishes(bench: Bench, server: servers.Server, what: str, messages: int) -> None:
-    """A row of the values of a meter, which come in so many messages for all meters: the mean of the three, less what
-    the chip does in as much time without them."""
+def _publishes(bench: Bench, server: servers.Server, what: str, messages: int, asks: bytes = b"") -> None:
+    """A row of the values of a meter, which come in so many messages for all meters, by themselves or when the broker
+    sends `asks`: the mean of the three, less what the chip does in as much time without them."""
     meters = len(server.meters)
     with bench.booted(server, servers.RECORDED.end_s) as chip:
         broker = chip.accept(servers.BROKER, _POLLED_NS)
@@ -271,7 +273,7 @@ def _publishes(bench: Bench, server: servers.Server, what: str, messages: int) -
             rate = (chip.cycles - before) / (chip.now_ns - before_ns)
             line_rate = (chip.line_cycles - line_before) / (chip.now_ns - before_ns)
             used, collections = chip.used(), len(chip.sweeps)
-            sample = _next_values(chip, broker, whole)
+            sample = _next_values(chip, broker, whole, asks)
             if number >= _WARM_UP:
                 grown += heap.allocated(used, chip.used(), chip.sweeps[collections:])
                 samples.append(
@@ -286,12 +288,14 @@ def _publishes(bench: Bench, server: servers.Server, what: str, messages: int) -
         even = round(sum(sample.cycles for sample in samples) / len(samples))
         samples = [sample._replace(cycles=even) for sample in samples]
         bench.rows.append(measure.row(server.name, what, samples, chip.character_ns[0], grown // meters))
-        bench.profile(chip, server.name, what, lambda: _next_values(chip, broker, whole))
+        bench.profile(chip, server.name, what, lambda: _next_values(chip, broker, whole, asks))
 
 
-def _next_values(chip: Chip, broker: Connection, whole: Callable[[Peer], int]) -> Sample:
+def _next_values(chip: Chip, broker: Connection, whole: Callable[[Peer], int], asks: bytes) -> Sample:
     """Of all meters, with all that the chip does until then."""
     watch = Watch(chip, broker, whole)
+    if asks:
+        watch.send(asks)
     chip.wait(watch.look, 2e9 * servers.MQTT_INTERVAL_S, "values of all meters")
     watch.answer()
     return watch.sample()
