@@ -140,7 +140,7 @@ KEYS = (
         ("pin_sha256", "text", "", 0, 95),
         ("user", "text", "", 0, 64),
         ("password", "text", "", 0, 128),
-        ("payload", "choice", "plain", ("plain", "sparkplug")),
+        ("payload", "choice", "plain", ("plain", "json", "sparkplug")),
         ("prefix", "text", "meterport", 1, 32),
         ("primary_host", "text", "", 0, 64),
         ("interval_s", "int", 30, 1, 3600),

@@ -197,6 +197,10 @@ class Bench:
         assert not any(retained for _, _, retained in found)
         return [(topic, payload) for topic, payload, _ in found]
 
+    def payloads_of(self, ending):
+        """Of the topics that end so."""
+        return [payload for topic, payload, _ in self.published() if topic.endswith(ending)]
+
     def published(self):
         """[(topic, payload, whether retained)]"""
         found = []

@@ -10,10 +10,11 @@ import pytest
 from firmware.config import store
 from firmware.meters import profile_loader
 from firmware.meters.meter import QUARANTINED
+from firmware.meters.profile import pack_names
 from firmware.meters.readings import QUALITIES
 from firmware.services.mqtt import discovery
 from firmware.services.mqtt.service import level
-from host_tests.unit.mqtt_bench import CONNACK, ROOT, Bench
+from host_tests.unit.mqtt_bench import CONNACK, ROOT, Bench, FakeClient, FakeProfile
 from host_tests.unit.profile_rows import document, row
 
 
@@ -242,6 +243,67 @@ def test_a_full_flash_is_said_once_and_ends_nothing(make, monkeypatch):
         "what Home Assistant was told cannot be kept: OSError(28)"
     ]
     assert bench.buses.resumes == 1
+
+
+# -- JSON
+
+
+def test_all_values_of_a_meter_come_as_one_object(make):
+    bench = make(seconds=3, payload="json")
+    found = [one for one in bench.published() if not one[0].endswith(b"/status")]
+    assert found == [(ROOT + b"/ma_in/values", b'{"active_power":1234.5,"energy_import":99000000001}', False)] * 2
+    assert bench.service.published == 4
+
+
+def test_what_has_no_fresh_value_is_null_and_a_counter_that_is_held_has_the_one_before(make):
+    bench = make(seconds=0, payload="json")
+    bench.meter.held = {1: (7,)}
+    bench.meter.profile.decimal = lambda i, raw, ratios: None if i == 0 else 5 << 4
+    assert bench.payloads_of(b"/values") == [b'{"active_power":null,"energy_import":7}']
+
+
+@pytest.mark.parametrize("name", [name for name in QUALITIES if name not in ("good", "held")])
+def test_a_meter_without_a_fresh_value_has_no_object(make, name):
+    bench = make(seconds=0, payload="json")
+    bench.readings.quality = QUALITIES.index(name)
+    assert bench.payloads_of(b"/values") == []
+
+
+class LongClient(FakeClient):
+    """Takes what is longer than a packet."""
+
+    async def send(self, buf, n, timeout_ms=0):
+        assert n <= 8192
+        self.sent += bytes(buf[:n])
+
+
+@pytest.mark.parametrize("points", [1, 3, 5, 60, 120])
+def test_an_object_is_whole_whatever_its_length(make, points):
+    class Profile(FakeProfile):
+        names = pack_names([f"p{i}" for i in range(points)])
+
+        def __len__(self):
+            return points
+
+        def decimal(self, i, raw, ratios):
+            return ((1 << 109) - i) << 4 if points == 120 else i << 4 | 1
+
+    meter = SimpleNamespace(
+        name="m", slot=0, state="online", profile=Profile(), profile_name="kind", block_of=bytes(points),
+        blocks=(SimpleNamespace(raw=b""),), ratios=None, held=None,
+    )  # fmt: skip
+    [payload] = make(seconds=0, payload="json", meters=[meter], client=LongClient).payloads_of(b"/values")
+    found = json.loads(payload)
+    assert list(found) == [f"p{i}" for i in range(points)]
+    wanted = [(1 << 109) - i if points == 120 else i / 10 for i in range(points)]
+    assert list(found.values()) == wanted
+
+
+def test_home_assistant_finds_a_value_in_the_object(make):
+    [text] = make(seconds=0, homeassistant=True, payload="json").payloads_of(b"/2-16/config")
+    power = json.loads(text)
+    assert power["stat_t"] == "meterport/hall/ma_in/values"
+    assert power["val_tpl"] == "{{ value_json.active_power }}"
 
 
 # -- TLS

@@ -236,10 +236,12 @@ def bacnet(bench: Bench) -> None:
 
 
 def mqtt(bench: Bench) -> None:
-    """Our gateway with a broker and no poller at work, and values once an interval: a topic for each, and Sparkplug.
+    """Our gateway with a broker and no poller at work, and values once an interval: a topic for each, JSON, Sparkplug.
     Of Sparkplug births: these meters stand still, and there is no data of what has not changed."""
     server = servers.mqtt_gateway(bench.progress, "plain")
     _publishes(bench, server, "MQTT, values of a meter", sum(len(meter.profile.points) for meter in server.meters))
+    server = servers.mqtt_gateway(bench.progress, "json")
+    _publishes(bench, server, "MQTT, values of a meter as JSON", len(server.meters))
     server = servers.mqtt_gateway(bench.progress, "sparkplug")
     births = 2 + len(server.meters)  # of the node, its count of meters, and of each meter
     _publishes(bench, server, "MQTT, Sparkplug's birth of a meter", births, questions.rebirth(servers.NODE))

@@ -61,10 +61,11 @@ def _state_class(profile, i, unit):
 
 
 def document(
-    gateway: str, serial: str, root: bytes, topic: bytes, meter: "Meter", i: int, expire_s: int, url: str
-) -> bytes:
+    gateway: str, serial: str, root: bytes, topic: bytes, meter: "Meter", i: int, expire_s: int, url: str,
+    is_json: bool = False,
+) -> bytes:  # fmt: skip
     """The JSON of point `i`. `root`: topic of the gateway; `topic`: of the meter below it; `expire_s`: after so long
-    without a value Home Assistant shows none."""
+    without a value Home Assistant shows none; `is_json`: the values of a meter come as one object."""
     profile = meter.profile
     name = profile.name_of(i)
     unit = UNITS[profile.units[i]]
@@ -73,7 +74,7 @@ def document(
         "name": name.replace("_", " "),
         "uniq_id": "meterport_%s_%d_%d" % (serial, meter.slot, profile.numbers[i]),
         "obj_id": "%s_%s" % (meter.name, name),
-        "stat_t": (topic + b"/" + name.encode()).decode(),
+        "stat_t": (topic + b"/" + (b"values" if is_json else name.encode())).decode(),
         "stat_cla": _state_class(profile, i, unit),
         "exp_aft": expire_s,
         "avty_mode": "all",
@@ -83,6 +84,8 @@ def document(
         },
         "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION, "url": url},
     }  # fmt: skip
+    if is_json:
+        found["val_tpl"] = "{{ value_json.%s }}" % name
     if unit:
         found["unit_of_meas"] = unit
     if unit in _CLASSES:

@@ -4,6 +4,7 @@
     PREFIX/NAME/METER/status       online or offline; retained
     PREFIX/NAME/METER/POINT        a value in its unit, each interval, while it is fresh; not retained: who comes later
                                    gets none that is old
+    PREFIX/NAME/METER/values       with mqtt.payload "json" in place of those: all values of a meter, as one object
     PREFIX/NAME/history            records of flash, each of them, with QoS 1 (history.py); the newest at an offset
                                    behind its interval that is the gateway's own
 
@@ -11,7 +12,8 @@ With mqtt.payload "sparkplug" none of these, but what sparkplug.py has.
 
 One connection, one task. It goes on for ever: after an error again in 2 s, 4 s, ... 5 minutes, less a random part.
 With TLS it ends the connection when posting over https waits for its turn, and is back after that (firmware.net.tls).
-Values have QoS 0: each is overtaken by the next one. No packet but CONNECT and those of Sparkplug is longer than 1 KiB.
+Values have QoS 0: each is overtaken by the next one. No packet but CONNECT and those of Sparkplug and of all values of
+a meter is longer than 1 KiB.
 docs/reference/mqtt.md.
 """
 
@@ -60,6 +62,9 @@ _RECEIVED = const(256)
 _BIRTH_DELAY_S = const(10)  # at most, after Home Assistant has come: gateways do not send all at once
 _ACK_S = const(5)  # before the end of an interval, by which the newest record is sent: its PUBACK has come then
 _PAUSE_MS = const(20)  # between two buffers of many packets: others have their turn
+_HEAD = const(5)  # before a topic: 1, two of a length, two of the topic's
+_AROUND = const(16)  # of an object: a head, "/values", and braces
+_OF_A_KEY = const(3)  # beside its name, of which `names` has the length, too: two quotes, a colon
 _NOT_IN_A_TOPIC = b"/+#\0"
 _BIRTH = b"homeassistant/status"
 _DISCOVERY = b"homeassistant/"
@@ -110,7 +115,8 @@ class Mqtt(Service):
         self._random_bytes = random_bytes
         self._waker = seam.Waker()
         self._root = level(config["prefix"]) + b"/" + level(name)
-        self._buffer = bytearray(_BUFFER)
+        self._is_json = config["payload"] == "json"
+        self._buffer = bytearray(max(self._longest() if self._is_json else 0, _BUFFER))
         self._filled = 0
         self._text = bytearray(TEXT_MAX)  # of a value
         self._received = bytearray(_RECEIVED)
@@ -494,12 +500,89 @@ class Mqtt(Service):
 
     async def _publish_values(self):
         for meter in self._meters.meters:
-            await self._publish_points(meter, self._topic(meter) + b"/")
+            if self._is_json:
+                await self._publish_object(meter, self._topic(meter) + b"/values")
+            else:
+                await self._publish_points(meter, self._topic(meter) + b"/")
+
+    def _longest(self):
+        """Bytes that a message of all values of a meter can take, at most."""
+        longest = 0
+        for meter in self._meters.meters:
+            profile = meter.profile
+            size = len(self._topic(meter)) + len(profile.names) + (TEXT_MAX + _OF_A_KEY) * len(profile)
+            longest = max(longest, _AROUND + size)
+        return longest
+
+    def _decimal(self, meter, i, block):
+        """The value of a point whose block is good, as Profile.decimal() has it; None without one. A counter that is
+        held has that of before: energy never falls by mistake."""
+        decimal = meter.profile.decimal(i, block.raw, meter.ratios)
+        if decimal is not None and meter.held and i in meter.held:
+            return meter.held[i][0] << DECIMALS_BITS
+        return decimal
+
+    async def _publish_object(self, meter, topic):
+        """All values of a meter as one object of JSON, null where there is none that is fresh; nothing when none is.
+        Written where it will be sent from, behind room for the longest head."""
+        await self._flush()
+        buffer = self._buffer
+        text = self._text
+        profile = meter.profile
+        names = profile.names
+        block_of = meter.block_of
+        blocks = meter.blocks
+        head = _HEAD + len(topic)
+        at = head
+        number = -1
+        end = count = 0
+        for i in range(len(profile)):
+            begin = end + 1
+            end = begin + names[end]
+            if block_of[i] != number:
+                number = block_of[i]
+                block = blocks[number]
+                _, quality = self._readings.of_block(meter, block)
+            buffer[at] = 0x2C if i else 0x7B  # , {
+            buffer[at + 1] = 0x22  # "
+            at += 2
+            buffer[at : at + end - begin] = names[begin:end]
+            at += end - begin
+            buffer[at] = 0x22
+            buffer[at + 1] = 0x3A  # :
+            at += 2
+            decimal = self._decimal(meter, i, block) if quality == GOOD else None
+            if decimal is None:
+                buffer[at : at + 4] = b"null"
+                at += 4
+            else:
+                digit = write_decimal(text, TEXT_MAX, decimal)
+                buffer[at : at + TEXT_MAX - digit] = text[digit:]
+                at += TEXT_MAX - digit
+                count += 1
+        if not count:
+            return
+        buffer[at] = 0x7D  # }
+        at += 1
+        size = at - _HEAD + 2
+        if size > 127:
+            begin = 0
+            buffer[1] = size & 127 | 128
+            buffer[2] = size >> 7
+        else:
+            begin = 1
+            buffer[2] = size
+        buffer[begin] = 0x30
+        buffer[3] = len(topic) >> 8
+        buffer[4] = len(topic) & 255
+        buffer[5:head] = topic
+        self.published += 1
+        await self._client.send(memoryview(buffer)[begin:at], at - begin)
+        await seam.sleep_ms(_PAUSE_MS)
 
     async def _publish_points(self, meter, topic):
-        """Of all points of a meter that have a fresh value. A counter that is held has that of before: energy never
-        falls by mistake. Written into the buffer where it will be sent from: what is allocated for each point costs
-        most in the collections that follow."""
+        """Of all points of a meter that have a fresh value. Written into the buffer where they will be sent from:
+        what is allocated for each point costs most in the collections that follow."""
         buffer = self._buffer
         text = self._text
         profile = meter.profile
@@ -518,11 +601,9 @@ class Mqtt(Service):
                 _, quality = self._readings.of_block(meter, block)
             if quality != GOOD:
                 continue
-            decimal = profile.decimal(i, block.raw, meter.ratios)
+            decimal = self._decimal(meter, i, block)
             if decimal is None:
                 continue
-            if meter.held and i in meter.held:
-                decimal = meter.held[i][0] << DECIMALS_BITS
             digit = write_decimal(text, TEXT_MAX, decimal)
             name = end - begin + head
             size = 2 + name + TEXT_MAX - digit
@@ -570,7 +651,9 @@ class Mqtt(Service):
         for meter in meters:
             topic = self._topic(meter)
             for i in range(len(meter.profile)):
-                document = discovery.document(self._name, serial, self._root, topic, meter, i, expire_s, url)
+                document = discovery.document(
+                    self._name, serial, self._root, topic, meter, i, expire_s, url, self._is_json
+                )
                 await self._publish(node + discovery.entity(meter, i) + b"/config", document, True)
         self._events.add("mqtt", "described %d meters to Home Assistant" % len(meters))
         if entities != self._described:

@@ -71,7 +71,7 @@ const HINTS = {
   "mqtt.trust": "ca: from an authority that you trust; pin: this one certificate; none: not checked", "mqtt.pin_sha256": "64 hexadecimal digits",
   "mqtt.ca_file": "in the folder data of the device",
   "mqtt.primary_host": "with Sparkplug: nothing is sent while it is offline; empty: none",
-  "mqtt.payload": "plain: a topic for each value; sparkplug: Sparkplug B, with that beginning as the group",
+  "mqtt.payload": "plain: a topic for each value; json: one for all values of a meter; sparkplug: Sparkplug B, with that beginning as the group",
   "ntp.server": "name or address", "ntp.more_servers": "separated by commas; asked in turn when the one before gives no time",
   "posting.url": "of the server, with http or https; $serial becomes the serial number, $date the date", "posting.headers": "a line for each, such as X-Site: north",
   "posting.trust": "ca: from an authority that you trust; pin: this one certificate; none: not checked", "posting.pin_sha256": "64 hexadecimal digits",
