@@ -172,9 +172,10 @@ screenshots: venv  ## docs/img/page-*.png, the pages as Chromium shows them on t
 lock:  ## renew the pinned requirements after a change in an .in file; UPGRADE=1 takes newer versions
 	@test -x build/lock/bin/python || python3 -m venv build/lock
 	@build/lock/bin/python -I -m pip install -qq --disable-pip-version-check 'uv>=0.9,<1'
-	@for name in requirements docs stubs-esp32 stubs-rp2 emulator/node; do \
+	@for name in requirements docs stubs-esp32 stubs-rp2 emulator/node home-assistant; do \
+	    [ $$name != home-assistant ] || only=--no-deps; \
 	    build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	        --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	        --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $${only:-} \
 	        $(if $(UPGRADE),--upgrade) $${PIP_INDEX_URL:+--default-index "$$PIP_INDEX_URL"} \
 	        tools/$$name.in --output-file tools/$$name.lock > /dev/null && echo "tools/$$name.lock" || exit 1; \
 	done

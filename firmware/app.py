@@ -149,7 +149,7 @@ def _mqtt(app):
 BUILT = (
     ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 40960), ("ntp", _ntp, 11264),
     ("finder", _finder, 4096), ("posting", _posting, 40960), ("shelly", _shelly, 5120),
-    ("mqtt", _mqtt, 12288),
+    ("mqtt", _mqtt, 14336),
 )  # fmt: skip
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 
