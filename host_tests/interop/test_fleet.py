@@ -42,6 +42,7 @@ def test_every_record_of_fifty_gateways_arrives_through_an_outage_and_restarts(b
     assert 50 * 4 < result.made <= 50 * 7
     assert result.made - result.cut <= result.delivered <= result.made
     assert result.twice > 0  # the cursor of a power cut is an old one
+    assert 50 * 3 * 2 < result.values <= result.counts.values
     # Six minutes' records of 50 gateways in 55 offsets: none has many.
     assert result.largest_share < 0.15
     assert result.virtual_s == pytest.approx(360, abs=5)
@@ -174,3 +175,21 @@ def test_a_record_has_arrived_with_the_last_of_its_lines():
     assert (book.delivered, book.again, book.twice, book.missing()) == (0, 1, {(7, 600)}, [(7, 600)])
     book.take(line(meter=1))
     assert (book.delivered, book.missing()) == (1, [])
+
+
+@pytest.mark.parametrize(("topic", "payload"), [
+    ("gateway7/m1/active_power", b"%d" % (ledger.power_w(7, 1) + 1)), ("gateway7/m2/active_power", b"1"),
+    ("gateway7/m1/energy_import", b"%d" % ledger.energy_wh(7, 1, ledger.EPOCH_S - 600)),  # it falls
+    ("gateway7/m1/energy_import", b"%d" % ledger.energy_wh(7, 1, ledger.EPOCH_S + 120)),  # it is ahead of its time
+    ("gateway7/m1/energy_import", b"nan"), ("gateway7/m1/active_power", b""),
+])  # fmt: skip
+def test_a_value_that_no_meter_has_is_found(topic, payload):
+    book = ledger.Ledger(2, 60)
+    for at_s in (0, 60, 60):
+        energy = b"%d" % ledger.energy_wh(7, 1, ledger.EPOCH_S + at_s)
+        book.take_value(b"fleet/gateway7/m1/energy_import", energy, ledger.EPOCH_S + at_s + 2)
+    book.take_value(b"fleet/gateway7/m1/active_power", b"%d" % ledger.power_w(7, 1), ledger.EPOCH_S + 62)
+    book.take_value(b"fleet/gateway7/m1/status", b"online", ledger.EPOCH_S + 62)
+    assert (book.values, book.wrong) == (4, 0)
+    book.take_value(b"fleet/" + topic.encode(), payload, ledger.EPOCH_S + 62)
+    assert (book.values, book.wrong) == (4, 1)

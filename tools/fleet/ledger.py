@@ -6,6 +6,8 @@ these, so that a line of another record, gateway or meter does not pass for it.
 
 import re
 
+EPOCH_S = 1_789_999_200  # unix time when a run begins, about: a multiple of an hour
+_VALUE = re.compile(rb"[^/]+/gateway(\d+)/m(\d+)/(energy_import|active_power)")
 _LINE = re.compile(
     rb"meterport,gw=([0-9a-f]{12}),meter=m(\d+) energy_import_wh=(\d+)i,active_power_w=(\d+) (\d+)(?:\n|$)"
 )
@@ -34,16 +36,18 @@ def line(gateway: bytes, meter: bytes, begin_s: int, energy: int, power: int) ->
 
 class Ledger:
     """`meters`: of each gateway; `interval_s`: of records. made, cut: records; lines, again, wrong: that arrived, of
-    them those that had arrived before, and those that nobody made."""
+    them those that had arrived before, and those that nobody made; values: of QoS 0 that arrived, of which some may be
+    lost, but none that falls, is of another meter, or of a time that is not yet."""
 
     def __init__(self, meters: int, interval_s: int) -> None:
         self.meters = meters
         self.interval_s = interval_s
-        self.lines = self.again = self.wrong = 0
+        self.lines = self.again = self.wrong = self.values = 0
         self.first_wrong = b""
         self.twice: set[tuple[int, int]] = set()
         self._made: dict[tuple[int, int], int] = {}  # (gateway, begin): bits of the meters that have arrived
         self._cut: set[tuple[int, int]] = set()
+        self._last: dict[tuple[int, int], int] = {}  # (gateway, meter): energy
 
     @property
     def made(self) -> int:
@@ -81,6 +85,24 @@ class Ledger:
                 return
             at = found.end()
             self._take_line(found)
+
+    def take_value(self, topic: bytes, payload: bytes, now_s: float) -> None:
+        """A message of QoS 0 has arrived, at a unix time that no gateway's clock is ahead of."""
+        found = _VALUE.fullmatch(topic)
+        if found is None:
+            return  # a state
+        gateway, meter, value = int(found[1]), int(found[2]), int(payload) if payload.isdigit() else -1
+        if found[3] == b"active_power":
+            is_right = value == power_w(gateway, meter)
+        else:
+            read_s = 60 * (value - energy_wh(gateway, meter, 0))
+            is_right = read_s % self.interval_s == 0 and EPOCH_S - self.interval_s <= read_s <= now_s
+            is_right = is_right and value >= self._last.get((gateway, meter), 0)
+            self._last[gateway, meter] = value
+        if meter < self.meters and is_right:
+            self.values += 1
+        else:
+            self._note_wrong(topic + b" " + payload[:100])
 
     def _take_line(self, found: "re.Match[bytes]") -> None:
         self.lines += 1

@@ -1,4 +1,5 @@
-"""A subscriber of QoS 1 (MQTT 3.1.1) that gives what it gets to a Ledger. Its reader is not the firmware's.
+"""A subscriber of MQTT 3.1.1 that gives what it gets to a Ledger: the history with QoS 1, values with QoS 0. Its reader
+is not the firmware's.
 
 Its session is kept at the broker, so that nothing is missed when it comes back after the connection has ended.
 """
@@ -29,20 +30,23 @@ class ReceiverError(RuntimeError):
 
 
 class Receiver(asyncio.Protocol):
-    """`addresses`: of the broker, tried in turn. `take(payload)`: for each message of `topic_filter`.
+    """`addresses`: of the broker, tried in turn. `take(payload)`: for each message of QoS 1 of `topic_filter`;
+    `take_value(topic, payload)`: for each of QoS 0 of `values_filter`.
 
-    messages: that have come; again: those with DUP; connections."""
+    messages: of QoS 1 that have come; again: those with DUP; connections."""
 
     def __init__(
-        self, addresses: list[tuple[str, int]], client: bytes, topic_filter: bytes, take: Callable[[bytes], None]
-    ) -> None:
+        self, addresses: list[tuple[str, int]], client: bytes, topic_filter: bytes, take: Callable[[bytes], None],
+        values_filter: bytes, take_value: Callable[[bytes, bytes], None],
+    ) -> None:  # fmt: skip
         self.messages = self.again = self.connections = 0
         self.ready = asyncio.Event()  # subscribed, in this connection
         self.error: str | None = None
         self._addresses = addresses
         self._client = client
-        self._filter = topic_filter
+        self._filters = _text(topic_filter) + bytes((_QOS,)) + _text(values_filter) + bytes((0,))
         self._take = take
+        self._take_value = take_value
         self._data = bytearray()
         self._transport: asyncio.Transport | None = None
         self._is_over = False
@@ -108,19 +112,20 @@ class Receiver(asyncio.Protocol):
                 self._transport.close()
                 return
             self.connections += 1
-            self._transport.write(_packet(0x82, b"\x00\x01" + _text(self._filter) + bytes((_QOS,))))
+            self._transport.write(_packet(0x82, b"\x00\x01" + self._filters))
         elif kind == _SUBACK:
             if body[2] != _QOS:
                 raise ReceiverError(f"the broker does not let subscribe: {body[2]}")
             self.ready.set()
         elif kind == _PUBLISH:
             at = 2 + int.from_bytes(body[:2], "big")
+            if not first & 0x06:
+                self._take_value(body[2:at], body[at:])
+                return
             self.messages += 1
             self.again += first >> 3 & 1
-            if first & 0x06:
-                self._transport.write(_packet(0x40, body[at : at + 2]))
-                at += 2
-            self._take(body[at:])
+            self._transport.write(_packet(0x40, body[at : at + 2]))
+            self._take(body[at + 2 :])
 
 
 def _head(data: bytearray, at: int) -> tuple[int, int] | None:

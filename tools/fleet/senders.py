@@ -29,7 +29,6 @@ from firmware.services.posting.service import Posting
 from tools.fleet import ledger
 from tools.fleet.clock import Time
 
-EPOCH_S = 1_789_999_200  # unix time when a run begins, about: a multiple of an hour
 HOST = "broker"
 _SEGMENTS_BYTES = 1 << 20
 _BEGIN_S = 60.0  # within which the gateways boot
@@ -281,13 +280,14 @@ class Gateway:
 
     def unix_s(self) -> float:
         """By its own clock."""
-        return EPOCH_S + self.time.now_s + self._ahead_s
+        return ledger.EPOCH_S + self.time.now_s + self._ahead_s
 
     def read(self, meter: Any, i: int) -> tuple[int, int, int]:
         """As Readings has it."""
         if i:
             interval_s = self._history["interval_s"]
-            end_s = self._clock.unix_s() // interval_s * interval_s
+            now_s = self._clock.unix_s() if self._clock.is_set else int(self.unix_s())
+            end_s = now_s // interval_s * interval_s
             return ledger.energy_wh(self.number, meter.slot, end_s), 0, GOOD
         return ledger.power_w(self.number, meter.slot), 0, GOOD
 
