@@ -50,14 +50,30 @@ def _write_use(good, trial, starts):
     os.rename("tree/use.new", "tree/use")
 
 
+def _is_of_this_image(tree):
+    """False for a tree that an update has written beside another image: the one that was flashed since goes before
+    it. True where the firmware is not within an image."""
+    try:
+        import image_id
+    except ImportError:
+        return True
+    try:
+        with open("tree/%s/image" % tree, "rb") as f:
+            return f.read(200) == image_id.ID + sys.version.encode()
+    except OSError:
+        return False
+
+
 def _choose_tree():
     """(folder, has gone back): where the firmware that an update brought lies, "" for the one that came with the board.
-    A tree on trial is left after three starts (firmware/trees.py has the file)."""
+    A tree on trial is left after three starts (firmware/trees.py has the files)."""
     try:
         with open("tree/use") as f:
             good, trial, starts = f.read().split(" ")
         starts = int(starts)
     except (OSError, ValueError):
+        return "", False
+    if trial in ("a", "b") and not _is_of_this_image(trial):
         return "", False
     goes_back = trial != good and starts >= _SAFE_AFTER
     if trial != good:

@@ -381,6 +381,8 @@ class App:
             return
         from firmware import trees
 
+        if trees.forget():
+            self.events.add("app", "a new image was flashed: the update from before it is not used any more")
         is_good = not self.supervisor.restarts and not any([entry.state in _BAD for entry in self.device.services])
         if not trees.end_trial(is_good, self.board):
             return

@@ -3,7 +3,12 @@
 The file tree/use says it: "GOOD TRIAL STARTS". GOOD and TRIAL are "a", "b", or "-" for what came with the board (the
 image, or /firmware and /lib). While they differ, TRIAL is on trial: main.py, which reads this file before it imports
 anything, counts its starts and goes back to GOOD after three. Outside data/: a factory reset keeps it.
+
+The file image of a tree names the image that it was written beside. An image that is flashed later goes before the
+tree: main.py does not choose it, and for this module it is not there.
 """
+
+import sys
 
 from micropython import const
 
@@ -14,16 +19,61 @@ if _TYPING:
     from typing import Any
 
 USE = "tree/use"
+_IMAGE_OF = const("tree/%s/image")
 IMAGE = "i"  # as TRIAL: an image in the other slot, which the boot loader goes back from; GOOD is "-" then
 
 
-def read() -> "tuple[str, str]":
-    """(good, trial). The firmware that runs is the trial."""
+def _image():
+    """The image that runs, as main.py knows it; empty where the firmware is not within an image."""
+    try:
+        import image_id  # type: ignore[import-not-found]  # tools/build.py makes it
+    except ImportError:
+        return b""
+    return image_id.ID + sys.version.encode()
+
+
+def _named():
+    """(good, trial) that the file says."""
     try:
         good, trial, _ = store.read(USE).decode().split(" ")
     except (OSError, ValueError):
         return "-", "-"
     return good, trial
+
+
+def _is_stale(trial):
+    """True for a tree that was written beside another image."""
+    if trial not in ("a", "b"):
+        return False
+    image = _image()
+    if not image:
+        return False
+    try:
+        return store.read(_IMAGE_OF % trial) != image
+    except OSError:
+        return True
+
+
+def read() -> "tuple[str, str]":
+    """(good, trial). The firmware that runs is the trial."""
+    named = _named()
+    return ("-", "-") if _is_stale(named[1]) else named
+
+
+def forget() -> bool:
+    """Takes a tree that was written beside another image out of use; the next update removes its files. False when
+    there is none. Raises OSError."""
+    if not _is_stale(_named()[1]):
+        return False
+    write("-", "-")
+    return True
+
+
+def mark(tree: str) -> None:
+    """Writes beside which image the tree `tree` lies. Raises OSError."""
+    image = _image()
+    if image:
+        store.replace(_IMAGE_OF % tree, (image,))
 
 
 def write(good: str, trial: str) -> None:

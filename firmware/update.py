@@ -109,7 +109,7 @@ class Update:
         self._check: "Any" = hashlib.sha256()
 
     def prepare(self) -> bool:
-        """Verifies the signature, then removes the files of the tree that is to be written, some of it each time. True
+        """Verifies the signature, then removes the files of the trees that are not in use, some of it each time. True
         when all is done and there is room for what comes. Raises OSError; ValueError without room, or when the
         signature is wrong."""
         if self._signature is not None:
@@ -121,8 +121,9 @@ class Update:
                     raise ValueError("signature: not of the key that system.release_key has") from None
                 self._signature = None
             return False
+        trees.forget()  # before its files go
         left = _REMOVED_AT_ONCE
-        folders = [self._folder]
+        folders = ["tree/" + name for name in "ab" if name != self._good]
         while folders:
             folder = folders.pop()
             try:
@@ -263,6 +264,7 @@ class Update:
     def switch(self) -> None:
         """Has the next start try the new tree or image. Raises OSError."""
         if self._slot is None:
+            trees.mark(self.tree)
             trees.write(self._good, self.tree)
             return
         trees.write(self._good, trees.IMAGE)

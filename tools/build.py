@@ -44,6 +44,7 @@ UMODBUS = "lib/umodbus/"
 BOARD_MANIFEST = "$(BOARD_DIR)/manifest.py"
 FROZEN = pathlib.Path("build") / "frozen"  # has a folder files-HASH for each content of the module below
 _FILES_MODULE = "firmware/_frozen_files.py"
+_ID_MODULE = "image_id.py"  # at the top, where a tree of an update does not hide it
 _MACHINE_CODE = pathlib.PurePath("tools", "boards", "rp2")  # below it, modules with functions of others
 _MACHINE_MODULES = (
     "bacnet/present_value_machine.py",
@@ -217,10 +218,10 @@ def frozen_manifest(
 
     Every module of the tree becomes part of the image, boot.py and main.py too, and the data files as one more. Those
     of lib/ lie at its top, as they do on a board's path. With `machine_code`, for the rp2 port, also those that are
-    compiled to machine code. Raises BuildError, also when a starter is missing.
+    compiled to machine code. The module image_id has ID, bytes that are others for each content (main.py). Raises
+    BuildError, also when a starter is missing.
     """
-    generated = _write_frozen_files(root)
-    folders: dict[pathlib.Path, list[str]] = {root: [], root / "lib": [], generated: [_FILES_MODULE]}
+    folders: dict[pathlib.Path, list[str]] = {root: [], root / "lib": []}
     for item in _plan(root, True, False)[0]:
         if item.name.startswith("lib/") and item.name.endswith(".py"):
             folders[root / "lib"].append(item.name.removeprefix("lib/"))
@@ -228,21 +229,27 @@ def frozen_manifest(
             folders[root].append(item.name)
     if machine_code:
         folders[root / _MACHINE_CODE] = list(_MACHINE_MODULES)
+    text = frozen_files(root)
+    content = [part for folder, names in folders.items() for name in names
+               for part in (name.encode(), (folder / name).read_bytes())]  # fmt: skip
+    made_id = f"ID = {steps.digest(*content, text.encode()).encode() + b' '!r}\n"
+    generated = _write_modules(root, {_ID_MODULE: made_id, _FILES_MODULE: text})
+    folders[generated] = [_ID_MODULE, _FILES_MODULE]
     lines = ["# Made by tools/build.py", f'include("{base}")']
     lines += [f"freeze({str(folder)!r}, {tuple(names)!r}, opt={_LEVEL})" for folder, names in folders.items() if names]
     return "\n".join(lines) + "\n", [folder / name for folder, names in folders.items() for name in names]
 
 
-def _write_frozen_files(root: pathlib.Path) -> pathlib.Path:
-    """Where the module with the data files lies: a folder of its own for each content, since several builds may run at
-    the same time."""
-    text = frozen_files(root)
-    folder = root / FROZEN / f"files-{steps.digest(text.encode())}"
-    if not (folder / _FILES_MODULE).is_file():
-        (folder / _FILES_MODULE).parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, folder / _FILES_MODULE)
+def _write_modules(root: pathlib.Path, modules: dict[str, str]) -> pathlib.Path:
+    """Where modules with these texts lie: a folder of its own for each content, since several builds may run at the
+    same time."""
+    folder = root / FROZEN / f"files-{steps.digest(*(text.encode() for text in modules.values()))}"
+    for name, text in modules.items():
+        if not (folder / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
+                file.write(text)
+            os.replace(file.name, folder / name)
     os.utime(folder)  # the last used ones are kept
     steps.remove_old(root / FROZEN, "files-*", _KEEP)
     return folder

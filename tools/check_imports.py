@@ -76,7 +76,7 @@ class Layer(NamedTuple):
 
 LAYERS = (
     Layer("boot", ("boot.py",), ("*",)),
-    Layer("main", ("main.py",), ("firmware.app", "firmware.board", "gc", "machine", "os", "sys")),
+    Layer("main", ("main.py",), ("firmware.app", "firmware.board", "gc", "image_id", "machine", "os", "sys")),
     Layer("lib codecs", ("lib/*",), ("array", "binascii", "collections", "hashlib", "struct", "{lower}", "{own}")),
     Layer(
         "core",

@@ -1,19 +1,23 @@
 """An update by files on the emulated chip with an RP2350's RAM, whose image holds the firmware: what is refused, a
-power cut while it comes and at its switch, and a good one, beside a Modbus client that polls. One chip goes through all
-of it, in this order, and is a whole gateway after each."""
+power cut while it comes and at its switch, a good one, beside a Modbus client that polls, and an image that is flashed
+over it. One chip goes through all of it, in this order, and is a whole gateway after each."""
 
 import hashlib
 import random
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from host_tests.system.packages import package
+from host_tests import uf2_drive
+from host_tests.system.packages import name_of_image, package
 from host_tests.system.rig import HOST, METERS, Background, ModbusError
 from tools import littlefs_files, update
+from tools.device import rp2
 from tools.device_api import ApiError, Device
-from tools.emulator import emulated, image
+from tools.emulator import build, emulated, image
 from tools.emulator.variant import Variant
 
 pytestmark = pytest.mark.timeout(900)
@@ -21,6 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 TCP_PCBS = Variant(frozen=True, ram_kib=520)
 CONFIG = {"meters": list(METERS[:1])}
 PASSWORD = "correct horse"
+RP2040 = 0xE48BFF56
 OLD, NEW = "0.1.0", "0.2.0"
 ANSWER_S = 120
 OUTAGE_S = 30  # of the chip's time
@@ -120,18 +125,21 @@ def sent(chip):
 def starts(sent, tmp_path, monkeypatch):
     """starts(flash): the version that main.py starts from it. AssertionError when that is not whole."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tree").mkdir()
-    use = tmp_path / "tree" / "use"
+    (tmp_path / "tree" / "a").mkdir(parents=True)
     main = {"__name__": "started by hand"}
     exec(CHOOSES, main)
+    found_id, version = name_of_image(build.ensure_firmware(TCP_PCBS).read_bytes()).split(b" ", 1)
+    monkeypatch.setitem(sys.modules, "image_id", SimpleNamespace(ID=found_id + b" "))
+    monkeypatch.setattr(sys, "version", version.decode())
     config = littlefs_files.read(sent.before[image.STORAGE_AT :])["data/config.json"]
 
     def found(flash):
         files = littlefs_files.read(flash[image.STORAGE_AT :])
         assert files["data/config.json"] == config
-        use.unlink(missing_ok=True)
-        if "tree/use" in files:
-            use.write_bytes(files["tree/use"])
+        for name in ("tree/use", "tree/a/image"):
+            Path(name).unlink(missing_ok=True)
+            if name in files:
+                Path(name).write_bytes(files[name])
         folder, goes_back = main["_choose_tree"]()
         assert not goes_back
         if not folder:
@@ -234,3 +242,21 @@ def test_it_is_kept_after_a_minute(chip, sent):
     chip.emulator.wait_line("the update is kept", KEPT_S)
     chip.emulator.power_cut()
     assert image.read(chip.emulator.flash)["tree/use"] == b"a a 0"
+
+
+def test_an_image_that_is_flashed_later_runs_and_the_update_goes_out_of_use(chip, sent):
+    program = build.ensure_firmware(TCP_PCBS).read_bytes()
+    name = name_of_image(program)
+    assert image.read(chip.emulator.flash)["tree/a/image"] == name
+    within = name.split(b" ")[0]
+    program = program.replace(within, within[::-1])
+    pages = range(0, len(program), uf2_drive.PAGE)
+    pieces = [(uf2_drive.FLASH + at, program[at : at + uf2_drive.PAGE].ljust(uf2_drive.PAGE, b"\0")) for at in pages]
+    flash = bytearray(chip.emulator.flash.read_bytes())
+    uf2_drive.copy(rp2.make_uf2(pieces, RP2040), flash, RP2040)
+    chip.emulator.flash.write_bytes(flash)
+    chip.start()
+    assert_runs(chip, OLD)
+    chip.emulator.wait_line("the update from before it is not used any more", KEPT_S)
+    chip.emulator.power_cut()
+    assert image.read(chip.emulator.flash)["tree/use"] == b"- - 0"

@@ -4,9 +4,9 @@ to the one within the image, by itself. The flash is as a switch leaves it (test
 import pytest
 
 from host_tests.emulated.chip import Chip
-from host_tests.system.packages import package, switched
+from host_tests.system.packages import name_of_image, package, switched
 from host_tests.system.rig import METERS
-from tools.emulator import image
+from tools.emulator import build, image
 from tools.emulator.variant import Variant
 
 pytestmark = pytest.mark.timeout(900)
@@ -38,6 +38,7 @@ HANGS_IN_ITS_LOOP = HANGS.replace(b"    print", b"    board.watchdog(2)\n    pri
 )
 def test_an_update_that_does_not_run_gives_way_after_three_starts(tmp_path, app, use, causes, line):
     files = switched(package({"firmware/app": app}), use)
+    files["tree/a/image"] = name_of_image(build.ensure_firmware(IMAGE).read_bytes())
     with Chip(tmp_path, IMAGE, {"meters": list(METERS[:1])}, files=files) as chip:
         lines = list(chip.emulator.lines)
         assert [event["cause"] for event in chip.emulator.events if event["event"] == "reset"] == causes

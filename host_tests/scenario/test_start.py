@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,3 +51,20 @@ def test_a_gateway_without_meters_idles_for_a_day_and_is_not_restarted():
         await world.sleep(24 * 3600)
 
     run(scenario, meters=())
+
+
+def test_an_update_from_before_the_image_was_flashed_goes_out_of_use_after_a_minute(tmp_path, monkeypatch):
+    (tmp_path / "tree" / "a").mkdir(parents=True)
+    use = tmp_path / "tree" / "use"
+    use.write_text("a a 0")
+    (tmp_path / "tree" / "a" / "image").write_text("another image")
+    monkeypatch.setitem(sys.modules, "image_id", SimpleNamespace(ID=b"this image "))
+
+    async def scenario(world):
+        await world.sleep(50)
+        assert use.read_text() == "a a 0"  # whoever flashes the image from before has it again
+        await world.sleep(20)
+        assert use.read_text() == "- - 0"
+        assert any("a new image was flashed" in line[2] for line in world.events())
+
+    World(tmp_path, 1).run(scenario)

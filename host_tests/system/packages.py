@@ -1,6 +1,8 @@
 """Packages of the firmware of this tree, as an update takes them, with changes."""
 
-from tools import gateway, update
+import re
+
+from tools import build, gateway, update
 
 NEW = b"VERSION = (0, 2, 0)\n"  # firmware/__init__.py of the next version
 
@@ -29,3 +31,13 @@ def switched(found, use="- a 0"):
     """{path: content} of a device that has switched to a Package."""
     files = {f"tree/a/{path}": body for path, body in files_of(found).items()}
     return files | {"tree/a/manifest": found.manifest, "tree/use": use.encode()}
+
+
+def name_of_image(program):
+    """What an update writes into the file image of a tree beside this image of the rp2 port, which has the firmware
+    within."""
+    names = {}
+    (path,) = [path for path in build.frozen_manifest(machine_code=True)[1] if path.name == "image_id.py"]
+    exec(path.read_text(encoding="utf-8"), names)
+    assert program.count(names["ID"]) == 1
+    return names["ID"] + re.search(rb"\d\.\d\.\d; MicroPython [ -~]+", program)[0]

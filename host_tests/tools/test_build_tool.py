@@ -180,7 +180,7 @@ def test_an_image_has_every_module_lib_at_its_top_and_all_files(root):
         [
             (str(root), ("boot.py", "main.py", "firmware/__init__.py", "firmware/app.py"), {"opt": 3}),
             (str(root / "lib"), ("modbus/crc.py",), {"opt": 3}),
-            (str(made), ("firmware/_frozen_files.py",), {"opt": 3}),
+            (str(made), ("image_id.py", "firmware/_frozen_files.py"), {"opt": 3}),
         ],
     )
     assert files == [pathlib.Path(path, name) for path, names, _options in frozen(text)[1] for name in names]
@@ -197,7 +197,25 @@ def test_an_image_has_the_modules_of_the_compiled_tree(root, out):
     calls = frozen(build.frozen_manifest(root)[0])[1]
     in_image = {name.removesuffix(".py") for _path, names, _options in calls for name in names}
     on_board = {name.removeprefix("lib/") for name in made(out) if name.endswith((".py", ".mpy"))}
-    assert in_image == {name.rpartition(".")[0] for name in on_board} | {"firmware/_frozen_files"}
+    assert in_image == {name.rpartition(".")[0] for name in on_board} | {"firmware/_frozen_files", "image_id"}
+
+
+def image_id(root, **options):
+    """ID of the module that an image has."""
+    (path,) = (path for path in build.frozen_manifest(root, **options)[1] if path.name == "image_id.py")
+    names = {}
+    exec(path.read_text(encoding="utf-8"), names)
+    return names["ID"]
+
+
+@pytest.mark.parametrize("name", ["main.py", "lib/modbus/crc.py", "firmware/meters/a.json"])
+def test_an_image_with_other_content_has_another_id(root, name):
+    before = image_id(root)
+    assert image_id(root) == before
+    assert len(before) == 17
+    text = (root / name).read_text(encoding="utf-8")
+    (root / name).write_text('{"a": 2}' if name.endswith(".json") else text + "\nx = 1\n", encoding="utf-8")
+    assert image_id(root) != before
 
 
 def test_every_file_of_an_image_exists():

@@ -192,7 +192,8 @@ class File:
         return line.decode() if self._text else line
 
     def write(self, data):
-        return _errors_as_micropython(lfs.file_write, self._fs, self._handle, bytes(data))
+        data = data.encode() if self._text else bytes(data)
+        return _errors_as_micropython(lfs.file_write, self._fs, self._handle, data)
 
     def seek(self, offset):
         _errors_as_micropython(lfs.file_seek, self._fs, self._handle, offset, 0)

@@ -109,6 +109,58 @@ def test_what_firmware_trees_writes_is_what_main_reads(main, tmp_path):
         assert trees.read() == (good, trial)
 
 
+@pytest.fixture
+def image(monkeypatch):
+    """image(id) puts main.py and firmware.trees into the image of that id."""
+    return lambda text: monkeypatch.setitem(sys.modules, "image_id", SimpleNamespace(ID=text))
+
+
+@pytest.mark.parametrize("said", ["- a 0", "a a 0", "- a 3"])
+def test_a_tree_that_was_written_beside_another_image_is_not_chosen_and_its_starts_are_not_counted(
+    main, tmp_path, image, said
+):
+    (tmp_path / "tree" / "a").mkdir()
+    say(tmp_path, said)
+    image(b"one ")
+    assert main["_choose_tree"]() == ("", False)  # which image it lies beside is not known
+    trees.mark("a")
+    image(b"two ")
+    assert main["_choose_tree"]() == ("", False)
+    assert trees.read() == ("-", "-")
+    assert (tmp_path / "tree" / "use").read_text() == said
+
+
+def test_with_the_image_from_before_flashed_again_its_tree_runs(main, tmp_path, image):
+    (tmp_path / "tree" / "a").mkdir()
+    say(tmp_path, "a a 0")
+    image(b"one ")
+    trees.mark("a")
+    for text, folder in ((b"one ", "tree/a"), (b"two ", ""), (b"one ", "tree/a")):
+        image(text)
+        assert main["_choose_tree"]() == (folder, False)
+
+
+def test_another_micropython_is_another_image(main, tmp_path, image, monkeypatch):
+    (tmp_path / "tree" / "a").mkdir()
+    say(tmp_path, "a a 0")
+    image(b"one ")
+    trees.mark("a")
+    monkeypatch.setattr(sys, "version", "3.4.0; MicroPython v1.28.0 on 2026-04-06")
+    assert main["_choose_tree"]() == ("", False)
+    assert trees.forget()
+    assert not trees.forget()
+    assert (tmp_path / "tree" / "use").read_text() == "- - 0"
+
+
+def test_where_the_firmware_is_not_within_an_image_a_tree_lies_beside_none(main, tmp_path):
+    (tmp_path / "tree" / "a").mkdir()
+    say(tmp_path, "a a 0")
+    trees.mark("a")
+    assert list((tmp_path / "tree" / "a").iterdir()) == []
+    assert not trees.forget()
+    assert main["_choose_tree"]() == ("tree/a", False)
+
+
 def test_a_tree_goes_before_all_other_folders_and_a_later_one_takes_its_place(main, monkeypatch):
     monkeypatch.setattr(sys, "path", [".frozen", "", "/lib"])
     main["_use_tree"]("tree/a")

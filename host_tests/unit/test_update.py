@@ -2,8 +2,10 @@
 
 import contextlib
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -290,6 +292,72 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new(monkeypatch, geometry, tea
         pytest.fail("more writes than an update takes")
     assert seen == sorted(seen)  # once it is the new one it stays
     assert seen[-1] == "a"
+    assert len(seen) > 10
+
+
+# -- beside an image that was flashed over the one before
+
+MAIN = compile((Path(__file__).resolve().parents[2] / "main.py").read_text(encoding="utf-8"), "main.py", "exec")
+
+
+def flashed(monkeypatch, text):
+    """An image with that id runs."""
+    monkeypatch.setitem(sys.modules, "image_id", SimpleNamespace(ID=text))
+
+
+def chosen(device):
+    """The folder that main.py would start the firmware from."""
+    main = {"__name__": "started by hand", "open": device.open}
+    exec(MAIN, main)
+    main["os"] = device.os
+    return main["_choose_tree"]()[0]
+
+
+def test_an_update_says_beside_which_image_it_lies_and_clears_what_was_beside_another(folder, monkeypatch):
+    flashed(monkeypatch, b"one ")
+    run()
+    trees.write("a", "a")
+    run()  # into the other tree
+    flashed(monkeypatch, b"two ")
+    assert trees.read() == ("-", "-")
+    run(Package("0.2.0", {"firmware/new.mpy": b"new"}))
+    assert trees.read() == ("-", "a")
+    assert sorted(tree("a")) == ["firmware/new.mpy", "image"]
+    assert tree("a")["image"] == b"two " + sys.version.encode()
+    assert tree("b") == {}
+
+
+@TEARS_EACH
+def test_a_cut_at_any_write_beside_a_new_image_leaves_it_or_the_update_on_trial(monkeypatch, tear):
+    geometry = replace(RP2, block_count=64)
+    device = mount(monkeypatch, Flash(geometry), fresh=True)
+    flashed(monkeypatch, b"one ")
+    run()
+    trees.write("a", "a")
+    assert chosen(device) == "tree/a"
+    flashed(monkeypatch, b"two ")
+    image = bytes(device.flash.image)
+    seen = []
+    for limit in range(2000):
+        flash = Flash(geometry, image)
+        flash.limit, flash.tear = limit, tear
+        mount(monkeypatch, flash)
+        try:
+            run()
+        except OSError:
+            assert flash.cut
+        after = mount(monkeypatch, Flash(geometry, flash.image))
+        good, trial = trees.read()
+        folder = chosen(after)
+        assert (good, trial, folder) in (("-", "-", ""), ("-", "a", "tree/a")), f"cut after {limit} writes"
+        assert not folder or whole(after, "a"), f"cut after {limit} writes"
+        seen.append(folder)
+        if not flash.cut:
+            break
+    else:
+        pytest.fail("more writes than an update takes")
+    assert seen == sorted(seen)
+    assert seen[-1] == "tree/a"
     assert len(seen) > 10
 
 
