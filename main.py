@@ -54,7 +54,7 @@ def _is_of_this_image(tree):
     """False for a tree that an update has written beside another image: the one that was flashed since goes before
     it. True where the firmware is not within an image."""
     try:
-        import image_id
+        import image_id  # type: ignore[import-not-found]  # tools/build.py makes it
     except ImportError:
         return True
     try:

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from esptool.targets import CHIP_DEFS
+from esptool.loader import StubFlasher
+from esptool.targets import CHIP_DEFS, ESP32ROM
 
 from host_tests import esp_image
 from host_tests.esp_boot_loader import BootLoader
@@ -20,8 +21,11 @@ from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError, call
 from tools.partition_table import APP, Row
 
-OPTIONS = ("--before", "no-reset", "--after", "no-reset", "--no-stub")
+# A pseudo-terminal has no RTS and no DTR.
+OPTIONS = ("--before", "no-reset", "--after", "no-reset")
+WAYS = {"by the stub": OPTIONS, "by the ROM": (*OPTIONS, "--no-stub")}
 MADE_FOR_ESP32S2 = 2
+ROM_BLOCK, STUB_BLOCK = 0x400, 0x4000  # bytes of a block of data
 
 
 @pytest.fixture
@@ -37,18 +41,25 @@ def silent_board(monkeypatch):
     monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard())
 
 
-def flash(port, image, config=b"{}", **options):
+def flash(port, image, config=b"{}", options=OPTIONS):
+    """What make flash says."""
     lines = []
-    files = {configuration.PATH: config}
-    esp32.flash(port, image, files, is_agreed=lambda: True, options=OPTIONS, baud=115200, say=lines.append, **options)
+    esp32.flash(port, image, {configuration.PATH: config}, is_agreed=lambda: True, options=options, say=lines.append)
     return "\n".join(lines)
 
 
-def test_image_and_configuration_are_in_the_flash_as_a_whole(image):
+@pytest.fixture(params=list(WAYS))
+def options(request):
+    """Options of esptool: as make flash calls it, which loads a stub into the chip's RAM, and without the stub."""
+    return WAYS[request.param]
+
+
+def test_image_and_configuration_are_in_the_flash_as_a_whole(image, options):
     config = configuration.document({}, "wt32-eth01", "home", "correct horse")
     with BootLoader() as loader:
-        text = flash(loader.path, image, config)
+        text = flash(loader.path, image, config, options)
         written = bytes(loader.flash)
+        assert loader.is_stub == (options is OPTIONS)
     content = image.read_bytes()
     assert written[OFFSET : OFFSET + len(content)] == content
     assert written[:OFFSET] == b"\x5a" * OFFSET
@@ -102,20 +113,60 @@ def test_a_flash_that_is_too_small_is_refused_before_anything_is_written(image):
         assert loader.blocks == 0
 
 
-def test_blocks_that_lost_a_byte_are_sent_again(image):
-    with BootLoader(lose=(0, 3, 7)) as loader:
+def test_the_stub_is_loaded_whole_and_takes_larger_blocks(image):
+    with BootLoader() as loader:
         flash(loader.path, image)
+        stub = StubFlasher(ESP32ROM)
+        assert loader.ram == {stub.text_start: stub.text, stub.data_start: stub.data}
+        assert loader.largest == STUB_BLOCK
+        with BootLoader() as other:
+            flash(other.path, image, options=WAYS["by the ROM"])
+            assert other.ram == {}
+            assert other.largest == ROM_BLOCK
+
+
+def test_without_a_configuration_everything_is_erased_first(image):
+    with BootLoader() as loader:
+        esp32.flash(loader.path, image, is_agreed=lambda: True, options=OPTIONS, say=lambda text: None)
+        content = image.read_bytes()
+        assert loader.erased_whole == 1
+        assert loader.flash[OFFSET : OFFSET + len(content)] == content
+        assert set(loader.flash[:OFFSET] + loader.flash[OFFSET + len(content) :]) == {0xFF}
+
+
+def test_esptool_reads_back_what_lies_in_the_flash(image, tmp_path):
+    with BootLoader() as loader:
+        flash(loader.path, image)
+        size = image.stat().st_size
+        words = ("read-flash", hex(OFFSET), str(size), str(tmp_path / "read"))
+        call([sys.executable, "-m", "esptool", "--port", loader.path, *OPTIONS, *words])
+    assert (tmp_path / "read").read_bytes() == image.read_bytes()
+
+
+def test_blocks_that_lost_a_byte_are_sent_again(image, options):
+    with BootLoader(lose=(0, 1, 3)) as loader:
+        flash(loader.path, image, options=options)
         assert loader.refused == 3
         content = image.read_bytes()
         assert loader.flash[OFFSET : OFFSET + len(content)] == content
 
 
-def test_a_line_that_is_cut_is_an_error_and_the_next_run_makes_it_whole(image):
-    with BootLoader(cut_after=4) as loader:
+def test_a_line_that_is_cut_is_an_error_and_the_next_run_makes_it_whole(image, options):
+    with BootLoader(cut_after=2) as loader:
+        with pytest.raises(DeviceError, match="the board is not whole now: run the same again"):
+            flash(loader.path, image, options=options)
+        loader.cut_after = None
+        loader.reset()
+        flash(loader.path, image, options=options)
+        content = image.read_bytes()
+        assert loader.flash[OFFSET : OFFSET + len(content)] == content
+
+
+def test_a_block_that_the_flash_does_not_take_is_found_though_the_stub_has_answered_it_already(image):
+    with BootLoader(fail=(1,)) as loader:
         with pytest.raises(DeviceError, match="the board is not whole now: run the same again"):
             flash(loader.path, image)
-        loader._cut_after = None
-        flash(loader.path, image)
+        flash(loader.path, image)  # the stub still runs
         content = image.read_bytes()
         assert loader.flash[OFFSET : OFFSET + len(content)] == content
 
