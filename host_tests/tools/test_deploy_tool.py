@@ -39,6 +39,7 @@ class Board:
         self.root = root
         root.mkdir()
         self.free = 1_000_000
+        self.heap = 451_560
         self.calls = []
         self.resets = 0
         self.version = None
@@ -97,7 +98,7 @@ class Board:
         lines += [f"F {size} {digest} {path}" for path, (size, digest) in files.items()]
         if self.version:
             lines.append("V {} {} {}".format(*self.version))
-        return "\r\n".join([*lines, f"S {self.free}", "end", ""])
+        return "\r\n".join([*lines, f"S {self.free}", f"H {self.heap}", "end", ""])
 
 
 def device_files(root):
@@ -216,6 +217,15 @@ def test_a_board_without_room_is_told_before_anything_is_copied(board, tree):
     assert board.names() == set()
 
 
+def test_a_board_whose_heap_is_too_small_for_files_is_told_to_take_an_image(board, tree):
+    board.heap = 193_912  # of a Pico W
+    with pytest.raises(DeviceError, match=r"has 193,912 bytes of heap, .* takes 327,680: .* Flash an image"):
+        deploy(tree)
+    assert board.names() == set()
+    board.heap = 327_680
+    deploy(tree)
+
+
 def test_copies_that_do_not_arrive_are_noticed(board, tree, monkeypatch):
     monkeypatch.setattr(shutil, "copyfile", lambda source, target: Path(target).write_text("garbled"))
     with pytest.raises(DeviceError, match=r"not as it should be on the board after copying: /firmware/app\.mpy"):
@@ -279,6 +289,7 @@ def test_the_boards_inventory_is_that_of_the_tree(tree, tmp_path):
     }  # fmt: skip
     assert found.free > 0
     assert found.version == (1, 2, 3)
+    assert found.heap > 500_000
 
 
 def test_an_older_firmware_does_not_replace_a_newer_one(board, tree):

@@ -27,16 +27,19 @@ STARTERS = ("/boot.py", "/main.py")  # copied last: a half-copied firmware is no
 _FILES_A_CALL = 12  # copied by one call of mpremote, so that something is seen to happen
 _LOOKS = 3  # attempts to reach a board that may be restarting
 _BLOCK = 4096  # littlefs gives a file whole blocks
+_HEAP_MIN = 320 * 1024  # bytes: with 250 KiB NTP and finder do not start, with 225 KiB the page does not either
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """What lies on the board: {path: (size, SHA-256 in hex)}, directories, free bytes; the firmware's version."""
+    """What lies on the board: {path: (size, SHA-256 in hex)}, directories, free bytes; the firmware's version; bytes of
+    its heap."""
 
     files: dict
     directories: tuple
     free: int
     version: tuple | None = None
+    heap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Plan:
 
 def parse_inventory(text):
     """The Inventory in the output of inventory.py. Raises DeviceError when it is not whole."""
-    files, directories, free, version = {}, [], None, None
+    files, directories, free, version, heap = {}, [], None, None, None
     lines = [line.strip() for line in text.splitlines()]
     for line in lines:
         kind, _, rest = line.partition(" ")
@@ -67,9 +70,11 @@ def parse_inventory(text):
             free = int(rest)
         elif kind == "V":
             version = tuple(int(number) for number in rest.split())
+        elif kind == "H":
+            heap = int(rest)
     if free is None or "end" not in lines:
         raise DeviceError(f"the board did not tell what it holds, but:\n{text.strip() or '(nothing)'}")
-    return Inventory(files, tuple(directories), free, version)
+    return Inventory(files, tuple(directories), free, version, heap)
 
 
 def local_files(tree):
@@ -134,6 +139,15 @@ def check_space(plan, wanted, board):
         raise DeviceError(f"the firmware needs {needed:,} more bytes on the board, and {board.free:,} are free")
 
 
+def check_heap(board):
+    """Raises DeviceError when the firmware as files would not run whole in the board's heap."""
+    if board.heap is not None and board.heap < _HEAP_MIN:
+        raise DeviceError(
+            f"the board has {board.heap:,} bytes of heap, and the firmware as files takes {_HEAP_MIN:,}: its page "
+            "would not start. Flash an image, which has the firmware within: make image, make flash IMAGE=..."
+        )
+
+
 def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, may_be_older=False, say=print):
     """Builds, makes the board hold the build, resets it. Raises DeviceError,
     UsageError, build.BuildError."""
@@ -153,6 +167,7 @@ def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, may_be
 
     say(f"looking at what the board at {port} holds (a running firmware is interrupted)")
     board = _look(look, say)
+    check_heap(board)
     versions.check(port, board.version, VERSION, may_be_older, say)
     plan = make_plan(wanted, board)
     check_space(plan, wanted, board)

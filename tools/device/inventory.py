@@ -2,10 +2,11 @@
 is /data.
 
 Out, on the REPL: `V <major> <minor> <patch>` of the firmware if there is one, `F <size> <sha256> <path>` for each file,
-`D <path>` for each directory, `S <free bytes>`, and `end`.
+`D <path>` for each directory, `S <free bytes>`, `H <bytes of heap>`, and `end`.
 """
 
 import binascii
+import gc
 import hashlib
 import os
 
@@ -58,6 +59,7 @@ def main():
             _file(path, block)
     space = os.statvfs(ROOT or "/")
     print("S", space[0] * space[4])
+    print("H", gc.mem_free() + gc.mem_alloc())  # on an ESP32 with what the heap can still grow by
     print("end")
 
 
