@@ -7,10 +7,14 @@ import threading
 
 import pytest
 import serial
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
+from host_tests import esp_image
 from host_tests.pseudo_terminal import PseudoTerminal
 from host_tests.system.rig import wait_for
-from tools.device import console, port
+from host_tests.tools.test_uf2_tool import uf2 as uf2_image
+from tools.device import console, port, rp2
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError
 
@@ -31,6 +35,72 @@ def test_a_missing_port_is_answered_with_an_example_and_the_ports_there_are(acti
 def test_a_port_that_does_not_exist_is_named(no_ports, capsys):
     assert main(["deploy", "--port", "/dev/nonexistent"]) == 2
     assert "there is no /dev/nonexistent" in capsys.readouterr().err
+
+
+@pytest.fixture
+def plug_in(monkeypatch, tmp_path):
+    """plug_in(*ports): there are these serial ports, each (name of a file in tmp_path, vendor, product)."""
+
+    def plug(*ports):
+        found = []
+        for name, vendor, product in ports:
+            (tmp_path / name).touch()
+            found.append(ListPortInfo(str(tmp_path / name)))
+            found[-1].vid, found[-1].pid = vendor, product
+        monkeypatch.setattr(list_ports, "comports", lambda: found)
+
+    return plug
+
+
+PICO, PROBE, CP2102, CH340, ESP32_S3, MODEM, BUILT_IN = (
+    ("ttyACM0", 0x2E8A, 0x0005), ("ttyACM1", 0x2E8A, 0x000C), ("ttyUSB0", 0x10C4, 0xEA60), ("ttyUSB1", 0x1A86, 0x7523),
+    ("ttyACM2", 0x303A, 0x1001), ("ttyACM3", 0x12D1, 0x1001), ("ttyS0", None, None),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ports", "found"),
+    [
+        ((PICO, PROBE, MODEM, BUILT_IN), PICO),
+        ((CP2102, BUILT_IN), CP2102),
+        ((CH340,), CH340),
+        ((ESP32_S3, PROBE), ESP32_S3),
+    ],
+)
+def test_the_one_board_that_is_connected_is_found_by_its_usb_id(plug_in, tmp_path, capsys, ports, found):
+    plug_in(*ports)
+    found = tmp_path / found[0]
+    assert main(["repl", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert f"PORT={found} is taken" in said
+    assert f"connect {found} resume repl" in said
+
+
+@pytest.mark.parametrize("ports", [(), (PROBE, MODEM, BUILT_IN), (PICO, CP2102)], ids=["none", "no board", "two"])
+def test_without_one_board_alone_a_port_is_asked_for(plug_in, capsys, ports):
+    plug_in(*ports)
+    assert main(["repl", "--dry-run"]) == 2
+    assert "no port is given" in capsys.readouterr().err
+
+
+def test_an_image_goes_to_a_board_of_its_kind(plug_in, tmp_path, capsys):
+    plug_in(PICO, CP2102)
+    image = tmp_path / "image.bin"
+    image.write_bytes(esp_image.make())
+    assert main(["flash", "--image", str(image), "--dry-run"]) == 0
+    assert f"--port {tmp_path}/ttyUSB0" in capsys.readouterr().out
+    image.write_bytes(uf2_image())
+    assert main(["flash", "--image", str(image), "--dry-run"]) == 0
+    assert f"connect {tmp_path}/ttyACM0 resume bootloader" in capsys.readouterr().out
+
+
+def test_a_board_in_bootsel_needs_no_port(plug_in, monkeypatch, tmp_path, capsys):
+    plug_in(PICO)
+    monkeypatch.setattr(rp2, "find_drives", lambda roots: {tmp_path: "RP2040"})
+    image = tmp_path / "image.uf2"
+    image.write_bytes(uf2_image())
+    assert main(["flash", "--image", str(image), "--dry-run"]) == 0
+    assert "bootloader" not in capsys.readouterr().out
 
 
 def test_a_missing_image_is_named_before_the_port(no_ports, capsys):

@@ -1,8 +1,9 @@
 """A board on a serial port: flash an image, deploy the firmware, the prompt, the log, a copy of the data (make flash,
 deploy, repl, logs, backup); a page that flashes (make web-installer).
 
-In:  a port in any form that mpremote takes (/dev/ttyUSB0, rfc2217://host:port, socket://host:port, id:SERIAL),
-     for flash an image with or without the firmware within, and the configuration that it is to have.
+In:  a port in any form that mpremote takes (/dev/ttyUSB0, rfc2217://host:port, socket://host:port, id:SERIAL), or
+     none where one board only is found by its USB id; for flash an image with or without the firmware within, and the
+     configuration that it is to have.
 Out: commands of esptool 5 and mpremote, said before they run; with --dry-run said only.
 Ends with 0, with 1 when a command failed, with 2 when an argument is wrong.
 """
@@ -77,6 +78,8 @@ def _flash(options, example, say):
         return options.yes or "MAKELEVEL" in os.environ or port.confirmed()
 
     if rp2.is_uf2(options.image):
+        if not options.port and not options.drive and not rp2.is_in_bootsel(options.image):
+            options.port = port.find_port({port.RP2}, say)
         if options.port:
             port.check_port(options.port, example)
         drives = tuple(Path(drive) for drive in options.drive)
@@ -85,6 +88,7 @@ def _flash(options, example, say):
         )
     else:
         esp32.check_image(options.image, options.chip)
+        options.port = options.port or port.find_port({port.ESP32}, say)
         port.check_port(options.port, example)
         esp32.flash(
             options.port, options.image, _files(options), options.chip, options.baud, is_agreed, options.dry_run,
@@ -110,6 +114,7 @@ def main(arguments=None):
         if options.action == "flash":
             _flash(options, example, say)
             return 0
+        options.port = options.port or port.find_port({port.RP2, port.ESP32}, say)
         port.check_port(options.port, example)
         if options.action == "repl":
             console.repl(options.port, options.dry_run, say)

@@ -9,6 +9,15 @@ from tools import build
 
 CALL_TIMEOUT_S = 600
 REPL_BAUD = 115200
+# USB ids of serial ports. MicroPython on an RP2 has Raspberry Pi's vendor id; so have its debug probes.
+_RASPBERRY_PI, _PROBES = 0x2E8A, (0x0004, 0x000C)
+_ESPRESSIF = 0x303A
+# The bridges of ESP32 boards: CP210x; CH340, CH343, CH9102; FT232R, FT2232, FT231X.
+_BRIDGES = {
+    (0x10C4, 0xEA60), (0x1A86, 0x7523), (0x1A86, 0x55D3), (0x1A86, 0x55D4), (0x0403, 0x6001), (0x0403, 0x6010),
+    (0x0403, 0x6015),
+}  # fmt: skip
+RP2, ESP32 = "rp2", "esp32"
 
 
 class DeviceError(RuntimeError):
@@ -24,6 +33,26 @@ def serial_ports():
     from serial.tools import list_ports  # slow to import, and wanted in two messages only
 
     return [f"{port.device} ({port.description})" for port in sorted(list_ports.comports())]
+
+
+def kind_of_board(vendor, product):
+    """RP2 or ESP32 for the USB id of a serial port that such a board may have, None for others."""
+    if vendor == _RASPBERRY_PI and product not in _PROBES:
+        return RP2
+    if vendor == _ESPRESSIF or (vendor, product) in _BRIDGES:
+        return ESP32
+    return None
+
+
+def find_port(kinds, say):
+    """The one serial port whose USB id is that of a board of these kinds; "" without one, or with several."""
+    from serial.tools import list_ports
+
+    found = [port for port in list_ports.comports() if kind_of_board(port.vid, port.pid) in kinds]
+    if len(found) != 1:
+        return ""
+    say(f"PORT={found[0].device} is taken: the one board that is found by its USB id ({found[0].description})")
+    return found[0].device
 
 
 def check_port(port, example):

@@ -212,6 +212,13 @@ def picotool_load(path):
     return ["picotool", "load", "-v", "-x", str(path)]
 
 
+def is_in_bootsel(image):
+    """Whether a board with the chip of this UF2 file waits for it: by its drive, or picotool finds it. Raises
+    UsageError, OSError."""
+    chip = uf2_chip(Path(image).read_bytes())
+    return chip in find_drives(_drive_roots()).values() or _picotool_finds(chip)
+
+
 def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_run=False, may_be_older=False, say=print):
     """Writes a UF2 image, with a file system that has `files` when they are given, onto the one board in BOOTSEL that
     has its chip: by its drive, else by picotool where that is installed. With a port the board there is asked for its
