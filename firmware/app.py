@@ -384,10 +384,11 @@ class App:
         if trees.forget():
             self.events.add("app", "a new image was flashed: the update from before it is not used any more")
         is_good = not self.supervisor.restarts and not any([entry.state in _BAD for entry in self.device.services])
-        if not trees.end_trial(is_good, self.board):
+        ended = trees.end_trial(is_good, self.board)
+        if ended is None:
             return
-        self.events.add("app", "the update is kept" if is_good else "the update has failed: going back")
-        if not is_good:
+        self.events.add("app", ended[0])
+        if ended[1]:
             self.device.reboot()
 
     def _watch_button(self):

@@ -21,6 +21,7 @@ if _TYPING:
 USE = "tree/use"
 _IMAGE_OF = const("tree/%s/image")
 IMAGE = "i"  # as TRIAL: an image in the other slot, which the boot loader goes back from; GOOD is "-" then
+_SLOT = const("tree/slot")  # the label of that slot
 
 
 def _image():
@@ -86,16 +87,25 @@ def other() -> str:
     return "b" if "a" in read() else "a"
 
 
-def end_trial(is_good: bool, board: "Any") -> bool:
-    """Keeps what is on trial, or has the next start run the one before. False when nothing is on trial. Raises
-    OSError."""
+def write_image(label: str) -> None:
+    """Notes that the image in the slot of that label is tried next. Raises OSError."""
+    store.replace(_SLOT, (label.encode(),))
+    write("-", IMAGE)
+
+
+def end_trial(is_good: bool, board: "Any") -> "tuple[str, bool] | None":
+    """Keeps what is on trial, or has the next start run the one before: (what became of it, whether that start is due).
+    None when nothing is on trial. Raises OSError."""
     good, trial = read()
     if good == trial:
-        return False
+        return None
+    kept = trial if is_good else good
     if trial == IMAGE:
-        trial = good  # what came with the board, whichever slot it is in
+        kept = good  # what came with the board, whichever slot it is in
+        if store.read(_SLOT).decode() != board.running_slot():
+            write(good, good)  # the boot loader has gone back, or the power went before it was told
+            return "the update has failed: the image before it runs", False
         if is_good:
             board.keep_image()
-    kept = trial if is_good else good
     write(kept, kept)
-    return True
+    return ("the update is kept", False) if is_good else ("the update has failed: going back", True)

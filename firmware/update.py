@@ -267,7 +267,7 @@ class Update:
             trees.mark(self.tree)
             trees.write(self._good, self.tree)
             return
-        trees.write(self._good, trees.IMAGE)
+        trees.write_image(self._slot.label)
         self._slot.switch()
 
     def close(self) -> None:

@@ -225,6 +225,10 @@ class Board:
 
         return ImageSlot()
 
+    def running_slot(self) -> str:
+        """The label of the partition whose image runs."""
+        return esp32.Partition(esp32.Partition.RUNNING).info()[4]  # type: ignore[arg-type]
+
     def keep_image(self) -> None:
         """Tells the boot loader that this image runs well. Raises OSError."""
         esp32.Partition.mark_app_valid_cancel_rollback()

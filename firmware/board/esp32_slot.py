@@ -19,7 +19,7 @@ _BLOCK_COUNT = const(4)  # MP_BLOCKDEV_IOCTL_BLOCK_COUNT
 
 
 class ImageSlot:
-    """`size`: bytes of the partition."""
+    """`size`: bytes of the partition; `label`: its name."""
 
     def __init__(self) -> None:
         """Raises OSError with a text where the partition table has one slot only, as the stock tables have."""
@@ -29,6 +29,7 @@ class ImageSlot:
             raise OSError(
                 errno.ENODEV, "the partition table of this board has no second slot for an image: flash it by cable"
             ) from None
+        self.label: str = self._partition.info()[4]
         self.size = _BLOCK * self._partition.ioctl(_BLOCK_COUNT, 0)
         self._block = bytearray(_BLOCK)
         self._at = 0  # number of the next block

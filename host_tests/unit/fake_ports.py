@@ -334,6 +334,10 @@ class Slots:
                 found.number = (self.number + 1) % len(slots.content)
                 return found
 
+            def info(self):
+                size = len(slots.content[self.number])
+                return 0, 0x10 + self.number, 0x10000 + self.number * size, size, f"ota_{self.number}", False
+
             def ioctl(self, command, argument):
                 return {4: len(slots.content[self.number]) // slots.BLOCK, 5: slots.BLOCK}[command]
 

@@ -393,7 +393,8 @@ def test_an_image_is_written_runs_on_trial_and_is_kept(esp32, piece):
     assert trees.read() == ("-", "i")
     esp32.slots.reset()
     assert (esp32.slots.running, esp32.slots.states[1]) == (1, "pending_verify")
-    esp32.board.Board().keep_image()
+    assert trees.end_trial(True, esp32.board.Board()) == ("the update is kept", False)
+    assert trees.read() == ("-", "-")
     esp32.slots.reset()
     assert (esp32.slots.running, esp32.slots.states[1]) == (1, "valid")
 
@@ -401,8 +402,19 @@ def test_an_image_is_written_runs_on_trial_and_is_kept(esp32, piece):
 def test_an_image_that_is_not_kept_gives_way_to_the_one_before(esp32):
     run_image(esp32)
     esp32.slots.reset()
+    assert trees.end_trial(False, esp32.board.Board()) == ("the update has failed: going back", True)
     esp32.slots.reset()
     assert (esp32.slots.running, esp32.slots.states[1]) == (0, "aborted")
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_an_image_that_crashed_is_not_said_to_be_kept_when_the_one_before_runs_well(esp32, is_good):
+    run_image(esp32)
+    esp32.slots.reset()
+    esp32.slots.reset()  # within its first minute
+    ended = trees.end_trial(is_good, esp32.board.Board())
+    assert ended == ("the update has failed: the image before it runs", False)
+    assert trees.end_trial(is_good, esp32.board.Board()) is None
 
 
 @pytest.mark.parametrize("at", [0, 5000, len(IMAGE_PACKAGE.data) - 1])
@@ -464,6 +476,10 @@ def test_a_brown_out_at_any_operation_on_the_slots_leaves_the_old_or_the_new(esp
             assert slots.operations == limit
         slots.reset()
         booted.append(slots.running)
+        if slots.operations == limit and trees.read() != ("-", "-"):
+            ended = trees.end_trial(True, esp32.board.Board())
+            assert ended is not None
+            assert ("kept" in ended[0]) == (slots.running == 1)
         assert slots.running == 0 or slots.content[1][: len(IMAGE)] == IMAGE
         if slots.operations < limit:
             break
