@@ -232,6 +232,20 @@ def test_a_board_whose_firmware_lies_in_flash_says_that_files_have_no_room(make_
     assert caught.value.status == 409
 
 
+def test_beside_an_image_an_update_runs_until_another_image_is_flashed(make_updated):
+    updated = make_updated(frozen=True, heap=PICO_2_W_HEAP)
+    rig = updated.rig
+    updated.send(package())
+    rig.gateway.wait_reboots(1)
+    updated.assert_whole("0.2.0")
+    beside = rig.folder / "tree" / "a" / "image"
+    assert b"MicroPython" in beside.read_bytes()
+    rig.gateway.kill()
+    beside.write_bytes(b"0123456789abcdef " + beside.read_bytes()[17:])
+    rig.gateway.start()
+    updated.assert_whole("0.1.0")
+
+
 def run_update(sent, rigs, *options):
     """`meterport update` of these gateways by a package: the document that it prints, and what it ends with."""
     places = [word for one in rigs for word in ("-g", f"{HOST}:{one.rig.http_port}:{one.rig.modbus_port}")]
