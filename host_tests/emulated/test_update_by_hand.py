@@ -1,0 +1,84 @@
+"""Two updates in a row on the emulated chip with an RP2350's RAM, as somebody makes them: by the page in Chromium, then
+by `meterport update`, which writes the other tree."""
+
+import contextlib
+import json
+import os
+import subprocess
+
+import pytest
+from playwright.sync_api import expect
+
+from host_tests.browser.visit import PASSWORD, Visit
+from host_tests.system.packages import package
+from host_tests.system.rig import HOST, METERS
+from tools import gateway
+from tools.chromium import chromium
+from tools.emulator import image
+from tools.emulator.variant import Variant
+
+pytestmark = pytest.mark.timeout(900)
+
+TCP_PCBS = Variant(frozen=True, ram_kib=520)
+CONFIG = {"meters": list(METERS[:1])}
+ANSWER_MS = 60_000  # the chip runs slower than real time
+SENT_MS = 600_000
+KEPT_S = 400  # a minute of the chip's time, on a busy machine
+THIRD = {"firmware/__init__": b"VERSION = (0, 3, 0)\n"}
+
+
+@pytest.fixture
+def packages(tmp_path):
+    """Files of two versions, each newer than the one before."""
+    made = package(), package(THIRD, "0.3.0")
+    paths = [tmp_path / f"meterport-{one.version}.package" for one in made]
+    for one, path in zip(made, paths, strict=True):
+        one.write(path)
+    return paths
+
+
+def update_by_page(chip, file):
+    """Sets the password, sends the file from the System page, and waits until the page has found the new version."""
+    address = f"http://{HOST}:{chip.emulator.ports['http']}/"
+    with chromium() as browser, contextlib.closing(Visit(browser, None, address=address)) as visit:
+        page = visit.page
+        page.set_default_timeout(ANSWER_MS)
+        visit.open("system")
+        page.get_by_label("New password").fill(PASSWORD)
+        page.get_by_label("The same once more").fill(PASSWORD)
+        visit.press("Set password")
+        visit.press("Update the firmware")
+        page.get_by_label("Package").set_input_files(file)
+        page.get_by_label("Password of this page").fill(PASSWORD)
+        visit.press("Send and restart")
+        expect(page.get_by_role("dialog")).to_contain_text("comes back by itself", timeout=SENT_MS)
+        expect(page.locator("#notice")).to_contain_text("meterport 0.2.0 is on trial", timeout=SENT_MS)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        visit.press("Log in")
+        expect(page.get_by_role("main")).to_contain_text("meterport 0.2.0", timeout=ANSWER_MS)
+        visit.excuse("GET /api/session", 0)  # nobody answered meanwhile
+
+
+def update_by_command(chip, file):
+    """What `meterport update` prints for this chip."""
+    ports = chip.emulator.ports
+    done = subprocess.run(
+        [gateway.ROOT / "tools" / "meterport", "update", file, "--json", "--timeout", "60",
+         "-g", f"{HOST}:{ports['http']}:{ports['modbus']}"],
+        env={**os.environ, "METERPORT_PASSWORD": PASSWORD}, capture_output=True, text=True, timeout=SENT_MS / 1000,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return list(json.loads(done.stdout).values())
+
+
+def test_the_page_and_then_the_command_line_bring_a_newer_version_each(chip, packages):
+    update_by_page(chip, packages[0])
+    chip.emulator.wait_line("the update is kept", KEPT_S)
+    assert chip.get("/api/status")["version"] == "0.2.0"
+    assert update_by_command(chip, packages[1]) == ["0.2.0 -> 0.3.0"]
+    chip.wait_polled()
+    assert chip.get("/api/status")["version"] == "0.3.0"
+    assert chip.emulator.resets == 2
+    chip.emulator.power_cut()
+    assert image.read(chip.emulator.flash)["tree/use"] == b"b b 0"
