@@ -1,5 +1,6 @@
-"""Two updates in a row on the emulated chip with an RP2350's RAM, as somebody makes them: by the page in Chromium, then
-by `meterport update`, which writes the other tree."""
+"""Two signed updates in a row on the emulated chip with an RP2350's RAM, which has the key of releases, as somebody
+makes them: by the page in Chromium, then by `meterport update`, which writes the other tree. And one without signature.
+"""
 
 import contextlib
 import json
@@ -7,6 +8,7 @@ import os
 import subprocess
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import PASSWORD, Visit
@@ -20,7 +22,11 @@ from tools.emulator.variant import Variant
 pytestmark = pytest.mark.timeout(900)
 
 TCP_PCBS = Variant(frozen=True, ram_kib=520)
-CONFIG = {"meters": list(METERS[:1])}
+RELEASE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+CONFIG = {
+    "meters": list(METERS[:1]),
+    "system": {"release_key": RELEASE.public_key().public_bytes_raw().hex()},
+}
 ANSWER_MS = 60_000  # the chip runs slower than real time
 SENT_MS = 600_000
 KEPT_S = 400  # a minute of the chip's time, on a busy machine
@@ -29,10 +35,12 @@ THIRD = {"firmware/__init__": b"VERSION = (0, 3, 0)\n"}
 
 @pytest.fixture
 def packages(tmp_path):
-    """Files of two versions, each newer than the one before."""
-    made = package(), package(THIRD, "0.3.0")
+    """Files of three versions, each newer than the one before; the last one is not signed."""
+    made = package(), package(THIRD, "0.3.0"), package(version="0.4.0")
     paths = [tmp_path / f"meterport-{one.version}.package" for one in made]
     for one, path in zip(made, paths, strict=True):
+        if one is not made[-1]:
+            one.sign(RELEASE)
         one.write(path)
     return paths
 
@@ -60,7 +68,7 @@ def update_by_page(chip, file):
 
 
 def update_by_command(chip, file):
-    """What `meterport update` prints for this chip."""
+    """What `meterport update` prints for this chip, and what it ends with."""
     ports = chip.emulator.ports
     done = subprocess.run(
         [gateway.ROOT / "tools" / "meterport", "update", file, "--json", "--timeout", "60",
@@ -68,17 +76,19 @@ def update_by_command(chip, file):
         env={**os.environ, "METERPORT_PASSWORD": PASSWORD}, capture_output=True, text=True, timeout=SENT_MS / 1000,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return list(json.loads(done.stdout).values())
+    [outcome] = json.loads(done.stdout).values()
+    return outcome, done.returncode
 
 
 def test_the_page_and_then_the_command_line_bring_a_newer_version_each(chip, packages):
     update_by_page(chip, packages[0])
     chip.emulator.wait_line("the update is kept", KEPT_S)
     assert chip.get("/api/status")["version"] == "0.2.0"
-    assert update_by_command(chip, packages[1]) == ["0.2.0 -> 0.3.0"]
+    assert update_by_command(chip, packages[1]) == ("0.2.0 -> 0.3.0", 0)
     chip.wait_polled()
     assert chip.get("/api/status")["version"] == "0.3.0"
     assert chip.emulator.resets == 2
+    outcome, code = update_by_command(chip, packages[2])
+    assert (code, "not of the key that system.release_key has" in outcome["error"]) == (1, True)
     chip.emulator.power_cut()
     assert image.read(chip.emulator.flash)["tree/use"] == b"b b 0"

@@ -246,13 +246,18 @@ def test_beside_an_image_an_update_runs_until_another_image_is_flashed(make_upda
     updated.assert_whole("0.1.0")
 
 
+def run_meterport(*words):
+    """The finished process of this command line."""
+    return subprocess.run(
+        [gateway.ROOT / "tools" / "meterport", *words],
+        env={**os.environ, "METERPORT_PASSWORD": PASSWORD}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
 def run_update(sent, rigs, *options):
     """`meterport update` of these gateways by a package: the document that it prints, and what it ends with."""
     places = [word for one in rigs for word in ("-g", f"{HOST}:{one.rig.http_port}:{one.rig.modbus_port}")]
-    done = subprocess.run(
-        [gateway.ROOT / "tools" / "meterport", "update", sent, "--json", *options, *places],
-        env={**os.environ, "METERPORT_PASSWORD": PASSWORD}, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    done = run_meterport("update", sent, "--json", *options, *places)
     return list(json.loads(done.stdout).values()), done.returncode
 
 
@@ -269,6 +274,32 @@ def test_a_fleet_is_updated_behind_its_canary_and_who_refuses_is_named(make_upda
     rigs[1].rig.gateway.wait_reboots(1, 30)
     for one in rigs[:2]:
         one.assert_whole("0.2.0")
+
+
+def test_with_a_release_key_only_packages_that_are_signed_by_it_are_taken(updated, tmp_path):
+    rig = updated.rig
+    place = f"{HOST}:{rig.http_port}:{rig.modbus_port}"
+    sent, ours, anothers = tmp_path / "new.package", tmp_path / "release.pem", tmp_path / "another.pem"
+    public = run_meterport("release-key", ours).stdout.strip()
+    for words in (("config", "set", "system.release_key", public), ("reboot",)):
+        done = run_meterport(*words, "-g", place)
+        assert done.returncode == 0, done.stderr
+    package().write(sent)
+    for key in (None, anothers):
+        if key is not None:
+            made = package()
+            made.sign(update.release_key(key))
+            made.write(sent)
+        [refused], code = run_update(sent, [updated])
+        assert (code, "not of the key that system.release_key has" in refused["error"]) == (1, True)
+        assert updated.use() is None
+    made = package()
+    made.sign(update.release_key(ours))
+    made.write(sent)
+    [outcome], code = run_update(sent, [updated], "--no-wait")
+    assert (outcome, code) == ("0.1.0 -> 0.2.0, on trial", 0)
+    rig.gateway.wait_reboots(2)
+    updated.assert_whole("0.2.0")
 
 
 def test_a_canary_that_goes_back_keeps_the_update_from_the_others(make_updated, tmp_path):
