@@ -14,7 +14,7 @@ import secrets
 import time
 
 TIMEOUT_S = 20
-_RESTART_S = 1.5  # the device goes a second after it was told to, and until then may still answer
+_LOOK_S = 0.5  # pause between two questions whether a device is back
 ITERATIONS = 4096
 _HEADERS = {"X-Meterport": "1"}
 
@@ -173,15 +173,15 @@ class Device:
         """Restarts the device and waits until it answers again; wait_s=0 does not wait."""
         self.post("/api/reboot")
         self.close()
-        self.cookie = None
         deadline = time.monotonic() + wait_s
-        time.sleep(min(wait_s, _RESTART_S))
-        while wait_s:
+        # It goes a second later, or more, and answers until then: but this session ends with the restart.
+        is_back = not wait_s
+        while not is_back:
+            time.sleep(_LOOK_S)
             try:
-                self.session()
-                return
+                is_back = not self.session()["logged_in"]
             except (OSError, http.client.HTTPException, ValueError):
                 self.close()
-            time.sleep(0.5)
-            if time.monotonic() > deadline:
+            if not is_back and time.monotonic() > deadline:
                 raise TimeoutError(f"the device has not come back within {wait_s} s")
+        self.cookie = None
