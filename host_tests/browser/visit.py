@@ -182,12 +182,20 @@ class Tabs:
 
 
 class Ledger:
-    """The gateway's ledger, asked for over one connection of ours."""
+    """The gateway's ledger, asked for over one connection of ours, which is made again when the gateway has closed it:
+    for a while nothing was asked on it."""
 
     def __init__(self, rig):
         self._connection = http.client.HTTPConnection(HOST, rig.http_port, timeout=ANSWER_S)
 
     def document(self):
+        try:
+            return self._ask()
+        except (http.client.HTTPException, ConnectionError):
+            self._connection.close()
+        return self._ask()
+
+    def _ask(self):
         self._connection.request("GET", "/api/sockets")
         return json.loads(self._connection.getresponse().read())
 
