@@ -171,7 +171,7 @@ class Gateway(Watched):
         """True until stop() or an exit that is no reboot; also true between a reboot and the next start."""
         return self._running
 
-    def wait_exit(self, timeout=10.0):
+    def wait_exit(self, timeout=30.0):
         """Waits for an end that is no reboot; returns its exit code (negative: signal)."""
         if not self._thread:
             raise RuntimeError("the gateway was not started")
@@ -180,7 +180,7 @@ class Gateway(Watched):
             raise TimeoutError(f"the firmware still runs after {timeout} s")
         return self.exit_codes[-1]
 
-    def wait_reboots(self, count, timeout=10.0):
+    def wait_reboots(self, count, timeout=30.0):
         """Waits until it was started again this many times in all. Raises GatewayError or TimeoutError."""
         self._wait(lambda: self.reboots >= count, timeout, f"{count} reboots")
 

@@ -117,7 +117,7 @@ class Watched:
         """The last output lines as one text."""
         return "\n".join(list(self.lines)[-count:])
 
-    def wait_line(self, pattern: str, timeout: float = 10.0) -> str:
+    def wait_line(self, pattern: str, timeout: float = 30.0) -> str:
         """Waits for an output line, old ones included, with a match for the pattern; returns it."""
 
         def found():

@@ -4,11 +4,12 @@ import pytest
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import DESK, PHONE, assert_accessible, assert_fits
+from host_tests.system.rig import quick_to_fail
 
 
 @pytest.mark.parametrize(("size", "scheme"), [(DESK, "dark"), (PHONE, "light")])
 def test_load_answer_times_and_errors_of_a_line_are_shown(make_rig, visit, size, scheme):
-    rig = make_rig()
+    rig = make_rig(meters=quick_to_fail(2))
     rig.wait_polled()
     rig.meter(2).silent = True
     rig.meter(3).fail("crc_error")

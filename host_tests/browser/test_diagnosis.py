@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import assert_accessible
+from host_tests.system.rig import quick_to_fail
 from tools.page import PARTS, ROOT
 
 WATCH_MS = 90000
@@ -170,7 +171,7 @@ def test_counters_from_before_it_watched_mean_nothing(page):
 
 
 def test_a_silent_meter_is_named_on_the_bus_page(make_rig, visit):
-    rig = make_rig()
+    rig = make_rig(meters=quick_to_fail(2))
     rig.meter(2).silent = True
     desk = visit(rig).open("bus")
     desk.press("Find out what is wrong")

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from host_tests.browser.visit import DESK, FIRST_REQUESTS, PASSWORD, PHONE, TABS, assert_accessible, assert_fits
 from host_tests.system.bacnet_client import BacnetClient
-from host_tests.system.rig import ANSWER_S, HOST, wait_for
+from host_tests.system.rig import ANSWER_S, HOST, PATIENT_MS, wait_for
 from tools.virtual_meters import VirtualMeter
 
 PRIVATE = {"http": {"public_status": False}}
@@ -195,7 +195,7 @@ def test_the_overview_has_a_line_for_each_meter_and_what_is_wrong_comes_first(ma
             "unit": k + 1,
             "profile": kinds[k % 3],
             "interval_s": 1,
-            "timeout_ms": 100,
+            "timeout_ms": 100 if k == 6 else PATIENT_MS,
         }
         for k in range(12)
     ]

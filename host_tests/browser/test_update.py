@@ -57,7 +57,7 @@ def test_the_page_sends_a_package_and_comes_back_with_the_new_version(make_rig, 
     desk.excuse("GET /api/session", 0)  # nobody answered meanwhile
     desk.log_in()
     expect(page.get_by_role("main")).to_contain_text("meterport 0.2.0")
-    wait_for(lambda: "the update is kept" in str(rig.status()["events"]), 90, "the end of the trial")
+    wait_for(lambda: "the update is kept" in str(rig.status()["events"]), 120, "the end of the trial")
 
 
 def test_a_board_without_heap_for_files_says_that_it_takes_an_image_by_cable(make_rig, visit):

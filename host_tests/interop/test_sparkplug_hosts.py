@@ -12,7 +12,7 @@ import pytest
 
 from host_tests.mosquitto import Listener, Mosquitto
 from host_tests.system.backlog import ENERGIES, NAMES, POWER, Backlog
-from host_tests.system.rig import HOST, METERS, READY_S, Rig, wait_for
+from host_tests.system.rig import HOST, METERS, READY_S, Rig, quick_to_fail, wait_for
 from tools import build, gateway
 from tools.device_api import Device
 from tools.emulator import node
@@ -223,7 +223,7 @@ def test_two_decoders_read_each_point_of_each_meter(start, host):
 
 
 def test_a_meter_that_falls_silent_dies_and_is_born_again(start, host):
-    rig = start()
+    rig = start(meters=quick_to_fail(3))
     let_move(rig)
     wait_for(lambda: host.count("DDATA", "socket"), HEARD_S, "values")
     rig.meter(3).silent = True

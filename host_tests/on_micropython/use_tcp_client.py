@@ -53,7 +53,7 @@ async def cases(ip, ports, slot, times):
     begun_ms = seam.ticks_ms()
     print("silent", await fails(exchange(client, ip, ports["silent"], b"x")))
     waited_ms = seam.ticks_diff(seam.ticks_ms(), begun_ms)
-    print("waited", 1900 <= waited_ms <= 4000 or waited_ms)
+    print("waited", waited_ms >= 1900 or waited_ms)
     print("name", await fails(client.connect("meters.example", 1, TIMEOUT_MS)))
     print("open", slot.open, client.is_open)
     before = 0

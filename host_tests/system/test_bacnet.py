@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from host_tests.system.bacnet_client import ANALOG_INPUT, ANY_DEVICE, DEVICE, BacnetClient, BacnetError
-from host_tests.system.rig import ALL_SIX, Rig, wait_for
+from host_tests.system.rig import ALL_SIX, Rig, quick_to_fail, wait_for
 from host_tests.unit.bacnet_bench import context, object_id, uint
 from tools import gateway
 
@@ -87,7 +87,7 @@ def test_a_change_is_told(rig, client):
 
 
 def test_a_silent_meter_has_a_fault_and_keeps_its_value(make_rig):
-    rig = make_rig(**ALL_SIX, **SMALL)
+    rig = make_rig(**ALL_SIX, **SMALL, meters=quick_to_fail(1))
     rig.wait_polled()
     with BacnetClient(rig.bacnet_port) as client:
         (before,) = client.read(ANALOG_INPUT, 16, 85)
@@ -109,7 +109,7 @@ def test_two_gateways_with_one_instance_number_name_each_other(make_rig):
     rig = make_rig(config={"bacnet": {"enabled": True, "instance": 7}}, **SMALL)
     with BacnetClient(rig.bacnet_port) as other:
         other.send(bytes.fromhex("1000 c402000007 2205c4 9103 2163"))
-        wait_for(lambda: rig.status()["bacnet"]["conflict"], 5, "the conflict")
+        wait_for(lambda: rig.status()["bacnet"]["conflict"], 15, "the conflict")
         port = other.socket.getsockname()[1]
         conflict = f"instance 7 is also that of the BACnet device at 127.0.0.1:{port}"
         assert rig.status()["bacnet"]["conflict"] == conflict

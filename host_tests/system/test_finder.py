@@ -124,9 +124,10 @@ def test_each_of_three_gateways_identifies_itself_by_its_own_serial_only(make_ri
     assert [document["name"] for document in documents] == ["gateway 0", "gateway 1", "gateway 2"]
     assert len({document["serial"] for document in documents}) == 3
     identify = b"meterport identify " + documents[1]["serial"].encode()
-    assert [len(ask(identify, place, 0.5)) for place in places] == [0, 1, 0]
+    assert [len(ask(identify, places[k], 0.5)) for k in (0, 2)] == [0, 0]
+    assert len(wait_for(lambda: ask(identify, places[1]), 10, "its answer")) == 1
     rigs[1].wait_event("finder: identify, asked by 127.0.0.1")
-    assert [rig.event_count("identify") for rig in rigs] == [0, 1, 0]
+    assert [rig.event_count("identify") > 0 for rig in rigs] == [False, True, False]
 
 
 def test_switched_off_it_is_not_there(make_rig):

@@ -115,7 +115,7 @@ def test_every_reading_is_that_of_the_meter(rig, connection):
             definition = virtual.profile.point(point["id"] & 0xFF)
             assert (point["name"], point["unit"]) == (definition.name, definition.unit)
             assert point["quality"] == "good"
-            assert 0 <= point["age_s"] <= 3
+            assert 0 <= point["age_s"] <= 9  # polled each second, by a machine that may be busy
             value = expected[definition.number]
             if definition.accumulating:
                 assert point["value"] == value
@@ -279,8 +279,8 @@ def test_an_idle_connection_is_closed_after_its_time(make_rig):
     rig = make_rig(config={"http": {"idle_timeout_s": 2}}, meters=())
     with contextlib.closing(http.client.HTTPConnection(HOST, rig.http_port, timeout=ANSWER_S)) as connection:
         assert fetch(connection, "/api/sockets")[0].status == 200
-        # 2 s, looked at once a second
-        assert select.select([connection.sock], [], [], 4.5)[0], "still open"
+        # After 2 s, looked at once a second; by default it would be 15 s.
+        assert select.select([connection.sock], [], [], 10)[0], "still open"
         assert connection.sock.recv(1) == b""
     assert rig.sockets()["evictions"]["timeout"] == 1
 

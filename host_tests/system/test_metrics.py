@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from host_tests.prometheus import Prometheus
-from host_tests.system.rig import HOST, Rig, wait_for
+from host_tests.system.rig import HOST, Rig, quick_to_fail, wait_for
 from tools import debian
 
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -89,7 +89,7 @@ def test_names_are_quoted_and_counters_agree_with_the_api(rig):
 
 
 def test_a_silent_meter_is_down_and_its_readings_are_left_out(make_rig):
-    rig = make_rig()
+    rig = make_rig(meters=quick_to_fail(2))
     rig.wait_polled()
     rig.meter(2).silent = True
     wait_for(lambda: samples(text_of(rig))["meterport_meter_up", "1", None] == "0", what="the meter is down")
@@ -99,7 +99,7 @@ def test_a_silent_meter_is_down_and_its_readings_are_left_out(make_rig):
 
 
 def test_prometheus_scrapes_it_by_the_settings_of_the_documents(make_rig, tmp_path):
-    rig = make_rig()
+    rig = make_rig(meters=quick_to_fail(2))
     rig.wait_polled()
     with Prometheus(tmp_path / "prometheus", f"{HOST}:{rig.http_port}") as prometheus:
         wait_for(lambda: prometheus.query("meterport_meter_up"), SCRAPED_S, "samples")

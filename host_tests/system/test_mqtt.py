@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from host_tests.mosquitto import Listener, Mosquitto
-from host_tests.system.rig import HOST, wait_for
+from host_tests.system.rig import HOST, quick_to_fail, wait_for
 from tools import debian
 
 ROOT = "meterport/test"
@@ -39,7 +39,7 @@ def send(broker, topic, payload):
 
 
 def test_the_broker_is_told_of_gateway_meters_and_values(make_rig, broker, listener):
-    rig = make_rig(config=settings(broker))
+    rig = make_rig(config=settings(broker), meters=quick_to_fail(3))
     rig.wait_polled()
     wait_for(lambda: f"{ROOT}/socket/active_power" in listener.seen, CONNECTED_S, "values")
     assert listener.seen[f"{ROOT}/status"] == "online"

@@ -7,6 +7,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tools import gateway
 
 SCRIPT = Path(__file__).resolve().parent.parent / "on_micropython" / "names_of_requests.py"
@@ -14,6 +16,7 @@ ROUNDS, SAVES = 100_000, 2_000
 HEAP_TOLERANCE = 256  # bytes
 
 
+@pytest.mark.timeout(900)
 def test_100000_different_requests_by_every_door_leave_no_name_and_no_memory_behind(tmp_path):
     http_port, modbus_port, finder_port = gateway.free_ports(3)
     config = {
@@ -24,7 +27,7 @@ def test_100000_different_requests_by_every_door_leave_no_name_and_no_memory_beh
     gateway.write_config(tmp_path, config)
     argv = [gateway.find_frozen(print), "-X", "heapsize=96K", SCRIPT, str(ROUNDS), str(SAVES)]
     done = subprocess.run(
-        argv, cwd=tmp_path, env={"MICROPYPATH": ".frozen"}, capture_output=True, text=True, timeout=600
+        argv, cwd=tmp_path, env={"MICROPYPATH": ".frozen"}, capture_output=True, text=True, timeout=800
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     lines = done.stdout.splitlines()

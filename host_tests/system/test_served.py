@@ -8,7 +8,7 @@ import sunspec2.modbus.client
 from pymodbus.client import ModbusTcpClient
 from pymodbus.client.mixin import ModbusClientMixin
 
-from host_tests.system.rig import ANSWER_S, HOST, Client, ModbusError, wait_for
+from host_tests.system.rig import ANSWER_S, HOST, Client, ModbusError, quick_to_fail, wait_for
 
 SILENT_S = 30
 SERVED = [
@@ -31,7 +31,7 @@ ROWS = (
 
 @pytest.fixture
 def rig(make_rig):
-    rig = make_rig(config={"served": SERVED})
+    rig = make_rig(config={"served": SERVED}, meters=quick_to_fail(1, 2))
     rig.wait_polled()
     return rig
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from host_tests.system.rig import ANSWER_S, HOST, wait_for
+from host_tests.system.rig import ANSWER_S, HOST, quick_to_fail, wait_for
 from tools.gateway import free_ports
 
 PHASES = {"a": (1, 9, 17), "b": (2, 10, 18), "c": (3, 11, 19)}  # numbers of voltage, current and power
@@ -39,7 +39,8 @@ class Battery:
 @pytest.mark.parametrize("slot", [0, 2])
 def test_a_battery_reads_the_meter_and_nothing_once_it_is_silent(make_rig, slot):
     (port,) = free_ports(1)
-    rig = make_rig(config={"shelly": {"enabled": True, "bind": HOST, "port": port, "slot": slot}})
+    config = {"shelly": {"enabled": True, "bind": HOST, "port": port, "slot": slot}}
+    rig = make_rig(config=config, meters=quick_to_fail(slot + 1))
     rig.wait_polled()
     meter = rig.meter(slot + 1)
     battery = Battery(port)

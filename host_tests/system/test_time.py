@@ -13,7 +13,9 @@ from host_tests.chrony import STRATUM, Chrony
 from host_tests.system.rig import HOST, Background, wait_for
 
 LIAR = "127.0.0.2"  # its port is chrony's: a device has one for all servers
-RIGHT_S = 0.25  # far less than a second: the fractions of the server's timestamps count
+# Far less than a second: the fractions of the server's timestamps count. Where the machine was busy while the question
+# was on its way, half of that more: so much does SNTP not know (RFC 4330, 5).
+RIGHT_S = 0.25
 _NTP_TO_UNIX = 2_208_988_800
 _DAY_S = 86400
 
@@ -65,7 +67,7 @@ LIES = {
 def fraction_s(rig):
     """When the device's seconds change, in our time: 0 at a whole second of ours, between -0.5 and 0.5."""
     before = rig.status()["time_unix_s"]
-    now = wait_for(lambda: rig.status()["time_unix_s"] != before and time.time(), 3, "the device's next second")
+    now = wait_for(lambda: rig.status()["time_unix_s"] != before and time.time(), 10, "the device's next second")
     return (now + 0.5) % 1 - 0.5
 
 
@@ -79,8 +81,9 @@ def test_chrony_sets_the_clock_after_servers_that_lie(make_rig, tmp_path, lie):
         assert liar.asked == 1
         status = rig.status()
         assert (status["ntp"]["stratum"], status["ntp"]["error"], status["ntp"]["failures"]) == (STRATUM, None, 1)
-        assert abs(status["time_unix_s"] - time.time()) < 2
+        assert abs(status["time_unix_s"] - time.time()) < 30  # that of the server, and no liar's
+        right_s = RIGHT_S + status["ntp"]["round_trip_ms"] / 2000
         # Measured again where this machine was busy with other things.
-        wait_for(lambda: abs(fraction_s(rig)) < RIGHT_S, 20, "a clock that is right to a fraction of a second")
+        wait_for(lambda: abs(fraction_s(rig)) < right_s, 20, "a clock that is right to a fraction of a second")
         assert rig.event_count(f"ntp: no time from {LIAR}") == 1
         assert rig.event_count(f"ntp: clock set by {HOST} (stratum {STRATUM})") == 1

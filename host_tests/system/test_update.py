@@ -18,6 +18,7 @@ PASSWORD = "correct horse"
 PICO_2_W_HEAP = "440K"
 OUTAGE_S = 30
 KEPT_S = 60  # of uptime
+PATIENCE_S = 60  # of a busy machine on top
 # In place of firmware/app.py
 CRASHES = b"def run(board, failed_starts=0):\n    board.crashed(ValueError('a fault of this test'))\n"
 HANGS = b"print('hangs')\ndef run(board, failed_starts=0):\n    while True:\n        pass\n"
@@ -114,7 +115,9 @@ def test_a_good_update_is_tried_and_kept_and_pollers_hardly_notice(updated):
         rig.gateway.wait_reboots(1)
         updated.assert_whole("0.2.0")
         assert updated.use() == "- a 1"
-        wait_for(lambda: "the update is kept" in str(rig.status()["events"]), KEPT_S + 20, "the end of the trial")
+        wait_for(
+            lambda: "the update is kept" in str(rig.status()["events"]), KEPT_S + PATIENCE_S, "the end of the trial"
+        )
     print(f"between two answers: {before_s:.2f} s while it came, {poller.longest_s:.2f} s at the switch")
     assert before_s < 2
     assert poller.longest_s < OUTAGE_S
@@ -130,7 +133,7 @@ def test_an_update_without_all_its_services_is_taken_back_after_a_minute(updated
     updated.send(package({"firmware/services/ntp/client": NO_SERVICE}))
     rig.gateway.wait_reboots(1)
     updated.assert_whole("0.2.0")
-    rig.gateway.wait_reboots(2, KEPT_S + 30)
+    rig.gateway.wait_reboots(2, KEPT_S + PATIENCE_S)
     updated.assert_whole("0.1.0")
     assert updated.use() == "- - 0"
 
