@@ -15,7 +15,7 @@ from tools.virtual_line import adu
 pytestmark = pytest.mark.timeout(1200)
 
 LINE = {"uart": 1, "baud": 19200, "framing": "8N1", "role": "listen"}
-SLOW = [meter | {"max_age_s": 60, "timeout_ms": 500, "interval_s": 30} for meter in METERS]
+SLOW = [meter | {"max_age_s": 60, "interval_s": 30} for meter in METERS]
 
 
 class Traffic:

@@ -65,7 +65,7 @@ def rig(line, tmp_path_factory):
         "buses": [{"uart": line.path, "baud": baud, "framing": framing, "broadcast": True}],
         "modbus": {"allow_writes": True},
     }
-    meter = {"slot": 0, "name": "it", "unit": UNIT, "profile": "libmodbus", "interval_s": 1, "timeout_ms": 1000}
+    meter = {"slot": 0, "name": "it", "unit": UNIT, "profile": "libmodbus", "interval_s": 1, "timeout_ms": 800}
     folder = tmp_path_factory.mktemp("libmodbus")
     with Rig(folder, config=config, meters=[meter], virtual=(), profiles={"libmodbus": PROFILE}) as rig:
         rig.wait_polled()
@@ -74,7 +74,7 @@ def rig(line, tmp_path_factory):
 
 @pytest.fixture
 def client(rig):
-    with rig.client() as client:
+    with rig.client(timeout=20) as client:  # longer than two tries and what may wait for them
         yield client
 
 
