@@ -157,9 +157,9 @@ def test_a_reset_in_the_middle_of_a_request_frees_the_slot_at_once(chip, pollers
     for name, part in (("modbus", adu(1, 3, read_pdu(4, 0, 10))[:9]), ("http", b"GET /api/status HT")) * 5:
         peer = others.connect(name)
         peer.sendall(part)
-        wait_for(lambda: connections(chip, "modbus") if name == "modbus" else True, what="its row")  # noqa: B023
+        wait_for(lambda: connections(chip, "modbus") if name == "modbus" else True, CLOSED_S, "its row")  # noqa: B023
         peers.reset(peer)
-    wait_for(lambda: len(connections(chip, "modbus")) == 3, what="the pollers alone in the ledger")
+    wait_for(lambda: len(connections(chip, "modbus")) == 3, CLOSED_S, "the pollers alone in the ledger")
     assert connections(chip, "http") == {}
     pollers.check()
 

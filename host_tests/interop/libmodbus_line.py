@@ -29,6 +29,7 @@ _FLAGS = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-overflow")  
 _COMPILE_LIMIT_S = 60
 _ANSWER_S = 10
 _PIECE_S = 0.005  # UART drivers hand over pieces
+_EXCUSED_S = 3
 _LATE_S = 0.015  # the gateway bears 20 ms of it here (jitter_ms of firmware/board/unix.py)
 
 
@@ -58,7 +59,8 @@ def ensure_server(cache=CACHE):
 
 
 class Wire(PtyPair):
-    """The line between `a` (the meter) and `b` (the gateway), at the pace of its baud rate."""
+    """The line between `a` (the meter) and `b` (the gateway), at the pace of its baud rate. Who asks once more into
+    silence may meet the answers to both questions, from a busy machine: for a while nothing is counted or measured."""
 
     def __init__(self, baud, parity):
         self._character_s = (10 + (parity != "N")) / baud
@@ -70,6 +72,8 @@ class Wire(PtyPair):
         free_s = dict.fromkeys(other, 0.0)  # when what each has sent will be over
         due = []  # (when, number, to whom, bytes)
         number = 0
+        heard_s = dict.fromkeys(other, 0.0)  # when each began to send
+        excused_until_s = 0.0
         while True:
             timeout = max(0.0, due[0][0] - time.monotonic()) if due else None
             readable, _, _ = select.select([*other, self.end_fd], [], [], timeout)
@@ -79,10 +83,16 @@ class Wire(PtyPair):
             for fd in readable:
                 data = os.read(fd, 1024)
                 far_s = free_s[other[fd]]
-                self.collisions += now < far_s
-                if fd == self.fd_b and far_s and now >= free_s[fd]:
-                    gap_ms = 1000 * (now - far_s)
-                    self.least_gap_ms = min(gap_ms, self.least_gap_ms or gap_ms)
+                is_new = now >= free_s[fd]
+                if is_new:
+                    if fd == self.fd_b and heard_s[fd] > heard_s[other[fd]]:
+                        excused_until_s = now + _EXCUSED_S
+                    heard_s[fd] = now
+                if now > excused_until_s:
+                    self.collisions += now < far_s
+                    if fd == self.fd_b and is_new and far_s:
+                        gap_ms = 1000 * (now - far_s)
+                        self.least_gap_ms = min(gap_ms, self.least_gap_ms or gap_ms)
                 begin_s = max(now, free_s[fd])
                 step = max(1, int(_PIECE_S / self._character_s))
                 for at in range(0, len(data), step):

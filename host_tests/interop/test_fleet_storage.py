@@ -1,6 +1,7 @@
 """The two figures of docs/fleet.md that are measured: disk of VictoriaMetrics for a value, memory of mosquitto for a
 connection."""
 
+import contextlib
 import http.client
 import random
 import socket
@@ -8,7 +9,7 @@ import socket
 import mqtt
 
 from host_tests.mosquitto import Mosquitto
-from host_tests.system.rig import HOST
+from host_tests.system.rig import HOST, wait_for
 from host_tests.time_series import VictoriaMetrics
 from tools.fleet import arithmetic, ledger
 
@@ -17,6 +18,7 @@ BEGIN_S = 1_760_000_000 // DAY_S * DAY_S
 INTERVAL_S = 300
 DAYS, GATEWAYS, METERS = 10, 10, 3
 CONNECTIONS = 500
+MERGED_S = 60
 
 
 def lines_of(day):
@@ -45,16 +47,23 @@ def post(port, body):
 
 
 def test_a_value_takes_no_more_disk_than_the_page_says(tmp_path):
+    values = 2 * GATEWAYS * METERS * DAYS * DAY_S // INTERVAL_S
+
+    def measured():
+        found = 0
+        for path in (tmp_path / "vm" / "data" / "data").rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # merged since it was listed
+                found += path.stat().st_size if path.is_file() else 0
+        return found / values
+
     with VictoriaMetrics(tmp_path / "vm") as database:
         for day in range(DAYS):
             post(database.port, b"".join(lines_of(day)))
         assert len(database.points("active_power_w")) == METERS * DAYS * DAY_S // INTERVAL_S  # by meter and time
-        database.request("GET", "/internal/force_merge")
-    files = [path.stat().st_size for path in (tmp_path / "vm" / "data" / "data").rglob("*") if path.is_file()]
-    values = 2 * GATEWAYS * METERS * DAYS * DAY_S // INTERVAL_S
-    measured = sum(files) / values
-    print(f"{measured:.2f} bytes for each of {values} values")
-    assert arithmetic.DATABASE_BYTES / 2 < measured <= arithmetic.DATABASE_BYTES
+        database.request("GET", "/internal/force_merge")  # which goes on in the background
+        wait_for(lambda: measured() <= arithmetic.DATABASE_BYTES, MERGED_S, "no more bytes for a value")
+    print(f"{measured():.2f} bytes for each of {values} values")
+    assert arithmetic.DATABASE_BYTES / 2 < measured() <= arithmetic.DATABASE_BYTES
 
 
 def resident(pid):

@@ -253,7 +253,7 @@ def test_authorities_are_uploaded_and_count_at_once(tmp_path, today):
             rig.device.call("PUT", "/api/posting/authorities", pem)
             status = post(rig)
             assert (status["error"], status["delivered"], status["ca_bytes"]) == (None, 50, len(pem))
-            assert 0 < status["tls_stall_ms"] < 2000
+            assert 0 < status["tls_stall_ms"] < 5000  # below the watchdog's 8.388 s, on a machine that may be busy
         assert receiver.requests
 
 

@@ -19,6 +19,7 @@ PICO_2_W_HEAP = "440K"
 OUTAGE_S = 30
 KEPT_S = 60  # of uptime
 PATIENCE_S = 60  # of a busy machine on top
+STALL_S = 5  # below the watchdog's 8.388 s; where nothing else runs it is a tenth of a second
 # In place of firmware/app.py
 CRASHES = b"def run(board, failed_starts=0):\n    board.crashed(ValueError('a fault of this test'))\n"
 HANGS = b"print('hangs')\ndef run(board, failed_starts=0):\n    while True:\n        pass\n"
@@ -119,7 +120,7 @@ def test_a_good_update_is_tried_and_kept_and_pollers_hardly_notice(updated):
             lambda: "the update is kept" in str(rig.status()["events"]), KEPT_S + PATIENCE_S, "the end of the trial"
         )
     print(f"between two answers: {before_s:.2f} s while it came, {poller.longest_s:.2f} s at the switch")
-    assert before_s < 2
+    assert before_s < STALL_S
     assert poller.longest_s < OUTAGE_S
     assert poller.answers > 100
     assert updated.use() == "a a 0"
