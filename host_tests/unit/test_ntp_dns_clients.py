@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -22,7 +23,8 @@ from firmware.services.ntp.client import NtpClient
 from host_tests.unit.fakes import SIX, Uptime
 
 NTP_EPOCH = 2208988800
-TIMEOUT_MS = 400  # instead of 2 s: these servers are near
+TIMEOUT_MS = 1200  # instead of 2 s: these servers are near, on a machine that may be busy
+STILL_S = 0.3  # at most, of a loop that nothing holds up
 
 
 class Server(asyncio.DatagramProtocol):
@@ -53,16 +55,35 @@ async def serve(answer, address="127.0.0.1"):
 
 
 class Watch:
-    """Whether anything held the loop up."""
+    """For how long at most the loop stood still, and beside it a thread, which only a busy machine holds up. A context
+    manager."""
 
     def __init__(self):
-        self.worst = 0.0
+        self.loop_s = self.thread_s = 0.0
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._watch_thread, daemon=True)
 
-    async def run(self):
+    def __enter__(self):
+        self._thread.start()
+        self._task = asyncio.ensure_future(self._watch_loop())
+        return self
+
+    def __exit__(self, *exc):
+        self._task.cancel()
+        self._ends.set()
+        self._thread.join()
+
+    async def _watch_loop(self):
         while True:
             before = time.monotonic()
             await asyncio.sleep(0.002)
-            self.worst = max(self.worst, time.monotonic() - before)
+            self.loop_s = max(self.loop_s, time.monotonic() - before)
+
+    def _watch_thread(self):
+        before = time.monotonic()
+        while not self._ends.wait(0.002):
+            now = time.monotonic()
+            self.thread_s, before = max(self.thread_s, now - before), now
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +96,11 @@ def run(test):
     """Runs the test on the seam, while watching that nothing blocks the loop. Every socket must be closed again."""
 
     async def watched():
-        watch = Watch()
-        task = asyncio.ensure_future(watch.run())
-        await asyncio.sleep(0)
-        try:
-            return await asyncio.wait_for(test(), 30)
-        finally:
-            task.cancel()
-            assert watch.worst < 0.3, f"the loop stood still for {watch.worst:.3f} s"
+        with Watch() as watch:
+            await asyncio.sleep(0)
+            result = await asyncio.wait_for(test(), 60)
+        assert watch.loop_s < STILL_S + 2 * watch.thread_s, f"the loop stood still for {watch.loop_s:.3f} s"
+        return result
 
     seam.install()
     return seam.run(watched())
@@ -228,7 +246,7 @@ def test_a_slow_answer_is_halved_not_added(events):
         stamp = time.time()
         await bench.client.synchronise()
         assert bench.client.round_trip_ms >= 195
-        assert bench.error_s() < 0.17
+        assert bench.error_s() < 0.75 * bench.client.round_trip_ms / 1000
         server.transport.close()
 
     run(test)
@@ -242,7 +260,7 @@ def test_a_silent_server_is_an_error_after_the_time_out_and_nothing_stays_open(e
         begin = time.monotonic()
         with pytest.raises(OSError, match="answer"):
             await bench.client.synchronise()
-        assert TIMEOUT_MS / 1000 - 0.01 <= time.monotonic() - begin < TIMEOUT_MS / 1000 + 2
+        assert TIMEOUT_MS / 1000 - 0.01 <= time.monotonic() - begin < TIMEOUT_MS / 1000 + 5
         assert len(os.listdir("/proc/self/fd")) == before
         assert not bench.slot.open
         assert not bench.clock.is_set
@@ -334,7 +352,7 @@ def test_rubbish_without_end_does_not_make_the_wait_longer(events):
         begin = time.monotonic()
         with pytest.raises(OSError, match="answer"):
             await bench.client.synchronise()
-        assert time.monotonic() - begin < TIMEOUT_MS / 1000 + 1
+        assert time.monotonic() - begin < TIMEOUT_MS / 1000 + 5
         stop = True
         await asyncio.gather(*tasks)
         server.transport.close()
@@ -420,7 +438,7 @@ def test_failures_are_retried_at_doubling_intervals_up_to_an_hour(events, monkey
 
 def test_a_success_starts_the_intervals_again(events, monkeypatch):
     answers = [1, 1, 0, 0, 1, 1]
-    monkeypatch.setattr(client_module, "_TIMEOUT_MS", 60)
+    monkeypatch.setattr(client_module, "_TIMEOUT_MS", 500)
     slept, bench = run_client(
         events, monkeypatch, lambda data: [] if answers.pop(0) else [ntp_answer(data)], 6, interval_s=3000
     )
