@@ -95,19 +95,30 @@ class Device:
             headers.setdefault("Cookie", f"session={self.cookie}")
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
+        is_kept = self._connection.sock is not None
+        try:
+            response, data = self._exchange(method, path, body, headers)
+        except (http.client.HTTPException, ConnectionError):
+            if method != "GET" or not is_kept:
+                raise
+            # A device closes a connection on which nothing was asked for a while (RFC 9112, 9.3.1).
+            response, data = self._exchange(method, path, body, headers)
+        cookie = response.headers.get("Set-Cookie", "")
+        if cookie.startswith("session="):
+            self.cookie = cookie[len("session=") :].partition(";")[0] or None
+        return response.status, response.headers, data
+
+    def _exchange(self, method, path, body, headers):
+        """(response, its bytes); connects where there is no connection, and leaves none behind an error."""
         if self._connect is not None and self._connection.sock is None:
             self._connection.sock = self._connect()
         try:
             self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
-            data = response.read()
+            return response, response.read()
         except (http.client.HTTPException, ConnectionError):
             self._connection.close()
             raise
-        cookie = response.headers.get("Set-Cookie", "")
-        if cookie.startswith("session="):
-            self.cookie = cookie[len("session=") :].partition(";")[0] or None
-        return response.status, response.headers, data
 
     def call(self, method, path, body=None, headers=None):
         """The document that answers. Raises ApiError."""
