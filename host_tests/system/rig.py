@@ -39,13 +39,14 @@ ILLEGAL_DATA_VALUE = 0x03
 GATEWAY_PATH_UNAVAILABLE = 0x0A
 GATEWAY_TARGET_FAILED = 0x0B
 
-# A busy machine may keep a virtual meter from answering for as long as a real one is waited for: a meter that does
-# answer is given more time. PATIENT_MS with one retry is less than ANSWER_S.
+# A busy machine may keep a virtual meter from answering for as long as a real one is waited for, and its readings from
+# being renewed: a meter that does answer is given more time. PATIENT_MS with one retry is less than ANSWER_S.
 PATIENT_MS = 2000
+PATIENT = {"timeout_ms": PATIENT_MS, "max_age_s": 60}
 METERS = (
-    {"slot": 0, "name": "main", "unit": 1, "profile": "eastron-sdm630", "interval_s": 1, "timeout_ms": PATIENT_MS},
-    {"slot": 1, "name": "feeder", "unit": 2, "profile": "elkor-wattson-mk2", "interval_s": 1, "timeout_ms": PATIENT_MS},
-    {"slot": 2, "name": "socket", "unit": 3, "profile": "pzem-004t-v3", "interval_s": 1, "timeout_ms": PATIENT_MS},
+    {"slot": 0, "name": "main", "unit": 1, "profile": "eastron-sdm630", "interval_s": 1, **PATIENT},
+    {"slot": 1, "name": "feeder", "unit": 2, "profile": "elkor-wattson-mk2", "interval_s": 1, **PATIENT},
+    {"slot": 2, "name": "socket", "unit": 3, "profile": "pzem-004t-v3", "interval_s": 1, **PATIENT},
 )
 WATCHED_MAIN = Path(__file__).resolve().parent.parent / "on_micropython" / "watched_main.py"
 # For a Rig with all six services, which leave ten general slots. As files they need more than the usual 320K.
@@ -57,14 +58,17 @@ MOST_REGISTERS, MOST_POINTS = "schneider-iem3155", "elkor-wattson-mcm"  # the la
 
 def configured(kind, count):
     """`count` meters of one kind, as a configuration has them."""
-    times = {"interval_s": 2, "max_age_s": 60, "timeout_ms": PATIENT_MS}
-    return [{"slot": k, "name": f"meter {k + 1}", "unit": k + 1, "profile": kind, **times} for k in range(count)]
+    return [
+        {"slot": k, "name": f"meter {k + 1}", "unit": k + 1, "profile": kind, "interval_s": 2, **PATIENT}
+        for k in range(count)
+    ]
 
 
 def quick_to_fail(*units):
-    """METERS; those of these units with the time-out that meters have by themselves, for tests in which they fall
+    """METERS; those of these units with the times that meters have by themselves, for tests in which they fall
     silent."""
-    return [meter | ({"timeout_ms": 500} if meter["unit"] in units else {}) for meter in METERS]
+    times = {"timeout_ms": 500, "max_age_s": 10}
+    return [meter | (times if meter["unit"] in units else {}) for meter in METERS]
 
 
 class ModbusError(Exception):

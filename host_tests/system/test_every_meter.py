@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from host_tests.system.rig import Rig, wait_for, words
+from host_tests.system.rig import PATIENT, Rig, wait_for, words
 from host_tests.unit.profile_rows import nearest
 from tools import profiles
 
@@ -20,7 +20,7 @@ CHANGES = {
     "eastron-sdm630": {"inverted": True, **CT},
 }
 METERS = [
-    {"slot": 2 * k, "name": name, "unit": k + 1, "profile": name, "interval_s": 1, **CHANGES.get(name, {})}
+    {"slot": 2 * k, "name": name, "unit": k + 1, "profile": name, "interval_s": 1, **PATIENT, **CHANGES.get(name, {})}
     for k, name in enumerate(profiles.available())
 ]
 GROUPS = [METERS[k::5] for k in range(5)]  # all at once would be more than the heap has room for
@@ -31,7 +31,7 @@ SLOT = {meter["profile"]: meter["slot"] for meter in METERS}
 @pytest.fixture(scope="module", params=GROUPS, ids=lambda group: "+".join(meter["name"] for meter in group))
 def rig(request, tmp_path_factory):
     with Rig(tmp_path_factory.mktemp("meters"), meters=request.param) as rig:
-        rig.wait_polled(30)
+        rig.wait_polled()
         yield rig
 
 

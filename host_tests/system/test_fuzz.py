@@ -237,7 +237,7 @@ def gateway_of_ten_meters(folder):
             for meter in rig.line.meters
             for block in meter.profile.blocks(meter.profile.gap)
         ]
-        rig.wait_polled(60)
+        rig.wait_polled(180)
         yield rig, cookie, watch, reads
         status = rig.status()
         assert status["task_restarts"] == 0

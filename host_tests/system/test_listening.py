@@ -77,7 +77,7 @@ class Hub:
 class Master:
     """Polls `reads`, (unit, function, first, count), one after the other in a thread, with a pause after each round."""
 
-    def __init__(self, port, reads, timeout_s=0.5):
+    def __init__(self, port, reads, timeout_s=3):
         self.reads = list(reads)
         self.rounds = 0
         self.failed = 0

@@ -144,8 +144,12 @@ def late_rig(make_rig, request):
         "slot": 7, "name": "late", "unit": LATE, "profile": "pzem-004t-v3", "interval_s": 3600, "max_age_s": 0,
         "timeout_ms": LATE_TIMEOUT_MS, "retries": request.param,
     }  # fmt: skip
-    rig = make_rig(meters=[METERS[2], meter], virtual=[VirtualMeter(3, "pzem-004t-v3"), AddressMeter(LATE)])
-    rig.wait_polled()
+    late = AddressMeter(LATE)
+    rig = make_rig(meters=[METERS[2], meter], virtual=[VirtualMeter(3, "pzem-004t-v3"), late])
+    wait_for(lambda: {point["quality"] for point in rig.points(3).values()} == {"good"}, what="readings of the other")
+    wait_for(lambda: late.requests, what="the only poll of the late one")
+    with rig.client() as client:
+        read_again(client, 1, 1)
     return rig
 
 
