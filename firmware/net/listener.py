@@ -177,13 +177,19 @@ class Connection:
         try:
             sent = self.stream.write(buf, n) or 0
         except OSError as error:
-            if error.errno != errno.ENOMEM:
-                self.close()
+            if not self._is_queued(error):
                 return -1
-            self._short_of_memory()
             sent = n
         self.slot.sent += sent
         return sent
+
+    def _is_queued(self, error):
+        """True when the bytes that write() has failed with are on their way; else the connection is closed."""
+        if error.errno == errno.ENOMEM:
+            self._short_of_memory()
+            return True
+        self.close()
+        return False
 
     def _short_of_memory(self):
         """write() said ENOMEM. modlwip.c, lwip_tcp_send: lwIP could not transmit just now; the bytes are in its queue,

@@ -110,9 +110,13 @@ class HostSocket:
         except BlockingIOError:
             return None
 
-    def write(self, buf: "bytes | bytearray | memoryview", n: "int | None" = None) -> "int | None":
+    def write(
+        self, buf: "bytes | bytearray | memoryview", at: "int | None" = None, n: "int | None" = None
+    ) -> "int | None":
+        """write(buf), write(buf, n) or write(buf, at, n), as MicroPython has it."""
+        begin, end = (0, at) if n is None else (at, at + n)
         try:
-            return self.sock.send(memoryview(buf)[: len(buf) if n is None else n])
+            return self.sock.send(memoryview(buf)[begin:end])
         except BlockingIOError:
             return None
 

@@ -305,7 +305,9 @@ class FakeStream:
         del self.inbox[:n]
         return n
 
-    def write(self, buf, n):
+    def write(self, buf, at, n=None):
+        """write(buf, n) or write(buf, at, n)"""
+        at, n = (0, at) if n is None else (at, n)
         assert not self.closed, "written after close"
         if self.reset:
             raise OSError(errno.EPIPE, "reset")
@@ -313,7 +315,7 @@ class FakeStream:
         take = n if self.room is None else min(n, self.room)
         if self.room is not None:
             self.room -= take
-        self.out += memoryview(buf)[:take]
+        self.out += memoryview(buf)[at : at + take]
         return take if take or not n else None
 
     def close(self):

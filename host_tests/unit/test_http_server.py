@@ -187,6 +187,50 @@ def test_two_slow_clients_get_the_whole_page(bench, steps):
         assert len(responses(peer.take(), "GET")[0].body) == 9
 
 
+def test_what_a_socket_has_not_taken_stays_in_the_shared_block_until_another_connection_uses_that(bench):
+    bench.document("/api/a", lambda: (f"a{k}," for k in range(500)))
+    slow = bench.connect(room=700)
+    slow.feed(get("/api/a"))
+    assert bench.service.holder is slow.connection
+    assert slow.connection._unsent == b"", "nothing was copied"
+    slow.room = 100
+    slow.turn()
+    assert bench.service.holder is slow.connection
+    assert bench.feed(get("/api/doc/9")).status == 200
+    assert bench.service.holder is None
+    assert len(slow.connection._unsent) > 200
+    slow.room = None
+    slow.turn()
+    assert responses(slow.take(), "GET")[0].body.decode() == "".join(f"a{k}," for k in range(500))
+    slow.feed(get("/api/doc/9"))
+    assert len(responses(slow.take(), "GET")[0].body) == 9
+
+
+def test_without_memory_for_the_copy_it_is_the_slow_connection_that_ends(bench):
+    class Short:
+        def __getitem__(self, at):
+            raise MemoryError
+
+    slow = bench.connect(room=700)
+    slow.feed(get("/api/doc/3000"))
+    view = bench.service.view
+    bench.service.view = Short()
+    other = bench.connect()
+    other.feed(get("/api/doc/9"))
+    bench.service.view = view
+    assert slow.closed
+    assert bench.service.holder is None
+    assert len(responses(other.take(), "GET")[0].body) == 9
+
+
+def test_a_connection_that_ends_holds_the_block_no_longer(bench):
+    slow = bench.connect(room=700)
+    slow.feed(get("/api/doc/3000"))
+    slow.connection.close()
+    assert bench.service.holder is None
+    assert len(bench.feed(get("/api/doc/9")).body) == 9
+
+
 def test_head_and_first_piece_leave_in_one_write(bench):
     peer = bench.connect()
     peer.feed(get("/api/doc/500"))

@@ -7,7 +7,7 @@ import pytest
 
 from firmware.net import seam
 from firmware.services.http.response import FULL, Response
-from firmware.services.http.response_writer import BLOCK, FILE_BLOCK, PIECE, ResponseWriter
+from firmware.services.http.response_writer import BLOCK, FILE_BLOCK, PIECE, ROOM, ResponseWriter
 from host_tests.unit.http_rig import responses
 
 LENGTHS = [0, 1, 2, 100, *range(700, 860), *range(1000, 1040), 2000, 2040, 2048, 3071, 3072, 3073, 5000, 20_000]
@@ -44,7 +44,7 @@ def written(writer, response, **how):
     while writer.is_active:
         n = writer.fill()
         assert n <= len(writer.block)
-        data += bytes(writer.block[:n])
+        data += bytes(writer.block[writer.at : n])
     return data
 
 
@@ -88,7 +88,7 @@ def test_a_document_that_writes_nothing_for_long_lets_the_caller_look_at_the_clo
     while writer.is_active:
         before = asked
         n = writer.fill()
-        data += bytes(writer.block[:n])
+        data += bytes(writer.block[writer.at : n])
         assert asked - before < 50
     assert responses(data, "GET")[0].body == b"30\n60\n90\n"
 
@@ -127,19 +127,18 @@ def test_two_writers_share_the_blocks_and_do_not_mix(blocks):
         for writer in (one, other):
             if writer.is_active:
                 n = writer.fill()
-                data[writer] += bytes(writer.block[:n])
+                data[writer] += bytes(writer.block[writer.at : n])
     assert responses(data[one], "GET")[0].body == b"1" * 5000
     assert responses(data[other], "GET")[0].body == b"2" * 5000
 
 
 @pytest.mark.parametrize("taken", [0, 1, 100, 1024, 3071])
-@pytest.mark.parametrize("body", [io.BytesIO, bytes])
-def test_of_a_file_or_of_bytes_what_was_not_sent_comes_again(blocks, taken, body):
+def test_of_a_file_what_was_not_sent_comes_again(blocks, taken):
     data = text_of(10_000)
     writer = ResponseWriter(blocks)
-    writer.begin(Response(body(data)), True)
+    writer.begin(Response(io.BytesIO(data)), True)
     n = writer.fill()
-    sent = bytes(writer.block[:n])
+    sent = bytes(writer.block[writer.at : n])
     assert not writer.give_back(1), "the head is in this one, and is not made again"
     turn = 0
     while writer.is_active:
@@ -154,13 +153,15 @@ def test_of_a_file_or_of_bytes_what_was_not_sent_comes_again(blocks, taken, body
     assert responses(sent, "GET")[0].body == data
 
 
-def test_of_a_document_what_was_not_sent_is_the_callers_to_keep(blocks):
+@pytest.mark.parametrize("make", [lambda blocks: text_of(5000), lambda blocks: document(blocks, text_of(5000))])
+def test_of_bytes_or_a_document_what_was_not_sent_stays_in_the_block(blocks, make):
     writer = ResponseWriter(blocks)
-    writer.begin(Response(document(blocks, text_of(5000))), True)
+    writer.begin(Response(make(blocks)), True)
     writer.fill()
     writer.fill()
+    before = bytes(writer.block)
     assert not writer.give_back(10)
-    assert len(writer.block) == BLOCK
+    assert bytes(writer.block) == before
 
 
 def test_a_document_is_made_no_further_than_a_block(blocks):
@@ -181,21 +182,21 @@ def test_a_document_is_made_no_further_than_a_block(blocks):
 
 
 @pytest.mark.parametrize("version", [10, 11])
-@pytest.mark.parametrize("size", [1, 300, 700, 1008])
+@pytest.mark.parametrize("size", [1, 300, 700, 1000])
 def test_a_document_that_says_full_goes_on_with_room_in_the_sink(blocks, size, version):
     full = 0
 
     def body():
         nonlocal full
         for k in range(20):
-            while blocks.out.tell() + size > 1008:
+            while blocks.out.tell() + size > ROOM:
                 full += 1
                 yield FULL
             blocks.out.write(bytes([97 + k]) * size)
 
     (response,) = responses(written(ResponseWriter(blocks), Response(body()), version=version), "GET")
     assert response.body == b"".join(bytes([97 + k]) * size for k in range(20))
-    assert full >= 20 * size // 1008 - 1
+    assert full >= 20 * size // ROOM - 1
 
 
 def test_what_is_given_up_is_closed_once(blocks):
@@ -251,8 +252,10 @@ def test_bytes_are_sent_from_where_they_lie(blocks):
     writer = ResponseWriter(blocks)
     writer.begin(Response(data), True)
     head = writer.fill()
-    rest = writer.fill()
+    end = writer.fill()
     assert head == BLOCK
-    assert writer.block.obj is data
-    assert writer.block == memoryview(data)[-rest:]
+    assert writer.block is data
+    assert (end, responses(bytes(blocks.block[:head]) + data[writer.at :], "GET")[0].body) == (len(data), data)
     assert blocks.file_block == b"", "no buffer was made for it"
+    assert (writer.fill(), writer.is_active) == (0, False)
+    assert writer.block is blocks.block, "the body is let go"

@@ -35,7 +35,8 @@ _UNSERVED_MS = const(10000)  # a connection without a first request is idle for 
 class HttpService(Service):
     """Handlers get it as their first argument. `config`: the section `http` of the configuration; `link`: the board's.
 
-    `block`: buffer for input and output of all connections. A connection copies what it keeps before another one runs.
+    `block`: buffer for input and output of all connections. `holder`: the connection that has left in it what its
+    socket has not taken; it copies that (keep_held) before another one uses the block.
     `out`: the sink that documents write to. `requests`: answered since boot; `refused`: those with a status of 400 or
     above. `save`: the save that waits for the buses, or None.
     `update`: the update under way, or None."""
@@ -79,6 +80,7 @@ class HttpService(Service):
         self.update: "Update | None" = None
         self.block = bytearray(BLOCK)
         self.view = memoryview(self.block)
+        self.holder: "HttpConnection | None" = None
         # Bytes that lie in flash need none. Later a heap that connections have broken up might have no such piece.
         self.file_block = b"" if resources.FROZEN else bytearray(FILE_BLOCK)
         self.out = out = seam.Sink(BLOCK + PIECE)

@@ -13,6 +13,7 @@ from firmware.meters.meter import STATES
 from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, PLAIN, UNITS, plain_decimal
 from firmware.meters.readings import QUALITIES, WITHOUT_VALUE
 from firmware.services.http.response import FULL, Refused, Response, write_json
+from firmware.services.http.response_writer import ROOM
 
 _TENS = (1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000)
 _POINTS = (".", ".0", ".00", ".000", ".0000", ".00000", ".000000", ".0000000", ".00000000", ".000000000")
@@ -25,9 +26,6 @@ _NEXT = (  # for each of QUALITIES: what stands between the age of a point and t
     ',"quality":"held"},{"id":',
 )
 _MOST_NUMBERS = const(32)
-_TEXT_MAX = const(
-    1008
-)  # bytes of points that machine code writes at a time: they and a chunk's head and tail are a block
 _POINTS_A_PIECE = const(2)  # of at most 128 bytes each: see PIECE of response_writer
 
 try:
@@ -55,7 +53,7 @@ class ReadingsDocument:
         self._meters = meters
         self._readings = readings
         self._buses = buses
-        self._text = bytearray(_TEXT_MAX if write_points else 0)
+        self._text = bytearray(ROOM if write_points else 0)
 
     def get(self, request: "http1.Request") -> Response:
         """Streams the document (docs/reference/http.md): of one meter, or of some points, where the query names them.
@@ -131,7 +129,7 @@ class ReadingsDocument:
         k = 0
         while k <= last:
             if state is not None and not meter.held:
-                out.write(text, write_points(text, names, _TEXT_MAX - out.tell(), values, tables, order, state))
+                out.write(text, write_points(text, names, ROOM - out.tell(), values, tables, order, state))
                 k = state[0]
                 if state[-1]:
                     yield FULL
