@@ -4,7 +4,7 @@ In:  the caller's buffer (bytes or bytearray) with n bytes received in it, the n
      head_end() finds the end of that request's head, parse() makes a Request of the head. The body is
      buf[end : end + request.content_length]; what follows it is the next (pipelined) request.
      If a head does not fit into the buffer, without_fields() drops the fields that the caller does not use.
-Out: response_head(), CONTINUE, and chunk_head() / CHUNK_END / LAST_CHUNK around the pieces of a chunked body.
+Out: response_head(), CONTINUE, and put_chunk_head() / CHUNK_END / LAST_CHUNK around the pieces of a chunked body.
 No function writes to the buffer or keeps a reference to it.
 
 What a client sends stays bytes: MicroPython keeps each interned text for ever, and interns each letter that is taken
@@ -306,11 +306,17 @@ def response_head(
     return "\r\n".join(lines).encode()
 
 
-def chunk_head(n: int) -> bytes:
-    """The six bytes before the n bytes of one chunk, 1 to 65535; CHUNK_END goes behind them (RFC 9112 7.1)."""
+def put_chunk_head(buf: bytearray, at: int, n: int) -> None:
+    """Writes the six bytes before the n bytes of one chunk, 1 to 65535, to buf[at:at + 6]; CHUNK_END goes behind them
+    (RFC 9112 7.1). Allocates nothing."""
     if not 0 < n < 65536:
         raise ValueError("chunk of %d bytes" % n)
-    return b"%04x\r\n" % n
+    buf[at] = _HEX[n >> 12]
+    buf[at + 1] = _HEX[n >> 8 & 15]
+    buf[at + 2] = _HEX[n >> 4 & 15]
+    buf[at + 3] = _HEX[n & 15]
+    buf[at + 4] = 13
+    buf[at + 5] = 10
 
 
 def _skip_empty_lines(buf: "bytes | bytearray", n: int) -> int:

@@ -42,12 +42,12 @@ class Readings:
                 quality = _HELD
         return value, age_s, quality
 
-    def of_block(self, meter: "Meter", block: "Block") -> "tuple[int | None, int]":
+    def of_block(self, meter: "Meter", block: "Block", now_s: "int | None" = None) -> "tuple[int | None, int]":
         """(age, quality) of one of the meter's blocks. Those of its points are the same, except of points without a
-        value and of held ones."""
+        value and of held ones. `now_s`: seconds since boot where the caller knows them."""
         if block.read_at_s is None:
             return None, _NO_VALUE if block.exception else _NEVER
-        age_s = self._uptime_s() - block.read_at_s
+        age_s = (self._uptime_s() if now_s is None else now_s) - block.read_at_s
         if block.exception:
             return age_s, _NO_VALUE
         if block.failed:

@@ -13,6 +13,13 @@ def lines(*args):
     return head[:-4].decode().split("\r\n")
 
 
+def chunk_head(n):
+    buf = bytearray(b"?" * 8)
+    http1.put_chunk_head(buf, 1, n)
+    assert buf[:1] == buf[7:] == b"?"
+    return bytes(buf[1:7])
+
+
 def test_a_page_with_a_length():
     assert lines(200, "text/html", 12, True) == [
         "HTTP/1.1 200 OK",
@@ -117,7 +124,7 @@ def test_the_framing_fields_cannot_be_given_as_extra():
 def test_a_chunked_body_is_put_together():
     body = b""
     for piece in (b"a", b"b" * 255, b"c" * 4096):
-        body += http1.chunk_head(len(piece)) + piece + http1.CHUNK_END
+        body += chunk_head(len(piece)) + piece + http1.CHUNK_END
     body += http1.LAST_CHUNK
     assert body.startswith(b"0001\r\na\r\n00ff\r\nb")
     assert body.endswith(b"c\r\n0\r\n\r\n")
@@ -126,7 +133,7 @@ def test_a_chunked_body_is_put_together():
 
 def test_an_empty_chunk_is_refused_because_it_would_end_the_body():
     for n in (0, -1, 65536):
-        raises(ValueError, http1.chunk_head, n)
+        raises(ValueError, http1.put_chunk_head, bytearray(6), 0, n)
 
 
 def test_the_interim_response_is_one_line():

@@ -173,7 +173,9 @@ def test_http_client_reads_our_responses(framing, keep_alive):
     elif framing == "chunked":
         sent = http1.response_head(200, "text/csv", http1.CHUNKED, keep_alive, extra)
         for piece in (body[:1], body[1:17], body[17:]):
-            sent += http1.chunk_head(len(piece)) + piece + http1.CHUNK_END
+            head = bytearray(6)
+            http1.put_chunk_head(head, 0, len(piece))
+            sent += head + piece + http1.CHUNK_END
         sent += http1.LAST_CHUNK
     else:
         sent = http1.response_head(200, "text/csv", None, keep_alive, extra) + body

@@ -285,11 +285,11 @@ def both(values, tables, order, raws, state, written_state):
 
 def arguments():
     state = array("i", [0, 0, 0, 0, 1, 0, 0])
-    return [array("i", bytes(12)), tables, bytes(range(3)), [bytes(6)], state, state]
+    return [bytearray(12), tables, bytes(range(3)), [bytes(6)], state, state]
 
 assert both(*arguments()) > 0
 for at, what in (
-    (0, array("i", bytes(8))), (1, tables[:5] + (bytes(2),)), (1, tables[:5] + (bytes([0, 0, 1]),)),
+    (0, bytearray(11)), (1, tables[:5] + (bytes(2),)), (1, tables[:5] + (bytes([0, 0, 1]),)),
     (1, (bytes(2),) + tables[1:]), (2, bytes([0, 1, 3])), (3, [bytes(5)]), (3, []), (4, array("i", bytes(24))),
     (5, array("i", bytes(16))), (5, array("i", bytes(20))),
 ):

@@ -186,7 +186,7 @@ class ResponseWriter:
             seek(0)
             out.readinto(block)
             if size and is_chunked:
-                block[begin - _CHUNK_HEAD : begin] = http1.chunk_head(size)
+                http1.put_chunk_head(block, begin - _CHUNK_HEAD, size)
             begin = 0
             if has_ended:
                 self.close()

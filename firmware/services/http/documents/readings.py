@@ -74,20 +74,35 @@ class ReadingsDocument:
 
     def _write(self, meters, numbers):
         out = self._out
-        print('{"uptime_s":', self._clock.uptime_s(), ',"meters":[', sep="", end="", file=out)
+        text = self._text
+        out.write('{"uptime_s":%d,"meters":[' % self._clock.uptime_s())
         before = ""
         for meter in meters:
-            print(before, '{"slot":', meter.slot, ',"name":', sep="", end="", file=out)
+            out.write('%s{"slot":%d,"name":' % (before, meter.slot))
             before = ","
             self._write_meter(meter)
             yield
-            print(',"state":"', STATES[meter.state], '","reason":', sep="", end="", file=out)
+            out.write(',"state":"%s","reason":' % STATES[meter.state])
             write_json(out, self._buses[meter.bus].fault_text(meter))
             out.write(b',"points":[')
             yield
             order = bytes(range(len(meter.profile))) if numbers is None else _indices(meter.profile, numbers)
             if order:
-                yield from self._write_points(meter, order)
+                # What stands before a name is written with the point before: a print() takes as long as eight items.
+                out.write('{"id":%d,"name":"' % (meter.slot << 8 | meter.profile.numbers[order[0]]))
+            decoded = self._decode(meter, order)
+            if decoded is None:
+                yield from self._print_points(meter, order, 0, len(order))
+            else:
+                values, tables, state = decoded
+                names = meter.profile.names
+                while state[0] < len(order):
+                    out.write(text, write_points(text, names, ROOM - out.tell(), values, tables, order, state))
+                    if state[-1]:
+                        yield FULL
+                    elif state[0] < len(order):
+                        yield from self._print_points(meter, order, state[0], state[0] + 1)
+                        state[0] += 1
             out.write(b"]}")
             yield
         out.write(b"]}")
@@ -96,13 +111,39 @@ class ReadingsDocument:
     def _write_meter(self, meter):
         out = self._out
         write_json(out, meter.name)
-        print(',"unit":', meter.unit, ',"profile":', sep="", end="", file=out)
+        out.write(',"unit":%d,"profile":' % meter.unit)
         write_json(out, meter.profile_name)
 
-    def _write_points(self, meter, order):
-        """Writes the points with the indices `order`, which rise."""
+    def _decode(self, meter, order):
+        """(values, tables, state) of the points with the indices `order`, for write_points(); None where it cannot
+        write points of this meter."""
+        if write_points is None or meter.ratios is not None or meter.held:
+            return None
+        profile = meter.profile
+        blocks = meter.blocks
+        state = array("i", bytes(4 * (5 + 2 * len(blocks))))
+        state[3] = meter.slot << 8
+        at = 4
+        now_s = self._clock.uptime_s()
+        of_block = self._readings.of_block
+        for block in blocks:
+            age_s, quality = of_block(meter, block, now_s)
+            if quality in WITHOUT_VALUE:
+                quality = -1
+            else:
+                state[at] = age_s
+            state[at + 1] = quality
+            at += 2
+        tables = (
+            profile.numbers, profile.units, profile.offsets, profile.encoding_of, profile.encodings, meter.block_of,
+        )  # fmt: skip
+        values = bytearray(4 * len(order))
+        decode_points(b"", 0, 0, values, tables, order, [block.raw for block in blocks], state)
+        return values, tables, state
+
+    def _print_points(self, meter, order, k, end):
+        """Writes the points with the indices order[k:end], which rise."""
         out = self._out
-        text = self._text
         profile = meter.profile
         names = profile.names
         numbers = profile.numbers
@@ -118,26 +159,7 @@ class ReadingsDocument:
         name_at = 0  # where the length of the name of point `named` stands in `names`
         named = 0
         number = -1  # of the block in which point `i` lies
-        state = None  # of write_points(), where that can write points of this meter
-        if write_points is not None and not has_ratios:
-            tables = numbers, units, offsets, encoding_of, encodings, block_of
-            state = self._state(meter, blocks)
-            values = array("i", bytes(4 * len(order)))
-            decode_points(names, 0, 0, values, tables, order, [block.raw for block in blocks], state)
-        # What stands before a name is written with the point before: a print() takes as long as eight of its items.
-        print('{"id":', first_id | numbers[order[0]], ',"name":"', sep="", end="", file=out)
-        k = 0
-        while k <= last:
-            if state is not None and not meter.held:
-                out.write(text, write_points(text, names, ROOM - out.tell(), values, tables, order, state))
-                k = state[0]
-                if state[-1]:
-                    yield FULL
-                    continue
-                if k > last:
-                    return
-                name_at = state[1]
-                named = state[2]
+        while k < end:
             i = order[k]
             if block_of[i] != number:
                 number = block_of[i]
@@ -190,25 +212,8 @@ class ReadingsDocument:
                     QUALITIES[quality], '"}', sep="", end="", file=out,
                 )  # fmt: skip
             k += 1
-            if state is not None:
-                state[0] = k
             if k % _POINTS_A_PIECE:
                 yield
-
-    def _state(self, meter, blocks):
-        """What write_points() begins with at the first point of a meter."""
-        state = array("i", bytes(4 * (5 + 2 * len(blocks))))
-        state[3] = meter.slot << 8
-        at = 4
-        for block in blocks:
-            age_s, quality = self._readings.of_block(meter, block)
-            if quality in WITHOUT_VALUE:
-                quality = -1
-            else:
-                state[at] = age_s
-            state[at + 1] = quality
-            at += 2
-        return state
 
 
 def _numbers(value: bytes) -> bytes:

@@ -14,7 +14,7 @@ from firmware.meters.readings import QUALITIES
 _NUMBER_MOST = const(0x2000000)
 _PRINTED = const(0x20000000)  # instead of a value: the point is to be printed
 _AGE_MOST = const(0x4000000)  # seconds: eight digits
-_POINT_MOST = const(112)  # bytes of a point without its name
+_POINT_MOST = const(98)  # bytes of a point without its name: a value of 13, an age of 8
 _SLOT = const(32)  # bytes; the first one is the length of the text behind it
 _NEXT_ID = const(7)  # bytes of ,{"id":
 _UNITS_AT = const(128)
@@ -32,7 +32,7 @@ _texts = b"".join(
 
 @micropython.viper
 def decode_points(s: ptr8, n: int, k: int, values, tables, order, raws, state):
-    """Puts the values of points into `values`, an array of "i": number << 4 | decimals as in plain_decimal(), or
+    """Puts the values of points into `values`, four bytes for each: number << 4 | decimals as in plain_decimal(), or
     _PRINTED. The first three arguments are its own: they are given as bytes, 0, 0.
 
     tables    (Profile.numbers, units, offsets, encoding_of, encodings, Meter.block_of)
@@ -48,7 +48,7 @@ def decode_points(s: ptr8, n: int, k: int, values, tables, order, raws, state):
     block_at = int(ptr8(tables[5]))
     blocks = int(_len(raws))
     wanted = int(_len(order))
-    if int(_len(tables[5])) < points or int(_len(state)) < 5 + 2 * blocks or int(_len(values)) < wanted:
+    if int(_len(tables[5])) < points or int(_len(state)) < 5 + 2 * blocks or int(_len(values)) < 4 * wanted:
         raise IndexError
     at = ptr32(state)
     target = ptr32(values)
@@ -166,7 +166,7 @@ def write_points(o: ptr8, s: ptr8, n: int, values, tables, order, state) -> int:
     block_at = int(ptr8(tables[5]))
     wanted = int(_len(order))
     size = int(_len(state))
-    if int(_len(tables[5])) < points or int(_len(values)) < wanted or size < 5:
+    if int(_len(tables[5])) < points or int(_len(values)) < 4 * wanted or size < 5:
         raise IndexError
     at = ptr32(state)
     value = ptr32(values)
