@@ -49,6 +49,7 @@ _MACHINE_CODE = pathlib.PurePath("tools", "boards", "rp2")  # below it, modules 
 _MACHINE_MODULES = (
     "bacnet/present_value_machine.py",
     "firmware/meters/block_machine.py",
+    "firmware/meters/decimal_text_machine.py",
     "firmware/meters/profile_machine.py",
     "firmware/services/bacnet/plain_value_machine.py",
     "firmware/services/http/documents/readings_machine.py",

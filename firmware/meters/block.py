@@ -15,7 +15,7 @@ NOT_FRESH = const(-1)
 REFUSED = const(-2)
 
 
-def copy(out: bytearray, at: int, source: "bytearray | memoryview", begin: int, size: int) -> None:
+def copy(out: bytearray, at: int, source: "bytes | bytearray | memoryview", begin: int, size: int) -> None:
     """Copies source[begin:begin+size] to out[at:]."""
     out[at : at + size] = memoryview(source)[begin : begin + size]
 

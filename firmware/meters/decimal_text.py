@@ -42,3 +42,9 @@ def write_decimal(buf: bytearray, end: int, decimal: int) -> int:
         end -= 1
         buf[end] = 45
     return end
+
+
+try:
+    from firmware.meters.decimal_text_machine import write_decimal  # type: ignore
+except ImportError:  # only images for the RP2 have machine code
+    pass

@@ -182,6 +182,22 @@ for length, at in ((3, 0), (4, 1), (4, -1), (4, 1 << 29)):
     assert raises(machine, (2, 1, 1, PLAIN, 1, 0), bytes(length), at)
 """
 
+DIGITS = """
+from decimal_text_machine import write_decimal as machine
+from firmware.meters.decimal_text import TEXT_MAX, write_decimal as plain
+
+numbers = [0, 1, 9, 10, 99, 100, 40959, 40960, 40961, (1 << 25) - 1, 1 << 25, (1 << 26) - 1, 1 << 26, 1 << 62, 1 << 105]
+numbers += [int.from_bytes(os.urandom(4), "big") >> 6 + os.urandom(1)[0] % 24 for _ in range(2000)]
+for number in numbers:
+    for decimals in range(16):
+        for decimal in (number << 4 | decimals, -number << 4 | decimals):
+            one, other = bytearray(TEXT_MAX + 2), bytearray(TEXT_MAX + 2)
+            begin = machine(one, TEXT_MAX, decimal)
+            assert begin == plain(other, TEXT_MAX, decimal) and one == other, (decimal, one, other)
+for size, end in ((10, 11), (17, 18), (0, 1)):
+    assert raises(machine, bytearray(size), end, 12345678 << 4)
+"""
+
 POINTS = """
 import io
 from array import array
@@ -357,8 +373,8 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "compare",
-    [CRC, PRESENT_VALUE, PLAIN_VALUE, REAL, DECIMAL, POINTS, PDU, COPY],
-    ids=["crc", "present value", "plain value", "real", "decimal", "text of points", "pdu", "copy"],
+    [CRC, PRESENT_VALUE, PLAIN_VALUE, REAL, DECIMAL, DIGITS, POINTS, PDU, COPY],
+    ids=["crc", "present value", "plain value", "real", "decimal", "digits", "text of points", "pdu", "copy"],
 )
 def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(folder, compare):
     script = SCRIPT.format(folder=str(folder), lib=str(ROOT / "lib"), root=str(ROOT), compare=compare)
@@ -387,7 +403,7 @@ def test_no_constant_lies_beside_the_code_of_an_rp2040(source, tmp_path):
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert len(SOURCES) == 7
+    assert len(SOURCES) == 8
     assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
     assert not set(SOURCES) & set(build.frozen_manifest()[1])
     assert "_machine" not in build.frozen_manifest()[0]

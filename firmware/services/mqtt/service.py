@@ -23,6 +23,7 @@ import mqtt
 from micropython import const
 
 from firmware.config import store
+from firmware.meters.block import copy
 from firmware.meters.decimal_text import TEXT_MAX, write_decimal
 from firmware.meters.meter import ONLINE
 from firmware.meters.profile import DECIMALS_BITS
@@ -546,7 +547,7 @@ class Mqtt(Service):
             buffer[at] = 0x2C if i else 0x7B  # , {
             buffer[at + 1] = 0x22  # "
             at += 2
-            buffer[at : at + end - begin] = names[begin:end]
+            copy(buffer, at, names, begin, end - begin)
             at += end - begin
             buffer[at] = 0x22
             buffer[at + 1] = 0x3A  # :
@@ -557,7 +558,7 @@ class Mqtt(Service):
                 at += 4
             else:
                 digit = write_decimal(text, TEXT_MAX, decimal)
-                buffer[at : at + TEXT_MAX - digit] = text[digit:]
+                copy(buffer, at, text, digit, TEXT_MAX - digit)
                 at += TEXT_MAX - digit
                 count += 1
         if not count:
@@ -621,11 +622,11 @@ class Mqtt(Service):
             buffer[at + 2] = name >> 8
             buffer[at + 3] = name & 255
             at += 4
-            buffer[at : at + head] = topic
+            copy(buffer, at, topic, 0, head)
             at += head
-            buffer[at : at + end - begin] = names[begin:end]
+            copy(buffer, at, names, begin, end - begin)
             at += end - begin
-            buffer[at : at + TEXT_MAX - digit] = text[digit:]
+            copy(buffer, at, text, digit, TEXT_MAX - digit)
             self._filled = at + TEXT_MAX - digit
             self.published += 1
 
