@@ -19,7 +19,7 @@ PAGES = ("status", "status/0", "bus", "network", "services", "sockets", "posting
 PAGES += ("setup/password", "setup/search", "setup/services", "setup/done", "setup/names")
 # What is no word of a language.
 SAME = re.compile(
-    r"Modbus TCP|BACnet/IP|BBMD|MQTT|NTP|SunSpec|UART|W5500: \w+|\d+: UART .*|([\d.,]+ )?(kWh|kvarh|kVAh|KiB)"
+    r"Modbus TCP|BACnet/IP|BBMD|MQTT|NTP|SunSpec|TLS|UART|W5500: \w+|\d+: UART .*|([\d.,]+ )?(kWh|kvarh|kVAh|KiB)"
 )
 
 
