@@ -24,7 +24,8 @@ What a kind of connection may do is data (KINDS and the quotas of the configurat
 
 from micropython import const
 
-from firmware.net.seam import ticks_diff, ticks_ms
+from firmware.net.past_clients import PastClients
+from firmware.net.seam import is_same_host, peer, ticks_diff, ticks_ms
 
 _TYPING = const(0)
 if _TYPING:
@@ -45,38 +46,30 @@ _STEPS = const(72)  # twelve hours
 _USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32 bits
 
 
-class Kind:
-    """A service as the budget sees it: the socket that it holds, and the policy for the connections that it accepts."""
-
-    def __init__(self, name: str, transport: int, minimum: "int | None" = None, patient: bool = False) -> None:
-        self.name = name
-        self.transport = transport
-        self.minimum = minimum
-        self.patient = patient
-
-
-# In the order of starting, and of the numbers of kinds in registers and API.
+# What the budget knows of a service, in the order of starting, and of the numbers of kinds in registers and API: its name, the
+# socket that it holds, and the policy for the connections that it accepts: minimum (None: no such) and patient. Constants, since
+# these lie in flash.
 KINDS = (
-    Kind("http", LISTENER, minimum=1, patient=True),
-    Kind("modbus", LISTENER),
-    Kind("bacnet", UDP),
-    Kind("finder", UDP),
-    Kind("ntp", UDP),
-    Kind("posting", CLIENT),
-    Kind("shelly", UDP),
-    Kind("mqtt", CLIENT),
+    ("http", LISTENER, 1, True),
+    ("modbus", LISTENER, None, False),
+    ("bacnet", UDP, None, False),
+    ("finder", UDP, None, False),
+    ("ntp", UDP, None, False),
+    ("posting", CLIENT, None, False),
+    ("shelly", UDP, None, False),
+    ("mqtt", CLIENT, None, False),
 )
-SERVICES = tuple([kind.name for kind in KINDS])
+SERVICES = tuple([kind[0] for kind in KINDS])
 
 
 class Slot:
     """One row of the ledger. `kind` is the service that the socket belongs to; `role` is "service" for what a service
     holds itself (listener or client) and "connection" for what it accepted."""
 
-    def __init__(self, kind: str, role: str, peer: "Any", opened_s: int, use: int) -> None:
+    def __init__(self, kind: str, role: str, where: "Any", opened_s: int, use: int) -> None:
         self.kind = kind
         self.role = role
-        self.peer = peer  # as accept gave it; seam.peer reads it
+        self.peer = where  # as accept gave it; seam.peer reads it
         self.opened_s = opened_s
         self.used_ms = ticks_ms()
         self.use = use
@@ -110,23 +103,23 @@ class Budget:
         self.refused_services = []
         self.services = []
         self.connections = []
-        for kind in KINDS:
-            for number in range(enabled.count(kind.name)):
+        for name, transport, _, _ in KINDS:
+            for number in range(enabled.count(name)):
                 # One slot, and one connection, must stay for clients, or the services could never be used.
                 fits = len(self.services) < self.limit - 1
-                if kind.transport == UDP:
+                if transport == UDP:
                     fits = fits and udp > 0
                     udp -= 1
-                elif kind.transport == CLIENT:
+                elif transport == CLIENT:
                     fits = fits and tcp > 1
                     tcp -= 1
                 if fits:
-                    self.services.append(Slot(kind.name, "service", None, 0, 0))
+                    self.services.append(Slot(name, "service", None, 0, 0))
                 elif number:
-                    events.add("sockets", "%s has one socket only: this board has no other" % kind.name)
+                    events.add("sockets", "%s has one socket only: this board has no other" % name)
                 else:
-                    self.refused_services.append(kind.name)
-                    events.add("sockets", "%s is not started: this board has no socket for it" % kind.name)
+                    self.refused_services.append(name)
+                    events.add("sockets", "%s is not started: this board has no socket for it" % name)
         self.general = min(self.limit - len(self.services), max(tcp, 1))
         self._spared = max(self.general // 5, 1)  # eight of ten stay with those who are served
         self.high_water = len(self.services)
@@ -134,6 +127,8 @@ class Budget:
         self.postponed = 0
         self.failed_accepts = 0
         self.evictions = [0] * len(REASONS)
+        self.past_clients: "PastClients | None" = None  # until the first connection
+        self._ending = 0  # 1 + number of the reason for which a connection is being closed
         self.waiting = []  # listeners whose newcomers had to wait
         self._step = 0  # number of the present step since boot; its values stand at `_step` modulo _STEPS
         self._most = bytearray(_STEPS)  # slots in use at once in each step,
@@ -161,7 +156,7 @@ class Budget:
         are then told by resume() when something has changed. Call before the connection is accepted, or the limit is
         passed.
         """
-        kind = KINDS[SERVICES.index(name)]
+        _, _, _, is_patient = KINDS[SERVICES.index(name)]
         quota = self.quotas.get(name)
         own = 0 if quota is None else self.count(name)
         over_quota = quota is not None and own >= quota
@@ -171,7 +166,7 @@ class Budget:
             victim = self._victim(name)
         else:
             victim = self._yielding(name) or self._victim(None)
-        if victim is None or (kind.patient and victim.busy):
+        if victim is None or (is_patient and victim.busy):
             self.postponed += 1
             return False
         self.evict(victim, "quota" if over_quota else self.rank_name(victim))
@@ -187,9 +182,9 @@ class Budget:
 
     def _yielding(self, newcomer):
         """The idle connection of another kind that has more than its minimum, or None."""
-        for kind in KINDS:
-            if kind.minimum is not None and kind.name != newcomer and self.count(kind.name) > kind.minimum:
-                victim = self._victim(kind.name)
+        for name, _, minimum, _ in KINDS:
+            if minimum is not None and name != newcomer and self.count(name) > minimum:
+                victim = self._victim(name)
                 if victim is not None and not victim.busy:
                     return victim
         return None
@@ -229,18 +224,23 @@ class Budget:
 
     def evict(self, slot: Slot, reason: str, log: bool = True) -> None:
         """Closes a connection before its time; `reason` is one of REASONS."""
+        number = REASONS.index(reason)
+        self._ending = number + 1
         slot.connection.close()
-        self.evictions[REASONS.index(reason)] += 1
+        self._ending = 0
+        self.evictions[number] += 1
         at = self._advance()
         self._closed[at] = min(self._closed[at] + 1, 255)
         if log:
             self._events.add("sockets", "%s connection closed: %s" % (slot.kind, reason))
 
-    def open(self, kind: str, peer: "Any") -> Slot:
+    def open(self, kind: str, where: "Any") -> Slot:
         """Enters a connection in the ledger, which was accepted after admit(kind) had returned True."""
+        if self.past_clients is None:
+            self.past_clients = PastClients()
         self._use = (self._use + 1) & _USE_MASK
         at = self._advance()
-        slot = Slot(kind, "connection", peer, self._uptime_s(), self._use)
+        slot = Slot(kind, "connection", where, self._uptime_s(), self._use)
         self.connections.append(slot)
         self._most[at] = max(self._most[at], self.in_use())
         self.accepted += 1
@@ -251,9 +251,21 @@ class Budget:
     def release(self, slot: Slot) -> None:
         """Takes a connection out of the ledger, whose socket has been closed."""
         self._advance()
+        most = 0
+        for one in self.connections:
+            if one.kind == slot.kind and is_same_host(one.peer, slot.peer):
+                most += 1
         self.connections.remove(slot)
         if self.waiting:
             self._look_again()
+        past = self.past_clients
+        try:
+            past.note(
+                SERVICES.index(slot.kind), peer(slot.peer)[0], slot.opened_s, self._uptime_s(), slot.requests, most,
+                self._ending,
+            )  # fmt: skip
+        except MemoryError:
+            past.lost += 1  # whoever closes a connection must not fail
 
     def served(self, slot: Slot) -> None:
         """Makes a connection the most recently used one: a whole request of it was answered. Allocates nothing."""

@@ -22,7 +22,7 @@ Names that the seam gives:
     connect(ip, port) -> (stream, address) of a connection that is being made; once it is ready to be written, or has
     failed, finish_connect(stream, events) raises the OSError with which it failed
     close(stream)                        never raises
-    address(ip, port), peer(address) -> (ip, port)
+    address(ip, port), peer(address) -> (ip, port), is_same_host(address, address)
     Sink(n)                              a file in memory, with room for n bytes and growing, that print() and
                                          json.dump() write to without an object for each text; read like any file;
                                          write(data, begin, count) writes a piece of bytes

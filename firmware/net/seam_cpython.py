@@ -19,7 +19,7 @@ _PERIOD = 1 << 30
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
     "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept",
-    "connect", "finish_connect", "close", "udp", "join", "address", "peer", "Sink",
+    "connect", "finish_connect", "close", "udp", "join", "address", "peer", "is_same_host", "Sink",
 )  # fmt: skip
 
 
@@ -194,6 +194,10 @@ def address(ip: str, port: int) -> "Any":
 
 def peer(where: "Any") -> "tuple[str, int]":
     return where[0], where[1]
+
+
+def is_same_host(where: "Any", other: "Any") -> bool:
+    return where[0] == other[0]
 
 
 def tcp_listen(bind: str, port: int, backlog: int) -> "Any":

@@ -39,7 +39,7 @@ _POLL_FAILURES_MAX = const(1000)  # one after the other: 10 s
 __all__ = (
     "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
     "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept",
-    "connect", "finish_connect", "close", "udp", "join", "address", "peer", "Sink",
+    "connect", "finish_connect", "close", "udp", "join", "address", "peer", "is_same_host", "Sink",
 )  # fmt: skip
 
 
@@ -265,6 +265,12 @@ def peer(where: "Any") -> "tuple[str, int]":
         return where[0], where[1]
     parts = socket.sockaddr(where)
     return socket.inet_ntop(parts[0], parts[1]), parts[2]
+
+
+def is_same_host(where: "Any", other: "Any") -> bool:
+    if isinstance(where, tuple):
+        return where[0] == other[0]
+    return where[4:8] == other[4:8]  # struct sockaddr_in: family, port, address
 
 
 def tcp_listen(bind: str, port: int, backlog: int) -> "Any":

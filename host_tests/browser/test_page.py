@@ -318,29 +318,65 @@ def test_the_sockets_of_the_last_hours_are_drawn(make_rig, visit):
     desk.page.unroute_all(behavior="wait")
 
 
-def test_clients_are_listed_by_address_and_kept_when_they_have_gone_and_by_a_reload(make_rig, visit):
+def test_clients_are_listed_by_address_and_kept_by_the_device_when_they_have_gone(make_rig, visit):
     rig = make_rig()
     desk = visit(rig)
     page = desk.page
+    part = page.locator("section", has=page.get_by_role("heading", name="Clients"))
 
-    def row(name):
-        return page.locator("section", has=page.get_by_role("heading", name="Clients")).get_by_role("row", name=name)
+    def cells(number):
+        return part.get_by_role("row", name="modbus").get_by_role("cell").nth(number)
 
     with contextlib.ExitStack() as clients:
         for _ in range(3):
             clients.enter_context(rig.client())
         desk.open("sockets")
-        expect(row(HOST)).to_contain_text("modbus")
-        expect(row(HOST).get_by_role("cell").nth(3)).to_have_text(re.compile("^[4-6]$"))  # and the browser's own
-    most = row(HOST).get_by_role("cell").nth(3).text_content()
-    expect(row(HOST).get_by_role("cell").nth(2)).to_have_text(re.compile("^[1-3]$"))
-    page.reload()
-    expect(row(HOST)).to_contain_text("modbus")
-    expect(row(HOST).get_by_role("cell").nth(3)).to_have_text(most)
-    # More addresses than are kept: the last seen stay.
-    slots = [{"role": "connection", "kind": "modbus", "peer": f"10.0.{k // 8}.{k % 8}:99"} for k in range(80)]
-    kept = page.evaluate("slots => seenClients({ slots }).length", slots)
-    assert kept == 64
+        expect(cells(0)).to_have_text(HOST)
+        expect(cells(2)).to_have_text("3")
+    expect(cells(2)).to_have_text("0")
+    expect(cells(7)).to_have_text("3")
+    # Another browser sees the same.
+    phone = visit(rig, PHONE).open("sockets")
+    part = phone.page.locator("section", has=phone.page.get_by_role("heading", name="Clients"))
+    expect(cells(7)).to_have_text("3")
+    assert_fits(phone, "clients")
+    assert_accessible(phone, "clients")
+    phone.screenshot("clients")
+
+
+def test_a_day_of_clients_is_drawn_from_first_to_last_and_says_who_was_closed(make_rig, visit):
+    rig = make_rig()
+    times = {"requests": 40, "connections": 20, "most": 2}
+
+    def later(route):
+        document = route.fetch().json()
+        document["clients_lost"] = 3
+        document["clients"] = [
+            {"kind": "modbus", "address": "10.0.0.7", "age_s": 3600, "gone_s": 1800, "closed": 18, "reason": "idle"}
+            | times,
+            {"kind": "http", "address": "10.0.0.8", "age_s": 7200, "gone_s": 60, "closed": 0, "reason": None} | times,
+        ]
+        document["slots"] = [one for one in document["slots"] if one["role"] == "service"]
+        route.fulfill(json=document)
+
+    desk = visit(rig)
+    desk.page.route("**/api/sockets", later)
+    desk.open("sockets")
+    part = desk.page.locator("section", has=desk.page.get_by_role("heading", name="Clients"))
+    rows = part.get_by_role("row")
+    expect(rows).to_have_count(3)
+    assert rows.nth(1).locator("td").all_inner_texts()[:8] == ["10.0.0.8", "http", "0", "2 h", "60 s", "40", "0", "2"]
+    assert rows.nth(2).locator("td").all_inner_texts()[:8] == [
+        "10.0.0.7", "modbus", "0", "60 min", "30 min", "40", "18 (idle)", "2",
+    ]  # fmt: skip
+    bar, whole = (rows.nth(2).locator(name).bounding_box() for name in (".stay span", ".stay"))
+    assert bar["x"] - whole["x"] == pytest.approx(whole["width"] / 2, abs=1)
+    assert bar["width"] == pytest.approx(whole["width"] / 4, abs=1)
+    expect(part).to_contain_text("The device keeps 2 of them; 3 older ones had to go.")
+    assert_fits(desk, "clients")
+    assert_accessible(desk, "clients")
+    desk.screenshot("clients")
+    desk.page.unroute_all(behavior="wait")
 
 
 def test_a_name_and_an_instance_that_another_device_has_too_are_shown_by_page_and_finder(make_rig, visit):

@@ -64,6 +64,7 @@ def make():
     events.add("test", "one line")
     budget = Budget(16, 16, 16, SIX, {"http": 4}, lambda: _UPTIME_S, events)
     budget.service_slot("http").open = True
+    budget.release(budget.open("modbus", ("192.168.7.8", 40122)))
     slot = budget.open("modbus", ("192.168.7.9", 40123))
     slot.busy = True
     slot.opened_s = _UPTIME_S - 70_000

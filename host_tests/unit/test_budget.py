@@ -5,7 +5,8 @@ import random
 import pytest
 
 from firmware.net import budget as budget_module
-from firmware.net.budget import STEP_S, Budget
+from firmware.net.budget import REASONS, STEP_S, Budget
+from firmware.net.past_clients import PastClients
 from host_tests.unit.fakes import SIX, TICKS_PERIOD, Uptime
 
 ALL = list(SIX)
@@ -576,3 +577,112 @@ def test_more_than_255_connections_closed_in_a_step_stay_255(events, clock):
     for _ in range(300):
         connect(budget, "modbus").served()
     assert list(budget.past()) == [(2, 255)]
+
+
+# -- who was connected
+
+
+def connection_of(budget, address, kind="modbus", port=1000):
+    """A connection that was opened, with its ledger's slot."""
+    assert budget.admit(kind)
+    one = Held.__new__(Held)
+    one.budget, one.closed = budget, False
+    one.slot = budget.open(kind, (address, port))
+    one.slot.connection = one
+    return one
+
+
+def past_clients(budget):
+    names = ("kind", "address", "first_s", "last_s", "requests", "connections", "closed", "most", "reason")
+    return [dict(zip(names, row, strict=True)) for row in budget.past_clients.rows()]
+
+
+def test_a_client_that_has_gone_is_kept_with_its_times_and_requests(events):
+    uptime = Uptime(100)
+    budget = make(events, uptime=uptime)
+    first = connection_of(budget, "192.0.2.7").served(3)
+    uptime.now = 110
+    second = connection_of(budget, "192.0.2.7", port=1001).served(2)
+    assert past_clients(budget) == []
+    uptime.now = 150
+    second.close()
+    uptime.now = 160
+    first.close()
+    connection_of(budget, "192.0.2.7", "http").close()
+    assert past_clients(budget) == [
+        {
+            "kind": 1, "address": "192.0.2.7", "first_s": 100, "last_s": 160, "requests": 5, "connections": 2,
+            "closed": 0, "most": 2, "reason": 0,
+        },
+        {
+            "kind": 0, "address": "192.0.2.7", "first_s": 160, "last_s": 160, "requests": 0, "connections": 1,
+            "closed": 0, "most": 1, "reason": 0,
+        },
+    ]  # fmt: skip
+
+
+def test_a_client_that_was_closed_is_kept_with_the_reason_and_the_next_end_by_itself_has_none(events, clock):
+    budget = make(events, limit=7)
+    assert budget.general == 1
+    connection_of(budget, "192.0.2.1").served()
+    newcomer = connection_of(budget, "192.0.2.2").served()
+    newcomer.close()
+    rows = {row["address"]: (row["closed"], row["reason"]) for row in past_clients(budget)}
+    assert rows == {"192.0.2.1": (1, 1 + REASONS.index("idle")), "192.0.2.2": (0, 0)}
+    connection_of(budget, "192.0.2.1").close()
+    assert past_clients(budget)[0]["reason"] == 0
+    assert (past_clients(budget)[0]["connections"], past_clients(budget)[0]["closed"]) == (2, 1)
+
+
+def test_a_client_more_than_there_are_rows_takes_the_place_of_the_one_gone_longest(events):
+    uptime = Uptime()
+    budget = make(events, uptime=uptime)
+    for k in range(30):
+        uptime.now = k
+        connection_of(budget, f"10.0.0.{k}").close()
+    rows = past_clients(budget)
+    assert len(rows) == 24
+    assert {row["address"] for row in rows} == {f"10.0.0.{k}" for k in range(6, 30)}
+    assert budget.past_clients.lost == 6
+    uptime.now = 50
+    connection_of(budget, "10.0.0.6").close()  # comes back: its row becomes the newest
+    uptime.now = 51
+    connection_of(budget, "10.0.1.1").close()
+    assert "10.0.0.6" in {row["address"] for row in past_clients(budget)}
+    assert "10.0.0.7" not in {row["address"] for row in past_clients(budget)}
+
+
+def test_bytes_of_other_columns_are_no_client(events):
+    uptime = Uptime(0x04030201)  # the bytes 1 2 3 4: as an address
+    budget = make(events, uptime=uptime)
+    connection_of(budget, "9.9.9.2").close()
+    connection_of(budget, "1.2.3.4").close()
+    connection_of(budget, "1.2.3.4").close()
+    assert [(row["address"], row["connections"]) for row in past_clients(budget)] == [("9.9.9.2", 1), ("1.2.3.4", 2)]
+
+
+def test_counts_of_a_client_stop_at_what_their_bytes_hold(events):
+    past = PastClients()
+    for _ in range(0x10001):
+        past.note(1, "192.0.2.1", 5, 6, 0x3FFFFFFF, 300, 2)
+    assert list(past.rows()) == [(1, "192.0.2.1", 5, 6, 0x3FFFFFFF, 0xFFFF, 0xFFFF, 255, 2)]
+
+
+@pytest.mark.parametrize("address", ["", "::1", "1.2.3", "1.2.3.400", "a.b.c.d"])
+def test_an_address_of_another_kind_is_kept_as_zeros(address):
+    past = PastClients()
+    past.note(1, address, 5, 6, 7, 1, 0)
+    assert [row[1] for row in past.rows()] == ["0.0.0.0"]
+
+
+def test_without_memory_a_connection_is_released_all_the_same_and_counted(events, monkeypatch):
+    budget = make(events)
+    one = connection_of(budget, "192.0.2.7")
+
+    def note(*row):
+        raise MemoryError
+
+    monkeypatch.setattr(budget.past_clients, "note", note)
+    one.close()
+    assert budget.connections == []
+    assert budget.past_clients.lost == 1

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -333,7 +334,7 @@ def test_a_connection_stays_open_for_the_next_request(bench):
 
 def test_connection_close_is_honoured_after_the_whole_response(bench):
     for room in (None, 10):
-        peer = bench.connect(room)
+        peer = bench.connect(room=room)
         peer.inbox += get("/api/doc/3000", "Connection: close")
         peer.settle()
         while not peer.closed:
@@ -728,10 +729,34 @@ def fields_of(value, path=""):
 def test_a_document_is_json_with_exactly_the_documented_fields(gateway, path):
     bench = gateway
     gateway.events.add("x", "line")
+    gateway.budget.release(gateway.budget.open("modbus", ("10.0.0.8", 4710)))
     gateway.budget.open("modbus", ("10.0.0.9", 4711))
     store(gateway.meters.meters[0].blocks[0], bytes(10))
     response = bench.feed(get(path))
     assert set(fields_of(response.json())) == documented(path)
+
+
+def test_sockets_keeps_who_was_connected_and_advises_a_client_that_leaves_its_connections_open(gateway):
+    budget = gateway.budget
+    opened = []
+    for k in range(6):
+        slot = budget.open("modbus", ("10.0.0.9", 4711 + k))
+        slot.connection = SimpleNamespace(close=lambda slot=slot: budget.release(slot))
+        budget.served(slot)
+        opened.append(slot)
+    gateway.uptime.now += 30
+    for slot in opened[:5]:
+        budget.evict(slot, "idle")
+    gateway.uptime.now += 5
+    document = gateway.feed(get("/api/sockets")).json()
+    (client,) = [one for one in document["clients"] if one["address"] == "10.0.0.9"]
+    assert client == {
+        "kind": "modbus", "address": "10.0.0.9", "age_s": 35, "gone_s": 5, "requests": 5, "connections": 5, "closed": 5,
+        "most": 6, "reason": "idle",
+    }  # fmt: skip
+    assert document["clients_lost"] == 0
+    text = "a connection for each poll, left open, from 10.0.0.9: let such a client keep one, or close them"
+    assert text in document["advice"]
 
 
 def test_readings_have_value_unit_age_and_quality_of_every_point(gateway):

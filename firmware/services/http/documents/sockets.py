@@ -14,6 +14,8 @@ if _TYPING:
     from http1 import Request
 
 _COMFORTABLE = const(8)  # Modbus clients
+_LEFT_OPEN = const(5)  # connections of a client that had to be closed for it
+_NAMED = const(3)  # clients in an advice
 
 
 def write_sockets(service: "HttpService", request: "Request") -> "Iterator[None]":
@@ -40,6 +42,7 @@ def write_sockets(service: "HttpService", request: "Request") -> "Iterator[None]
         out.write(b"]")
     out.write(b'},"slots":')
     now_s = service.clock.uptime_s()
+    past = budget.past_clients  # there is one: who asks is connected
     # A copy: connections come and go between two pieces.
     yield from write_items(out, ({
         "kind": slot.kind, "role": slot.role, "open": slot.open, "busy": slot.busy,
@@ -48,6 +51,12 @@ def write_sockets(service: "HttpService", request: "Request") -> "Iterator[None]
         "idle_s": slot.idle_ms() // 1000 if slot.role == "connection" else None,
         "requests": slot.requests, "received": slot.received, "sent": slot.sent,
     } for slot in list(budget.ledger())))  # fmt: skip
+    out.write(b',"clients_lost":%d,"clients":' % past.lost)
+    yield from write_items(out, ({
+        "kind": SERVICES[kind], "address": address, "age_s": now_s - first_s, "gone_s": now_s - last_s,
+        "requests": requests, "connections": connections, "closed": closed, "most": most,
+        "reason": REASONS[reason - 1] if reason else None,
+    } for kind, address, first_s, last_s, requests, connections, closed, most, reason in past.rows()))  # fmt: skip
     out.write(b"}")
     yield
 
@@ -70,10 +79,19 @@ def _advice(service: "HttpService") -> "list[str]":
     if browsers > 1:
         texts.append("%d connections of browsers: each takes the place of a Modbus client" % browsers)
     if budget.postponed or budget.evicted():
-        dispensable = [kind.name for kind in KINDS if kind.transport != LISTENER]
+        dispensable = [name for name, transport, _, _ in KINDS if transport != LISTENER]
         held = [slot.kind for slot in budget.services if slot.kind in dispensable]
         if held:
             texts.append("switching off what is not needed frees a connection each: %s" % ", ".join(held))
+    hasty = []
+    for kind, address, _, _, requests, connections, closed, _, _ in budget.past_clients.rows():
+        if SERVICES[kind] == "modbus" and closed >= _LEFT_OPEN and requests <= 2 * connections:
+            hasty.append(address)
+    if hasty:
+        texts.append(
+            "a connection for each poll, left open, from %s: let such a client keep one, or close them"
+            % ", ".join(hasty[:_NAMED])
+        )  # fmt: skip
     modbus = service.device.services[SERVICES.index("modbus")].service
     count = 0 if modbus is None else modbus.status()["rtu_frames"]
     if count:

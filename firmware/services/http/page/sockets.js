@@ -10,7 +10,7 @@ const socketsPage = {
     main.append(...this.parts);
   },
   async refresh() {
-    const now = await get("api/sockets"), [budget, past, ledger] = this.parts, scrolled = ledger.querySelector(".scroll")?.scrollLeft || 0;
+    const now = await get("api/sockets"), [budget, past] = this.parts;
     this.parts[0] = replace(budget, budgetCard(now));
     // What is under the pointer stays until there is something new.
     if (this.drawn !== JSON.stringify([now.past.in_use, now.past.closed]) && now.past.in_use.length > 1) {
@@ -18,34 +18,43 @@ const socketsPage = {
       this.drawn = JSON.stringify([now.past.in_use, now.past.closed]);
       this.parts[1] = replace(past, pastCard(now.past));
     }
-    this.parts[2] = replace(ledger, ledgerCard(now));
-    this.parts[2].querySelector(".scroll").scrollLeft = scrolled;
-    this.parts[3] = replace(this.parts[3], clientsCard(seenClients(now)));
+    [ledgerCard(now), clientsCard(now)].forEach((fresh, i) => {
+      const scrolled = this.parts[2 + i].querySelector(".scroll")?.scrollLeft || 0, part = this.parts[2 + i] = replace(this.parts[2 + i], fresh);
+      part.querySelector(".scroll")?.scrollTo(scrolled, 0);
+    });
   },
 };
 
-// Clients by address, as this page has seen them: the device keeps none that has gone. Kept with the tab.
-const CLIENTS_KEPT = 64, CLIENTS_KEY = "clients";
-
-// [[address, {kinds, now, most, first, last}], ...], the last seen first; times in ms.
-function seenClients({ slots }) {
-  const known = new Map(JSON.parse(sessionStorage.getItem(CLIENTS_KEY) || "[]")), at = Date.now();
-  for (const client of known.values()) client.now = 0;
-  for (const { role, peer, kind } of slots) {
+// Clients by address and service: those that the device keeps, and those that are connected now; the last seen first.
+function clientsOf({ clients, slots }) {
+  const known = new Map(clients.map(client => [client.kind + client.address, { ...client, now: 0 }]));
+  for (const { role, peer, kind, age_s, requests } of slots) {
     if (role !== "connection" || !peer) continue;
-    const address = peer.replace(/:\d+$/, ""), client = known.get(address) || { kinds: [], most: 0, first: at };
-    client.now = (client.now || 0) + 1;
-    known.set(address, { ...client, kinds: [...new Set([...client.kinds, kind])], most: Math.max(client.most, client.now), last: at });
+    const address = peer.replace(/:\d+$/, ""), client = known.get(kind + address) || { kind, address, now: 0, age_s: 0, requests: 0, most: 0, closed: 0 };
+    client.now++;
+    client.most = Math.max(client.most, client.now);
+    client.gone_s = 0;
+    client.age_s = Math.max(client.age_s, age_s);
+    client.requests += requests;
+    known.set(kind + address, client);
   }
-  const clients = [...known].sort(([, a], [, b]) => b.last - a.last).slice(0, CLIENTS_KEPT);
-  sessionStorage.setItem(CLIENTS_KEY, JSON.stringify(clients));
-  return clients;
+  return [...known.values()].sort((a, b) => a.gone_s - b.gone_s || b.now - a.now || b.requests - a.requests);
 }
 
-function clientsCard(clients) {
-  const ago = ms => span(Math.round((Date.now() - ms) / 1000));
-  return card("Clients", dim("Seen while this page was open in this tab: the device itself does not keep them."),
-    table(["address", "service", ">now", ">most at once", ">first seen", ">last seen"], clients.map(([address, { kinds, now, most, first, last }]) => [address, kinds.join(", "), now, most, ago(first), now ? "now" : ago(last)])));
+const CLIENTS_SHOWN_S = 43200;
+
+// The bar of a row: from its first connection to its last, of the hours that are shown.
+function clientsCard(now) {
+  const clients = clientsOf(now), length_s = Math.min(CLIENTS_SHOWN_S, Math.max(1, ...clients.map(({ age_s }) => age_s)));
+  const bar = ({ age_s, gone_s }) => {
+    const from = Math.min(1, age_s / length_s), to = Math.min(1, gone_s / length_s), part = el("span");
+    part.style.cssText = `margin-left:min(${(100 - 100 * from).toFixed(1)}%,100% - 3px);width:${(100 * (from - to)).toFixed(1)}%`;
+    return el("div", { class: "stay" }, gone_s < length_s && part);
+  };
+  const closed = ({ closed, reason }) => closed ? closed + (reason ? ` (${translated(words(reason))})` : "") : 0;
+  return card("Clients", clients.length ? table(["address", "service", ">now", ">first seen", ">last seen", ">requests", ">closed before their time", ">most at once", say("the last {}", span(length_s))],
+    clients.map(client => [client.address, client.kind, client.now, span(client.age_s), client.now ? "now" : span(client.gone_s), client.requests, closed(client), client.most, bar(client)])) : dim("None yet."),
+    now.clients_lost ? dim(say("The device keeps {} of them; {} older ones had to go.", now.clients.length, now.clients_lost)) : null);
 }
 
 function budgetCard(now) {
@@ -69,5 +78,5 @@ function ledgerCard(now) {
 // The last hours: how many sockets were in use at once, and when connections had to go.
 function pastCard({ step_s, age_s, in_use, closed }) {
   const trend = values => ({ values, step_s, at: Date.now(), newest_age_s: age_s - step_s });
-  return card("The last hours", chart(trend(in_use), "", "Sockets in use"), chart(trend(closed), "", say("Closed before their time, in {}", span(step_s))));
+  return card("The last hours", chart(trend(in_use), "", "Sockets in use", true), chart(trend(closed), "", say("Closed before their time, in {}", span(step_s)), true));
 }

@@ -1,30 +1,34 @@
 // Charts, as SVG, once one is opened: the last hours from GET /api/history?point=ID, longer ones from GET /api/records.
 
-// Large: with highest and lowest value, times, and the value under the pointer.
-function chart(trend, unit, name) {
+// Columns from 0 to `high` in a box of 100 x 100; none where there is no value.
+const columns = (values, high) => values.map((value, i) => value == null ? "" : `M${(100 * (i + .1) / values.length).toFixed(2)} 100v${(-100 * value / high).toFixed(1)}h${(80 / values.length).toFixed(2)}V100z`).join("");
+
+// Large: with highest and lowest value, times, and the value under the pointer; with `isCount` as columns from 0.
+function chart(trend, unit, name, isCount) {
   const range = bounds(trend.values);
   if (!range) return dim("Nothing was kept yet.");
   // A flat line is not blown up to the height of the picture.
   const margin = Math.max((range[1] - range[0]) * 0.05, Math.abs(range[1]) * 0.001, 1e-6);
-  const [low, high] = [range[0] - margin, range[1] + margin];
+  const [low, high] = isCount ? [0, Math.max(1, range[1])] : [range[0] - margin, range[1] + margin];
   const last = trend.values.length - 1;
   // The middle of a step: a day of UTC is the same day nearly everywhere then.
   const time = i => new Date(trend.at - 1000 * (trend.newest_age_s + (last - i + .5) * trend.step_s));
   const hours = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }, date = { month: "short", day: "numeric" };
   const short = i => time(i).toLocaleString(document.documentElement.lang, last * trend.step_s > 172800 ? date : hours);
   const long = i => time(i).toLocaleString(document.documentElement.lang, trend.step_s < 86400 ? { ...date, ...hours } : date);
+  const marks = [...new Set([0, 1, 2, 3, 4].map(k => Math.round(k * last / 4)))];
   const length = span(trend.values.length * trend.step_s);
   const reading = el("output", null, say("lowest {}, highest {}", quantity(range[0], unit), quantity(range[1], unit)));
   const still = reading.textContent;
   const area = el("div", { class: "plot", role: "img", "aria-label": say("{}, the last {}: {}", name, length, still),
     onpointermove(event) {
-      const box = area.getBoundingClientRect(), i = Math.round((event.clientX - box.left) / box.width * last);
+      const box = area.getBoundingClientRect(), at = (event.clientX - box.left) / box.width, i = isCount ? Math.floor(at * (last + 1)) : Math.round(at * last);
       if (trend.values[i] !== undefined) reading.textContent = `${long(i)}  ${quantity(trend.values[i], unit)}`;
     },
     onpointerleave() { reading.textContent = still; },
-  }, picture("large", line(trend.values, low, high)), el("span", { class: "high" }, quantity(high, unit)), el("span", { class: "low" }, quantity(low, unit)));
+  }, isCount ? picture("large columns", columns(trend.values, high)) : picture("large", line(trend.values, low, high)), el("span", { class: "high" }, quantity(high, unit)), el("span", { class: "low" }, quantity(low, unit)));
   return el("figure", null, el("figcaption", null, el("strong", null, name), " ", reading), area,
-    el("div", { class: "times" }, [0, 1, 2, 3, 4].map(k => el("span", null, short(Math.round(k * last / 4))))));
+    el("div", { class: isCount ? "times around" : "times" }, marks.map(i => el("span", null, short(i)))));
 }
 
 const LONG_MS = 40000; // a week of one of 32 meters takes a Pico some seconds, and longer beside other clients
