@@ -388,9 +388,21 @@ def test_a_part_of_the_page_is_packed_has_the_tag_of_the_page_and_is_not_sent_tw
     tag = part.headers["etag"]
     assert bench.feed(get_page()).headers["etag"] == tag
     assert bench.feed(get("/page/bus.js", "Accept-Encoding: gzip", f"If-None-Match: {tag}")).status == 304
-    error_of(bench.feed(get("/page/bus.js")), 406)
     for name in ("", "nothing.js", "page.etag", "bus.js.gz"):
         error_of(bench.feed(get("/page/" + name, "Accept-Encoding: gzip")), 404)
+
+
+@pytest.mark.parametrize("accepted", [None, "", "identity", "deflate, br", "*", "gzip;q=0.1", "br;q=1, *;q=0.2"])
+def test_a_part_goes_packed_to_a_client_that_does_not_ask_for_gzip(bench, accepted):
+    """A proxy may have taken the header from a browser."""
+    part = bench.feed(get("/page/de.json", *([] if accepted is None else [f"Accept-Encoding: {accepted}"])))
+    assert (part.status, part.headers["content-encoding"]) == (200, "gzip")
+    assert "Zähler" in gzip.decompress(part.body).decode()
+
+
+@pytest.mark.parametrize("accepted", ["gzip;q=0", "*;q=0", "identity, gzip;q=0.000", "br, *;q=0"])
+def test_who_excludes_gzip_is_told_how_a_part_is_to_be_had(bench, accepted):
+    assert "curl --compressed" in error_of(bench.feed(get("/page/de.json", f"Accept-Encoding: {accepted}")), 406)
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,15 @@ def get_page(service: "HttpService", request: "Request") -> Response:
 
 
 def get_part(service: "HttpService", request: "Request") -> Response:
-    """A part of the page, packed with gzip, or 304 when the client has it already. Raises Refused, OSError."""
+    """A part of the page, packed with gzip, or 304 when the client has it already. Who does not ask for gzip gets it all the
+    same, labelled (RFC 9110 12.4.1 allows it): mostly a browser behind a proxy that changes Accept-Encoding. Raises
+    Refused 406 for who excludes it by q=0; OSError."""
     name = request.path[6:]  # after /page/
     if name not in _PARTS:
         raise Refused(404, b"no such part of the page: " + name)
-    if not prefers_gzip(request.headers.get(b"accept-encoding")):
-        raise Refused(406, "parts of the page are packed with gzip", (), _VARY)
+    gzip, _, others = _qualities(request.headers.get(b"accept-encoding"))
+    if gzip == 0 or gzip is None and others == 0:
+        raise Refused(406, "a part of the page is packed with gzip only: ask for it (curl --compressed)", (), _VARY)
     kind = "application/json" if name.endswith(b".json") else "text/javascript; charset=utf-8"
     return _file(service, request, True, "services/http/parts/%s.gz" % name.decode(), kind, None)
 
@@ -85,7 +88,19 @@ def prefers_gzip(accepted: "bytes | None") -> bool:
     Without the header any coding may be sent; most such clients cannot unpack, so they get the plain page."""
     if accepted and accepted[:5] == b"gzip," and b";" not in accepted:
         return True  # as all browsers ask
-    gzip = plain = others = None  # quality in thousandths; None: not named
+    gzip, plain, others = _qualities(accepted)
+    if gzip is None:
+        gzip = others or 0
+    if plain is None:
+        plain = 1 if others is None else others  # accepted, with the lowest preference
+    if not gzip and not plain:
+        raise Refused(406, "the page is to be had packed with gzip, or plain", (), _VARY)
+    return gzip > 0 and gzip >= plain
+
+
+def _qualities(accepted):
+    """(gzip, identity, *) of a header Accept-Encoding, as _quality() has them; None: not named."""
+    gzip = plain = others = None
     for item in (accepted or b"").lower().split(b","):
         coding, _, parameters = item.partition(b";")
         coding = coding.strip()
@@ -96,13 +111,7 @@ def prefers_gzip(accepted: "bytes | None") -> bool:
             plain = quality
         elif coding == b"*":
             others = quality
-    if gzip is None:
-        gzip = others or 0
-    if plain is None:
-        plain = 1 if others is None else others  # accepted, with the lowest preference
-    if not gzip and not plain:
-        raise Refused(406, "the page is to be had packed with gzip, or plain", (), _VARY)
-    return gzip > 0 and gzip >= plain
+    return gzip, plain, others
 
 
 def _quality(parameters):
