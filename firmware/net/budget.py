@@ -46,9 +46,9 @@ _STEPS = const(72)  # twelve hours
 _USE_MASK = const(0x3FFFFFFF)  # the counter of uses stays a small integer on 32 bits
 
 
-# What the budget knows of a service, in the order of starting, and of the numbers of kinds in registers and API: its name, the
-# socket that it holds, and the policy for the connections that it accepts: minimum (None: no such) and patient. Constants, since
-# these lie in flash.
+# What the budget knows of a service, in the order of starting, and of the numbers of kinds in registers and API: its
+# name, the socket that it holds, and the policy for the connections that it accepts: minimum (None: no such) and
+# patient. Constants, since these lie in flash.
 KINDS = (
     ("http", LISTENER, 1, True),
     ("modbus", LISTENER, None, False),

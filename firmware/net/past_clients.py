@@ -1,8 +1,9 @@
 """Who was connected: a row for each client and service whose connections have ended.
 
 In:  the end of each connection. Out: rows, for GET /api/sockets.
-One buffer holds all of it, 552 bytes for 24 rows, made with the first connection. A client more takes the place of the one that
-was gone for the longest time; how many had to give way is counted in `lost`. Counts stop at what their bytes hold.
+One buffer holds all of it, 552 bytes for 24 rows, made with the first connection. A client more takes the place of the
+one that was gone for the longest time; how many had to give way is counted in `lost`. Counts stop at what their bytes
+hold.
 """
 
 import struct

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from host_tests.browser.visit import DESK, PASSWORD, PHONE, Visit, assert_accessible, assert_fits
+from host_tests.browser.visit import DESK, PASSWORD, PHONE, Visit, assert_accessible, assert_fits, assert_whole
 from host_tests.system.rig import METERS
 
 PRIVATE = {"http": {"public_status": False}}
@@ -15,6 +15,7 @@ WORDS = {
     "es": ("Contadores", "Elegir una contraseña", "Red"),
 }
 
+TABLET = (768, 1024)
 PAGES = ("status", "status/0", "bus", "network", "services", "sockets", "posting", "system", "meters/0")
 PAGES += ("setup/password", "setup/search", "setup/services", "setup/done", "setup/names")
 # What is no word of a language.
@@ -104,7 +105,13 @@ def test_the_page_is_in_the_language_of_the_browser(make_rig, browser, code):
             expect(page.locator("td[data-point='16'] .value")).to_have_text(re.compile(r"\d"))
         assert_accessible(seen, name)
         assert_fits(seen, name)
+        assert_whole(seen, name)
         seen.screenshot(f"{name.replace('/', '-')}-{code}")
+    page.set_viewport_size({"width": TABLET[0], "height": TABLET[1]})
+    for name in PAGES[:9]:
+        page.evaluate("name => { location.hash = '#/' + name; }", name)
+        expect(page.locator("main section").first).to_be_visible()
+        assert_whole(seen, f"{name} on a tablet")
     assert misses(seen, [answer.json() for answer in documents if answer.ok and answer.text()]) == []
     seen.close()
 

@@ -232,3 +232,18 @@ def assert_fits(visit, where):
     assert set(visit.page.inner_text("main").split("\n")).isdisjoint(("null", "undefined", "NaN", "[object Object]")), (
         where
     )
+
+
+# What is cut off, or has to be scrolled sideways to be read. What is clipped as a whole is for screen readers only.
+_CUT = """() => [...document.querySelectorAll("main *, footer *, dialog *")].filter(one => {
+  const style = getComputedStyle(one), isShown = one.clientWidth > 1 && style.clipPath === "none";
+  const isCut = one.scrollWidth > one.clientWidth + 1 && style.overflowX !== "visible";
+  return isShown && isCut && !one.matches("pre, select, textarea");
+}).map(one => `${one.tagName} ${one.className} ${one.scrollWidth} of ${one.clientWidth}: ${one.innerText.slice(0, 40)}`)
+"""
+
+
+def assert_whole(visit, where):
+    """Nothing is cut off at the side, nor has to be scrolled there."""
+    found = visit.page.evaluate(_CUT)
+    assert found == [], (where, found)

@@ -46,9 +46,9 @@ def get_page(service: "HttpService", request: "Request") -> Response:
 
 
 def get_part(service: "HttpService", request: "Request") -> Response:
-    """A part of the page, packed with gzip, or 304 when the client has it already. Who does not ask for gzip gets it all the
-    same, labelled (RFC 9110 12.4.1 allows it): mostly a browser behind a proxy that changes Accept-Encoding. Raises
-    Refused 406 for who excludes it by q=0; OSError."""
+    """A part of the page, packed with gzip, or 304 when the client has it already. Who does not ask for gzip gets it
+    all the same, labelled (RFC 9110 12.4.1 allows it): mostly a browser behind a proxy that changes Accept-Encoding.
+    Raises Refused 406 for who excludes it by q=0; OSError."""
     name = request.path[6:]  # after /page/
     if name not in _PARTS:
         raise Refused(404, b"no such part of the page: " + name)

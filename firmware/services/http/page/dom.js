@@ -37,11 +37,16 @@ const dim = (...children) => el("p", { class: "dim" }, ...children);
 
 // The head of a column; one of numbers starts with ">".
 const numberKind = name => name[0] === ">" ? "n" : null;
-const headCell = name => el("th", { class: numberKind(name), scope: "col" }, name.replace(">", ""));
+const headCell = name => el("th", { role: "columnheader", class: numberKind(name), scope: "col" }, name.replace(">", ""));
+
+// A table that is wider than a phone becomes a list there: each row a block, each cell with its column's name. The roles say
+// that it is a table all the same.
+const STACKED_FROM = 6; // columns
 
 function table(columns, rows) {
-  const body = rows.map(row => el("tr", null, row.map((cell, i) => el("td", { class: numberKind(columns[i]) }, cell ?? ""))));
-  return el("div", { class: "scroll", tabindex: 0 }, el("table", null, el("thead", null, el("tr", null, columns.map(headCell))), el("tbody", null, body)));
+  const isStacked = columns.length >= STACKED_FROM, names = columns.map(name => isStacked && translated(name.replace(">", "")));
+  const body = rows.map(row => el("tr", { role: "row" }, row.map((cell, i) => el("td", { role: "cell", class: numberKind(columns[i]), "data-name": names[i] }, cell ?? ""))));
+  return el("div", { class: "scroll", tabindex: 0 }, el("table", { role: "table", class: isStacked && "stacked" }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map(headCell))), el("tbody", { role: "rowgroup" }, body)));
 }
 
 // Puts a new state of something in the place of the old; nothing is touched when it is the same, so that focus,

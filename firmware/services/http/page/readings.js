@@ -27,12 +27,12 @@ function arranged(points) {
 // The cell of a value and the button for its past, which stands at the end of the row; and what keeps both up to date.
 function pointCell(point, past, columns) {
   const title = pointTitle(point.name), value = el("span", { class: "value" }), note = el("span", { class: "note bad" });
-  const cell = el("td", { class: "n", "data-point": point.id }, value, note);
+  const cell = el("td", { role: "cell", class: "n", "data-point": point.id }, value, note);
   let shown, unfolded, name = "", drawn;
   const hasRecords = () => trends.records?.points.includes(point.id);
   const toggle = el("button", { type: "button", class: "trend", "aria-expanded": "false", "aria-label": say("Past of {}", title), title, "data-past": point.id, onclick() {
     if (unfolded) unfolded.remove();
-    unfolded = unfolded ? null : el("tr", { class: "unfolded" }, el("td", { colspan: columns + 2 }));
+    unfolded = unfolded ? null : el("tr", { role: "row", class: "unfolded" }, el("td", { role: "cell", colspan: columns + 2 }));
     toggle.setAttribute("aria-expanded", Boolean(unfolded));
     if (!unfolded) return;
     cell.parentNode.after(unfolded);
@@ -58,15 +58,16 @@ function pointCell(point, past, columns) {
     unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, what), el("div", { class: "actions" },
       names.length < 2 ? [] : names.map(one => button(capital(one || "hours"), () => choose(one), "plain", { "aria-pressed": String(one === name) })), csv));
   }
-  function update(now) {
+  // `common`: a quality that most of the meter's values have, which stands at its head.
+  function update(now, common) {
     const trend = trends.known.get(now.id);
     value.textContent = numeral(now.value, now.unit);
     value.classList.toggle("bad", now.quality !== "good");
-    note.textContent = now.quality === "good" ? "" : translated(words(now.quality)) + (now.value != null && now.age_s != null ? ", " + span(now.age_s) : "");
+    note.textContent = now.quality === "good" || now.quality === common ? "" : translated(words(now.quality)) + (now.value != null && now.age_s != null ? ", " + span(now.age_s) : "");
     if (!toggle.parentNode && (trend || hasRecords())) past.append(toggle);
     if (trend === shown && toggle.firstChild) return;
     shown = trend;
-    toggle.replaceChildren(trend ? sparkOf(trend) : "past");
+    toggle.replaceChildren(trend ? sparkOf(trend) : translated("past"));
     if (unfolded && !name) choose("");
   }
   return { cell, update };
@@ -76,13 +77,13 @@ function pointCell(point, past, columns) {
 const hasBars = row => row.filter(point => point).length > 2 && row.some(point => ["A", "W", "var", "VA"].includes(point?.unit));
 
 function readingsView(meter, isOnly) {
-  const state = el("span"), age = el("span"), answers = el("div"), cells = new Map(), { rows, columns } = arranged(meter.points);
+  const state = el("span"), age = el("span"), fault = el("span", { class: "bad" }), answers = el("div"), cells = new Map(), { rows, columns } = arranged(meter.points);
   const lines = [...rows].map(([title, row]) => {
     // Empty columns before the first value are the title's: on a phone it has no room otherwise.
-    const past = el("td"), { unit } = row.find(point => point), free = columns.findIndex(column => row[column]);
-    return el("tr", null, el("th", { scope: "row", colspan: free + 1 }, pointTitle(title), " ", el("span", { class: "dim" }, big[unit] || unit)), columns.slice(free).map(column => {
+    const past = el("td", { role: "cell" }), { unit } = row.find(point => point), free = columns.findIndex(column => row[column]);
+    return el("tr", { role: "row" }, el("th", { role: "rowheader", scope: "row", colspan: free + 1 }, pointTitle(title), " ", el("span", { class: "dim" }, big[unit] || unit)), columns.slice(free).map(column => {
       const point = row[column];
-      if (!point) return el("td");
+      if (!point) return el("td", { role: "cell" });
       cells.set(point.id, pointCell(point, past, columns.length));
       return cells.get(point.id).cell;
     }), past);
@@ -90,9 +91,9 @@ function readingsView(meter, isOnly) {
   const barred = [...rows.values()].filter(hasBars).map(row => row.slice(0, 3).filter(point => point).map(({ id }) => id));
   const today = el("p");
   const part = el("section", { class: "meter" }, el("h2", null, ofDevice(meter.name), " ", state),
-    el("p", { class: "dim" }, isOnly ? null : el("a", { href: "#/status" }, "All meters"), isOnly ? "" : ", ", say("unit {}, {}", meter.unit, meter.profile), age), today,
-    el("div", { class: "scroll", tabindex: 0 }, el("table", null,
-      el("thead", null, el("tr", null, headCell("quantity"), columns.map(column => headCell(columns.length > 1 ? ">" + PHASES[column] : ">value")), headCell("past"))), el("tbody", null, lines))), answers);
+    el("p", { class: "dim" }, isOnly ? null : el("a", { href: "#/status" }, "All meters"), isOnly ? "" : ", ", say("unit {}, {}", meter.unit, meter.profile), age, fault), today,
+    el("div", { class: "scroll", tabindex: 0 }, el("table", { role: "table", class: columns.length > 1 && "phases" },
+      el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, headCell("quantity"), columns.map(column => headCell(columns.length > 1 ? ">" + PHASES[column] : ">value")), headCell("past"))), el("tbody", { role: "rowgroup" }, lines))), answers);
   let askedAt = 0, energies = [];
   return { part, points: () => meter.points.map(({ id }) => id), energies: () => energies,
     update([now]) {
@@ -100,8 +101,10 @@ function readingsView(meter, isOnly) {
       state.className = STATE_KINDS[now.state] || "bad";
       const oldest_s = Math.max(...now.points.filter(({ quality }) => quality === "good").map(({ age_s }) => age_s));
       age.textContent = oldest_s >= 0 ? say(", read within the last {}", span(Math.max(1, oldest_s))) : "";
+      const common = commonFault(now.points), late = now.points.filter(({ quality, age_s }) => quality === common && age_s != null);
+      setText(fault, common ? ", " + translated(words(common)) + (late.length ? ", " + span(Math.max(...late.map(({ age_s }) => age_s))) : "") : "");
       const byId = new Map(now.points.map(point => [point.id, point]));
-      for (const [id, { update }] of cells) update(byId.get(id));
+      for (const [id, { update }] of cells) update(byId.get(id), common);
       for (const ids of barred) {
         const most = Math.max(...ids.map(id => Math.abs(byId.get(id).value ?? 0)));
         for (const id of ids) showBar(cells.get(id).cell, byId.get(id).value ?? 0, most);
@@ -119,12 +122,18 @@ function readingsView(meter, isOnly) {
     } };
 }
 
+// The quality that more than half of the values have, where that is not "good".
+function commonFault(points) {
+  const names = points.map(({ quality }) => quality);
+  return names.find(name => name !== "good" && 2 * names.filter(one => one === name).length > names.length);
+}
+
 // What the line has of a meter, from /api/bus.
 function answersList(found) {
   const { answer_ms, exceptions, refused } = found;
   const rows = [
     ["Answers take", answer_ms && say("{} to {} ms, mean {} ms; waited for {} ms", answer_ms.min, answer_ms.max, answer_ms.mean, found.timeout_ms)],
-    ["Asked every", found.kept_ms && say("{} s, wanted {} s", (found.kept_ms / 1000).toFixed(1), found.interval_ms / 1000)],
+    ["Asked every", found.kept_ms && say("{} s, wanted {} s", local(found.kept_ms / 1000, 1), found.interval_ms / 1000)],
     ["Rounds missed", found.missed],
     ["Exceptions", Object.entries(exceptions).map(([code, times]) => `${code}: ${times}`).join(", ")],
     ["Refused registers", refused.map(([number, first, count]) => say("{} to {} of function {}", first, first + count - 1, number)).join(", ")],

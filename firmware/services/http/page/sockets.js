@@ -49,7 +49,7 @@ function clientsCard(now) {
   const bar = ({ age_s, gone_s }) => {
     const from = Math.min(1, age_s / length_s), to = Math.min(1, gone_s / length_s), part = el("span");
     part.style.cssText = `margin-left:min(${(100 - 100 * from).toFixed(1)}%,100% - 3px);width:${(100 * (from - to)).toFixed(1)}%`;
-    return el("div", { class: "stay" }, gone_s < length_s && part);
+    return el("div", { class: "stay" }, gone_s < length_s ? part : null);
   };
   const closed = ({ closed, reason }) => closed ? closed + (reason ? ` (${translated(words(reason))})` : "") : 0;
   return card("Clients", clients.length ? table(["address", "service", ">now", ">first seen", ">last seen", ">requests", ">closed before their time", ">most at once", say("the last {}", span(length_s))],

@@ -9,7 +9,7 @@ function chart(trend, unit, name, isCount) {
   if (!range) return dim("Nothing was kept yet.");
   // A flat line is not blown up to the height of the picture.
   const margin = Math.max((range[1] - range[0]) * 0.05, Math.abs(range[1]) * 0.001, 1e-6);
-  const [low, high] = isCount ? [0, Math.max(1, range[1])] : [range[0] - margin, range[1] + margin];
+  const [low, high] = unit === "%" ? [0, 100] : isCount ? [0, Math.max(1, range[1])] : [range[0] - margin, range[1] + margin];
   const last = trend.values.length - 1;
   // The middle of a step: a day of UTC is the same day nearly everywhere then.
   const time = i => new Date(trend.at - 1000 * (trend.newest_age_s + (last - i + .5) * trend.step_s));
