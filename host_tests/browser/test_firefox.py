@@ -11,7 +11,17 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from host_tests.browser.visit import DESK, PASSWORD, PHONE, TABS, Ledger, Visit, assert_accessible, assert_fits
+from host_tests.browser.visit import (
+    DESK,
+    PASSWORD,
+    PHONE,
+    TABS,
+    Ledger,
+    Visit,
+    assert_accessible,
+    assert_fits,
+    assert_whole,
+)
 from host_tests.system.rig import METERS, configured, wait_for
 from tools.device_api import Device
 from tools.firefox import firefox
@@ -59,6 +69,7 @@ def test_the_overview_fits_every_width_light_and_dark(make_rig, visit, count):
                 expect(page.locator("tr[data-slot]")).to_have_count(count)
             where = f"{count} meters at {size[0]}, {scheme}"
             assert_fits(seen, where)
+            assert_whole(seen, where)
             if size == DESK:
                 assert_accessible(seen, where)  # so too that each text stands out from what is behind it
             backgrounds.add((scheme, page.evaluate("getComputedStyle(document.body).backgroundColor")))
@@ -89,6 +100,7 @@ def test_a_visitor_sets_a_password_saves_a_form_and_sees_every_page(make_rig, vi
             if name == "Status":
                 expect(page.locator("tr[data-slot]")).to_have_count(3)
             assert_fits(seen, name)
+            assert_whole(seen, name)
             if size == SIZES[0]:
                 assert_accessible(seen, name)
             seen.screenshot(f"firefox-{name.lower()}-{scheme}")
@@ -123,6 +135,7 @@ def test_a_meter_is_shown_with_the_chart_of_its_day(make_rig, visit, tmp_path, s
     image.hover(position={"x": image.bounding_box()["width"] / 2, "y": 20})
     expect(page.locator("figure").get_by_role("status")).to_contain_text(re.compile(r"\d W"))
     assert_fits(seen, "chart")
+    assert_whole(seen, "chart")
     seen.screenshot(f"firefox-chart-{scheme}")
 
 

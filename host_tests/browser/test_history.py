@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from host_tests.browser.visit import DESK, PHONE, assert_accessible, assert_fits
+from host_tests.browser.visit import DESK, PHONE, assert_accessible, assert_fits, assert_whole
 from host_tests.system.rig import METERS
 from tools.device_api import Device
 from tools.past import DAY_S, ENERGY, INTERVAL_S, POWER, Past
@@ -101,6 +101,7 @@ def test_day_week_month_and_year_are_drawn_from_flash(rig, past, visit, size, sc
     desk.screenshot(f"chart-year-{scheme}")
     assert_accessible(desk, "chart")
     assert_fits(desk, "chart")
+    assert_whole(desk, "chart")
 
 
 def test_the_page_shows_the_time_of_the_browsers_zone_and_the_device_knows_utc_only(rig, past, visit):

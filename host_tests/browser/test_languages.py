@@ -142,6 +142,11 @@ def test_what_has_no_translation_stays_english_and_numbers_keep_their_order(make
     expect(page.get_by_label("Sprache")).to_have_count(1)
     assert page.evaluate("translated('nothing of the kind 5')") == "nothing of the kind 5"
     assert page.evaluate("translated('constructor')") == "constructor"
+    advice = "switching off what is not needed frees a connection each: ntp, posting"
+    assert page.evaluate("text => adviceText(text).textContent", advice) == (
+        "Ausschalten, was nicht gebraucht wird, gibt je eine Verbindung frei: ntp, posting"
+    )
+    assert page.evaluate("adviceText('an advice of tomorrow').textContent") == "an advice of tomorrow"
     assert page.evaluate("translated(' 3 of 16 sockets in use ')") == " 3 von 16 Sockets belegt "
 
 

@@ -290,6 +290,19 @@ def test_the_last_hours_are_drawn_from_what_the_device_has_kept(make_rig, visit)
     image.hover(position={"x": image.bounding_box()["width"] - 1, "y": 20})
     expect(figure.get_by_role("status")).to_contain_text("2450 W")
     desk.screenshot("chart")
+    # The same by keys, and as a file.
+    page.mouse.move(0, 0)
+    image.focus()
+    for key, watts in (("Home", 1000), ("End", 2450), ("ArrowLeft", 2400), ("ArrowLeft", 2350), ("ArrowRight", 2400)):
+        page.keyboard.press(key)
+        expect(figure.get_by_role("status")).to_contain_text(f"{watts} W")
+    assert_accessible(desk, "chart")
+    with page.expect_download() as download:
+        page.locator(".unfolded").get_by_role("link", name="CSV").click()
+    head, *rows = download.value.path().read_text().splitlines()
+    assert head == "time,active_power (W)"
+    assert [row.split(",")[1] for row in rows] == ["1000", *[""] * 9, *map(str, range(1000, 2500, 50))]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ,\d*", row) for row in rows)
     trend.click()
     expect(figure).to_have_count(0)
 

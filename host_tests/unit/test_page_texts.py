@@ -5,6 +5,7 @@ which words follow each other; a `${}` of a template is {} in the key (texts.js)
 like names of elements and classes: host_tests/browser/test_languages.py sees them on the pages.
 """
 
+import ast
 import json
 import re
 
@@ -100,6 +101,26 @@ def missing(source, dictionary):
 def test_every_text_of_a_script_has_a_translation(script, code):
     dictionary = json.loads((ROOT / PARTS / f"{code}.json").read_text())
     assert missing(script.read_text(), dictionary) == []
+
+
+def said(node):
+    """The text of an expression, with {} for what is filled in."""
+    if isinstance(node, ast.BinOp):
+        return said(node.left) + ("{}" if isinstance(node.op, ast.Add) else "")
+    assert isinstance(node, ast.Constant)
+    return re.sub(r"%[ds]", "{}", node.value)
+
+
+def test_every_advice_of_the_device_is_known_to_the_page():
+    tree = ast.parse((ROOT / "firmware/services/http/documents/sockets.py").read_text())
+    appended = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "texts.append"
+    ]
+    wanted = {said(call.args[0]) for call in appended}
+    script = (ROOT / SOURCES / "sockets.js").read_text()
+    listed = re.search(r"const ADVICE = \[(.*?)\n\]", script, re.DOTALL)[1]
+    assert len(wanted) >= 8
+    assert set(re.findall(r'"(.*)"', listed)) == wanted
 
 
 def test_a_text_without_a_translation_is_found():

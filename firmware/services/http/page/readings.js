@@ -25,7 +25,7 @@ function arranged(points) {
 }
 
 // The cell of a value and the button for its past, which stands at the end of the row; and what keeps both up to date.
-function pointCell(point, past, columns) {
+function pointCell(point, past, columns, meter) {
   const title = pointTitle(point.name), value = el("span", { class: "value" }), note = el("span", { class: "note bad" });
   const cell = el("td", { role: "cell", class: "n", "data-point": point.id }, value, note);
   let shown, unfolded, name = "", drawn;
@@ -54,7 +54,7 @@ function pointCell(point, past, columns) {
   function draw(instead) {
     const what = name && drawn && big[point.unit] ? say("{} in {}", title, span(drawn.step_s)) : title;
     const names = [...(shown ? [""] : []), ...(hasRecords() ? Object.keys(SPANS) : [])];
-    const csv = drawn?.path && el("a", { href: drawn.path + "&format=csv", download: true }, "CSV");
+    const csv = drawn && el("a", { href: drawn.path ? drawn.path + "&format=csv" : csvOf(drawn, point), download: drawn.path ? true : `${meter.name}-${point.name}.csv` }, "CSV");
     unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, what), el("div", { class: "actions" },
       names.length < 2 ? [] : names.map(one => button(capital(one || "hours"), () => choose(one), "plain", { "aria-pressed": String(one === name) })), csv));
   }
@@ -73,6 +73,13 @@ function pointCell(point, past, columns) {
   return { cell, update };
 }
 
+// The last hours of a point as a file: the end of each step in UTC, and its value.
+function csvOf({ values, step_s, at, newest_age_s }, { name, unit }) {
+  const time = i => new Date(at - 1000 * (newest_age_s + (values.length - 1 - i) * step_s)).toISOString().slice(0, 19) + "Z";
+  const rows = values.map((value, i) => `${time(i)},${value ?? ""}`);
+  return "data:text/csv," + encodeURIComponent([`time,${name}${unit && ` (${unit})`}`, ...rows, ""].join("\n"));
+}
+
 // Bars compare the phases of a row, not of a voltage: there they are nearly the same.
 const hasBars = row => row.filter(point => point).length > 2 && row.some(point => ["A", "W", "var", "VA"].includes(point?.unit));
 
@@ -84,7 +91,7 @@ function readingsView(meter, isOnly) {
     return el("tr", { role: "row" }, el("th", { role: "rowheader", scope: "row", colspan: free + 1 }, pointTitle(title), " ", el("span", { class: "dim" }, big[unit] || unit)), columns.slice(free).map(column => {
       const point = row[column];
       if (!point) return el("td", { role: "cell" });
-      cells.set(point.id, pointCell(point, past, columns.length));
+      cells.set(point.id, pointCell(point, past, columns.length, meter));
       return cells.get(point.id).cell;
     }), past);
   });

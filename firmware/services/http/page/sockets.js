@@ -57,6 +57,26 @@ function clientsCard(now) {
     now.clients_lost ? dim(say("The device keeps {} of them; {} older ones had to go.", now.clients.length, now.clients_lost)) : null);
 }
 
+// What the device advises, in the visitor's language: its texts (documents/sockets.py) with {} for what differs.
+const ADVICE = [
+  "not started, since no socket was left: {}; switch off services that are not needed",
+  "a MicroPython build with room for all services and 10 connections: {}",
+  "{} Modbus clients: with more than {} connections they take turns",
+  "{} connections of browsers: each takes the place of a Modbus client",
+  "switching off what is not needed frees a connection each: {}",
+  "a connection for each poll, left open, from {}: let such a client keep one, or close them",
+  "{} connections sent RTU frames to the port of Modbus TCP: set those clients to Modbus TCP, or give them a port by modbus.rtu_over_tcp",
+  "a reboot is due: until then every service keeps its socket",
+];
+
+function adviceText(text) {
+  for (const key of ADVICE) {
+    const found = new RegExp("^" + key.replaceAll(".", "\\.").replaceAll("{}", "(.+)") + "$").exec(text);
+    if (found) return ofDevice(say(key, ...found.slice(1)));
+  }
+  return ofDevice(text);
+}
+
 function budgetCard(now) {
   const closed = Object.entries(now.evictions).filter(([, count]) => count);
   return card(`${now.in_use} of ${now.limit} sockets in use`,
@@ -66,7 +86,7 @@ function budgetCard(now) {
     })),
     el("p", null, say("{} for services, {} for connections; most so far {}. {} accepted,", now.services, now.general, now.high_water, plural(now.accepted, "connection")), " ",
       closed.length ? say("closed to make room or for idleness: {}", closed.map(([reason, count]) => `${translated(words(reason))} ${count}`).join(", ")) : "none closed to make room or for idleness", "."),
-    now.advice.length ? el("ul", { class: "advice" }, now.advice.map(text => el("li", null, text))) : null);
+    now.advice.length ? el("ul", { class: "advice" }, now.advice.map(text => el("li", null, adviceText(text)))) : null);
 }
 
 function ledgerCard(now) {

@@ -39,7 +39,7 @@ function meterLine(meter) {
       for (const name in OVERVIEW) {
         const point = line.point(name);
         setText(cells[name], point ? quantity(point.value, point.unit) : "–");
-        cells[name].classList.toggle("bad", Boolean(point) && point.quality !== "good");
+        cells[name].classList.toggle("bad", Boolean(point) && point.quality !== "good" && now.state !== "unknown");
       }
       const energy = line.point("energy"), wh = energy && today_wh(energy);
       setText(cells.today, wh == null ? "" : quantity(wh, energy.unit));

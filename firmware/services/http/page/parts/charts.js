@@ -20,12 +20,23 @@ function chart(trend, unit, name, isCount) {
   const length = span(trend.values.length * trend.step_s);
   const reading = el("output", null, say("lowest {}, highest {}", quantity(range[0], unit), quantity(range[1], unit)));
   const still = reading.textContent;
-  const area = el("div", { class: "plot", role: "img", "aria-label": say("{}, the last {}: {}", name, length, still),
+  let at = last;
+  const point = i => {
+    if (trend.values[i] !== undefined) reading.textContent = `${long(at = i)}  ${quantity(trend.values[i], unit)}`;
+  };
+  const area = el("div", { class: "plot", role: "img", tabindex: 0, "aria-label": say("{}, the last {}: {}", name, length, still),
     onpointermove(event) {
-      const box = area.getBoundingClientRect(), at = (event.clientX - box.left) / box.width, i = isCount ? Math.floor(at * (last + 1)) : Math.round(at * last);
-      if (trend.values[i] !== undefined) reading.textContent = `${long(i)}  ${quantity(trend.values[i], unit)}`;
+      const box = area.getBoundingClientRect(), part = (event.clientX - box.left) / box.width;
+      point(isCount ? Math.floor(part * (last + 1)) : Math.round(part * last));
     },
     onpointerleave() { reading.textContent = still; },
+    onblur() { reading.textContent = still; },
+    onkeydown(event) {
+      const wanted = { ArrowLeft: Math.max(0, at - 1), ArrowRight: Math.min(last, at + 1), Home: 0, End: last }[event.key];
+      if (wanted === undefined) return;
+      event.preventDefault();
+      point(wanted);
+    },
   }, isCount ? picture("large columns", columns(trend.values, high)) : picture("large", line(trend.values, low, high)), el("span", { class: "high" }, quantity(high, unit)), el("span", { class: "low" }, quantity(low, unit)));
   return el("figure", null, el("figcaption", null, el("strong", null, name), " ", reading), area,
     el("div", { class: isCount ? "times around" : "times" }, marks.map(i => el("span", null, short(i)))));
