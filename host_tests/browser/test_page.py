@@ -8,7 +8,16 @@ import socket
 import pytest
 from playwright.sync_api import expect
 
-from host_tests.browser.visit import DESK, FIRST_REQUESTS, PASSWORD, PHONE, TABS, assert_accessible, assert_fits
+from host_tests.browser.visit import (
+    DESK,
+    FIRST_REQUESTS,
+    PASSWORD,
+    PHONE,
+    TABS,
+    assert_accessible,
+    assert_fits,
+    assert_whole,
+)
 from host_tests.system.bacnet_client import BacnetClient
 from host_tests.system.rig import ANSWER_S, HOST, PATIENT_MS, wait_for
 from tools.virtual_meters import VirtualMeter
@@ -50,6 +59,7 @@ def test_a_new_device_is_set_up_from_a_phone(make_rig, visit):
     expect(found).to_contain_text("Unit 5")
     expect(page.get_by_text("1 meter found")).to_be_visible()
     expect(page.get_by_role("button", name="Search")).to_be_enabled()  # the line is given back
+    assert_whole(phone, "search")
     phone.screenshot("search")
     expect(found.get_by_role("combobox")).to_have_value("eastron-sdm120")
     found.get_by_role("button", name="Add").click()
@@ -61,6 +71,7 @@ def test_a_new_device_is_set_up_from_a_phone(make_rig, visit):
     phone.press("Read")
     first = meter.registers(4, 0, 1)[0]
     expect(page.get_by_role("row").nth(1)).to_contain_text(f"{first:04x}")
+    assert_whole(phone, "registers")
     phone.screenshot("meter")
 
     phone.save()
@@ -171,6 +182,9 @@ def test_a_backup_is_a_file_and_restores_all_of_it_or_nothing(make_rig, visit, t
     expect(page.get_by_role("row", name="meters[1]")).to_contain_text("not set")
     assert_accessible(desk, "restore")
     desk.screenshot("restore")
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    assert_whole(desk, "restore on a phone")
+    page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
     desk.press("Leave it")
     expect(page.get_by_role("button", name="Use the backup")).to_have_count(0)
     del network["password"]

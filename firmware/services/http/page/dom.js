@@ -43,10 +43,10 @@ const headCell = name => el("th", { role: "columnheader", class: numberKind(name
 // that it is a table all the same.
 const STACKED_FROM = 6; // columns
 
-function table(columns, rows) {
-  const isStacked = columns.length >= STACKED_FROM, names = columns.map(name => isStacked && translated(name.replace(">", "")));
+function table(columns, rows, kind = columns.length >= STACKED_FROM && "stacked") {
+  const names = columns.map(name => kind && translated(name.replace(">", "")));
   const body = rows.map(row => el("tr", { role: "row" }, row.map((cell, i) => el("td", { role: "cell", class: numberKind(columns[i]), "data-name": names[i] }, cell ?? ""))));
-  return el("div", { class: "scroll", tabindex: 0 }, el("table", { role: "table", class: isStacked && "stacked" }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map(headCell))), el("tbody", { role: "rowgroup" }, body)));
+  return el("div", { class: "scroll", tabindex: 0 }, el("table", { role: "table", class: kind }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map(headCell))), el("tbody", { role: "rowgroup" }, body)));
 }
 
 // Puts a new state of something in the place of the old; nothing is touched when it is the same, so that focus,

@@ -34,8 +34,9 @@ function meterLine(meter) {
     // Of the whole width of the power's cell as much as of `most`, in W.
     update(now, most) {
       line.now = now;
-      setText(state, now.state === "online" && !now.reason ? "" : stateText(now));
-      state.className = STATE_KINDS[now.state] || "bad";
+      const fault = now.state === "online" && !now.reason && commonFault(now.points);
+      setText(state, fault ? translated(words(fault)) : now.state === "online" && !now.reason ? "" : stateText(now));
+      state.className = fault ? "bad" : STATE_KINDS[now.state] || "bad";
       for (const name in OVERVIEW) {
         const point = line.point(name);
         setText(cells[name], point ? quantity(point.value, point.unit) : "–");

@@ -31,6 +31,6 @@ function comparison(config, leave) {
     notice("The backup is on the pages now: look at it, then save.");
   };
   return el("div", null, el("h3", null, "What would change"), table(["key", "now", "by the backup"],
-    changes.map(([path, before, after]) => [ofDevice(path), shownValue(path, before), shownValue(path, after)])),
+    changes.map(([path, before, after]) => [ofDevice(path), shownValue(path, before), shownValue(path, after)]), "stacked loose"),
   el("div", { class: "actions" }, button("Use the backup", use), button("Leave it", leave, "plain")));
 }

@@ -92,6 +92,9 @@ function testRead(title, about, unit, slot) {
     el("div", { class: "actions" }, el("button", null, "Read"))), result);
 }
 
+// Six digits; what is no plausible value, as most of what two registers make by chance, with an exponent.
+const floatText = value => value === 0 || Math.abs(value) >= 1e-4 && Math.abs(value) < 1e7 ? Number(value.toPrecision(6)) : value.toExponential(4);
+
 async function readNow(unit, code, first, count) {
   const answer = await ask("POST", "api/read", { ...unit, function: code, first, count }, 20000);
   if (answer.exception) return el("p", { class: "bad" }, `The meter answers with exception ${answer.exception}.`);
@@ -100,8 +103,8 @@ async function readNow(unit, code, first, count) {
   const view = new DataView(new ArrayBuffer(2 * answer.registers.length));
   answer.registers.forEach((word, i) => view.setUint16(2 * i, word));
   const rows = answer.registers.map((word, i) => [first + i, word, word.toString(16).padStart(4, "0"), view.getInt16(2 * i),
-    i + 1 < answer.registers.length ? Number(view.getFloat32(2 * i).toPrecision(6)) : ""]);
-  return el("div", null, said, table([">address", ">number", ">hexadecimal", ">signed", ">float32 from here"], rows));
+    i + 1 < answer.registers.length ? floatText(view.getFloat32(2 * i)) : ""]);
+  return el("div", null, said, table([">address", ">number", ">hex", ">signed", ">float32 from here"], rows));
 }
 
 function linesForm() {
