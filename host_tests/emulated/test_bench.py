@@ -12,6 +12,9 @@ from tools.emulator import build
 MQTT_KCYCLES = 3500  # of all values of a meter: 27 packets, or one of Sparkplug; collections of the heap included
 MQTT_HEAP_BYTES = 9000
 BACNET_CYCLES = {"BACnet ReadProperty": 160_000, "BACnet ReadPropertyMultiple of 20": 900_000}  # at most
+# Of requests without a collection of the heap, at most
+HTTP_CYCLES = {"GET /": 15_200_000, "GET /api/readings": 6_300_000}
+HTTP_HEAP_BYTES = {"GET /": 3_500, "GET /api/readings": 7_000}
 
 PROBE = b"""
 import gc, time
@@ -75,6 +78,15 @@ def test_the_values_of_a_meter_by_mqtt_stay_within_their_cycles_and_heap(tmp_pat
     for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
         assert 0 < row["cycles"] <= 1000 * MQTT_KCYCLES
         assert 0 < row["heap_bytes"] <= MQTT_HEAP_BYTES
+
+
+def test_the_page_and_readings_stay_within_their_cycles_and_heap(tmp_path):
+    file = tmp_path / "pages.json"
+    assert emulated.main(["--only", "pages", "--json", str(file)]) == 0
+    rows = {row["what"]: row for row in json.loads(file.read_text(encoding="utf-8"))["rows"]}
+    for what, cycles in HTTP_CYCLES.items():
+        assert 0 < rows[what]["cycles"] <= cycles, rows[what]
+        assert 0 < rows[what]["heap_bytes"] <= HTTP_HEAP_BYTES[what], rows[what]
 
 
 def test_the_heap_seen_from_outside_is_the_one_that_the_chip_sees(tmp_path):
