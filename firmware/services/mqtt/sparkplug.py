@@ -338,11 +338,14 @@ class Sparkplug:
     def _births(self, meter, times, values, is_size):
         """Yields each metric of the birth of a meter, or with `is_size` the length of each."""
         profile = meter.profile
-        at = 0
+        names = profile.names
+        at = end = 0
         for i in range(len(profile)):
             begin = at + 1
             at = begin + (values[begin - 1] >> 2 & _LENGTH)
-            name = profile.name_of(i).encode()
+            name_at = end + 1
+            end = name_at + names[end]
+            name = names[name_at:end]
             time = times[meter.block_of[i]]
             properties = sparkplug.properties(profile.unit(i).encode(), _QUALITIES[values[begin - 1] & 3])
             alias = meter.point_id(i)
