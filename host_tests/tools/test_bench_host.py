@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tools.bench import __main__ as bench
-from tools.bench import compare, document, host_stages, host_tables, load, memory
+from tools.bench import compare, document, host_stages, host_tables, load, memory, processes
 from tools.bench.compare import Case, Row, Sample
 from tools.bench.processes import ECHO, GATEWAY, POLL_LOOP, Cpu
 
@@ -148,6 +148,36 @@ def test_the_object_has_all_figures(results):
     assert found["paced"][0]["late"] == 3
     assert found["collections"][0]["share"] == 0.075
     assert found["idle"][0]["percent"] == 0.02
+
+
+def test_reads_passed_through_have_times_in_ms_and_the_cpu_of_the_server():
+    results = host_stages.Results(1, 1.0, lambda text: None)
+    results.passed = [row(GATEWAY, [sample(50, clients=(5, 6, 10))], host_stages.PASSED_8, clients=8)]
+    sheet = host_tables.documented(results)["passed"]
+    assert sheet.columns[:2] == ["request", "server"]
+    assert sheet.rows == [[host_stages.PASSED_8, GATEWAY, "50.0", "0.0", "0.0", "0.1", "6000", "0.50"]]
+    assert results.as_json()["passed"][0]["requests"] == 50
+
+
+def test_mbusd_is_measured_where_the_environment_names_it(monkeypatch):
+    started, measured = [], []
+
+    class Servers:
+        def __getattr__(self, name):
+            return lambda *arguments: started.append((name, *arguments)) or WithPorts()
+
+    class WithPorts(Process):
+        ports = processes.Ports(1, 0)
+
+        def __init__(self):
+            super().__init__("x")
+
+    monkeypatch.setattr(compare, "interleave", lambda cases, *rest: measured.append(len(cases)) or [])
+    for environment in ("", "/opt/mbusd"):
+        monkeypatch.setenv("MBUSD", environment)
+        host_stages.passed(Servers(), host_stages.Results(1, 1.0, lambda text: None))
+    assert measured == [4, 6]
+    assert [one for one in started if one[0] == "mbusd"] == [("mbusd", "/opt/mbusd")]
 
 
 # The program

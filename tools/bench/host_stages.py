@@ -4,6 +4,7 @@ In:  a processes.Bench, Results. Out: rows in the Results. Raises load.LoadError
      starting servers raises.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from tools.bench.probe import Probe
 from tools.bench.processes import GATEWAY, MICRODOT, POLL_LOOP, UMODBUS, Bench, Server
 from tools.virtual_meters import default_meters
 
+PASSED, PASSED_8 = "10 registers, passed through", "10 registers, passed through, 8 clients"
 READ_10, READ_125, CLIENTS_8 = "10 registers", "125 registers", "10 registers, 8 clients"
 PACED_RATE = 100  # requests per second and client
 PAGE_CLOSE, PAGE_KEPT = "page, connections", "page, kept alive"
@@ -57,6 +59,7 @@ class Results:
         self.rounds, self.seconds, self.progress = rounds, seconds, progress
         self.rows: list[Row] = []
         self.paced: list[Row] = []  # at a fixed rate
+        self.passed: list[Row] = []  # reads that go through to a serial line
         self.allocated: list[Allocated] = []
         self.collections: list[Collections] = []
         self.idle: list[Idle] = []
@@ -87,6 +90,7 @@ class Results:
             "seconds": self.seconds,
             "rows": [row.as_json() for row in self.rows],
             "ratios": [ratio.as_json() for ratio in self.ratios()],
+            "passed": [row.as_json() for row in self.passed],
             "paced": [row.as_json() for row in self.paced],
             "allocated": [one.as_json() for one in self.allocated],
             "collections": [one.as_json() for one in self.collections],
@@ -112,6 +116,21 @@ def reads(bench: Bench, results: Results) -> None:
         if server.name != UMODBUS:  # which serves one client
             cases.append(Case(CLIENTS_8, server, server.ports.modbus, exchanges.read(10), clients=8))
     results.add(cases)
+
+
+def passed(bench: Bench, results: Results) -> None:
+    """Reads that go through to a meter on a serial line: one client, then eight. Beside us pymodbus, and mbusd where
+    the environment has its path as MBUSD; umodbus's server has nothing to pass on with."""
+    servers = [bench.passing_gateway(), bench.passing_pymodbus()]
+    if os.environ.get("MBUSD"):
+        servers.append(bench.mbusd(os.environ["MBUSD"]))
+    exchange = exchanges.read(10, processes.PASSED_UNIT)
+    cases = [
+        Case(what, server, server.ports.modbus, exchange, clients)
+        for what, clients in ((PASSED, 1), (PASSED_8, 8))
+        for server in servers
+    ]
+    results.passed += compare.interleave(cases, results.rounds, 2 * results.seconds, results.progress)
 
 
 def pages(bench: Bench, results: Results) -> None:
@@ -221,6 +240,7 @@ def pages_and_polls(bench: Bench, results: Results) -> None:
 
 STAGES: dict[str, Callable[[Bench, Results], None]] = {
     "reads": reads,
+    "passed": passed,
     "paced": paced,
     "pages": pages,
     "heap": heap,

@@ -31,6 +31,7 @@ def sheets(results: Results) -> list[Sheet]:
     found = [
         rows_sheet(results) if results.rows else None,
         ratios_sheet(ratios) if ratios else None,
+        passed_sheet(results.passed) if results.passed else None,
         paced_sheet(results.paced) if results.paced else None,
         allocated_sheet(results.allocated) if results.allocated else None,
         collections_sheet(results.collections) if results.collections else None,
@@ -81,6 +82,18 @@ def paced_sheet(rows: list[Row]) -> Sheet:
         left = [f"{statistics.median(lag.p99 for lag in lags):.0f}", f"{served:.0f}", f"{served / served_p50:.1f}"]
         found.append([row.case.what, row.case.server.name, f"{answered}", *times, str(late), *left])
     return Sheet("At a fixed rate, from the moment at which a request should have left", 2, columns, found)
+
+
+def passed_sheet(rows: list[Row]) -> Sheet:
+    """Reads that wait for a serial line."""
+    columns = ["request", "server", "/s", "p50 ms", "p99 ms", "worst ms", "CPU us", "slowest/ fastest"]
+    found = []
+    for row in rows:
+        times = [row.latency_us("p50"), row.latency_us("p99"), row.worst_us]
+        cells = [f"{row.rate.median:.1f}", *(f"{us / 1000:.1f}" for us in times), f"{row.cpu_us('total'):.0f}"]
+        cells.append(f"{row.fairness:.2f}" if row.case.clients > 1 else "")
+        found.append([row.case.what, row.case.server.name, *cells])
+    return Sheet("Passed through to a meter on a serial line", 2, columns, found)
 
 
 def allocated_sheet(rows: list[Allocated]) -> Sheet:
@@ -172,6 +185,7 @@ def documented(results: Results) -> dict[str, Sheet]:
     found = {
         "requests": overview_sheet(results) if results.rows else None,
         "ratios": short_ratios_sheet(ratios) if ratios else None,
+        "passed": passed_sheet(results.passed) if results.passed else None,
         "paced": paced_sheet(results.paced) if results.paced else None,
         "collections": collections_sheet(results.collections) if results.collections else None,
         "idle": idle_sheet(results.idle) if results.idle else None,

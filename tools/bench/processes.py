@@ -28,9 +28,10 @@ from tools.virtual_line import VirtualLine
 from tools.virtual_meters import Behaviour
 
 GATEWAY, POLL_LOOP, UMODBUS, MICRODOT = servers.GATEWAY, servers.POLL_LOOP, servers.UMODBUS, servers.MICRODOT
-ECHO, PYMODBUS = "asyncio echo", f"pymodbus {pymodbus.__version__} (CPython)"
+ECHO, PYMODBUS, MBUSD = "asyncio echo", f"pymodbus {pymodbus.__version__} (CPython)", "mbusd"
 HEAP = gateway.HEAP
 UNIT, FUNCTION, REGISTERS = 1, 3, 125  # what each Modbus server has
+PASSED_UNIT = servers.PASSED_UNIT  # a meter on the line that nobody polls
 HOST = "127.0.0.1"
 _OUT = build.ROOT / "build" / "bench"
 _BAUD = 115200
@@ -276,11 +277,40 @@ class Bench:
         """pymodbus on this CPython, held."""
         ports = _ports(False)
         argv = [sys.executable, "-m", "tools.bench.pymodbus_server", str(ports.modbus)]
-        process = gateway.Gateway(self._folder(), argv=argv, env={"PYTHONPATH": str(build.ROOT)})
+        return self._program(PYMODBUS, argv, ports, self._folder())
+
+    def passing_gateway(self) -> Server:
+        """Ours, held, with a meter on its line that it is not configured to poll: PASSED_UNIT."""
+        return self.gateway(meters=[LineRamp(UNIT), LineRamp(PASSED_UNIT)])
+
+    def passing_pymodbus(self) -> Server:
+        """pymodbus that asks PASSED_UNIT on a serial line for each read, held."""
+        ports, folder, device = _ports(False), *self._line()
+        argv = [sys.executable, "-m", "tools.bench.pymodbus_gateway", str(ports.modbus), device]
+        return self._program(PYMODBUS, [*argv, str(_BAUD), str(PASSED_UNIT)], ports, folder)
+
+    def mbusd(self, program: str) -> Server:
+        """The mbusd of this path on such a line, held: one try of a second, no pause between requests."""
+        ports, folder, device = _ports(False), *self._line()
+        argv = [program, "-d", "-L", "-", "-p", device, "-s", str(_BAUD), "-m", "8n1", "-A", HOST]
+        argv += ["-P", str(ports.modbus), "-C", "32", "-N", "0", "-R", "0", "-W", "1000"]
+        return self._program(MBUSD, argv, ports, folder, says_ready=False)
+
+    def _line(self) -> tuple[pathlib.Path, str]:
+        """A folder, and in it the device of a serial line with PASSED_UNIT."""
+        folder = self._folder()
+        self._stack.enter_context(VirtualLine([LineRamp(PASSED_UNIT)], _BAUD, link=str(folder / "bus0")))
+        return folder, str(folder / "bus0")
+
+    def _program(
+        self, name: str, argv: list[str], ports: Ports, folder: pathlib.Path, says_ready: bool = True
+    ) -> Server:
+        process = gateway.Gateway(folder, argv=argv, env={"PYTHONPATH": str(build.ROOT)})
         self._stack.enter_context(process)
-        server = Server(PYMODBUS, process, ports)
+        server = Server(name, process, ports)
         self._stack.callback(_let_go, server)
-        process.wait_line("^ready", self.ready_s)
+        if says_ready:
+            process.wait_line("^ready", self.ready_s)
         _wait_open(ports.modbus)
         server.hold()
         return server
