@@ -2,6 +2,9 @@
 
 const exceptionsOf = one => Object.entries(one.exceptions).map(([code, times]) => say("{} {} times", Number(code).toString(16).padStart(2, "0").toUpperCase(), times)).join(", ");
 
+// The load is that of a minute: before the first one has passed since the start it says nothing.
+const isLoadKnown = ({ past }) => past.load_percent.length > 0 || past.age_s >= 60;
+
 const LOADS_KEPT = 720; // of each line, while the page is open: an hour
 
 Object.assign(PAGES.bus, {
@@ -18,7 +21,7 @@ Object.assign(PAGES.bus, {
     const { buses, meters } = await get("api/bus");
     for (const bus of buses) {
       const loads = this.loads.get(bus.number) || [];
-      loads.push(bus.load_percent);
+      if (isLoadKnown(bus)) loads.push(bus.load_percent);
       this.loads.set(bus.number, loads.slice(-LOADS_KEPT));
     }
     const fresh = el("div", null, buses.map(bus => this.busCard(bus, meters.filter(meter => meter.bus === bus.number))));
@@ -28,11 +31,11 @@ Object.assign(PAGES.bus, {
   },
   busCard(bus, meters) {
     const loads = this.loads.get(bus.number), { crc, ...others } = bus.wrong;
-    const facts = { Load: bus.load_percent + " %", Sent: bus.sent, Answered: bus.answered, "Time-outs": bus.timeouts, Retries: bus.retries, "CRC errors": crc,
+    const facts = { Load: isLoadKnown(bus) ? bus.load_percent + " %" : "measured after a minute", Sent: bus.sent, Answered: bus.answered, "Time-outs": bus.timeouts, Retries: bus.retries, "CRC errors": crc,
       ...Object.fromEntries(Object.entries(others).map(([name, count]) => ["Wrong " + name, count])), "Bytes of noise": bus.noise_bytes, "Bytes unasked": bus.stale_bytes };
     const ms = times => times ? [times.min, times.mean, times.max] : ["", "", ""];
     return card(say("Line {}", bus.number + 1), factList(facts),
-      chart({ values: loads, step_s: this.every_ms / 1000, at: Date.now(), newest_age_s: 0 }, "%", "Load while this page is open"),
+      loads.length ? chart({ values: loads, step_s: this.every_ms / 1000, at: Date.now(), newest_age_s: 0 }, "%", "Load while this page is open") : null,
       bus.past?.load_percent.length > 1 ? chart({ values: bus.past.load_percent, step_s: bus.past.step_s, at: Date.now(), newest_age_s: bus.past.age_s }, "%", "Load, the last hours") : null,
       meters.length ? table(["meter", "state", ">least ms", ">mean ms", ">most ms", ">time-out ms", ">missed", "exceptions"],
         meters.map(meter => [ofDevice(meter.name), stateText(meter), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);
