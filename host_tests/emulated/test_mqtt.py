@@ -158,7 +158,6 @@ def test_a_sparkplug_host_decodes_births_and_values_of_the_chip(tmp_path):
             for point in points:
                 assert found[point["name"]].value == pytest.approx(point["value"], rel=1e-5), point["name"]
                 assert abs(found[point["name"]].timestamp / 1000 - time.time()) < SEEN_S
-        assert not [topic for topic in listener.seen if "DDATA" in topic]  # nothing has changed
         for meter in chip.meters.values():
             meter.thaw()
         wanted = [space % "DDATA" + "/" + name for name in meters]
