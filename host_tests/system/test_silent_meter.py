@@ -31,13 +31,10 @@ LATE_S = 1.0  # for so long after a time-out a late answer is expected, docs/ref
 SLOW_S = 3.0  # what a busy test machine may take on top
 
 
-def meters(**changes):
-    return [{**meter, "timeout_ms": TIMEOUT_MS, "retries": RETRIES, **changes} for meter in METERS]
-
-
 @pytest.fixture
 def rig(make_rig):
-    rig = make_rig(meters=meters())
+    times = {"timeout_ms": TIMEOUT_MS, "retries": RETRIES}
+    rig = make_rig(meters=[meter | (times if meter["unit"] == SILENT else {}) for meter in METERS])
     rig.wait_polled()
     return rig
 
