@@ -150,6 +150,16 @@ def move(rig):
     for meter in METERS:
         rig.meter(meter["unit"]).freeze()
 
+    def have_stopped():
+        """What the gateway has is what the meters say from now on."""
+        return all(
+            point["value"] == pytest.approx(rig.meter(meter["unit"]).expected(point["id"] & 255), rel=EXACT, abs=1e-9)
+            for meter in rig.get("/api/readings")["meters"]
+            for point in meter["points"]
+        )
+
+    wait_for(have_stopped, HEARD_S, "the last values")
+
 
 def check_sequence(decoded):
     """From each NBIRTH on the numbers follow each other; NDEATH has none."""
