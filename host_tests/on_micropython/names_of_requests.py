@@ -38,9 +38,11 @@ class Stream:
         self.input = self.input[n:]
         return n or None
 
-    def write(self, buf, n):
+    def write(self, buf, at, n=None):
+        if n is None:
+            at, n = 0, at
         if not self.head:
-            self.head = bytes(buf[:n])
+            self.head = bytes(buf[at : at + n])
         return n
 
     def close(self):

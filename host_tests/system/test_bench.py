@@ -33,7 +33,7 @@ def test_all_servers_answer_right_and_every_figure_is_there(tmp_path, monkeypatc
     assert {(one["server"], one["polls"] is None) for one in found["slowloris"]} == {
         (processes.GATEWAY, False), (processes.MICRODOT, True),
     }  # fmt: skip
-    assert tables.read_text().count("At 1234567:") == 8
+    assert tables.read_text().count("At 1234567:") == 9
 
 
 def test_the_canary_counts_as_many_collections_as_the_garbage_takes(tmp_path):

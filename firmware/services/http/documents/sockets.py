@@ -84,9 +84,10 @@ def _advice(service: "HttpService") -> "list[str]":
         if held:
             texts.append("switching off what is not needed frees a connection each: %s" % ", ".join(held))
     hasty = []
-    for kind, address, _, _, requests, connections, closed, _, _ in budget.past_clients.rows():
-        if SERVICES[kind] == "modbus" and closed >= _LEFT_OPEN and requests <= 2 * connections:
-            hasty.append(address)
+    if budget.evicted() >= _LEFT_OPEN:
+        for kind, address, _, _, requests, connections, closed, _, _ in budget.past_clients.rows():
+            if SERVICES[kind] == "modbus" and closed >= _LEFT_OPEN and requests <= 2 * connections:
+                hasty.append(address)
     if hasty:
         texts.append(
             "a connection for each poll, left open, from %s: let such a client keep one, or close them"
