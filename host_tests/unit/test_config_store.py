@@ -541,6 +541,22 @@ def test_nothing_is_read_while_the_file_stays_as_it_is(started, monkeypatch):
     assert config.reboot_due() == ["configuration"]
 
 
+def test_the_file_is_looked_at_each_minute_and_each_time_while_somebody_asks(started, monkeypatch):
+    """By calls every five seconds."""
+    config = started(GOOD)
+    config.notice_change()
+    looks = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path: looks.append(path) or stat(path))
+    for _ in range(120):
+        config.notice_change()
+    assert len(looks) == 10
+    for _ in range(10):
+        config.reboot_due()
+        config.notice_change()
+    assert len(looks) == 20
+
+
 # -- factory reset
 
 
