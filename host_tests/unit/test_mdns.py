@@ -35,15 +35,18 @@ class Bench:
         self.log = Log(uptime)
         self.address = ADDRESS
         self.is_up = True
-        link = SimpleNamespace(
-            up=lambda: self.is_up, details=lambda: (self.address, "255.255.255.0", "", "", None, None)
-        )
+        self.looks = 0  # at the address
+        link = SimpleNamespace(up=lambda: self.is_up, details=self._details)
         budget = Budget(16, 16, 16, [*SIX, "finder"], {"http": 4}, uptime, self.log)
         device = SimpleNamespace(board=SimpleNamespace(identity=lambda: ("a model", "0242ac110002")))
         self.responder = Responder(
             "gate", "Main hall", {"http": 80, "modbus": 502, "bacnet": 47808}, budget.service_slot("finder", 1),
             self.log, link, device,
         )  # fmt: skip
+
+    def _details(self):
+        self.looks += 1
+        return self.address, "255.255.255.0", "", "", None, None
 
     def tick(self, seconds=STARTED_S):
         """Lets seconds pass; what was sent meanwhile."""
@@ -186,6 +189,19 @@ def test_a_new_address_is_announced(bench):
     sent = bench.tick(20)
     assert len(sent) == 5
     assert socket.inet_ntoa(read(sent[-1][0])["gate.local.", "DNSAddress", ""].address) == "192.0.2.2"
+
+
+def test_the_address_is_looked_at_seldom_and_at_once_when_the_network_was_down(bench):
+    """The ports make objects in the heap for it."""
+    bench.tick(20)
+    before = bench.looks
+    bench.tick(110)
+    assert 0 < bench.looks - before <= 10
+    bench.is_up = False
+    bench.tick(1)
+    bench.is_up = True
+    bench.address = "192.0.2.2"
+    assert len(bench.tick(1)) == 1
 
 
 def test_the_end_is_told(bench):

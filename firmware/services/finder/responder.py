@@ -25,6 +25,7 @@ _DATAGRAM_MAX = const(1472)
 _PROBES = const(3)
 _ANNOUNCEMENTS = const(2)
 _NUMBER_MAX = const(9)
+_LOOK_S = const(10)  # between two looks at the address, for each of which the port makes a dozen objects
 _AGAIN_S = const(60)
 _TYPES = (("http", b"_http._tcp"), ("modbus", b"_modbus._tcp"), ("bacnet", b"_bacnet._udp"))
 
@@ -55,6 +56,7 @@ class Responder:
         self._address = b""  # ours, as it was announced
         self._steps = 0  # probes and announcements that were sent for it
         self._opens_in_s = 0
+        self._looks_in_s = 0  # whether the address is another
         self._has_failed = False
         self._choose_names()
 
@@ -96,9 +98,16 @@ class Responder:
     def tick(self) -> None:
         """Once a second: opens its socket once the network is up, asks for the names, then announces them; anew when
         the address has changed."""
-        if not self._link.up() or (self._server.stream is None and not self._open()):
+        if not self._link.up():
+            self._looks_in_s = 0
+            return
+        if self._server.stream is None and not self._open():
             return
         self._server.tick()
+        if self._steps == _PROBES + _ANNOUNCEMENTS and self._looks_in_s:
+            self._looks_in_s -= 1
+            return
+        self._looks_in_s = _LOOK_S
         text = self._link.details()[0]
         address = bytes([int(part) for part in text.split(".")]) if text else b""
         if len(address) != 4:
