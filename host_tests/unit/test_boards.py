@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tools import image, partition_table
+from tools.emulator import build
 
 FOLDERS = sorted(path.name for path in image.BOARDS_DIR.glob("METERPORT_*"))
 RP2 = sorted(name for name, board in image.BOARDS.items() if board.port == "rp2")
@@ -82,6 +83,12 @@ def test_each_number_may_come_from_outside(name):
 @pytest.mark.parametrize("name", RP2)
 def test_lwip_is_the_one_that_the_tests_run(name):
     assert '#include "lwip_for_16_sockets.h"' in headers(name)
+
+
+@pytest.mark.parametrize("name", RP2)
+def test_the_interpreter_is_the_one_that_the_tests_run(name):
+    assert "include(${MICROPY_BOARD_DIR}/../interpreter.cmake)\n" in read(name, "mpconfigboard.cmake")
+    assert "/interpreter.cmake)" in (build._BOARD_DIR / "mpconfigboard.cmake").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", [name for name in RP2 if "W5500" in name])

@@ -37,6 +37,7 @@ BOARD = "EMULATED_PICO"
 _BOARD_DIR = HERE / "board" / BOARD
 _LWIP_BEFORE = HERE.parent / "boards" / "lwip_for_16_sockets.h"
 _LWIP_BEHIND = HERE.parent / "boards" / "lwip" / "lwipopts.h"
+_INTERPRETER = HERE.parent / "boards" / "interpreter.cmake"
 _LWIP_STOCK = '#include_next "lwipopts.h"\n'
 
 _COMMANDS = {
@@ -105,6 +106,7 @@ def _work_name(wanted: Variant) -> str:
     """Of the directory where this variant is built: what it has in common with others, as a hash."""
     paths = sorted(path for path in _BOARD_DIR.rglob("*") if path.is_file())
     files = [part for path in paths for part in (path.relative_to(_BOARD_DIR).as_posix().encode(), path.read_bytes())]
+    files.append(_INTERPRETER.read_bytes())
     release = sources.RELEASES[wanted.micropython]
     options = " ".join((release.epoch, *_CMAKE)).encode()
     return "work-" + steps.digest(release.name.encode(), _compiler_version(), options, *files)
@@ -153,6 +155,7 @@ def _build(wanted: Variant, target: pathlib.Path, tree: pathlib.Path, progress: 
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(_BOARD_DIR, work / "board")
+        shutil.copyfile(_INTERPRETER, work / "board" / _INTERPRETER.name)
     whole.unlink(missing_ok=True)
     _write_variant(wanted, work / "variant", tree / "ports" / "rp2" / _LINKER_SCRIPT)
     if fresh:

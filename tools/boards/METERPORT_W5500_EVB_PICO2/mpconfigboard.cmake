@@ -12,5 +12,6 @@ if(NOT DEFINED MICROPY_HW_FLASH_STORAGE_BYTES)
     set(MICROPY_HW_FLASH_STORAGE_BYTES 524288)
 endif()
 
+include(${MICROPY_BOARD_DIR}/../interpreter.cmake)
 include_directories(BEFORE ${MICROPY_BOARD_DIR}/../lwip)
 set(MICROPY_FROZEN_MANIFEST ${MICROPY_BOARD_DIR}/manifest.py)

@@ -8,6 +8,8 @@ list(APPEND MICROPY_DEF_BOARD
     PICO_FLASH_SIZE_BYTES=4194304  # a Pico has half of it, too little for an image and the firmware as files
 )
 
+include(${CMAKE_CURRENT_LIST_DIR}/interpreter.cmake)  # build.py puts it there: that of the boards that users flash
+
 set(MICROPY_SOURCE_BOARD ${CMAKE_CURRENT_LIST_DIR}/multicast_on_ppp.c)
 
 # tools/emulator/build.py writes variant.h, what it includes, lwipopts.h, memmap.ld and manifest.py there. Only what needs variant.h sees it,
