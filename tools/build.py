@@ -54,6 +54,7 @@ _MACHINE_MODULES = (
     "firmware/services/bacnet/plain_value_machine.py",
     "firmware/services/http/documents/readings_machine.py",
     "modbus/crc_machine.py",
+    "modbus/rtu_machine.py",
     "modbus/tcp_machine.py",
 )
 _KEEP = 8  # of these folders; older ones are removed

@@ -84,15 +84,16 @@ class Line:
 
     def receive(self, view: memoryview, at: int) -> int:
         # Never more than is there: the RP2040 waits timeout_char for each byte that it is asked for in vain.
-        n = min(self._uart.any(), len(view) - at)
+        uart = self._uart
+        n = uart.any()
         if not n:
             return 0
-        if not at:
-            return self._uart.readinto(view, n) or 0
-        if at != self._rest_at:  # a slice is an object in the heap, and most answers come in the same two parts
-            self._rest = view[at:]
-            self._rest_at = at
-        return self._uart.readinto(self._rest, n) or 0
+        if at:
+            if at != self._rest_at:  # a slice is an object in the heap, and most answers come in the same two parts
+                self._rest = view[at:]
+                self._rest_at = at
+            view = self._rest
+        return uart.readinto(view, n) or 0  # and not more than there is room for
 
     def discard(self) -> int:
         total = 0

@@ -108,6 +108,18 @@ class Bus:
     def submit(self, request: Request) -> int:
         """Takes a filled Request. Returns OK when its owner will be told the end, else the exception code to answer
         with."""
+        if not self._is_free or self._queue or self._late.expected:
+            return self._queue_up(request)
+        # Nothing is due: begins at once, without the detour by queue and task. That is only told when to go on.
+        meter = self.by_unit.get(request.unit)
+        if meter is not None and meter.state == QUARANTINED:
+            return pdu.GATEWAY_TARGET_FAILED
+        if not request.only_reads:
+            self._drop_written_by(request, meter)
+        self._waker.wake_in(self._begin(request, meter))
+        return OK
+
+    def _queue_up(self, request):
         if self.wire is None and self.line_error is not None:
             return pdu.GATEWAY_PATH_UNAVAILABLE
         meter = self.by_unit.get(request.unit)
@@ -116,11 +128,6 @@ class Bus:
         queue = self._queue
         if len(queue) >= _QUEUE_MAX or self.lessee is not None:
             return pdu.SERVER_DEVICE_BUSY
-        if self._is_free and not queue and not self._late.hold_ms(request.frame, request.length):
-            # Nothing is due: begins at once, without the detour by queue and task. That is only told when to go on.
-            self._drop_written_by(request, meter)
-            self._waker.wake_in(self._begin(request, meter))
-            return OK
         at = len(queue)
         if request.has_priority:
             at = 0
@@ -146,8 +153,9 @@ class Bus:
     def cached(self, unit: int, function: int, first: int, count: int) -> "Block | None":
         """Returns the fresh Block of the meter with that unit that holds the registers of a read, or None. Allocates
         nothing."""
-        meter = self.by_unit.get(unit)
-        block = None if meter is None else meter.find(function, first, count)
+        if unit not in self.by_unit:
+            return None
+        block = self.by_unit[unit].find(function, first, count)
         if block is None or ticks_diff(ticks_ms(), block.fresh_until_ms) > 0:
             return None
         return block
@@ -211,6 +219,7 @@ class Bus:
         if self.lessee is not None:
             return False
         self.lessee = user
+        self._is_free = False
         self._wake()
         return True
 
@@ -232,7 +241,8 @@ class Bus:
         return self._minutes * _LOAD_S + self._seconds
 
     def tick(self) -> None:
-        """Is called once a second: measures the load, and expires blocks that are too old."""
+        """Is called once a second: measures the load, and expires blocks that are too old: those of one meter, each in
+        its turn. A read looks at the time by itself, and ticks take days to come round."""
         self._seconds += 1
         if self._seconds >= _LOAD_S:
             busy_ms = self.counters.busy_ms - self._busy_mark_ms
@@ -250,9 +260,8 @@ class Bus:
             self._day_s = 0
             for meter in self.meters:
                 refusals.ask_again(meter)
-        now_ms = ticks_ms()
-        for meter in self.meters:
-            meter.expire(now_ms, ticks_diff)
+        if self.meters:
+            self.meters[self._day_s % len(self.meters)].expire(ticks_ms(), ticks_diff)
 
     def close(self) -> None:
         """Closes the line; run() opens it again."""
@@ -265,15 +274,10 @@ class Bus:
 
     async def run(self) -> None:
         """Serves the bus for ever."""
-        waker = self._waker
         try:
             while True:
-                self.silent_s = 0
-                wait_ms = self._advance()
-                if wait_ms < 0:
-                    await self._lend_line(self.lessee)
-                    continue
-                await waker.wait_ms(wait_ms)
+                await seam.repeat(self._waker, self._advance)
+                await self._lend_line(self.lessee)
         except Exception:  # a bug: the owner of the request must not wait for ever; the supervisor logs it
             if self._request is not None:
                 self._request.finish(pdu.SERVER_DEVICE_FAILURE)
@@ -290,6 +294,7 @@ class Bus:
         """Does what is due. Returns for how long to wait until the next call, or ENDED: the line is to be lent.
 
         No coroutine: each that is called for a request would be an object in the heap."""
+        self.silent_s = 0
         wait_ms = ENDED
         if self._request is not None:
             wait_ms = self._go_on(self.wire.step())
@@ -322,12 +327,15 @@ class Bus:
                 if meter is not None and meter.state == QUARANTINED:  # since it came
                     request.finish(pdu.GATEWAY_TARGET_FAILED)
                     return ENDED
-                self._drop_written_by(request, meter)
+                if not request.only_reads:
+                    self._drop_written_by(request, meter)
                 return self._begin(request, meter)
         self._clients_in_a_row = 0
         if wait_ms > 0:
             self._is_free = True
-            return min(wait_ms, self._held_ms) if queue else min(wait_ms, _IDLE_MS)
+            if queue and wait_ms > self._held_ms:
+                return self._held_ms
+            return wait_ms if wait_ms < _IDLE_MS else _IDLE_MS
         request = self._fill_poll(poll)
         return self._begin(request, poll.meter, poll) if request is not None else ENDED
 
@@ -360,8 +368,9 @@ class Bus:
         """Takes the request that goes next out of the queue, or returns None. A request is held up while a
         late answer could be taken for its own; others overtake it. `_held_ms`: for how long that is so for all."""
         self._held_ms = _IDLE_MS
+        late = self._late
         for request in self._queue:
-            left_ms = self._late.hold_ms(request.frame, request.length)
+            left_ms = late.hold_ms(request.frame, request.length) if late.expected else 0
             if not left_ms:
                 self._queue.remove(request)
                 return request
@@ -410,20 +419,21 @@ class Bus:
 
     def _drop_written_by(self, request, meter):
         """Drops the blocks of `meter`, or of all with a broadcast, that the request writes."""
-        if not request.only_reads:
-            for one in self.meters:
-                if one is meter or not request.unit:
-                    drop_written(one, request.frame)
+        for one in self.meters:
+            if one is meter or not request.unit:
+                drop_written(one, request.frame)
 
     def _fill_poll(self, poll):
         """Returns the request for the block that is due, or None while a late answer holds it up."""
         block = poll.block
         request = self._poll_request
         request.fill_read(poll.meter.unit, block.function, block.first, block.count)
-        held_ms = self._late.hold_ms(request.frame, request.length)
-        if held_ms:
-            poll.postpone(held_ms)
-            return None
+        if self._late.expected:
+            held_ms = self._late.hold_ms(request.frame, request.length)
+            if held_ms:
+                poll.postpone(held_ms)
+                self.poller.move(poll)
+                return None
         return request
 
     # -- the exchange under way
@@ -431,20 +441,19 @@ class Bus:
     def _begin(self, request, meter, poll=None):
         """Begins the exchange of a client's request, or of that of `poll`, with a meter, None for a unit that is not
         configured. Returns for how long to wait before the next step."""
-        retries = 0
-        if poll is not None:
-            self._position = poll.position
-            # A probe is not repeated: the meter is most likely still silent, and others wait.
-            if meter.state != QUARANTINED:
-                retries = meter.retries
-        elif meter is not None and request.only_reads:
-            # Only reads are repeated: a write may have been carried out although its answer was lost.
-            retries = meter.retries
         self._is_free = False
         self._request = request
         self._poll = poll
         self._meter = meter
-        self._retries = retries
+        self._retries = 0
+        if poll is not None:
+            self._position = poll.position
+            # A probe is not repeated: the meter is most likely still silent, and others wait.
+            if meter.state != QUARANTINED:
+                self._retries = meter.retries
+        elif meter is not None and request.only_reads:
+            # Only reads are repeated: a write may have been carried out although its answer was lost.
+            self._retries = meter.retries
         return self._try()
 
     def _try(self):
@@ -499,22 +508,30 @@ class Bus:
 
     def _end_poll(self, poll, position, result):
         """Ends the poll of the block at that index: stores its answer."""
-        block = poll.meter.blocks[position]
         following = position + 1
-        is_answered = result == ANSWERED
-        if not is_answered:
-            block.fail()
+        if result == ANSWERED:
+            following = self._take_answer(poll.meter, position)
         else:
-            wire = self.wire
-            if wire.rx[wire.at + 1] & 0x80:
-                following = self._refused(poll.meter, position, wire.rx[wire.at + 2])
-            else:
-                if block.fresh_until_ms == REFUSED:
-                    refusals.ask_again(poll.meter)  # it refuses this one no longer, and perhaps others
-                until_ms = ticks_add(ticks_ms(), poll.meter.max_age_ms)
-                self._store(poll.meter, block, until_ms)
-        if poll.finish_block(is_answered, following):
+            poll.meter.blocks[position].fail()
+        due_ms = poll.due_ms
+        if poll.finish_block(result == ANSWERED, following):
             self._log_refusals(poll)
+        if poll.due_ms != due_ms:
+            self.poller.move(poll)
+
+    def _take_answer(self, meter, position):
+        """Stores the answer of the meter with the block at that index, or its refusal. Returns the index of the block
+        that is read next."""
+        wire = self.wire
+        if wire.rx[wire.at + 1] & 0x80:
+            return self._refused(meter, position, wire.rx[wire.at + 2])
+        block = meter.blocks[position]
+        if block.fresh_until_ms == REFUSED:
+            refusals.ask_again(meter)  # it refuses this one no longer, and perhaps others
+        until_ms = ticks_add(ticks_ms(), meter.max_age_ms)
+        for reset in meter.store(block, wire.view, wire.at + 3, until_ms, self._uptime_s()):
+            log_reset(self._events, meter, *reset)
+        return position + 1
 
     def _log_refusals(self, poll):
         """Logs what the meter refuses, at the end of a round, when all of it is known."""
@@ -522,15 +539,6 @@ class Bus:
         if text and text != poll.logged_refusals:
             poll.logged_refusals = text
             self._events.add("bus", "meter %s %s" % (poll.meter.name, text))
-
-    def _store(self, meter, block, until_ms):
-        wire = self.wire
-        for reset in meter.store(block, wire.view, wire.at + 3, until_ms, self._uptime_s()):
-            self._log_reset(meter, *reset)
-
-    def _log_reset(self, meter, i, before, value):
-        text = "meter %s: %s: counter reset: %d after %d" % (meter.name, meter.profile.name_of(i), value, before)
-        self._events.add("bus", text)
 
     def _refused(self, meter, position, code):
         """Learns that the meter refuses the block at that index. Returns the index of the block that is read next."""
@@ -580,6 +588,12 @@ class Bus:
                 refusals.ask_again(meter)
                 self.poller.reschedule(meter, 0)
             meter.state = ONLINE
+
+
+def log_reset(events: "Events", meter: "Meter", i: int, before: "int | float", value: "int | float") -> None:
+    """Logs that counter `i` of the meter was lost: Meter.store() has found it."""
+    text = "meter %s: %s: counter reset: %d after %d" % (meter.name, meter.profile.name_of(i), value, before)
+    events.add("bus", text)
 
 
 def drop_written(meter: "Meter", frame: "Buffer") -> None:

@@ -30,13 +30,12 @@ class _LateReply:
 
 
 class LateReplies:
-    """The late answers of one bus, at most eight: a ninth drops the oldest."""
+    """The late answers of one bus, at most eight: a ninth drops the oldest.
+
+    expected   of them, empty where none may come: asked before a call, which mostly can be spared"""
 
     def __init__(self) -> None:
-        self._expected = []
-
-    def __len__(self) -> int:
-        return len(self._expected)
+        self.expected: "list[_LateReply]" = []
 
     def expect(self, request: "Buffer", length: int, sent_ms: int, timeout_ms: int, is_answered: bool) -> None:
         """Notes that an answer to request[:length] may still come, until four time-outs after `sent_ms`, its last bit.
@@ -44,21 +43,21 @@ class LateReplies:
         first, and the one to this is still under way."""
         until_ms = seam.ticks_add(sent_ms, max(_TIMEOUTS * timeout_ms, _MIN_MS))
         if is_answered:
-            for one in self._expected:
+            for one in self.expected:
                 if is_same(one.frame, request, length):
                     one.until_ms = until_ms
                     return
             return
-        if len(self._expected) == _REPLIES_MAX:
-            self._expected.pop(0)
-        self._expected.append(_LateReply(bytes(request[:length]), until_ms))
+        if len(self.expected) == _REPLIES_MAX:
+            self.expected.pop(0)
+        self.expected.append(_LateReply(bytes(request[:length]), until_ms))
 
     def take_arrived(self, buf: "Buffer") -> bool:
         """Takes bytes that came between two exchanges: when they begin like a late answer, that one is no longer
         expected. Returns whether they do."""
-        for one in self._expected:
+        for one in self.expected:
             if one.frame[0] == buf[0] and one.frame[1] == buf[1] & 0x7F:
-                self._expected.remove(one)
+                self.expected.remove(one)
                 return True
         return False
 
@@ -66,15 +65,12 @@ class LateReplies:
         """Returns for how long a late answer to another request could still pass for one to request[:length]: it has
         the same unit and function. 0 when none can. Once another request is held up, a repetition of the late one is
         held up too: each answer to it would put the end off."""
-        return self._hold_ms(request, length) if self._expected else 0
-
-    def _hold_ms(self, request, length):
         most_ms = 0
-        for one in self._expected[:]:
+        for one in self.expected[:]:
             frame = one.frame
             left_ms = seam.ticks_diff(one.until_ms, seam.ticks_ms())
             if left_ms <= 0 or left_ms > _LONGEST_MS:  # over; beyond ever when the ticks have wrapped since
-                self._expected.remove(one)
+                self.expected.remove(one)
             elif frame[0] == request[0] and frame[1] == request[1]:
                 one.holds_others_up = one.holds_others_up or not is_same(frame, request, length)
                 if one.holds_others_up:

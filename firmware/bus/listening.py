@@ -23,7 +23,7 @@ A block that stays incomplete three times in a row is cut into what was read and
 
 from micropython import const
 
-from firmware.bus.bus import Bus, drop_written
+from firmware.bus.bus import Bus, drop_written, log_reset
 from firmware.bus.follower import Follower
 from firmware.bus.heard import Heard
 from firmware.bus.request import OK, Request
@@ -126,6 +126,7 @@ class ListeningBus(Bus):
     # -- the task
 
     def _advance(self):
+        self.silent_s = 0
         if self.wire is not None and self.wire.line_error is not None:
             self._lose_line()
         if self.wire is None:
@@ -235,7 +236,7 @@ class ListeningBus(Bus):
                 image = heard.collected[k].image
                 until_ms = ticks_add(since_ms, meter.max_age_ms)
                 for reset in meter.store(meter.blocks[k], image, 0, until_ms, self._uptime_s() - age_s):
-                    self._log_reset(meter, *reset)
+                    log_reset(self._events, meter, *reset)
 
 
 def _owed_ms(meter):

@@ -22,7 +22,9 @@ _NONE = const(-1)
 
 
 class Round:
-    """The rounds of one meter: each block of it once."""
+    """The rounds of one meter: each block of it once. What changes its due time is to be told to Poller.move()."""
+
+    # Ten attributes: MicroPython makes room for twelve after ten.
 
     def __init__(self, meter: "Meter"):
         self.meter = meter
@@ -70,37 +72,45 @@ class Round:
         self.position = meter.next_block(following)
         if is_answered and self.position < len(meter.blocks):
             return False  # its due time still stands and keeps it in front
+        self._end(now_ms, meter.interval_ms)
+        return True
+
+    def _end(self, now_ms, interval_ms):
+        """Ends the round: measures the interval, and plans the next one."""
         if self._ended_ms != _NONE:
-            interval_ms = ticks_diff(now_ms, self._ended_ms)
+            passed_ms = ticks_diff(now_ms, self._ended_ms)
             smooth_ms = self.actual_interval_ms
-            self.actual_interval_ms += (interval_ms - smooth_ms) // 8 if smooth_ms else interval_ms
+            self.actual_interval_ms += (passed_ms - smooth_ms) // 8 if smooth_ms else passed_ms
         self._ended_ms = now_ms
-        self.begin(ticks_add(self.due_ms, meter.interval_ms - self.held_ms))
-        behind_ms = ticks_diff(now_ms, self.due_ms)
+        due_ms = ticks_add(self.due_ms, interval_ms - self.held_ms)
+        behind_ms = ticks_diff(now_ms, due_ms)
         if behind_ms > 0:
             behind_ms += self._behind_ms
-            self.missed = min(self.missed + behind_ms // meter.interval_ms, _MISSED_MAX)
-            self._behind_ms = behind_ms % meter.interval_ms
-            self.due_ms = now_ms
-        return True
+            self.missed = min(self.missed + behind_ms // interval_ms, _MISSED_MAX)
+            self._behind_ms = behind_ms % interval_ms
+            due_ms = now_ms
+        self.begin(due_ms)
 
 
 class Poller:
     """Plans the reads of `meters`, which are those of one bus."""
 
     def __init__(self, meters: "list[Meter]"):
-        self._rounds = [Round(meter) for meter in meters]
+        self._rounds = [Round(meter) for meter in meters]  # by their due times
 
     def first_due(self) -> "Round | None":
         """Returns the Round that is due first, or None without meters."""
-        first = None
-        first_ms = 0
-        for one in self._rounds:
-            due_ms = one.due_ms
-            if first is None or ticks_diff(due_ms, first_ms) < 0:
-                first = one
-                first_ms = due_ms
-        return first
+        return self._rounds[0] if self._rounds else None
+
+    def move(self, one: Round) -> None:
+        """Moves it to its place in the plan: its due time has changed."""
+        rounds = self._rounds
+        rounds.remove(one)
+        # Mostly it was the first and becomes the last: behind those that are due at the same time.
+        at = len(rounds)
+        while at and ticks_diff(one.due_ms, rounds[at - 1].due_ms) < 0:
+            at -= 1
+        rounds.insert(at, one)
 
     def _round_of(self, meter):
         for one in self._rounds:
@@ -118,4 +128,6 @@ class Poller:
 
     def reschedule(self, meter: "Meter", in_ms: int) -> None:
         """Starts a new round of the meter in `in_ms`."""
-        self._round_of(meter).begin(ticks_add(ticks_ms(), in_ms))
+        one = self._round_of(meter)
+        one.begin(ticks_add(ticks_ms(), in_ms))
+        self.move(one)

@@ -217,6 +217,7 @@ class SlaveBus(Bus):
         return SlaveWire(line, self.config, self.counters, self.units, self._waker)
 
     def _advance(self):
+        self.silent_s = 0
         if self.wire is not None and self.wire.line_error is not None:
             self._lose_line()
         if self._paused:

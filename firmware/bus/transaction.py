@@ -16,7 +16,7 @@ from firmware.bus.late_replies import starts_with
 from firmware.net import seam
 from firmware.net.seam import ticks_add, ticks_diff, ticks_ms
 from modbus import rtu
-from modbus.rtu import find_answer
+from modbus.rtu import find_answer, is_read_answer
 
 _TYPING = const(0)
 if _TYPING:
@@ -160,10 +160,6 @@ class Transaction:
         self.waker.wake_in(rest_ms)  # where step() is due at once, it reads what is there, and goes on as without
         return True
 
-    def _resume_reading(self):
-        if self._line is not None:
-            seam.interest(self._line.stream, seam.READ)
-
     def fail(self, error: Exception) -> None:
         """Gives up the line: the serial device is gone or broken. The bus opens it again."""
         self.line_error = error
@@ -239,48 +235,59 @@ class Transaction:
 
     def _wait_for_silence(self):
         """Sends once no late answer can pass for the answer, and the line has been silent for t3.5."""
-        left_ms = self._late.hold_ms(self._request, self._request_length)
+        late = self._late
+        left_ms = late.hold_ms(self._request, self._request_length) if late.expected else 0
         if left_ms:
             self._since_ms = ticks_add(ticks_ms(), left_ms)
             return left_ms
-        left_us = self._gap_left_us()
-        while left_us:
-            if ticks_diff(ticks_ms(), self._since_ms) > self._frame_ms + self._gap_us // 1000:
-                self.counters.noise_bytes += 1
-                self.result = WRONG  # the line does not fall silent for the time of a frame
-                return ENDED
-            if left_us >= 1000:
-                return left_us // 1000
-            seam.spin_us(left_us)
-            left_us = self._gap_left_us()
+        if 0 <= ticks_diff(seam.ticks_us(), self._quiet_since_us) < self._gap_us:
+            left_ms = self._wait_for_gap()
+            if left_ms:
+                return left_ms
         if self._line is None:
             self.result = LINE_DOWN
             return ENDED
         return self._send()
 
-    def _gap_left_us(self):
-        """Returns what is left of t3.5 since the last byte; 0: the line is silent."""
+    def _wait_for_gap(self):
+        """Returns for how many ms to wait for t3.5, 0 after a busy wait for less than one that was left, or ENDED where
+        the line does not fall silent for the time of a frame."""
         passed_us = ticks_diff(seam.ticks_us(), self._quiet_since_us)
-        return self._gap_us - passed_us if 0 <= passed_us < self._gap_us else 0
+        while 0 <= passed_us < self._gap_us:
+            if ticks_diff(ticks_ms(), self._since_ms) > self._frame_ms + self._gap_us // 1000:
+                self.counters.noise_bytes += 1
+                self.result = WRONG
+                return ENDED
+            left_us = self._gap_us - passed_us
+            if left_us >= 1000:
+                return left_us // 1000 + 1  # a wait of so many ticks ends up to one before
+            seam.spin_us(left_us)
+            passed_us = ticks_diff(seam.ticks_us(), self._quiet_since_us)
+        return 0
 
     def _send(self):
         """Puts the request on the line; its last bit leaves as many characters later. Raises OSError."""
         line = self._line
+        request = self._request
         length = self._request_length
         counters = self.counters
         counters.stale_bytes += line.discard()
-        self._end = self._expected_end = 0
+        self._end = self._seen_end = self._expected_end = 0
         self._state = _SENDING
         self.waker.clear()
-        line.send(self._request, length)
+        line.send(request, length)
         counters.sent += 1
         length_us = length * self._character_us
-        self._sent_ms = ticks_add(ticks_ms(), length_us // 1000)
+        length_ms = length_us // 1000
+        self._sent_ms = ticks_add(ticks_ms(), length_ms)
         self._quiet_since_us = ticks_add(seam.ticks_us(), length_us)
         if line.turn_ms or self._echo:
             return self._wait_until_sent()
         # Without a direction pin nothing has to be done at the last bit.
-        return self._wait_for_answer()
+        if not request[0]:
+            return self._wait_for_answer()
+        self._state = _SILENT
+        return self._timeout_ms + length_ms
 
     def _wait_until_sent(self):
         """Releases the direction pin at the last bit."""
@@ -314,12 +321,20 @@ class Transaction:
     # -- the answer
 
     def _look_for_answer(self, state):
-        if state == _PAUSED:
-            self._resume_reading()
+        end = self._end
+        line = self._line
+        if state == _PAUSED and line is not None:
+            seam.interest(line.stream, seam.READ)
         # Where nothing is known to have come the loop may have been late: what has come meanwhile is no silence.
-        if self._line is not None and (state == _PAUSED or self._end == self._seen_end):
-            self._receive()
-        has_come = state == _PAUSED or self._end != self._seen_end
+        if line is not None and (state == _PAUSED or end == self._seen_end):
+            end = self._receive()
+        # Most often what has come is the answer and nothing else.
+        if end and end == self._expected_end and is_read_answer(self.rx, end, self._request):
+            self.at = 0
+            self.n = end
+            self.result = ANSWERED
+            return ENDED
+        has_come = state == _PAUSED or end != self._seen_end
         if (has_come or state == _FLOWING) and self._find_answer(not has_come):
             self.result = ANSWERED
             return ENDED
@@ -349,12 +364,13 @@ class Transaction:
         if state < _SENDING:  # nothing was sent that could be answered
             return
         if state == _PAUSED and self.result != ANSWERED:
-            self._resume_reading()
+            if self._line is not None:
+                seam.interest(self._line.stream, seam.READ)
         if self.result == ANSWERED:
             counters.answered += 1
             self.answer_ms = max(0, ticks_diff(now_ms, self._sent_ms))
             counters.answer_times.add(self.answer_ms)
-            if not len(self._late):
+            if not self._late.expected:
                 return
         self._expect_late()
 
@@ -375,11 +391,6 @@ class Transaction:
         end = self._end
         if end < (self._request_length if self._echo else _ANSWER_MIN):
             return False
-        # Most often what has come is the answer and nothing else.
-        if end == self._expected_end and rtu.is_read_answer(self.rx, end, self._request):
-            self.at = 0
-            self.n = end
-            return True
         begin = self._echo_end() if self._echo else 0
         place = self._find_frame(silent, begin)
         if not place:

@@ -21,6 +21,32 @@ _NO_RESETS = ()
 _HELD_POLLS = const(3)  # a counter is held for so many polls after a fall
 
 
+def next_changed(
+    profile: "Profile", block_of: "bytes | bytearray", number: int, raw: bytearray, frame: "bytearray | memoryview",
+    begin: int, k: int,
+) -> int:  # fmt: skip
+    """Returns the index in profile.counters, from `k` on, of the next counter that lies in the block with that number
+    and whose registers in frame[begin:] differ from those in `raw`, the block's; -1 when there is none."""
+    counters = profile.counters
+    while k < len(counters):
+        i = counters[k]
+        if block_of[i] == number:
+            at = profile.offsets[i]
+            end = at + 2 * profile.size(i)
+            while at < end and raw[at] == frame[begin + at]:
+                at += 1
+            if at < end:
+                return k
+        k += 1
+    return -1
+
+
+try:
+    from firmware.meters.block_machine import next_changed  # type: ignore
+except ImportError:  # only images for the RP2 have machine code
+    pass
+
+
 class Meter:
     """`config` is an item of the configuration's `meters`; `ratios` those of its transformers (profile_loader.ratios).
 
@@ -102,26 +128,26 @@ class Meter:
         value before, value now)] of counters that are lower still: they were reset."""
         counters = None  # a list where one has changed: an object in the heap, and mostly none has
         if block.read_at_s is not None:
-            number = self.blocks.index(block)
+            number = 0
+            while self.blocks[number] is not block:  # index() would look for an __eq__
+                number += 1
             begin = at - block.offset(block.first)  # where the first register in block.raw would be in the frame
-            for i in self.profile.counters:
+            profile = self.profile
+            if self.held:
+                counters = [(i, self._counted(i)) for i in profile.counters if self.block_of[i] == number]
+            else:
                 # Most have not changed, and are not decoded.
-                if self.block_of[i] == number and (self.held or self._is_changed(i, block.raw, frame, begin)):
+                k = next_changed(profile, self.block_of, number, block.raw, frame, begin, 0)
+                while k >= 0:
                     counters = counters or []
-                    counters.append((i, self._counted(i)))
+                    i = profile.counters[k]
+                    counters.append((i, self._decoded(i)))
+                    k = next_changed(profile, self.block_of, number, block.raw, frame, begin, k + 1)
         block.store(frame, at, fresh_until_ms, now_s)
         return _NO_RESETS if counters is None else self._resets(counters)
 
     def _resets(self, counters):
         return [(i, last, self.value(i)) for i, last in counters if last is not None and self._follow(i, last)]
-
-    def _is_changed(self, i, raw, frame, begin):
-        """True when the registers of point `i` in frame[begin:] differ from those in `raw`."""
-        k = self.profile.offsets[i]
-        end = k + 2 * self.profile.size(i)
-        while k < end and raw[k] == frame[begin + k]:
-            k += 1
-        return k < end
 
     def _decoded(self, i):
         return self.profile.decode(i, self.blocks[self.block_of[i]].raw, self.ratios)

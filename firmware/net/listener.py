@@ -161,6 +161,16 @@ class Connection:
         self._keep_output(buf, sent, n)
         return False
 
+    def send_at_last(self, buf: "bytes | bytearray", n: int) -> bool:
+        """The same where nothing follows it: what it raises is for fail(). Without a `try`, for which MicroPython takes
+        a piece of the heap."""
+        sent = self.stream.write(buf, n) or 0
+        self.slot.sent += sent
+        if sent == n:
+            return True
+        self._keep_output(buf, sent, n)
+        return False
+
     def _keep_output(self, buf, sent, n):
         """Keeps what _write() has left of buf[:n]; sent < 0: the connection is gone."""
         if sent >= 0:

@@ -10,6 +10,8 @@ Names that the seam gives:
     spin_us(us)                          waits busily: only where a pin must turn within microseconds
     sleep_ms(ms)                         awaitable
     Waker                                wait_ms(timeout) in one task, wake() and wake_in(ms) from anywhere
+    repeat(waker, turn)                  awaitable: calls turn() again and again; it returns after how many ms at the
+                                         latest, if the waker is not woken before, or less than 0 to end
     watch(stream, owner, listener)       calls owner.on_ready(events) whenever the stream is ready to be read;
                                          listeners are served after all others, so that input goes before newcomers.
                                          An exception out of on_ready is given to owner.fail(error)

@@ -17,7 +17,7 @@ WRITE = 4
 _PERIOD = 1 << 30
 
 __all__ = (
-    "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker",
+    "READ", "WRITE", "ticks_ms", "ticks_us", "ticks_diff", "ticks_add", "spin_us", "sleep_ms", "Waker", "repeat",
     "watch", "interest", "unwatch", "install", "run", "print_exception", "tcp_listen", "accept",
     "connect", "finish_connect", "close", "udp", "join", "address", "peer", "is_same_host", "Sink",
 )  # fmt: skip
@@ -91,6 +91,14 @@ class Waker:
         woken = self._woken
         self._woken = False
         return woken
+
+
+async def repeat(waker: Waker, turn: "Any") -> None:
+    while True:
+        ms = turn()
+        if ms < 0:
+            return
+        await waker.wait_ms(ms)
 
 
 class HostSocket:

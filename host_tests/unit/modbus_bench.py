@@ -54,6 +54,11 @@ class FakeBus:
         self.config = {"broadcast": False}
         self.broadcasts = []
 
+    @property
+    def by_unit(self):
+        """The meters, for which their units will do."""
+        return [unit for unit, _ in self.blocks]
+
     def cached(self, unit, function, first, count):
         for block_unit, block in self.blocks:
             if block_unit == unit and block.may_answer(function, first, count):
@@ -82,7 +87,7 @@ class FakeBus:
         """Ends the oldest request: with a frame, somewhere in a buffer, or with an exception code."""
         request = self.requests.pop(0)
         buf = bytearray(b"\xa5" * 3) + bytearray(answer or b"") + bytearray(b"\x5a" * 3)
-        request.owner.on_answer(code, buf if not code else b"", 3 if not code else 0, len(answer or b""))
+        request.finish(code, buf if not code else b"", 3 if not code else 0, len(answer or b""))
 
 
 class FakeUnit255:

@@ -4,6 +4,7 @@ test_on_micropython.py.
 No pytest, nothing but the language and the firmware.
 """
 
+import asyncio
 import socket
 
 from firmware.events import Events
@@ -254,6 +255,64 @@ def test_a_waker_ends_the_wait_that_is_under_way_or_the_next():
         assert await waker.wait_ms(10000) is True
         assert seam.ticks_diff(seam.ticks_ms(), begin_ms) < 5000
         seam.watch(stream, bench.made[0])
+
+    _run(test)
+
+
+def test_repeat_calls_again_after_the_time_or_a_wake_until_it_is_told_to_end():
+    async def test(bench):
+        waker = seam.Waker()
+        waits_ms = [20, 0, 10000, 10000, 10000, -1]
+        called_ms = []
+
+        def turn():
+            called_ms.append(seam.ticks_ms())
+            if len(called_ms) == 3:
+                waker.wake()  # the next wait, before it begins
+            return waits_ms[len(called_ms) - 1]
+
+        async def wake():
+            while len(called_ms) < 4:
+                await seam.sleep_ms(1)
+            assert waker.wake_in(20)
+            while len(called_ms) < 5:
+                await seam.sleep_ms(1)
+            waker.wake()
+
+        task = asyncio.create_task(wake())
+        await seam.repeat(waker, turn)
+        await task
+        passed_ms = [seam.ticks_diff(called_ms[k + 1], called_ms[k]) for k in range(5)]
+        assert len(called_ms) == 6
+        assert min(passed_ms[0], passed_ms[3]) >= 20
+        assert max(passed_ms) < 5000
+        assert not waker.wake_in(1)  # nothing waits any more
+
+    _run(test)
+
+
+def test_a_repeat_that_is_cancelled_waits_no_more():
+    async def test(bench):
+        waker = seam.Waker()
+        called = []
+
+        def turn():
+            called.append(1)
+            return 10000
+
+        async def run():
+            await seam.repeat(waker, turn)
+
+        task = asyncio.create_task(run())
+        while not called:
+            await seam.sleep_ms(1)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            called.append("cancelled")
+        assert called == [1, "cancelled"]
+        assert not waker.wake_in(1)
 
     _run(test)
 

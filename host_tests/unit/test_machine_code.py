@@ -328,6 +328,80 @@ for size, at, n in ((9, 0, 6), (260, 45, 256), (260, -1, 9), (260, 0, 2), (260, 
     assert raises(machine, bytearray(size), frame, at, n)
 """
 
+REPLY = """
+from tcp_machine import put_reply as machine
+from modbus.tcp import put_reply as plain
+frame = bytearray(os.urandom(300))
+head = os.urandom(8)
+for n in range(4, 256):
+    for at in (0, 7, 44):
+        one, other = bytearray(260), bytearray(260)
+        assert machine(one, head, frame, at, n) == plain(other, head, frame, at, n) == n + 4
+        assert one == other and one[7 : 4 + n] == frame[at + 1 : at + n - 2]
+for size, length, at, n in ((9, 8, 0, 6), (260, 6, 0, 9), (260, 8, 45, 256), (260, 8, -1, 9), (260, 8, 0, 2)):
+    assert raises(machine, bytearray(size), bytes(length), frame, at, n)
+"""
+
+READ = """
+from tcp_machine import put_read as machine
+from modbus.tcp import NO_WAY, put_read as plain
+buses = bytearray(k % 3 for k in range(256))
+buses[0] = buses[255] = NO_WAY
+addresses = bytes(reversed(range(256)))
+read = bytes([1, 2, 0, 0, 0, 6, 7, 3, 4, 5, 0, 10])
+found = 0
+
+def put(adu):
+    global found
+    one, other, head, other_head = bytearray(9), bytearray(9), bytearray(9), bytearray(9)
+    number = machine(one, head, adu, buses, addresses)
+    assert number == plain(other, other_head, adu, buses, addresses), adu
+    assert one == other and head == other_head, adu
+    own, other_own = bytearray(9), bytearray(9)
+    assert machine(own, head, adu, buses, b"") == plain(other_own, other_head, adu, buses, b"") == number
+    assert own == other_own and (number == NO_WAY or own[0] == adu[6]), adu
+    if number == NO_WAY:
+        assert one == head == bytes(9)
+    else:
+        assert head[:8] == adu[:8] and one[1:6] == adu[7:] and one[0] == 255 - adu[6]
+        found += 1
+    return number
+
+for at in range(12):
+    for byte in range(256):
+        put(read[:at] + bytes([byte]) + read[at + 1 :])
+for first in (0, 0xFF83, 0xFFFF):
+    for count in (0, 1, 2, 125, 126, 0xFFFF):
+        put(memoryview(read[:8] + bytes([first >> 8, first & 255, count >> 8, count & 255, 99]))[:12])
+assert found > 1300 and put(read) == 1
+least = [8, 8, 12, 256, 256]
+for k in range(5):
+    assert raises(machine, *[bytearray(size - (i == k)) for i, size in enumerate(least)])
+"""
+
+ANSWER = """
+from rtu_machine import is_read_answer as machine
+from modbus.rtu import append_crc, is_read_answer as plain
+found = 0
+for count in (1, 2, 10, 125):
+    request = bytes([9, 4, 0, 0, 0, count, 0, 0])
+    answer = bytearray(7 + 2 * count)
+    answer[:3] = bytes([9, 4, 2 * count])
+    size = append_crc(answer, 3 + 2 * count)
+    for n in range(3, size + 3):
+        assert machine(answer, n, request) == plain(answer, n, request) == (n == size)
+    for at in range(size):
+        for byte in (0, 1, 3, 4, 9, 0x84, 255):
+            one = answer[:at] + bytes([byte]) + answer[at + 1 :]
+            assert machine(one, size, request) == plain(one, size, request) == (one == answer)
+            found += one == answer
+            asked = request[: at % 6] + bytes([byte]) + request[at % 6 + 1 :]
+            assert machine(answer, size, asked) == plain(answer, size, asked)
+assert found > 4
+for n, length, asked in ((2, 9, 8), (9, 8, 8), (-1, 9, 8), (9, 9, 5)):
+    assert raises(machine, bytes(length), n, bytes(asked))
+"""
+
 COPY = """
 from block_machine import copy as machine
 from firmware.meters.block import copy as plain
@@ -341,6 +415,53 @@ for size in range(0, 251):
             assert one == other and one[at : at + size] == frame[begin : begin + size]
 for at, begin, size in ((251, 0, 10), (0, 291, 10), (-1, 0, 1), (0, -1, 1), (0, 0, -1), (1 << 29, 0, 1)):
     assert raises(machine, bytearray(260), at, frame, begin, size)
+"""
+
+CHANGED = """
+from block_machine import next_changed as machine
+from firmware.meters.meter import next_changed as plain
+
+class Profile:
+    counters = bytes([0, 2, 3, 5])
+    encodings = [(0,), (2,), (5,)]  # of 1, 2 and 4 registers
+    encoding_of = bytes([1, 0, 2, 0, 0, 1])
+    offsets = bytes([0, 4, 8, 16, 0, 2])
+
+    @staticmethod
+    def size(i):
+        return (1, 2, 4)[Profile.encoding_of[i]]
+
+block_of = bytes([1, 1, 1, 1, 0, 0])
+raw = bytearray(os.urandom(18))
+found = set()
+for begin in (-4, 0, 3):
+    frame = bytearray(4 + begin) + raw + bytes(5)
+    same = memoryview(frame)[4:] if begin >= 0 else memoryview(frame)[:18 + begin]
+    for at in range(18):
+        if begin < 0 and at < 4:
+            continue
+        source = bytearray(begin) + raw if begin >= 0 else raw[-begin:]
+        for change in (0, 1, 0x80):
+            source[begin + at] ^= change
+            for one in (source, bytes(source), memoryview(source)):
+                for number in (0, 1, 2):
+                    for k in range(4):
+                        try:
+                            wanted = plain(Profile, block_of, number, raw, one, begin, k)
+                        except IndexError:
+                            wanted = None
+                        if begin < 0:
+                            if number == 1 and k == 0 or number == 0:
+                                continue  # out of the frame: the plain one would look at its end
+                        assert machine(Profile, block_of, number, raw, one, begin, k) == wanted, (begin, at, number, k)
+                        found.add(wanted)
+            source[begin + at] ^= change
+assert found == {-1, 0, 1, 2, 3}, found
+assert machine(Profile, block_of, 1, raw, raw, 0, 4) == -1
+for number, size, length, begin, k in ((1, 17, 18, 0, 0), (1, 18, 17, 0, 0), (1, 18, 18, 1, 0), (1, 18, 18, -1, 0),
+    (1, 18, 18, 0, -1), (0, 5, 18, 0, 0)):
+    assert raises(machine, Profile, block_of, number, bytes(size), bytes(length), begin, k)
+assert raises(machine, Profile, block_of[:5], 1, raw, raw, 0, 0)
 """
 
 SCRIPT = """
@@ -371,11 +492,24 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(
-    "compare",
-    [CRC, PRESENT_VALUE, PLAIN_VALUE, REAL, DECIMAL, DIGITS, POINTS, PDU, COPY],
-    ids=["crc", "present value", "plain value", "real", "decimal", "digits", "text of points", "pdu", "copy"],
-)
+COMPARED = {
+    "crc": CRC,
+    "present value": PRESENT_VALUE,
+    "plain value": PLAIN_VALUE,
+    "real": REAL,
+    "decimal": DECIMAL,
+    "digits": DIGITS,
+    "text of points": POINTS,
+    "pdu": PDU,
+    "reply": REPLY,
+    "read": READ,
+    "answer": ANSWER,
+    "copy": COPY,
+    "changed": CHANGED,
+}
+
+
+@pytest.mark.parametrize("compare", COMPARED.values(), ids=list(COMPARED))
 def test_machine_code_does_what_the_plain_functions_do_and_stays_in_the_buffer(folder, compare):
     script = SCRIPT.format(folder=str(folder), lib=str(ROOT / "lib"), root=str(ROOT), compare=compare)
     done = subprocess.run([ensure(), "-c", script], capture_output=True, text=True, timeout=60, check=False)
@@ -403,7 +537,7 @@ def test_no_constant_lies_beside_the_code_of_an_rp2040(source, tmp_path):
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert len(SOURCES) == 8
+    assert len(SOURCES) == 9
     assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
     assert not set(SOURCES) & set(build.frozen_manifest()[1])
     assert "_machine" not in build.frozen_manifest()[0]

@@ -300,10 +300,55 @@ def test_a_reserved_unit_is_0a(make, unit):
 
 def test_without_a_bus_a_meter_is_0a(make):
     bench = make()
-    bench.router.buses = []
+    bench.server.router = Router([], [])
     peer = bench.connect()
     peer.feed(READ_1)
     assert peer.take() == adu(0x1234, 1, 0x83, 0x0A)
+
+
+@pytest.mark.parametrize(
+    "request_adu",
+    [
+        *(read(7, unit, 3, 100, 2) for unit in (0, 1, 2, 9, 30, 40, 247, 248, 250, 255)),
+        *(read(8, 1, function, 5, 9) for function in (1, 2, 3, 4, 5, 6, 0x14, 0x80, 0x83)),
+        *(read(9, 1, 4, 0, count) for count in (0, 1, 125, 126, 0xFFFF)),
+        *(read(10, 1, 3, first, 2) for first in (0xFFFE, 0xFFFF)),
+        *(read(11, unit, 4, 103, 5) for unit in (1, 2)),  # cached for one of them
+        read(12, 1, 3, 1, 1)[:-1],
+        read(13, 1, 3, 1, 1) + read(14, 2, 3, 1, 1),
+        adu(15, 1, b"\x03\x00\x01\x00", protocol=0),
+        adu(16, 1, b"\x03\x00\x01\x00\x01", protocol=1),
+        adu(17, 1, b"\x03\x00\x01\x00\x01\x00"),
+    ],
+    ids=bytes.hex,
+)
+def test_a_connection_that_has_passed_a_read_on_treats_all_that_follows_alike(make, request_adu):
+    """A read of registers goes a shorter way then."""
+    seen = []
+    for begin in ((), (READ_1, READ_1)):
+        bench = make(
+            routes=[defaults(schema.ROUTE, unit=30, bus=1, address=7), defaults(schema.ROUTE, unit=40, closed=True)]
+        )
+        bench.bus.blocks.append((1, block()))
+        peer = bench.connect()
+        peer.feed(read(1, 255, 3, 7, 1))
+        for one in begin:
+            peer.feed(one)
+            bench.bus.end(ANSWER_1)
+            assert peer.take()[-len(REPLY_1) :] == REPLY_1
+        peer.take()
+        before = {name: getattr(bench.counters, name) for name in bench.counters.NAMES}
+        received = peer.slot.received
+        peer.feed(request_adu)
+        buses = [bench.bus, bench.other_bus]
+        asked = [[(one.unit, one.only_reads, bus.sent(k)) for k, one in enumerate(bus.requests)] for bus in buses]
+        counted = {name: getattr(bench.counters, name) - before[name] for name in before}
+        seen.append((peer.take(), peer.closed, peer.slot.received - received, asked, counted, bench.gateway.asked))
+        for bus in buses:
+            while bus.requests:
+                bus.end(frame(bus.requests[0].frame[0], 0x83, 2))
+        seen[-1] += (peer.take(),)
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("code", [0x06, 0x0A, 0x0B])

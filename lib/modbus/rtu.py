@@ -176,3 +176,9 @@ def find_answer(
         if n > 0 and at + n <= end and mismatch(buf, at, n, request, request_length) == MATCH:
             return at << 16 | n
     return 0
+
+
+try:
+    from modbus.rtu_machine import is_read_answer  # type: ignore  # noqa: F401
+except ImportError:  # only images for the RP2 have machine code
+    pass

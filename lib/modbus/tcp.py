@@ -6,6 +6,8 @@ Header: transaction id (2), protocol id (2, zero), length (2, of what follows), 
 
 from micropython import const
 
+from modbus.rtu import append_crc
+
 _TYPING = const(0)
 if _TYPING:
     from typing import Union
@@ -14,7 +16,10 @@ if _TYPING:
 
 ADU_MAX = const(260)  # 4.1: MBAP header of 7 bytes and a PDU of 253
 HEADER = const(7)
+NO_WAY = const(255)  # in a table of buses by unit: there is none
 _AROUND = const(3)  # of a serial frame: unit and CRC
+_HEAD = const(8)  # header and function
+_REGISTERS_READ_MAX = const(125)  # Application Protocol V1.1b3, 6.3 and 6.4
 _LENGTH_MIN = const(2)  # unit id and function code
 _LENGTH_MAX = const(254)  # unit id and a PDU of 253 bytes
 
@@ -53,7 +58,35 @@ def put_pdu(out: bytearray, frame: "Buffer", at: int, n: int) -> int:
     return n - _AROUND
 
 
+def put_reply(out: bytearray, head: "Buffer", frame: "Buffer", at: int, n: int) -> int:
+    """Writes the reply to the request that begins with `head` into `out`, its PDU from the serial frame in
+    frame[at:at+n]. Returns its length."""
+    return put_header(out, head, 0, put_pdu(out, frame, at, n))
+
+
+def put_read(frame: bytearray, head: bytearray, adu: "Buffer", buses: "Buffer", addresses: "Buffer") -> int:
+    """Turns a read of registers (functions 3 and 4), as most requests are, from the 12 bytes of its ADU into the serial
+    frame of 8 that asks the meter, and copies what the reply needs of it, header and function, into head[0:8].
+    `buses` and `addresses`: of each of the 256 units the number of its bus, or NO_WAY, and its address there; the
+    latter may be empty, where each has its own. Returns the number. NO_WAY: it is another request, or not well formed,
+    or there is no bus; then nothing is written."""
+    bus = buses[adu[6]]
+    # Protocol id 0, and a length of 6
+    if bus == NO_WAY or adu[2] or adu[3] or adu[4] or adu[5] != 6 or not 3 <= adu[7] <= 4:
+        return NO_WAY
+    quantity = adu[10] << 8 | adu[11]
+    if not 0 < quantity <= _REGISTERS_READ_MAX or (adu[8] << 8 | adu[9]) + quantity > 0x10000:
+        return NO_WAY
+    for i in range(_HEAD):
+        head[i] = adu[i]
+    frame[0] = addresses[adu[6]] if addresses else adu[6]
+    for i in range(1, 6):
+        frame[i] = adu[6 + i]
+    append_crc(frame, 6)
+    return bus
+
+
 try:
-    from modbus.tcp_machine import put_pdu  # type: ignore  # noqa: F401
+    from modbus.tcp_machine import put_pdu, put_read, put_reply  # type: ignore  # noqa: F401
 except ImportError:  # only images for the RP2 have machine code
     pass

@@ -163,7 +163,20 @@ def documented(bench: stages.Bench) -> dict[str, document.Sheet]:
         tables["cycles"] = document.Sheet("Cycles", 1, ["request", *servers], rows)
     if bench.records:
         tables["records"] = records_sheet(bench)
+    if bench.polls:
+        tables["polling"] = polls_sheet(bench)
     return tables
+
+
+def polls_sheet(bench: stages.Bench) -> document.Sheet:
+    """What polling takes."""
+    polls = bench.polls
+    rows = [
+        ["a poll: kcycles and heap", f"{polls['cycles'] / 1000:,.0f}, {max(0, polls['heap_bytes']):,.0f} B"],
+        ["polls a second", f"{polls['polls_per_s']:.1f}"],
+        ["the chip is busy", f"{100 * polls['share']:.1f} %"],
+    ]
+    return document.Sheet("32 meters at 9600 baud, and nobody connected", 1, ["what", "measured"], rows)
 
 
 def records_sheet(bench: stages.Bench) -> document.Sheet:
@@ -179,6 +192,7 @@ def as_json(bench: stages.Bench) -> dict[str, object]:
         "bare": bench.bare.parent.name,
         "rows": [row.as_json() for row in bench.rows],
         "records": dict(bench.records),
+        "polls": bench.polls,
         "heaps": [heap.as_json() for heap in bench.heaps],
         "idle_cycles_per_s": bench.idle,
         "parts": {name: {share.name: share.cycles for share in shares} for name, shares in bench.parts.items()},
@@ -196,8 +210,7 @@ def show(bench: stages.Bench, functions: bool) -> None:
         console.print(rows_table(bench.rows))
     if bench.heaps:
         console.print(heaps_table(bench))
-    if bench.records:
-        sheet = records_sheet(bench)
+    for sheet in [sheet(bench) for sheet, rows in ((records_sheet, bench.records), (polls_sheet, bench.polls)) if rows]:
         table = _table(sheet.title, sheet.texts, *sheet.columns)
         for row in sheet.rows:
             table.add_row(*row)

@@ -52,6 +52,7 @@ class Line:
         self._frame = bytearray()
         self._began_ns = self._last_ns = 0.0
         self.transactions: list[Transaction] = []
+        self.replies = 0  # of all time
 
     def sent(self, byte: int, now_ns: float, character_ns: float) -> tuple[float, bytes] | None:
         """A byte of the chip; the reply and the moment at which it begins, once a request is whole."""
@@ -76,4 +77,5 @@ class Line:
         begins_ns = now_ns + max(quiet_ns, 1e6 * self._delay_ms)
         self.transactions.append(Transaction(self._began_ns, now_ns, begins_ns, begins_ns + len(reply) * character_ns))
         del self.transactions[:-_KEPT]
+        self.replies += 1
         return begins_ns, reply

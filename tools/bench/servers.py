@@ -23,7 +23,10 @@ OUT = build.ROOT / "build" / "bench"
 CACHED_UNIT, PASSED_UNIT = 1, 9  # of the quiet gateway: polled once, never polled
 READY = "ready"
 PAGE = page.packed()  # as every server sends it
-RECORDED = past.Past(meters=32, days=10, end_s=1_800_000_000 // past.DAY_S * past.DAY_S, energy=past.TOTAL_ENERGY)
+MOST_METERS = 32
+RECORDED = past.Past(
+    meters=MOST_METERS, days=10, end_s=1_800_000_000 // past.DAY_S * past.DAY_S, energy=past.TOTAL_ENERGY
+)
 BROKER, MQTT_INTERVAL_S = 1883, 10
 NODE = "bench"
 _QUIET = {"interval_s": 3600, "max_age_s": 3600}
@@ -114,6 +117,18 @@ def recorder(progress: Progress) -> Server:
     ]
     config = emulate.configuration({"meters": meters, "history": {"flash": True}, "ntp": {"enabled": False}})
     files = emulated.device_files(config, progress, frozen=True) | RECORDED.files()
+    line = [virtual_meters.VirtualMeter(one["unit"], kind, clock=lambda: 0.0) for one in meters]
+    return Server(GATEWAY, files, line, "link: up", frozen=True)
+
+
+def polling_gateway(progress: Progress, quiet: bool) -> Server:
+    """Our gateway with the most meters, three-phase ones, on one line at 9600 baud: each due every second, more than
+    the line carries, or once an hour."""
+    kind = "eastron-sdm630"
+    over = _QUIET if quiet else {"interval_s": 1}
+    meters = [{"slot": k, "name": f"meter {k + 1}", "unit": k + 1, "profile": kind} | over for k in range(MOST_METERS)]
+    config = emulate.configuration({"meters": meters, "buses": [emulate.UART | {"baud": 9600}]})
+    files = emulated.device_files(config, progress, frozen=True)
     line = [virtual_meters.VirtualMeter(one["unit"], kind, clock=lambda: 0.0) for one in meters]
     return Server(GATEWAY, files, line, "link: up", frozen=True)
 

@@ -5,12 +5,13 @@ Raises questions.WrongAnswer, chip.ChipError, tcp.TcpError, lockstep.LockstepErr
 """
 
 import contextlib
+import functools
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 from tools.bench import cycles, heap, measure, names, questions, servers
-from tools.bench.chip import Chip, ChipError, Peer, Sample, Watch
+from tools.bench.chip import CLOCK_HZ, Chip, ChipError, Peer, Sample, Watch
 from tools.bench.elf import Symbols
 from tools.bench.meters import Ramp
 from tools.bench.questions import Question
@@ -30,6 +31,7 @@ _COLLECTIONS = 3  # that the heap is watched for
 _CROWD_NS = 60e9  # and no longer than this
 _PROFILED = 3
 _MQTT_ROUNDS = 8  # intervals
+_SETTLING_NS, _POLLING_NS = 30e9, 20e9
 _PROPERTIES = 20  # of one ReadPropertyMultiple
 _FEWER = 5  # pages are asked for so many times less often than registers
 
@@ -52,6 +54,7 @@ class Bench:
         self.parts: dict[str, list[cycles.Share]] = {}  # of a read of 10 registers, by server
         self.functions: dict[str, list[cycles.Share]] = {}
         self.records: list[tuple[str, str]] = []  # what reading them takes
+        self.polls: dict[str, float] = {}  # cycles and bytes of heap of one, and the share of the chip
         self.idle: dict[str, float] = {}  # cycles per second with nobody connected, by server
 
     @contextlib.contextmanager
@@ -94,7 +97,7 @@ class Bench:
         for connection, _ in clients:
             chip.hang_up(connection)
 
-    def profile(self, chip: Chip, server: str, what: str, ask: Callable[[], Sample]) -> None:
+    def profile(self, chip: Chip, server: str, what: str, ask: Callable[[], object]) -> None:
         """Where the cycles of this request go."""
         self.progress(f"{server}: where the cycles go, {what}")
         ask()
@@ -320,6 +323,36 @@ def plant(bench: Bench) -> None:
         bench.heap_under(chip, server.name, started, [*clients, (chip.connect(HTTP), (page, readings))])
 
 
+def polls(bench: Bench) -> None:
+    """Our gateway with the most meters on a line that is always busy, and nobody connected: what the chip does in all,
+    and what one poll costs, that is the difference to the same gateway without polls, divided."""
+    seen: dict[bool, tuple[float, float, int]] = {}
+    for quiet in (True, False):
+        server = servers.polling_gateway(bench.progress, quiet)
+        with bench.booted(server) as chip:
+            chip.run(_SETTLING_NS)  # until each has been read once
+            bench.progress(f"{server.name}: {servers.MOST_METERS} meters, {'polled' if not quiet else 'not polled'}")
+            cycles_before, replies = chip.cycles, chip.line.replies
+            used, collections = chip.used(), len(chip.sweeps)
+            chip.run(_POLLING_NS)
+            grown = heap.allocated(used, chip.used(), chip.sweeps[collections:])
+            collected = sum(sweep.cycles for sweep in chip.sweeps[collections:])
+            seen[quiet] = chip.cycles - cycles_before - collected, grown, chip.line.replies - replies
+            if not quiet:
+                bench.polls["share"] = (chip.cycles - cycles_before) / (_POLLING_NS / 1e9 * CLOCK_HZ)
+                bench.profile(chip, server.name, "a poll", functools.partial(_next_poll, chip))
+    (idle, idle_grown, _), (busy, busy_grown, count) = seen[True], seen[False]
+    bench.polls["cycles"] = (busy - idle) / count
+    bench.polls["heap_bytes"] = (busy_grown - idle_grown) / count
+    bench.polls["polls_per_s"] = count / (_POLLING_NS / 1e9)
+    bench.idle[server.name] = idle / (_POLLING_NS / 1e9)
+
+
+def _next_poll(chip: Chip) -> None:
+    replies = chip.line.replies
+    chip.wait(lambda: chip.line.replies > replies, _POLLED_NS, "a poll")
+
+
 def history(bench: Bench) -> None:
     """Records of the most meters as CSV: of a day for nobody but the reader, of ten days while ten clients poll."""
     server = servers.recorder(bench.progress)
@@ -451,6 +484,7 @@ STAGES: dict[str, Callable[[Bench], None]] = {
     "bacnet": bacnet,
     "mqtt": mqtt,
     "plant": plant,
+    "polls": polls,
     "history": history,
     "poll-loop": poll_loop,
     "umodbus": umodbus_server,

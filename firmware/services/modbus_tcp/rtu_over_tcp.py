@@ -55,6 +55,9 @@ class RtuConnection(ModbusConnection):
         frame = bytearray(rtu.ADU_MAX)
         return self.send(frame, rtu.build(frame, source[at + 6], out, 7, length))
 
+    def _pass_back(self, frame: "Buffer", at: int, n: int) -> bool:
+        return self._reply(self._pending, 0, tcp.put_pdu(self.server.out, frame, at, n))
+
     def _close_wrong(self, length):
         self.server.counters.malformed += 1
         self.events.add("modbus", "RTU over TCP: connection closed: no frame, or a wrong CRC, in %d bytes" % length)

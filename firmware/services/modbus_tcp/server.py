@@ -24,7 +24,7 @@ from firmware.services import Service
 from firmware.services.modbus_tcp import reply_cache
 from modbus import pdu, rtu, tcp
 from modbus.crc import crc16
-from modbus.tcp import put_header, put_pdu
+from modbus.tcp import NO_WAY, put_header, put_read, put_reply
 
 _TYPING = const(0)
 if _TYPING:
@@ -41,6 +41,7 @@ _BROADCASTS = b"\x05\x06\x0f\x10\x16"
 _REQUEST = const(12)  # bytes of a read
 _NOTHING = bytearray()
 _HEAD = const(8)  # MBAP header and function
+_READ_FRAME = const(8)  # of a read, on the serial line
 _UNSERVED_MS = const(60000)  # until a connection without a request is closed
 
 
@@ -67,6 +68,10 @@ class ModbusServer(Service):
         self.out = bytearray(tcp.ADU_MAX)
         self.replies = reply_cache.ReplyCache(self.rx)
         self.served = served or None  # None is what the hot path asks for
+        if served:
+            router.numbers = numbers = bytearray(router.numbers)
+            for unit in served:  # no bus answers for it
+                numbers[unit] = NO_WAY
         self.listener = None
         self.rtu_listener = None
 
@@ -119,6 +124,7 @@ class ModbusConnection(Connection):
         self._first_bytes = server.replies.first_bytes
         self._key = server.replies.key
         self._counters = server.counters
+        self._out = server.out
         config = server.config
         self.may_write = config["allow_writes"] and (not config["writers"] or self._ip() in config["writers"])
         self.request: "Request | None" = None  # made with the first request that goes to a bus
@@ -179,6 +185,39 @@ class ModbusConnection(Connection):
 
     def _read_other(self, got):
         """Takes any other input; `got` is what readinto returned for the front of the shared buffer."""
+        request = self.request
+        if got == _REQUEST and request is not None:
+            router = self.server.router
+            number = put_read(request.frame, self._pending, self._first_bytes, router.numbers, router.addresses)
+            if number != NO_WAY and self._pass_read(router.buses[number], request):
+                return
+        self._read_any(got)
+
+    def _pass_read(self, bus, request):
+        """Gives the read of registers in `request.frame`, which is the only input, to `bus`. Returns False where it can
+        be answered from memory instead."""
+        frame = request.frame
+        if frame[0] in bus.by_unit and self._is_cached(bus, frame):
+            return False
+        request.unit = frame[0]
+        request.length = _READ_FRAME
+        request.only_reads = True
+        slot = self.slot
+        slot.received += _REQUEST
+        self._counters.requests += 1
+        code = bus.submit(request)
+        if code:
+            self._exception(self._pending, 0, code)
+            return True
+        self._counters.passed += 1
+        self.bus = bus
+        slot.busy = True
+        return True
+
+    def _is_cached(self, bus, frame):
+        return bus.cached(frame[0], frame[1], frame[2] << 8 | frame[3], frame[4] << 8 | frame[5]) is not None
+
+    def _read_any(self, got):
         if got == _REQUEST:
             if tcp.adu_length(self._first_bytes, 0, got) != got:
                 got += self.stream.readinto(self.server.rx_view[got:]) or 0
@@ -344,15 +383,12 @@ class ModbusConnection(Connection):
 
     def _exception(self, source, at, code):
         """Answers the request at source[at:] with that exception."""
-        return self._reply(source, at, self._put_exception(source[at + 7], code))
-
-    # From here to on_answer() the frames have at most 11 words, which MicroPython keeps off the heap.
-
-    def _put_exception(self, function, code):
-        out = self.server.out
-        out[7] = function | 0x80
+        out = self._out
+        out[7] = source[at + 7] | 0x80
         out[8] = code
-        return 2
+        return self._reply(source, at, 2)
+
+    # From here to _pass_back() the frames have at most 11 words, which MicroPython keeps off the heap.
 
     def _reply(self, source: "Buffer", at: int, length: int) -> bool:
         """Sends the PDU of that length in out[7:] as the reply to the request at source[at:]."""
@@ -370,9 +406,22 @@ class ModbusConnection(Connection):
         if self._is_held:
             self._is_held = False
             seam.interest(self.stream, seam.READ)
-        size = self._put_exception(self._pending[7], code) if code else put_pdu(self.server.out, frame, at, n)
-        if self._reply(self._pending, 0, size) and self._kept_input_size:
+        if code:
+            has_left = self._exception(self._pending, 0, code)
+        else:
+            has_left = self._pass_back(frame, at, n)
+        if has_left and self._kept_input_size:
             self._serve_requests(0, self._restore_input())
+
+    def _pass_back(self, frame: "Buffer", at: int, n: int) -> bool:
+        """Sends the answer of the meter in frame[at:at+n]; returns as _reply() does."""
+        size = put_reply(self._out, self._pending, frame, at, n)
+        if frame[at + 1] & 0x80:
+            self._counters.exceptions += 1
+        self.budget.served(self.slot)
+        if self._kept_input_size:
+            return self.send(self._out, size)
+        return self.send_at_last(self._out, size)
 
     def _discard(self, at):
         server = self.server
