@@ -14,12 +14,20 @@ MQTT_AT_MOST = {  # (kcycles, bytes of the heap)
     "MQTT, values of a meter": (1700, 3000), "MQTT, values of a meter as JSON": (1450, 3000),
     "MQTT, Sparkplug's birth of a meter": (14000, 54000),
 }  # fmt: skip
-BACNET_CYCLES = {"BACnet ReadProperty": 160_000, "BACnet ReadPropertyMultiple of 20": 900_000}  # at most
 # Without collections of the heap, at most
 PAGE_CYCLES = 545  # for each of its bytes on the line: the page grows with what it shows
 READINGS_CYCLES = 6_300_000
 BYTES_PER_US = 0.04608  # on the line of 460800 baud
 HTTP_HEAP_BYTES = {"GET /": 3_500, "GET /api/readings": 7_000}
+REGISTER_CYCLES = {  # at most
+    "read of 10 registers": 134_000,
+    "read of 125 registers": 236_000,
+    "read of 10, passed through": 450_000,
+    "read of 10, 10 clients": 150_000,
+}
+POLL_CYCLES = 490_000  # at most, of one with nobody connected
+POLLING_SHARE = 0.15  # of the chip, at most: 32 meters on a busy line at 9600 baud
+BACNET_CYCLES = {"BACnet ReadProperty": 150_000, "BACnet ReadPropertyMultiple of 20": 860_000}  # at most
 
 PROBE = b"""
 import gc, time
@@ -67,6 +75,23 @@ def test_the_parts_of_a_request_are_all_of_it(figures):
 
 def test_two_runs_give_the_same_figures_to_the_last_cycle(figures):
     assert figures[0] == figures[1]
+
+
+def test_reads_of_registers_stay_within_their_cycles(tmp_path):
+    file = tmp_path / "registers.json"
+    assert emulated.main(["--only", "registers", "--rounds", "10", "--json", str(file)]) == 0
+    cycles = {row["what"]: row["cycles"] for row in json.loads(file.read_text(encoding="utf-8"))["rows"]}
+    assert cycles.keys() == REGISTER_CYCLES.keys()
+    assert {what: count for what, count in cycles.items() if count > REGISTER_CYCLES[what]} == {}
+
+
+def test_polls_of_32_meters_stay_within_their_cycles(tmp_path):
+    file = tmp_path / "polls.json"
+    assert emulated.main(["--only", "polls", "--json", str(file)]) == 0
+    polls = json.loads(file.read_text(encoding="utf-8"))["polls"]
+    assert polls["polls_per_s"] > 4
+    assert 0 < polls["cycles"] <= POLL_CYCLES
+    assert 0 < polls["share"] <= POLLING_SHARE
 
 
 def test_bacnet_stays_within_its_cycles(tmp_path):
