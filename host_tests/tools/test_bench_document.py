@@ -74,8 +74,10 @@ def test_changed_code_cannot_be_named(repository):
 
 def test_every_table_of_the_document_names_its_commit():
     text = document.BENCHMARKS.read_text(encoding="utf-8")
-    assert len(re.findall(r"<!-- table [a-z-]+ -->\nAt [0-9a-f]{7}:\n\n\|", text)) == text.count("<!-- table ") == 16
-    assert text.count("<!-- end -->") == 16
+    tables = text.count("<!-- table ")
+    assert tables > 10
+    assert len(re.findall(r"<!-- table [a-z-]+ -->\nAt [0-9a-f]{7}:\n\n\|", text)) == tables
+    assert text.count("<!-- end -->") == tables
 
 
 def test_the_readme_repeats_the_numbers_of_the_document():
