@@ -54,3 +54,12 @@ def test_only_what_is_needed_is_asked_for_and_a_server_that_nobody_checks_is_mar
     desk.tab("Services")
     expect(main.get_by_label("Pass on writes")).to_be_visible()
     expect(main.get_by_label("Further servers")).to_be_visible()
+
+
+def test_a_broker_that_nobody_checks_is_marked(make_rig, visit):
+    desk = visit(make_rig(config={"mqtt": {"tls": True, "trust": "none"}})).open("posting")
+    desk.set_up()
+    desk.tab("Services")
+    main = desk.page.get_by_role("main")
+    expect(main.get_by_text("The broker's certificate is not checked")).to_have_class("bad")
+    expect(main.get_by_label("Certificates of authorities")).to_have_count(0)

@@ -52,6 +52,7 @@ const servicesPage = {
   every_ms: SELDOM_MS,
   show(main) {
     main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(name => serviceCard(name)));
-    if (valueAt("mqtt.tls")) main.append(card("Certificate of the broker", authoritiesField("mqtt")));
+    if (valueAt("mqtt.tls")) main.append(card("Certificate of the broker", valueAt("mqtt.trust") !== "none" ? authoritiesField("mqtt")
+      : el("p", { class: "bad" }, "The broker's certificate is not checked: everybody on the way can read and change what is sent.")));
   },
 };
