@@ -64,7 +64,9 @@ class Invariants:
             left = connection._kept_input_size if slot.kind == "modbus" else len(connection.reader.left)
             if left > _LEFT_MAX.get(slot.kind, 0):
                 self.violate(f"a {slot.kind} connection keeps {left} bytes of input")
-            held = sum(len(part) for part in vars(connection).values() if isinstance(part, (bytes, bytearray)))
+            shared = [id(part) for part in vars(getattr(connection, "server", app)).values()]
+            parts = [part for part in vars(connection).values() if id(part) not in shared]
+            held = sum(len(part) for part in parts if isinstance(part, (bytes, bytearray)))
             if held > _HELD_MAX:
                 self.violate(f"a {slot.kind} connection holds {held} bytes")
         for bus in app.buses:
