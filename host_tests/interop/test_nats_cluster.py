@@ -49,7 +49,7 @@ def test_every_record_arrives_though_the_node_that_leads_is_killed_in_the_middle
         assert killer.killed is not None
         assert killer.stored < result.counts.history  # others came behind
         assert cluster.leader()[0] is not killer.killed
-    assert result.is_whole, result
+    assert result.is_whole, str(result)
     assert result.made > killer.stored
     assert result.counts.connections > GATEWAYS + result.restarts + result.cuts  # those of the node that was killed
     print(

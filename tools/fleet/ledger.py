@@ -37,11 +37,14 @@ def line(gateway: bytes, meter: bytes, begin_s: int, energy: int, power: int) ->
 class Ledger:
     """`meters`: of each gateway; `interval_s`: of records. made, cut: records; lines, again, wrong: that arrived, of
     them those that had arrived before, and those that nobody made; values: of QoS 0 that arrived, of which some may be
-    lost, but none that falls, is of another meter, or of a time that is not yet."""
+    lost, but none that falls, is of another meter, or of a time that is not yet. `is_ordered`: what a gateway sent
+    before, arrives before, also by different connections, so that an energy which falls is wrong. In a cluster, where
+    they may lead to different nodes, that is not so."""
 
-    def __init__(self, meters: int, interval_s: int) -> None:
+    def __init__(self, meters: int, interval_s: int, is_ordered: bool = True) -> None:
         self.meters = meters
         self.interval_s = interval_s
+        self.is_ordered = is_ordered
         self.lines = self.again = self.wrong = self.values = 0
         self.first_wrong = b""
         self.twice: set[tuple[int, int]] = set()
@@ -97,7 +100,7 @@ class Ledger:
         else:
             read_s = 60 * (value - energy_wh(gateway, meter, 0))
             is_right = read_s % self.interval_s == 0 and EPOCH_S - self.interval_s <= read_s <= now_s
-            is_right = is_right and value >= self._last.get((gateway, meter), 0)
+            is_right = is_right and (not self.is_ordered or value >= self._last.get((gateway, meter), 0))
             self._last[gateway, meter] = value
         if meter < self.meters and is_right:
             self.values += 1

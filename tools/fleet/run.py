@@ -117,7 +117,7 @@ class _Run:
         self._time = virtual
         self._rng = rng = random.Random(options.seed)
         self._counts = senders.Counts()
-        self._ledger = ledger.Ledger(options.meters, options.interval_s)
+        self._ledger = ledger.Ledger(options.meters, options.interval_s, is_ordered=len(options.addresses) < 2)
         addresses = list(options.addresses)
         default = config.default()
         self._receiver: Receiver | Database
