@@ -26,7 +26,7 @@ ONCE = {"interval_s": 3600, "max_age_s": 3600}
 # What anybody may see, as a browser asks for it.
 DOCUMENTS = ("/", "/api/session", "/api/status", "/api/readings", "/api/bus", "/api/sockets", "/api/history")
 PPP_BYTES = 24_000 + 4_096  # of the emulator's line to the network (firmware/board/emulated_pico.py)
-MOST_BYTES = 121 * 1024 + PPP_BYTES  # in use after a collection, of 187,000
+MOST_BYTES = 125 * 1024 + PPP_BYTES  # in use after a collection, of 188,000
 
 
 def test_ten_meters_clients_pages_and_a_save_on_the_chip(make_chip):
