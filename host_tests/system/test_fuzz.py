@@ -226,7 +226,7 @@ def measured(rig, watch):
 def gateway_of_ten_meters(folder):
     """(Rig, session cookie, file: while it is there the heap is measured, reads with their values)."""
     watch = folder / "watch"
-    argv = [gateway.find_frozen(print), "-X", "heapsize=108K", WATCHED_MAIN, watch]
+    argv = [gateway.find_frozen(print), "-X", "heapsize=110K", WATCHED_MAIN, watch]
     with Rig(folder, meters=METERS, config=CONFIG, argv=argv, env={"MICROPYPATH": ".frozen"}) as rig:
         with Device(HOST, rig.http_port) as device:
             device.set_password(PASSWORD)

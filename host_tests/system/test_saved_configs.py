@@ -58,7 +58,7 @@ class Owner(Device):
         return False
 
 
-@pytest.mark.parametrize(("heap", "seed"), [("108K", 1), ("128K", 2)])
+@pytest.mark.parametrize(("heap", "seed"), [("110K", 1), ("128K", 2)])
 def test_whatever_a_save_takes_comes_back_with_a_page_that_can_log_in_and_save(tmp_path, heap, seed):
     rng = random.Random(seed)
     taken = refused = 0
@@ -110,7 +110,7 @@ def test_a_configuration_without_a_page_is_replaced_by_the_one_before(tmp_path):
 
 @pytest.mark.parametrize("has_last_good", [True, False])
 def test_a_file_that_takes_more_heap_than_there_is_does_not_keep_the_page_away(tmp_path, has_last_good):
-    with Rig(tmp_path, virtual=(), frozen=True, heap="108K") as rig:
+    with Rig(tmp_path, virtual=(), frozen=True, heap="110K") as rig:
         path = rig.folder / "data" / "config.json"
         if has_last_good:
             rig.wait_last_good()
