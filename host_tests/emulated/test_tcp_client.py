@@ -16,4 +16,4 @@ def test_the_client_connects_sends_receives_and_says_why_it_cannot(tmp_path):
         output = chip.emulator.exec(code, timeout=RUN_S)
     *lines, heap = output.splitlines()
     assert lines == EXPECTED[:-1]
-    assert int(heap.split()[1]) <= 64  # lwIP's sockets are collected late
+    assert int(heap.split()[1]) <= 128  # lwIP's sockets are collected late
