@@ -15,7 +15,14 @@ def test_an_image_leaves_room_for_its_driver_and_for_what_comes(name):
 def test_the_firmware_fits_the_smallest_slot_beside_micropython():
     slots = {row.size for name in ("METERPORT_ESP32", "METERPORT_ESP32_S3") for row in image.partitions(name)
              if row.label.startswith("ota_")}  # fmt: skip
-    assert memory.ESP32_SLOT_OF_MICROPYTHON - memory.BLUETOOTH - memory.LEFT_OUT - memory.MACHINE_CODE + memory.firmware_max() == min(slots)
+    assert (
+        memory.ESP32_SLOT_OF_MICROPYTHON
+        - memory.BLUETOOTH
+        - memory.LEFT_OUT
+        - memory.MACHINE_CODE
+        + memory.firmware_max()
+        == min(slots)
+    )
 
 
 def test_what_was_built_is_reported_beside_its_bound(tmp_path, monkeypatch):
