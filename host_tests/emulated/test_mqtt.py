@@ -23,6 +23,7 @@ from tools import gateway
 from tools.device_api import Device
 from tools.emulator import build
 from tools.emulator.network import GATEWAY, GUEST
+from tools.emulator.variant import Variant
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -31,6 +32,7 @@ SEEN_S = 240
 ANSWER_S = 60
 PASSWORD = "correct horse"
 RECORDS = 300
+RP2350_RAM = Variant(frozen=True, ram_kib=520)
 TLS_RECORDS = 50
 LINES_MAX = 15  # in a packet of 1 KiB
 
@@ -101,7 +103,7 @@ def test_the_history_arrives_whole_while_meters_are_polled_and_the_broker_is_kil
 
 
 def test_the_history_goes_through_tls_while_posting_over_https_has_its_turns(tmp_path):
-    """Each session takes what the chip has for one: with two at a time one of them would find no memory."""
+    """With an RP2350's RAM: of an RP2040's the emulator's line to the network (PPP) leaves 44 KB, TLS wants 45."""
     certificates = Certificates(GATEWAY)
     file = certificates.servers["good"].write(tmp_path, "good")
     broker = Mosquitto(tmp_path / "mosquitto", certificates={"good": file})
@@ -119,7 +121,7 @@ def test_the_history_goes_through_tls_while_posting_over_https_has_its_turns(tmp
         stack.enter_context(Nginx(tmp_path / "nginx", [proxy], [https_port]))
         stack.enter_context(broker)
         listener = stack.enter_context(Listener(broker))
-        chip = stack.enter_context(Chip(tmp_path, build.OUR_PCBS, config, files=files))
+        chip = stack.enter_context(Chip(tmp_path, RP2350_RAM, config, files=files))
         chip.wait_polled()
         before = chip.get("/api/status")["heap"]["free"]
         set_time(chip)
