@@ -254,6 +254,23 @@ def whole(device, name):
     return True
 
 
+def after_each_cut(monkeypatch, geometry, image, tear):
+    """Yields (limit, device) for each update on that image that is cut after `limit` writes, and at the end for one
+    that is not: the device with what is on its flash then."""
+    for limit in range(2000):
+        flash = Flash(geometry, image)
+        flash.limit, flash.tear = limit, tear
+        mount(monkeypatch, flash)
+        try:
+            run()
+        except OSError:
+            assert flash.cut
+        yield limit, mount(monkeypatch, Flash(geometry, flash.image))
+        if not flash.cut:
+            return
+    pytest.fail("more writes than an update takes")
+
+
 @pytest.mark.parametrize(
     "geometry", [replace(one, block_count=48) for one in (ESP32, RP2)], ids=lambda geometry: geometry.name
 )
@@ -268,28 +285,16 @@ def test_a_cut_at_any_write_leaves_the_old_or_the_new(monkeypatch, geometry, tea
             f.write(body)
     image = bytes(device.flash.image)
     seen = []
-    for limit in range(2000):
-        flash = Flash(geometry, image)
-        flash.limit, flash.tear = limit, tear
-        mount(monkeypatch, flash)
-        try:
-            run()
-        except OSError:
-            assert flash.cut
-        after = mount(monkeypatch, Flash(geometry, flash.image))
+    for limit, after in after_each_cut(monkeypatch, geometry, image, tear):
         good, trial = trees.read()
         assert (good, trial) in (("-", "-"), ("-", "a")), f"cut after {limit} writes"
         if trial == "a":
             assert whole(after, "a"), f"cut after {limit} writes"
         seen.append(trial)
-        if not flash.cut:
-            break
         if limit % 7 == 0 and trial == "-":
             run()  # again, on what the cut has left
             assert trees.read() == ("-", "a")
             assert whole(after, "a")
-    else:
-        pytest.fail("more writes than an update takes")
     assert seen == sorted(seen)  # once it is the new one it stays
     assert seen[-1] == "a"
     assert len(seen) > 10
@@ -338,24 +343,12 @@ def test_a_cut_at_any_write_beside_a_new_image_leaves_it_or_the_update_on_trial(
     flashed(monkeypatch, b"two ")
     image = bytes(device.flash.image)
     seen = []
-    for limit in range(2000):
-        flash = Flash(geometry, image)
-        flash.limit, flash.tear = limit, tear
-        mount(monkeypatch, flash)
-        try:
-            run()
-        except OSError:
-            assert flash.cut
-        after = mount(monkeypatch, Flash(geometry, flash.image))
+    for limit, after in after_each_cut(monkeypatch, geometry, image, tear):
         good, trial = trees.read()
         folder = chosen(after)
         assert (good, trial, folder) in (("-", "-", ""), ("-", "a", "tree/a")), f"cut after {limit} writes"
         assert not folder or whole(after, "a"), f"cut after {limit} writes"
         seen.append(folder)
-        if not flash.cut:
-            break
-    else:
-        pytest.fail("more writes than an update takes")
     assert seen == sorted(seen)
     assert seen[-1] == "tree/a"
     assert len(seen) > 10
