@@ -35,12 +35,10 @@ def test_the_load_of_the_last_hours_is_drawn(make_rig, visit):
     expect(seen.page.get_by_role("main")).to_contain_text("measured after a minute")  # it has just begun
     expect(seen.page.get_by_role("img")).to_have_count(0)
 
-    def later(route):
-        document = route.fetch().json()
+    def later(document):
         document["buses"][0]["past"] = {"step_s": 600, "age_s": 60, "load_percent": [3, 40, 12]}
-        route.fulfill(json=document)
 
-    seen.page.route("**/api/bus", later)
+    seen.change("bus", later)
     expect(seen.page.get_by_role("img", name="Load while this page is open")).to_be_visible()
     image = seen.page.get_by_role("img", name="Load, the last hours")
     expect(image).to_have_attribute("aria-label", "Load, the last hours, the last 30 min: lowest 3 %, highest 40 %")

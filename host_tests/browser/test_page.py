@@ -288,13 +288,11 @@ def test_the_last_hours_are_drawn_from_what_the_device_has_kept(make_rig, visit)
     expect(page.get_by_text("Nothing was kept yet")).to_be_visible()  # before the first step has ended
 
     # What it will be after some hours: nobody waits for that here.
-    def later(route):
-        document = route.fetch().json()
+    def later(document):
         assert len(document["values"]) > 40
         document["values"][-40:] = [1000, *[None] * 9, *range(1000, 2500, 50)]
-        route.fulfill(json=document)
 
-    page.route("**/api/history?point=*", later)
+    desk.change("history?point=*", later)
     page.reload()
     path = trend.locator("path")
     expect(path).to_have_attribute("d", re.compile(r"^M0.0 100.0h.1M[\d.]+ 100.0(L[\d.]+ [\d.]+){28}L100.0 0.0$"))
@@ -325,13 +323,11 @@ def test_the_sockets_of_the_last_hours_are_drawn(make_rig, visit):
     rig = make_rig()
     assert rig.get("/api/sockets")["past"]["in_use"] != []
 
-    def later(route):
-        document = route.fetch().json()
+    def later(document):
         document["past"] = {"step_s": 600, "age_s": 10, "in_use": [5, 16, 16, 9], "closed": [0, 0, 7, 0]}
-        route.fulfill(json=document)
 
     desk = visit(rig)
-    desk.page.route("**/api/sockets", later)
+    desk.change("sockets", later)
     desk.open("sockets")
     part = desk.page.locator("section", has=desk.page.get_by_role("heading", name="The last hours"))
     images = part.get_by_role("img")
@@ -375,8 +371,7 @@ def test_a_day_of_clients_is_drawn_from_first_to_last_and_says_who_was_closed(ma
     rig = make_rig()
     times = {"requests": 40, "connections": 20, "most": 2}
 
-    def later(route):
-        document = route.fetch().json()
+    def later(document):
         document["clients_lost"] = 3
         document["clients"] = [
             {"kind": "modbus", "address": "10.0.0.7", "age_s": 3600, "gone_s": 1800, "closed": 18, "reason": "idle"}
@@ -384,10 +379,9 @@ def test_a_day_of_clients_is_drawn_from_first_to_last_and_says_who_was_closed(ma
             {"kind": "http", "address": "10.0.0.8", "age_s": 7200, "gone_s": 60, "closed": 0, "reason": None} | times,
         ]
         document["slots"] = [one for one in document["slots"] if one["role"] == "service"]
-        route.fulfill(json=document)
 
     desk = visit(rig)
-    desk.page.route("**/api/sockets", later)
+    desk.change("sockets", later)
     desk.open("sockets")
     part = desk.page.locator("section", has=desk.page.get_by_role("heading", name="Clients"))
     rows = part.get_by_role("row")

@@ -124,6 +124,16 @@ class Visit:
         assert len(self.complaints) - len(rest) >= at_least, self.complaints
         self.complaints = rest
 
+    def change(self, path, change):
+        """Has `change(document)` change what the device answers for that path of the API, as it will be after hours."""
+
+        def answer(route):
+            document = route.fetch().json()
+            change(document)
+            route.fulfill(json=document)
+
+        self.page.route("**/api/" + path, answer)
+
     def close(self):
         """AssertionError when the page complained or talked to anybody else."""
         self.context.close()
