@@ -92,4 +92,4 @@ def test_a_row_that_is_gone_is_an_error():
     with pytest.raises(DocumentError, match="no row GET /"):
         document.with_numbers(readme, benchmarks.replace("| GET / |", "| page |"))
     with pytest.raises(DocumentError, match=r"README\.md has no row"):
-        document.with_numbers(readme.replace("page of 22 KB", "page"), benchmarks)
+        document.with_numbers(readme.replace("| page on", "| pages on"), benchmarks)

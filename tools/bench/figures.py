@@ -28,6 +28,7 @@ from tools.virtual_meters import Behaviour, VirtualMeter, default_meters
 
 _ROOT = build.ROOT
 _HEAP_SCRIPT = _ROOT / "host_tests" / "on_micropython" / "heap_at_rest.py"
+_PAGE = _ROOT / "firmware" / "services" / "http" / "page.html.gz"
 _BAUD = 115200
 _ROUNDS = 5
 _BUS_S = 30
@@ -178,6 +179,7 @@ def measure():
         ["heap used with everything running, firmware frozen", f"{in_image:,} bytes"],
         ["the same with modules as files", f"{as_files:,} bytes"],
         ["the files (`.mpy`, profiles, page)", f"{report.bytes:,} bytes in {report.files} files"],
+        ["the page, packed with gzip", f"{_PAGE.stat().st_size:,} bytes"],
     ]
     one_client = [
         [name, f"{median:,.0f}/s", f"{slowest:,.0f} to {fastest:,.0f}/s"]
