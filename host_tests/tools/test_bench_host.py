@@ -176,7 +176,7 @@ def test_mbusd_is_measured_where_the_environment_names_it(monkeypatch):
     for environment in ("", "/opt/mbusd"):
         monkeypatch.setenv("MBUSD", environment)
         host_stages.passed(Servers(), host_stages.Results(1, 1.0, lambda text: None))
-    assert measured == [4, 6]
+    assert measured == [6, 8]
     assert [one for one in started if one[0] == "mbusd"] == [("mbusd", "/opt/mbusd")]
 
 

@@ -289,6 +289,15 @@ class Bench:
         argv = [sys.executable, "-m", "tools.bench.pymodbus_gateway", str(ports.modbus), device]
         return self._program(PYMODBUS, [*argv, str(_BAUD), str(PASSED_UNIT)], ports, folder)
 
+    def passing_umodbus(self) -> Server:
+        """micropython-modbus that asks PASSED_UNIT by its own master for each read, held."""
+        ports, folder, _ = _ports(False), *self._line()
+        tree = servers.program_tree("umodbus_gateway", "host", [umodbus.ensure(self.progress)])
+        server = self._start(UMODBUS, [f"{tree}/main.py", *ports.words()], f"{tree}/lib:.frozen", ports, folder)
+        server.process.wait_line("^ready", self.ready_s)
+        server.hold()
+        return server
+
     def mbusd(self, program: str) -> Server:
         """The mbusd of this path on such a line, held: one try of a second, no pause between requests."""
         ports, folder, device = _ports(False), *self._line()
