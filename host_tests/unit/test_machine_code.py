@@ -213,7 +213,7 @@ calls = written = full = 0
 def machine(*arguments):
     global calls, written, full
     calls += 1
-    state = arguments[6]
+    state = arguments[7]
     before = state[0]
     buf, n = arguments[0], arguments[2]
     buf[n if n > 0 else 0:] = bytes([63]) * (len(buf) - max(n, 0))
@@ -292,22 +292,30 @@ for turn in range(300):
         assert plain == other, (plain, other)
 assert written > 2500 and full > 200 and calls > 1000, (written, full, calls)
 
-tables = bytes(range(3)), bytes(3), bytes([0, 2, 4]), bytes(3), [(0, 1, 1, PLAIN, 1, 0)], bytes(3)
-names = bytes([1, 65] * 3)
+def meter_of(points=3, offsets=bytes([0, 2, 4]), block_of=bytes(3), raws=(bytes(6),)):
+    profile = Profile(
+        "test", bytes([1, 65] * 3), bytes(range(points)), bytes(3), bytes(3), [(0, 1, 1, PLAIN, 1, 0)],
+        False, 0, (), [], b"", offsets, 0,
+    )
+    meter = Meter(profile, [Block() for _ in raws], block_of)
+    for block, raw in zip(meter.blocks, raws):
+        block.raw = raw
+    return meter
 
-def both(values, tables, order, raws, state, written_state):
-    decode_points(b"", 0, 0, values, tables, order, raws, state)
-    return write_points(bytearray(600), names, 600, values, tables, order, written_state)
+def both(values, meter, order, state, written_state):
+    decode_points(b"", 0, values, meter, order, state)
+    profile = meter.profile
+    return write_points(bytearray(600), profile.names, 600, values, profile, meter.block_of, order, written_state)
 
 def arguments():
     state = array("i", [0, 0, 0, 0, 1, 0, 0])
-    return [bytearray(12), tables, bytes(range(3)), [bytes(6)], state, state]
+    return [bytearray(12), meter_of(), bytes(range(3)), state, state]
 
 assert both(*arguments()) > 0
 for at, what in (
-    (0, bytearray(11)), (1, tables[:5] + (bytes(2),)), (1, tables[:5] + (bytes([0, 0, 1]),)),
-    (1, (bytes(2),) + tables[1:]), (2, bytes([0, 1, 3])), (3, [bytes(5)]), (3, []), (4, array("i", bytes(24))),
-    (5, array("i", bytes(16))), (5, array("i", bytes(20))),
+    (0, bytearray(11)), (1, meter_of(block_of=bytes(2))), (1, meter_of(block_of=bytes([0, 0, 1]))),
+    (1, meter_of(points=2)), (2, bytes([0, 1, 3])), (1, meter_of(raws=(bytes(5),))), (1, meter_of(raws=())),
+    (3, array("i", bytes(24))), (4, array("i", bytes(16))), (4, array("i", bytes(20))),
 ):
     given = arguments()
     given[at] = what

@@ -6,14 +6,15 @@ cycles of the collections to come. Values with a fraction are made of integers: 
 """
 
 from array import array
+from json import dump
 
 from micropython import const
 
 from firmware.meters.meter import STATES
 from firmware.meters.profile import DECIMALS_BITS, DECIMALS_MASK, PLAIN, UNITS, plain_decimal
 from firmware.meters.readings import QUALITIES, WITHOUT_VALUE
-from firmware.services.http.response import FULL, Refused, Response, write_json
-from firmware.services.http.response_writer import ROOM
+from firmware.services.http.response import FULL, Refused, Response
+from firmware.services.http.response_writer import PIECE, ROOM
 
 _TENS = (1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000)
 _POINTS = (".", ".0", ".00", ".000", ".0000", ".00000", ".000000", ".0000000", ".00000000", ".000000000")
@@ -75,58 +76,58 @@ class ReadingsDocument:
     def _write(self, meters, numbers):
         out = self._out
         text = self._text
-        out.write('{"uptime_s":%d,"meters":[' % self._clock.uptime_s())
-        before = ""
+        values = bytearray()  # both for write_points(), and as long as the longest of the meters needs
+        state = array("i")
+        print('{"uptime_s":', self._clock.uptime_s(), ',"meters":[', sep="", end="", file=out)
+        before = '{"slot":'
         for meter in meters:
-            out.write('%s{"slot":%d,"name":' % (before, meter.slot))
-            before = ","
-            self._write_meter(meter)
-            yield
-            out.write(',"state":"%s","reason":' % STATES[meter.state])
-            write_json(out, self._buses[meter.bus].fault_text(meter))
+            if out.tell() > ROOM - PIECE:
+                yield FULL
+            print(before, meter.slot, ',"name":', sep="", end="", file=out)
+            before = ',{"slot":'
+            dump(meter.name, out)
+            print(',"unit":', meter.unit, ',"profile":', sep="", end="", file=out)
+            dump(meter.profile_name, out)
+            if out.tell() > ROOM - PIECE:
+                yield FULL
+            print(',"state":"', STATES[meter.state], '","reason":', sep="", end="", file=out)
+            dump(self._buses[meter.bus].fault_text(meter), out)
             out.write(b',"points":[')
-            yield
-            order = bytes(range(len(meter.profile))) if numbers is None else _indices(meter.profile, numbers)
+            profile = meter.profile
+            order = bytes(range(len(profile))) if numbers is None else _indices(profile, numbers)
             if order:
                 # What stands before a name is written with the point before: a print() takes as long as eight items.
-                out.write('{"id":%d,"name":"' % (meter.slot << 8 | meter.profile.numbers[order[0]]))
-            decoded = self._decode(meter, order)
-            if decoded is None:
+                print('{"id":', meter.slot << 8 | profile.numbers[order[0]], ',"name":"', sep="", end="", file=out)
+            if write_points is None or meter.ratios is not None or meter.held:
                 yield from self._print_points(meter, order, 0, len(order))
             else:
-                values, tables, state = decoded
-                names = meter.profile.names
+                if len(values) < 4 * len(order):
+                    values = bytearray(4 * len(order))
+                if len(state) < 5 + 2 * len(meter.blocks):
+                    state = array("i", bytes(4 * (5 + 2 * len(meter.blocks))))
+                self._decode(meter, order, values, state)
+                block_of = meter.block_of  # of this moment: it changes when the meter refuses a read
+                names = profile.names
                 while state[0] < len(order):
-                    out.write(text, write_points(text, names, ROOM - out.tell(), values, tables, order, state))
+                    room = ROOM - out.tell()
+                    out.write(text, write_points(text, names, room, values, profile, block_of, order, state))
                     if state[-1]:
                         yield FULL
                     elif state[0] < len(order):
                         yield from self._print_points(meter, order, state[0], state[0] + 1)
                         state[0] += 1
             out.write(b"]}")
-            yield
         out.write(b"]}")
         yield
 
-    def _write_meter(self, meter):
-        out = self._out
-        write_json(out, meter.name)
-        out.write(',"unit":%d,"profile":' % meter.unit)
-        write_json(out, meter.profile_name)
-
-    def _decode(self, meter, order):
-        """(values, tables, state) of the points with the indices `order`, for write_points(); None where it cannot
-        write points of this meter."""
-        if write_points is None or meter.ratios is not None or meter.held:
-            return None
-        profile = meter.profile
-        blocks = meter.blocks
-        state = array("i", bytes(4 * (5 + 2 * len(blocks))))
+    def _decode(self, meter, order, values, state):
+        """Fills `values` and `state` for write_points()."""
+        state[0] = state[1] = state[2] = 0
         state[3] = meter.slot << 8
         at = 4
         now_s = self._clock.uptime_s()
         of_block = self._readings.of_block
-        for block in blocks:
+        for block in meter.blocks:
             age_s, quality = of_block(meter, block, now_s)
             if quality in WITHOUT_VALUE:
                 quality = -1
@@ -134,12 +135,7 @@ class ReadingsDocument:
                 state[at] = age_s
             state[at + 1] = quality
             at += 2
-        tables = (
-            profile.numbers, profile.units, profile.offsets, profile.encoding_of, profile.encodings, meter.block_of,
-        )  # fmt: skip
-        values = bytearray(4 * len(order))
-        decode_points(b"", 0, 0, values, tables, order, [block.raw for block in blocks], state)
-        return values, tables, state
+        decode_points(b"", 0, values, meter, order, state)
 
     def _print_points(self, meter, order, k, end):
         """Writes the points with the indices order[k:end], which rise."""

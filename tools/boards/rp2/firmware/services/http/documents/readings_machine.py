@@ -31,24 +31,25 @@ _texts = b"".join(
 
 
 @micropython.viper
-def decode_points(s: ptr8, n: int, k: int, values, tables, order, raws, state):
+def decode_points(s: ptr8, n: int, values, meter, order, state):
     """Puts the values of points into `values`, four bytes for each: number << 4 | decimals as in plain_decimal(), or
-    _PRINTED. The first three arguments are its own: they are given as bytes, 0, 0.
+    _PRINTED. The first two arguments are its own: they are given as bytes, 0.
 
-    tables    (Profile.numbers, units, offsets, encoding_of, encodings, Meter.block_of)
-    order     indices of the points of a meter that are wanted
-    raws      the registers of each of its blocks
+    order     indices of the points of the meter that are wanted
     state     as in write_points()
     Raises IndexError where one of them is too short."""
-    # The first three locals lie in registers.
-    points = int(_len(tables[0]))
-    offsets_at = int(ptr8(tables[2]))
-    encoding_at = int(ptr8(tables[3]))
-    encodings = tables[4]
-    block_at = int(ptr8(tables[5]))
-    blocks = int(_len(raws))
+    # The first two locals lie in registers.
+    profile = meter.profile
+    points = int(_len(profile.numbers))
+    offsets_at = int(ptr8(profile.offsets))
+    encoding_at = int(ptr8(profile.encoding_of))
+    encodings = profile.encodings
+    all_blocks = meter.blocks
+    blocks = int(_len(all_blocks))
+    block_of = meter.block_of
+    block_at = int(ptr8(block_of))
     wanted = int(_len(order))
-    if int(_len(tables[5])) < points or int(_len(state)) < 5 + 2 * blocks or int(_len(values)) < 4 * wanted:
+    if int(_len(block_of)) < points or int(_len(state)) < 5 + 2 * blocks or int(_len(values)) < 4 * wanted:
         raise IndexError
     at = ptr32(state)
     target = ptr32(values)
@@ -77,7 +78,7 @@ def decode_points(s: ptr8, n: int, k: int, values, tables, order, raws, state):
             block = number
             if block >= blocks:
                 raise IndexError
-            raw = raws[block]
+            raw = all_blocks[block].raw
             length = int(_len(raw))
             data = int(ptr8(raw))
             is_read = 1
@@ -146,27 +147,29 @@ def decode_points(s: ptr8, n: int, k: int, values, tables, order, raws, state):
 
 
 @micropython.viper
-def write_points(o: ptr8, s: ptr8, n: int, values, tables, order, state) -> int:
+def write_points(o: ptr8, s: ptr8, n: int, values, profile, block_of, order, state) -> int:
     """Writes points as ReadingsDocument prints them to a buffer `o` of `n` bytes; returns how many bytes that are.
 
-    s         Profile.names
+    s         Profile.names of `profile`
     values    what decode_points() has put there
-    tables    (Profile.numbers, units, offsets, encoding_of, encodings, Meter.block_of)
-    order     indices of the points of a meter that are wanted, which rise
+    block_of  Meter.block_of at that moment
+    order     indices of the points of the meter that are wanted, which rise
     state     array of "i": index in `order` of the point that is next; where the length of the name of point `named`
               stands in `s`; `named`, not beyond the next point; slot << 8 of the meter; for each block the age in
               seconds, and the index of the quality, or -1 where its points are to be printed. The first three are
-              moved on. The last one: set to 1 where the buffer has no room for the next point, else to 0.
+              moved on. The last one, behind those of all blocks: set to 1 where the buffer has no room for the next
+              point, else to 0.
     It ends before a point that it has no room for, or that is to be printed. Raises IndexError where a table is too
     short."""
-    # The first three locals lie in registers, so they are used for everything that loops.
-    points = int(_len(tables[0]))
-    numbers_at = int(ptr8(tables[0]))
-    units_at = int(ptr8(tables[1]))
-    block_at = int(ptr8(tables[5]))
+    # The first two locals lie in registers, so they are used for what loops most.
+    numbers = profile.numbers
+    points = int(_len(numbers))
+    numbers_at = int(ptr8(numbers))
+    units_at = int(ptr8(profile.units))
+    block_at = int(ptr8(block_of))
     wanted = int(_len(order))
     size = int(_len(state))
-    if int(_len(tables[5])) < points or int(_len(values)) < 4 * wanted or size < 5:
+    if int(_len(block_of)) < points or int(_len(values)) < 4 * wanted or size < 5:
         raise IndexError
     at = ptr32(state)
     value = ptr32(values)
@@ -255,6 +258,18 @@ def write_points(o: ptr8, s: ptr8, n: int, values, tables, order, state) -> int:
             if step == 4 and not width:
                 n -= _NEXT_ID
             base += n
+            while n > 7:
+                o[0] = s[0]
+                o[1] = s[1]
+                o[2] = s[2]
+                o[3] = s[3]
+                o[4] = s[4]
+                o[5] = s[5]
+                o[6] = s[6]
+                o[7] = s[7]
+                o = ptr8(int(o) + 8)
+                s = ptr8(int(s) + 8)
+                n -= 8
             while n:
                 n -= 1
                 o[n] = s[n]
