@@ -80,20 +80,23 @@ class Request:
     expect_continue bool, the client waits for CONTINUE before it sends the body
     keep_alive      bool, the client wants the connection to stay open (RFC 9112 9.3)
 
-    The server adds what is below: parse() sets none of it.
+    The server adds what is below: parse() sets none of it. What is as it mostly is stands in the class: each attribute
+    of its own costs an object time and heap.
     """
 
-    body: "Any"  # bytes-like
-    peer: "Any"
-    session: "Any"
-    handler: "Any"
+    version = 11
+    query = b""
+    content_length = 0
+    expect_continue = False
+    keep_alive = True
+    body: "Any" = b""  # bytes-like
+    peer: "Any" = None
+    session: "Any" = None
+    handler: "Any" = None
 
     def __init__(self) -> None:
-        self.method = self.path = self.query = self.host = b""
-        self.version = 11
+        self.method = self.path = self.host = b""
         self.headers: "dict[bytes, bytes]" = {}
-        self.content_length = 0
-        self.expect_continue = self.keep_alive = False
 
 
 def head_end(buf: "bytes | bytearray", n: int, start: int = 0, limit: "int | None" = None) -> int:
@@ -109,13 +112,15 @@ def head_end(buf: "bytes | bytearray", n: int, start: int = 0, limit: "int | Non
     # Registered methods start with a capital letter (RFC 9110 16.1.1); a lone CR may still become CR LF.
     if first < n and not (65 <= buf[first] <= 90 or (buf[first] == 13 and first + 1 == n)):
         raise HttpError(400, "not an HTTP request")
-    at = buf.find(b"\r\n\r\n", max(start - 3, first), n)
+    start = max(start - 3, first)
+    at = buf.find(b"\r\n\r\n", start, n)
     if 0 <= at <= limit - 4:
         return at + 4
-    if at < 0 and buf.find(b"\n\n", max(start - 1, first), n) >= 0:
+    if at < 0 and buf.find(b"\n\n", start, n) >= 0:
         raise HttpError(400, "lines must end with CR LF")
     if at >= 0 or n >= limit:
-        if buf.find(b"\r\n", first, min(n, limit)) < 0:
+        limit = min(n, limit)
+        if buf.find(b"\r\n", first, limit) < 0:
             raise HttpError(414, "request line too long")
         raise HttpError(431, "request head too long")
     return -1
@@ -172,10 +177,10 @@ def parse(buf: "bytes | bytearray", end: int, keep: "tuple[bytes, ...]" = (), bo
     request = Request()
     authority = _request_line(request, head[: pos - 2])
 
-    host = length = coding = None
-    connection = b""
+    host = length = coding = connection = None
     # All lines at once, since a call for each costs more than the copy; the first one is of printable characters.
-    if min(head.replace(b"\r\n", b" ").replace(b"\t", b" ")) < 32:
+    lines = head.replace(b"\r\n", b" ")
+    if min(lines) < 32 and min(lines.replace(b"\t", b" ")) < 32:
         raise HttpError(400, "control character in the head")  # RFC 9110 5.5, RFC 9112 2.2
     while pos < len(head):
         eol = head.find(b"\r\n", pos)
@@ -183,29 +188,35 @@ def parse(buf: "bytes | bytearray", end: int, keep: "tuple[bytes, ...]" = (), bo
         if head[pos] == 9 or head[pos] == 32:
             raise HttpError(400, "folded header line")  # RFC 9112 5.2, and 2.2 for the first one
         name = head[pos:colon].lower()
-        if colon < 0 or not _is_token(name):
+        is_framing = name in _FRAMING
+        is_kept = name in keep
+        if colon < 0 or not (is_framing or is_kept or _is_token(name)):
             raise HttpError(400, "header line is not 'name: value'")  # RFC 9112 5.1: no space before ":"
         pos = eol + 2
+        if not is_framing and not is_kept:
+            continue
 
+        # One space is the custom, and what strip() has nothing to do for it does not copy.
+        value = head[colon + 2 if head[colon + 1] == 32 else colon + 1 : eol].strip(b" \t")
         if name == b"host":
             if host is not None:
                 raise HttpError(400, "header line that may not be repeated")  # RFC 9112 3.2
-            host = _value(head, colon, eol)
+            host = value
         elif name == b"content-length":
             if length is not None:
                 raise HttpError(400, "header line that may not be repeated")
-            length = _value(head, colon, eol)
+            length = value
             if not length.isdigit():
                 raise HttpError(400, "wrong Content-Length or Transfer-Encoding")  # RFC 9112 6.3
         elif name == b"transfer-encoding":
-            coding = (coding + b"," if coding else b"") + _value(head, colon, eol).lower()
+            coding = (coding + b"," if coding else b"") + value.lower()
         elif name == b"connection":
-            connection += b"," + _value(head, colon, eol).lower()
-        elif name == b"expect" and _value(head, colon, eol).lower() == b"100-continue":
+            connection = (connection + b"," if connection else b"") + value.lower()
+        elif name == b"expect" and value.lower() == b"100-continue":
             request.expect_continue = True
 
-        if name in keep:
-            value = _ascii(_value(head, colon, eol))
+        if is_kept:
+            value = _ascii(value)
             old = request.headers.get(name)
             if old is not None:
                 value = old + (b"; " if name == b"cookie" else b", ") + value
@@ -218,13 +229,14 @@ def parse(buf: "bytes | bytearray", end: int, keep: "tuple[bytes, ...]" = (), bo
     _check_host(host)
     # RFC 9112 3.2.2: the target's authority replaces Host
     request.host = (host if authority is None else authority).lower()
-    request.content_length = _body_length(request.version, length, coding, body_max)
+    if length is not None or coding is not None:
+        request.content_length = _body_length(request.version, length, coding, body_max)
     # RFC 9110 10.1.1: not from a 1.0 client, not without a body
-    request.expect_continue = request.expect_continue and request.version == 11 and request.content_length > 0
-    request.keep_alive = request.version == 11
-    if connection:
-        options = [option.strip(b" \t") for option in connection.split(b",")]
-        request.keep_alive = b"close" not in options and (request.keep_alive or b"keep-alive" in options)
+    if request.expect_continue and (request.version == 10 or not request.content_length):
+        request.expect_continue = False
+    if connection is not None or request.version == 10:
+        options = [option.strip(b" \t") for option in (connection or b"").split(b",")]
+        request.keep_alive = b"close" not in options and (request.version == 11 or b"keep-alive" in options)
     return request
 
 
@@ -311,10 +323,11 @@ def put_chunk_head(buf: bytearray, at: int, n: int) -> None:
     (RFC 9112 7.1). Allocates nothing."""
     if not 0 < n < 65536:
         raise ValueError("chunk of %d bytes" % n)
-    buf[at] = _HEX[n >> 12]
-    buf[at + 1] = _HEX[n >> 8 & 15]
-    buf[at + 2] = _HEX[n >> 4 & 15]
-    buf[at + 3] = _HEX[n & 15]
+    digits = _HEX
+    buf[at] = digits[n >> 12]
+    buf[at + 1] = digits[n >> 8 & 15]
+    buf[at + 2] = digits[n >> 4 & 15]
+    buf[at + 3] = digits[n & 15]
     buf[at + 4] = 13
     buf[at + 5] = 10
 
@@ -336,29 +349,15 @@ def _request_line(request: Request, line: bytes) -> "bytes | None":
         raise HttpError(400, "request line is not 'method target version'")  # RFC 9112 3
     method, target, version = parts
     if version != b"HTTP/1.1":
-        # RFC 9112 2.3: HTTP/DIGIT.DIGIT, upper case
-        digits = version[5:6] + version[7:]
-        if len(version) != 8 or version[:5] != b"HTTP/" or version[6] != 46 or not digits.isdigit():
-            raise HttpError(400, "request line is not 'method target version'")
-        if version != b"HTTP/1.0":
-            raise HttpError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        _check_version(version)
         request.version = 10
     if len(target) > _TARGET_MAX:
         raise HttpError(414, "request target longer than 255 bytes")
     if not target or min(target) < 33 or max(target) > 126 or b"#" in target:
         raise HttpError(400, "request line is not 'method target version'")  # RFC 3986 2
     authority = None
-    if target[:7].lower() == b"http://":  # RFC 9112 3.2.2
-        query = (target + b"?").find(b"?")
-        slash = target.find(b"/", 7, query)
-        path = query if slash < 0 else slash
-        authority = target[7:path]
-        if not authority:
-            raise HttpError(400, "Host is not a host name")  # RFC 9110 4.2.1
-        _check_host(authority)
-        target = target[path:] if slash >= 0 else b"/" + target[path:]
-    if target[0] != 47 and not (target == b"*" and method == b"OPTIONS"):  # RFC 9112 3.2.1, 3.2.4
-        raise HttpError(400, "request line is not 'method target version'")
+    if target[0] != 47:  # RFC 9112 3.2.1
+        authority, target = _other_form(method, target)
     query = target.find(b"?")
     if query >= 0:
         request.query = target[query + 1 :]
@@ -369,9 +368,35 @@ def _request_line(request: Request, line: bytes) -> "bytes | None":
         if min(target) < 32 or b"\x7f" in target:
             raise HttpError(400, "control character in the head")
     request.path = target
-    if b"/../" in target + b"/":
+    if b"/.." in target and b"/../" in target + b"/":
         raise HttpError(400, "'..' in the path")
     return authority
+
+
+def _check_version(version: bytes) -> None:
+    """Raises HttpError unless it is that of HTTP/1.0."""
+    # RFC 9112 2.3: HTTP/DIGIT.DIGIT, upper case
+    digits = version[5:6] + version[7:]
+    if len(version) != 8 or version[:5] != b"HTTP/" or version[6] != 46 or not digits.isdigit():
+        raise HttpError(400, "request line is not 'method target version'")
+    if version != b"HTTP/1.0":
+        raise HttpError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+
+
+def _other_form(method: bytes, target: bytes) -> "tuple[bytes | None, bytes]":
+    """(authority, path and query) of a target that does not begin with its path: absolute, or "*" without authority."""
+    if target == b"*" and method == b"OPTIONS":  # RFC 9112 3.2.4
+        return None, target
+    if target[:7].lower() != b"http://":  # RFC 9112 3.2.2
+        raise HttpError(400, "request line is not 'method target version'")
+    query = (target + b"?").find(b"?")
+    slash = target.find(b"/", 7, query)
+    path = query if slash < 0 else slash
+    authority = target[7:path]
+    if not authority:
+        raise HttpError(400, "Host is not a host name")  # RFC 9110 4.2.1
+    _check_host(authority)
+    return authority, target[path:] if slash >= 0 else b"/" + target[path:]
 
 
 def _body_length(version: int, length: "bytes | None", coding: "bytes | None", body_max: int) -> int:
@@ -397,12 +422,6 @@ def _is_token(raw: bytes) -> bool:
         if not (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c in _TCHAR_MARKS):
             return False
     return len(raw) > 0
-
-
-def _value(head: bytes, colon: int, end: int) -> bytes:
-    """Field value of a header line, without the whitespace around it."""
-    # One space is the custom, and what strip() has nothing to do for it does not copy.
-    return head[colon + 2 if head[colon + 1] == 32 else colon + 1 : end].strip(b" \t")
 
 
 def _is_text(buf: "bytes | bytearray", begin: int, end: int) -> bool:

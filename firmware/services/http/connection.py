@@ -55,8 +55,8 @@ class HttpConnection(Connection):
         if unsent is not None:
             if unsent:
                 Connection.on_ready(self, events)
-            elif self._send_response() and not self._draining:
-                self._serve(self.reader.restore(self._service.block))
+            elif next(self._sender, self) is self and self._end_response():
+                self._serve_left()
         # While the body of a request comes the connection is busy, and is read from all the same.
         elif self.reader.request is not None:
             self.on_input()
@@ -97,9 +97,14 @@ class HttpConnection(Connection):
                     self._note_begun()
                     return
                 self._answer(request)
-            if self.closed or not self._send_response() or self._draining:
+            if self.closed or not self._send_response():
                 return
-            n = reader.restore(block)
+            n = reader.restore(block) if reader.left else 0
+
+    def _serve_left(self):
+        """Answers what has come behind the last request."""
+        if self.reader.left:
+            self._serve(self.reader.restore(self._service.block))
 
     def _note_begun(self):
         """A part of a request has come."""
@@ -120,7 +125,8 @@ class HttpConnection(Connection):
         self._request = request
         self.slot.busy = True
         found = call(request.handler, self._service, request, self.events)
-        request.body = None  # a handler that still needs it has it
+        if request.content_length:
+            request.body = None  # a handler that still needs it has it
         if isinstance(found, Later):
             if found.response is None:
                 self._later = found
@@ -165,40 +171,42 @@ class HttpConnection(Connection):
         if request is None:  # its head could not be parsed
             self._writer.begin(response, False)
             return
-        keep_alive = request.keep_alive and not self._draining
-        self._writer.begin(response, keep_alive, request.version, request.method == b"HEAD")
+        self._writer.begin(
+            response, request.keep_alive and not self._draining, request.version, request.method == b"HEAD"
+        )
 
     def on_sent(self) -> None:
         """Goes on when the socket has taken all that was kept."""
         if self.reader.request is not None:
             return  # all that was sent was that its body may come
-        if self._send_response() and not self._draining:
-            self._serve(self.reader.restore(self._service.block))
+        if self._send_response():
+            self._serve_left()
 
     def _send_response(self) -> bool:
         """Sends the response as far as the socket takes it, and of a long one a part in each turn of the loop. True
         when all of it was sent and the next request may be answered."""
-        if self._later is not None:
-            return False
         sender = self._sender
         if sender is None:
+            if self._later is not None:
+                return False
             sender = self._sender = self._send_blocks()
-        if next(sender, self) is not self:
-            return False
+        return next(sender, self) is self and self._end_response()
+
+    def _end_response(self) -> bool:
+        """Follows _send_blocks(). True when the next request may be answered."""
         self._sender = None
         if self.closed:
             return False
-        writer = self._writer
         if self._unsent is not None:
             self._unsent = None
             seam.interest(self.stream, seam.READ)
         self.slot.busy = False
         self.budget.served(self.slot)
-        if not writer.keep_alive:
+        if not self._writer.keep_alive:
             if not self._draining:
                 self.finish()
             return False
-        return True
+        return not self._draining
 
     def _send_blocks(self):
         """Sends the response; yields while the socket takes no more, or others have their turn. A generator, since an
@@ -209,6 +217,7 @@ class HttpConnection(Connection):
         fill = writer.fill
         write = self.stream.write
         shared = service.block
+        file_block = service.file_block
         ticks_ms = seam.ticks_ms
         begun_ms = ticks_ms()
         while writer.is_active:
@@ -236,14 +245,12 @@ class HttpConnection(Connection):
                     service.holder = self
                     self._held_at = at
                     self._held_end = end
-                elif writer.give_back(end - at):
+                elif block is file_block and writer.give_back(end - at):
                     end = at
                 if self._unsent is None:
                     self._wait(b"")
-                else:
-                    self._taken_ms = ticks_ms()
                 yield
-                begun_ms = ticks_ms()
+                begun_ms = self._taken_ms = ticks_ms()
                 if block is shared:
                     if service.holder is not self:
                         break  # keep_held() has seen to the rest

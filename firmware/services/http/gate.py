@@ -35,6 +35,7 @@ _BODY_MAX = const(512)  # bytes
 _PASSWORD_MAX = const(768)
 _AUTHORITIES_MAX = const(8192)
 _READS = (b"GET", b"HEAD")
+_METHODS = (b"GET", b"POST", b"PUT", b"DELETE")  # the handlers of a route, in this order
 # Endings that do not exist in the public DNS (RFC 6762, RFC 8375; the others are not delegated).
 _LOCAL = (b".local", b".lan", b".home", b".home.arpa", b".internal", b".localdomain")
 
@@ -123,7 +124,6 @@ def _get_records(service: "HttpService", request: "Request") -> Response:
 def admit(service: "HttpService", request: "Request") -> int:
     """The longest body of this request, in bytes. Sets its `session` (None without one) and `handler`. Raises
     Refused."""
-    request.session = None
     if service.portal is not None:
         body_max = service.portal.admit(request)
         if body_max is not None:
@@ -134,23 +134,13 @@ def admit(service: "HttpService", request: "Request") -> int:
         # Browsers ask for an icon by themselves: let them ask once a day.
         headers = (("Cache-Control", "max-age=86400"),) if path == b"/favicon.ico" else ()
         raise Refused(404, b"no such page: " + path, (), headers)
-    who, body_max, get, post, put, delete = route
-    method = request.method
-    is_read = method in _READS
-    handler = get if is_read else None
-    if method == b"POST":
-        handler = post
-    elif method == b"PUT":
-        handler = put
-    elif method == b"DELETE":
-        handler = delete
-    if handler is None:
-        methods = (("GET, HEAD", get), ("POST", post), ("PUT", put), ("DELETE", delete))
-        allow = ", ".join([name for name, known in methods if known is not None])
-        raise Refused(405, "no such method for this path", (), (("Allow", allow),))
-    request.handler = handler
+    who = route[0]
+    is_read = request.method in _READS
+    request.handler = _handler(route, b"GET" if is_read else request.method)
     if path != b"/":
-        request.session = service.sessions.find(request.headers.get(b"cookie", b""))
+        cookies = request.headers.get(b"cookie")
+        if cookies is not None:
+            request.session = service.sessions.find(cookies)
         _check_host(service, request, is_read)
         if not is_read:
             _check_origin(service, request)
@@ -160,7 +150,15 @@ def admit(service: "HttpService", request: "Request") -> int:
         switch = "public_status" if is_read else "commissioning"
         if not service.config[switch]:
             raise Refused(403, "not logged in, and http.%s is off" % switch)
-    return 0 if is_read else body_max
+    return 0 if is_read else route[1]
+
+
+def _handler(route, method):
+    handler = route[2 + _METHODS.index(method)] if method in _METHODS else None
+    if handler is None:
+        allow = ["GET, HEAD" if known == b"GET" else known.decode() for k, known in enumerate(_METHODS) if route[2 + k]]
+        raise Refused(405, "no such method for this path", (), (("Allow", ", ".join(allow)),))
+    return handler
 
 
 def _check_host(service: "HttpService", request: "Request", is_read: bool) -> None:
@@ -171,9 +169,8 @@ def _check_host(service: "HttpService", request: "Request", is_read: bool) -> No
     name = _name(request.host)
     if b"." not in name or not name.strip(b"0123456789.") or name in service.names:
         return
-    for ending in _LOCAL:
-        if name.endswith(ending):
-            return
+    if name.endswith(_LOCAL):
+        return
     if not name.startswith(service.hostname + b"."):
         raise Refused(421, b"this is not " + name + b": use the address, or add the name to http.names")
     if not is_read and request.session is None and request.path != b"/api/login":

@@ -86,7 +86,7 @@ def prefers_gzip(accepted: "bytes | None") -> bool:
     406 when it takes neither (RFC 9110 12.5.3).
 
     Without the header any coding may be sent; most such clients cannot unpack, so they get the plain page."""
-    if accepted and accepted[:5] == b"gzip," and b";" not in accepted:
+    if accepted == b"gzip" or accepted and accepted.startswith(b"gzip,") and b";" not in accepted:
         return True  # as all browsers ask
     gzip, plain, others = _qualities(accepted)
     if gzip is None:

@@ -61,7 +61,7 @@ class RequestReader:
         if self.request is None:
             if self._cut_at >= 0:
                 n = self._pass_over(buf, n)
-            at = http1.head_end(buf, n, self._searched, len(buf) + 1)
+            at = http1.head_end(buf, n, self._searched, _HEAD_MAX)  # no limit: longer than the buffer
             if self._dropped + max(at, 0) > _HEAD_MAX:
                 raise http1.HttpError(431, "request head too long")
             if at < 0:
@@ -76,6 +76,9 @@ class RequestReader:
             if not request.content_length:
                 self._keep(buf, at, n)
             self._begin_body(request)
+            if not request.content_length:
+                self.request = None
+                return request
         return self._take_body(buf, at, n)
 
     def drop(self) -> None:
@@ -112,7 +115,6 @@ class RequestReader:
 
     def _begin_body(self, request):
         """Allocates the body. Raises HttpError, with `close` if a body is coming, which will not be read."""
-        request.body = b""
         self._filled = 0
         length = request.content_length
         try:
@@ -131,14 +133,12 @@ class RequestReader:
     def _take_body(self, buf, at, n):
         request = self.request
         filled = self._filled
-        missing = request.content_length - filled
-        if missing:
-            taken = min(missing, n - at)
-            request.body[filled : filled + taken] = memoryview(buf)[at : at + taken]
-            self._filled = filled + taken
-            self._keep(buf, at + taken, n)
-            if taken < missing:
-                return None
+        taken = min(request.content_length - filled, n - at)
+        request.body[filled : filled + taken] = memoryview(buf)[at : at + taken]
+        self._filled = filled + taken
+        self._keep(buf, at + taken, n)
+        if self._filled < request.content_length:
+            return None
         self.request = None
         return request
 

@@ -61,7 +61,7 @@ class ReadingsDocument:
         Raises Refused, ValueError."""
         meters = self._meters.meters
         numbers = None
-        for parameter in request.query.split(b"&"):
+        for parameter in request.query.split(b"&") if request.query else ():
             key, _, value = parameter.partition(b"=")
             if key == b"meter":
                 meters = [meter for meter in meters if value == b"%d" % meter.slot]
