@@ -95,22 +95,23 @@ if _TYPING:
         stream     what the event loop polls for input
         jitter_ms  how late this port may deliver a byte
         turn_ms    how long before the last bit finish() has to be called; 0 without a direction pin
+        error      why the device is gone, None while it works. No call raises it: a frame that catches it has
+                   more than 11 words, and is made in the heap for each request
         """
 
         stream: Any
         jitter_ms: int
         turn_ms: int
+        error: OSError | None
 
         def receive(self, view: memoryview, at: int) -> int:
-            """Moves received bytes to view[at:], as far as they fit; returns how many. Raises OSError when the device
-            is gone."""
+            """Moves received bytes to view[at:], as far as they fit; returns how many, 0 when the device is gone."""
 
         def discard(self) -> int:
             """Drops received bytes; returns how many."""
 
         def send(self, buf: bytearray, n: int) -> None:
-            """Sets the direction pin and starts sending buf[:n], n <= 256, which the driver's buffer holds. Raises
-            OSError."""
+            """Sets the direction pin and starts sending buf[:n], n <= 256, which the driver's buffer holds."""
 
         def finish(self) -> None:
             """Waits busily until the last bit is out, `turn_ms` and a few characters at most, and releases the

@@ -66,6 +66,7 @@ class Line:
         self.jitter_ms = jitter_ms
         self.turn_ms = 0
         self._character_us = 11000000 // baud
+        self.error: "OSError | None" = None
         self._direction = None
         self._rest: "memoryview | None" = None  # of the view, which is always the same, from _rest_at on
         self._rest_at = 0
@@ -109,7 +110,7 @@ class Line:
         if self._direction is not None:
             self._direction(1)
         if self._uart.write(buf, n) != n:  # type: ignore[call-arg]  # as all streams: no view of buf is needed
-            raise OSError(errno.EIO)
+            self.error = OSError(errno.EIO)
 
     def finish(self) -> None:
         """The event loop's clock is coarse (10 ms on a stock ESP32), and a meter may answer 3.5 characters after the

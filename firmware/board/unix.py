@@ -118,29 +118,40 @@ class Line:
         uart = config["uart"]
         path = uart if isinstance(uart, str) else "/dev/ttyUSB%d" % uart
         self.stream = _open(path, config["baud"], config["framing"])
+        self.error: OSError | None = None
         self._scratch = bytearray(64)
         # With VMIN and VTIME 0 a terminal gives 0 bytes when it is hung up, but also when nothing has come.
         self._poll = select.poll()
         self._poll.register(self.stream, select.POLLIN)
 
     def receive(self, view: memoryview, at: int) -> int:
-        n = self.stream.readinto(view[at:])
+        n = self._read(view[at:])
         if n == 0 and any([events & _HUNG_UP for _, events in self._poll.poll(0)]):
-            raise OSError(errno.EIO)  # hung up: the device was unplugged, or the pty has no other end
+            self.error = OSError(errno.EIO)  # hung up: the device was unplugged, or the pty has no other end
         return n or 0
+
+    def _read(self, buf):
+        try:
+            return self.stream.readinto(buf)
+        except OSError as error:
+            self.error = error
+            return 0
 
     def discard(self) -> int:
         total = 0
         while total < 4096:
-            n = self.stream.readinto(self._scratch)
+            n = self._read(self._scratch)
             if not n:
                 break
             total += n
         return total
 
     def send(self, buf: bytearray, n: int) -> None:
-        if self.stream.write(buf, n) != n:
-            raise OSError(errno.EIO)
+        try:
+            if self.stream.write(buf, n) != n:
+                self.error = OSError(errno.EIO)
+        except OSError as error:
+            self.error = error
 
     def finish(self) -> None:
         """Does nothing: the kernel has the frame."""

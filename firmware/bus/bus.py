@@ -193,7 +193,8 @@ class Bus:
 
     # -- for Buses
 
-    @property
+    # No property: in a class with one, each attribute that is stored is looked for in the class first.
+
     def is_idle(self) -> bool:
         """Whether the bus is paused and no transaction is under way."""
         return self._paused and self._request is None and not self._is_lent
@@ -202,7 +203,7 @@ class Bus:
         """Begins no other transaction. Calls on_idle() once, when none is under way: perhaps at once."""
         self._paused = True
         self._is_free = False
-        if self.is_idle:
+        if self.is_idle():
             on_idle()
         else:
             self._on_idle = on_idle
@@ -425,7 +426,7 @@ class Bus:
 
     def _fill_poll(self, poll):
         """Returns the request for the block that is due, or None while a late answer holds it up."""
-        block = poll.block
+        block = poll.meter.blocks[poll.position]
         request = self._poll_request
         request.fill_read(poll.meter.unit, block.function, block.first, block.count)
         if self._late.expected:

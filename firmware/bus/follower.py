@@ -73,6 +73,8 @@ class Follower:
             self._last_ms = seam.ticks_ms()
             if self._end >= self._needed:
                 self._follow(False)
+        elif self._line.error is not None:
+            self.fail(self._line.error)
         return got
 
     def fail(self, error: Exception) -> None:
@@ -94,12 +96,10 @@ class Follower:
             left_ms = self._silence_ms - ticks_diff(seam.ticks_ms(), self._last_ms)
             if left_ms > 0:
                 return min(left_ms, self._silence_ms)
-            try:
-                # The loop may have been late: what has come meanwhile was no silence.
-                if self._receive():
-                    return self._silence_ms
-            except OSError as error:
-                self.fail(error)
+            # The loop may have been late: what has come meanwhile was no silence.
+            if self._receive():
+                return self._silence_ms
+            if self._line is None:
                 return 0
             self._follow(True)
         return _IDLE_MS

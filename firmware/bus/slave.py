@@ -89,6 +89,8 @@ class SlaveWire:
             if self._is_request(0):
                 self._at = 0
                 self._state = _DUE
+        elif self._line.error is not None:
+            self.fail(self._line.error)
         return got
 
     def fail(self, error: Exception) -> None:
@@ -107,29 +109,28 @@ class SlaveWire:
 
     def step(self) -> int:
         """Does what is due. Returns for how many milliseconds to wait until the next call."""
-        try:
-            if self._state == _ANSWERING:
-                return self._end_answer() or _IDLE_MS
-            if not self._end:
-                return _IDLE_MS
-            now_ms = seam.ticks_ms()
-            needed_ms = self._gap_ms if self._state == _DUE else self._silence_ms
-            left_ms = needed_ms - ticks_diff(now_ms, self._last_ms)
-            if left_ms > 0:
-                return left_ms
-            # The loop may have been late: what has come meanwhile was no silence.
-            if self._receive(now_ms):
-                return self._gap_ms if self._state == _DUE else self._silence_ms
-            if self._state == _DUE:
+        if self._state == _ANSWERING:
+            return self._end_answer() or _IDLE_MS
+        if not self._end:
+            return _IDLE_MS
+        now_ms = seam.ticks_ms()
+        needed_ms = self._gap_ms if self._state == _DUE else self._silence_ms
+        left_ms = needed_ms - ticks_diff(now_ms, self._last_ms)
+        if left_ms > 0:
+            return left_ms
+        # The loop may have been late: what has come meanwhile was no silence.
+        if self._receive(now_ms):
+            return self._gap_ms if self._state == _DUE else self._silence_ms
+        if self._line is None:
+            return _IDLE_MS
+        if self._state == _DUE:
+            return self._answer()
+        # Nothing more comes of this: the request may stand behind frames of others.
+        for at in range(1, self._end - _REQUEST_MIN + 1):
+            if self._is_request(at):
+                self._at = at
                 return self._answer()
-            # Nothing more comes of this: the request may stand behind frames of others.
-            for at in range(1, self._end - _REQUEST_MIN + 1):
-                if self._is_request(at):
-                    self._at = at
-                    return self._answer()
-            self._drop()
-        except OSError as error:
-            self.fail(error)
+        self._drop()
         return _IDLE_MS
 
     def _is_request(self, at):
@@ -175,6 +176,9 @@ class SlaveWire:
             self._counters.exceptions += 1
             self._counters.add_exception(0, out[2])
         self._line.send(out, length)
+        if self._line.error is not None:
+            self.fail(self._line.error)
+            return _IDLE_MS
         now_ms = seam.ticks_ms()
         self._counters.answer_times.add(max(ticks_diff(now_ms, self._last_ms), 0))
         self._sent_ms = now_ms
@@ -204,7 +208,6 @@ class SlaveBus(Bus):
         """Refuses: nothing can be asked here."""
         return pdu.GATEWAY_PATH_UNAVAILABLE
 
-    @property
     def is_idle(self) -> bool:
         """Whether the bus is paused and no answer goes out."""
         return self._paused and (self.wire is None or not self.wire.is_answering)
@@ -223,7 +226,7 @@ class SlaveBus(Bus):
         if self._paused:
             # Flash that is written now would tear an answer.
             wait_ms = self.wire.step() if self.wire is not None and self.wire.is_answering else _PAUSED_MS
-            if self.is_idle:
+            if self.is_idle():
                 self._tell_idle()
             return wait_ms
         if self.wire is None and not self._open_wire():

@@ -7,7 +7,8 @@ taken for the answer. t3.5 is kept as a minimum only: these ports cannot see t1.
 A request to which the late answer to another could be taken for its own waits until that can no longer come
 (firmware.bus.late_replies).
 
-The line (firmware/board) offers: stream, receive(buf, at), discard(), send(buf, n), finish(), close(), jitter_ms.
+The line (firmware/board) offers: stream, receive(buf, at), discard(), send(buf, n), finish(), close(), jitter_ms,
+turn_ms, error.
 """
 
 from micropython import const
@@ -124,17 +125,23 @@ class Transaction:
 
     def _take_stale(self):
         """Takes bytes that nobody has asked for: perhaps a late answer."""
-        got = self._line.receive(self.view, 0)
+        line = self._line
+        got = line.receive(self.view, 0)
+        if line.error is not None:
+            self.fail(line.error)
         self._quiet_since_us = seam.ticks_us()
         self.counters.stale_bytes += got
         if got > 1 and self._late.take_arrived(self.rx):
             self.waker.wake()
 
     def _receive(self):
-        """Takes what has come behind what came before. Returns the end of it."""
+        """Takes what has come behind what came before. Returns the end of it, 0 when the line is gone."""
         end = self._end
         got = self._line.receive(self.view, end)
         if not got:
+            if self._line.error is not None:
+                self.fail(self._line.error)
+                return 0
             return end
         end += got
         self._quiet_since_us = seam.ticks_us()
@@ -206,21 +213,16 @@ class Transaction:
         """Goes on with the exchange. Returns for how many milliseconds to wait on `waker` before the next step, or
         ENDED: then `result` is ANSWERED, TIMED_OUT, WRONG or LINE_DOWN."""
         state = self._state
-        try:
-            if state >= _SILENT:
-                wait_ms = self._look_for_answer(state)
-            elif state == _BEFORE:
-                wait_ms = self._wait_for_silence()
-            elif state == _SENDING:
-                wait_ms = self._wait_until_sent()
-            elif state == _BROADCAST:
-                wait_ms = self._wait_until_carried_out()
-            else:
-                return ENDED
-        except OSError as error:
-            self.fail(error)
-            self.result = LINE_DOWN
-            wait_ms = ENDED
+        if state >= _SILENT:
+            wait_ms = self._look_for_answer(state)
+        elif state == _BEFORE:
+            wait_ms = self._wait_for_silence()
+        elif state == _SENDING:
+            wait_ms = self._wait_until_sent()
+        elif state == _BROADCAST:
+            wait_ms = self._wait_until_carried_out()
+        else:
+            return ENDED
         if wait_ms < 0:
             self._end_exchange()
         return wait_ms
@@ -266,7 +268,7 @@ class Transaction:
         return 0
 
     def _send(self):
-        """Puts the request on the line; its last bit leaves as many characters later. Raises OSError."""
+        """Puts the request on the line; its last bit leaves as many characters later."""
         line = self._line
         request = self._request
         length = self._request_length
@@ -276,6 +278,10 @@ class Transaction:
         self._state = _SENDING
         self.waker.clear()
         line.send(request, length)
+        if line.error is not None:
+            self.fail(line.error)
+            self.result = LINE_DOWN
+            return ENDED
         counters.sent += 1
         length_us = length * self._character_us
         length_ms = length_us // 1000

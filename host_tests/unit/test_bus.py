@@ -1125,7 +1125,7 @@ def test_paused_at_once_when_no_transaction_is_under_way(make):
         assert buses.pause(lambda: paused.append(bench.clock.ms))
         assert paused == [bench.clock.ms]
         assert buses.paused
-        assert bench.bus.is_idle
+        assert bench.bus.is_idle()
         assert not buses.pause(lambda: paused.append("again")), "it is paused already"
         with pytest.raises(OSError, match="paused"):
             buses.start_scan(0, [], [], 1, 247, 150)
@@ -1158,10 +1158,10 @@ def test_a_pause_waits_for_the_transaction_under_way_and_its_end_is_told(make):
         waiting.submit()
         await asyncio.sleep(0.05)
         assert buses.pause(lambda: order.append("paused"))
-        assert not bench.bus.is_idle
+        assert not bench.bus.is_idle()
         await asyncio.sleep(2)
         assert order == ["answered", "paused"]
-        assert bench.bus.is_idle
+        assert bench.bus.is_idle()
         assert waiting.ends == []
         buses.resume()
         assert (await waiting.end())[0] == OK
@@ -1221,7 +1221,7 @@ def test_a_pause_is_reached_when_the_last_bus_with_a_line_is_idle(make, events):
     async def test():
         await asyncio.sleep(0.1)
         assert buses.pause(lambda: paused.append(1))
-        assert (bench.bus.is_idle, other.bus.is_idle, paused) == (True, False, [])
+        assert (bench.bus.is_idle(), other.bus.is_idle(), paused) == (True, False, [])
         other.bus._is_lent = False
         other.bus._tell_idle()
         assert paused == [1]

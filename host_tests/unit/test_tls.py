@@ -306,7 +306,7 @@ def test_no_request_is_outstanding_on_the_bus_while_a_step_computes(tmp_path, ce
         whole_step = tls_cpython.Session.step
 
         def step(session):
-            seen.append((bus.is_idle, bench.world.app.buses.paused))
+            seen.append((bus.is_idle(), bench.world.app.buses.paused))
             bench.world.timeline.spend_us(300_000)
             return whole_step(session)
 

@@ -1,5 +1,6 @@
 """The serial line of a development machine, on a pty."""
 
+import errno
 import os
 import pty
 
@@ -26,6 +27,7 @@ def test_a_line_on_which_nothing_has_come_is_not_taken_for_hung_up(ends):
     assert line.receive(view, 4) == 3
     assert bytes(view[4:7]) == b"abc"
     assert line.receive(view, 0) == 0
+    assert line.error is None
     os.close(master)
 
 
@@ -51,5 +53,12 @@ def test_bytes_that_come_just_after_a_read_are_not_taken_for_a_hang_up(ends):
 def test_a_line_whose_other_end_is_closed_is_gone(ends):
     line, master = ends
     os.close(master)
-    with pytest.raises(OSError, match="5"):
-        line.receive(memoryview(bytearray(16)), 0)
+    assert line.receive(memoryview(bytearray(16)), 0) == 0
+    assert line.error.args[0] == errno.EIO
+
+
+def test_a_line_that_cannot_send_is_gone(ends):
+    line, master = ends
+    os.close(master)
+    line.send(bytearray(8), 8)
+    assert line.error.args[0] == errno.EIO
