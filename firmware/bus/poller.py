@@ -12,7 +12,6 @@ from firmware.net.seam import ticks_add, ticks_diff, ticks_ms
 
 _TYPING = const(0)
 if _TYPING:
-    from firmware.meters.block import Block
     from firmware.meters.meter import Meter
 
 PROBE_FIRST_MS = const(2000)
@@ -37,11 +36,6 @@ class Round:
         self._probe_ms = PROBE_FIRST_MS
         self._behind_ms = 0  # of a round that is not missed as a whole yet
         self._ended_ms = _NONE  # ticks of the end of the last round
-
-    @property
-    def block(self) -> "Block":
-        """The block that is read next."""
-        return self.meter.blocks[self.position]
 
     def begin(self, due_ms: int) -> None:
         """Plans the next round for `due_ms` (ticks): from the first block that the meter does not refuse, or from the

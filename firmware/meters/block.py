@@ -95,8 +95,11 @@ class Block:
         copy(self.raw, self.offset(first), frame, at, 2 * count)
         self.fresh_until_ms = fresh_until_ms
         self.read_at_s = now_s
-        self.failed = False
-        self.exception = 0
+        # Seldom, and storing costs more than looking: a class with properties is looked through for each attribute.
+        if self.failed:
+            self.failed = False
+        if self.exception:
+            self.exception = 0
 
     def refuse(self, exception: int) -> int:
         """Notes that the meter has refused the read with that exception code. Returns the code of the answer before, 0

@@ -24,7 +24,8 @@ class Clock:
 
     def uptime_s(self) -> int:
         """Whole seconds since boot."""
-        self._advance()
+        if seam.ticks_diff(seam.ticks_ms(), self._last_ms) >= 1000:
+            self._advance()
         return self._seconds
 
     def uptime_ms(self) -> int:
