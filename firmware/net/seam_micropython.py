@@ -54,7 +54,7 @@ class _Reactor(core.IOQueue):
         self.streams = []
         self.owners = []
         self.listeners = 0
-        self.changed = False
+        self.changed = True
         # A bound method is made anew, in the heap, each time that it is looked up.
         self._wait = self.poller.ipoll
         self._first_task = core._task_queue.peek
@@ -72,10 +72,11 @@ class _Reactor(core.IOQueue):
         wait = self._wait
         first_task = self._first_task
         waiting = self.map  # of tasks
-        failures = 0
+        failures = listeners = 0
         while True:
-            listeners = self.listeners
-            self.changed = False
+            if self.changed:
+                self.changed = False
+                listeners = self.listeners
             accepting = 0
             try:
                 ready = wait(dt)

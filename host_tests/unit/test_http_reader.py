@@ -226,15 +226,15 @@ def test_continue_is_owed_until_the_body_begins():
     reader = RequestReader(Owner(admit))
     buffer = bytearray(BUFFER)
     data = head("PUT", "/body", "Expect: 100-continue", "Content-Length: 2")
-    assert not reader.owes_continue
+    assert not reader.owes_continue()
     buffer[: len(data)] = data
     assert reader.take(buffer, len(data)) is None
-    assert reader.owes_continue
+    assert reader.owes_continue()
     buffer[:1] = b"x"
     assert reader.take(buffer, 1) is None
-    assert not reader.owes_continue
+    assert not reader.owes_continue()
     assert bytes(reader.take(buffer, 1).body) == b"xx"
-    assert not reader.owes_continue
+    assert not reader.owes_continue()
 
 
 def test_what_is_given_up_leaves_nothing_behind():

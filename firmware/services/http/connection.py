@@ -117,7 +117,7 @@ class HttpConnection(Connection):
         self._request = request  # its body begins
         self.slot.used_ms = seam.ticks_ms()  # or it may have been idle for so long that the sweep takes it
         self.slot.busy = request.session is not None
-        if reader.owes_continue:
+        if reader.owes_continue():
             self.send(http1.CONTINUE, len(http1.CONTINUE))
 
     def _answer(self, request: http1.Request) -> None:
@@ -219,9 +219,10 @@ class HttpConnection(Connection):
         shared = service.block
         file_block = service.file_block
         ticks_ms = seam.ticks_ms
+        ticks_diff = seam.ticks_diff
         begun_ms = ticks_ms()
         while writer.is_active:
-            if seam.ticks_diff(ticks_ms(), begun_ms) >= _TURN_MS:
+            if ticks_diff(ticks_ms(), begun_ms) >= _TURN_MS:
                 self._wait(b"")
                 yield
                 begun_ms = ticks_ms()

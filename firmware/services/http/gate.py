@@ -154,11 +154,16 @@ def admit(service: "HttpService", request: "Request") -> int:
 
 
 def _handler(route, method):
+    """The handler of a route for a method. Raises Refused."""
     handler = route[2 + _METHODS.index(method)] if method in _METHODS else None
     if handler is None:
-        allow = ["GET, HEAD" if known == b"GET" else known.decode() for k, known in enumerate(_METHODS) if route[2 + k]]
-        raise Refused(405, "no such method for this path", (), (("Allow", ", ".join(allow)),))
+        raise Refused(405, "no such method for this path", (), (("Allow", _allowed(route[2:])),))
     return handler
+
+
+def _allowed(handlers):
+    methods = [method.decode() for method, handler in zip(_METHODS, handlers) if handler is not None]
+    return ", ".join(methods).replace("GET", "GET, HEAD")
 
 
 def _check_host(service: "HttpService", request: "Request", is_read: bool) -> None:

@@ -42,7 +42,6 @@ class RequestReader:
         self._cut_at = -1  # index in `left` where the rest of a dropped field comes
         self._filled = 0  # bytes of the body that have come
 
-    @property
     def owes_continue(self) -> bool:
         """True when the client waits for http1.CONTINUE before it sends the body."""
         return self.request is not None and self.request.expect_continue and not self._filled

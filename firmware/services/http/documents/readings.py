@@ -64,9 +64,7 @@ class ReadingsDocument:
         for parameter in request.query.split(b"&") if request.query else ():
             key, _, value = parameter.partition(b"=")
             if key == b"meter":
-                meters = [meter for meter in meters if value == b"%d" % meter.slot]
-                if not meters:
-                    raise Refused(404, "no meter has this slot")
+                meters = _of_slot(meters, value)
             elif key == b"points":
                 numbers = _numbers(value)
             elif parameter:
@@ -210,6 +208,14 @@ class ReadingsDocument:
             k += 1
             if k % _POINTS_A_PIECE:
                 yield
+
+
+def _of_slot(meters, slot):
+    """Those of the meters with this slot, which is text. Raises Refused."""
+    found = [meter for meter in meters if slot == b"%d" % meter.slot]
+    if not found:
+        raise Refused(404, "no meter has this slot")
+    return found
 
 
 def _numbers(value: bytes) -> bytes:
