@@ -29,7 +29,7 @@ from modbus import pdu, rtu
 
 _TYPING = const(0)
 if _TYPING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from firmware.board import Line
@@ -298,7 +298,9 @@ class Bus:
         self.silent_s = 0
         wait_ms = ENDED
         if self._request is not None:
-            wait_ms = self._go_on(self.wire.step())
+            wait_ms = self.wire.step()
+            if wait_ms < 0:
+                wait_ms = self._end_exchange()
         while wait_ms < 0:
             if self._paused:
                 return _PAUSED_MS
@@ -468,10 +470,8 @@ class Bus:
         wait_ms = self.wire.begin(self._request.frame, self._request.length, timeout_ms, slowest_ms)
         return wait_ms if wait_ms > 0 else 0  # what has ended at once ends in the next step: submit() has not returned
 
-    def _go_on(self, wait_ms):
-        """Takes what a step of the transaction has returned. Returns for how long to wait before the next, or ENDED."""
-        if wait_ms >= 0:
-            return wait_ms
+    def _end_exchange(self):
+        """Takes the end of a transaction, which may be tried again. Returns for how long to wait, or ENDED."""
         result = self.wire.result
         if result == LINE_DOWN:
             self._lose_line()
@@ -480,7 +480,12 @@ class Bus:
             self.counters.retries += 1
             return self._try()
         elif self._meter is not None:
-            self._update_state(self._meter, result)
+            self._meter.requests += 1
+            self._meter.last_result = result
+            if result == ANSWERED:
+                self._mark_online(self._meter)
+            else:
+                self._mark_failing(self._meter, result)
         request = self._request
         self._request = None
         if self._poll is not None:
@@ -508,31 +513,30 @@ class Bus:
             request.finish(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
 
     def _end_poll(self, poll, position, result):
-        """Ends the poll of the block at that index: stores its answer."""
+        """Ends the poll of the block at that index: stores its answer, or learns that the meter refuses it."""
+        block = poll.meter.blocks[position]
         following = position + 1
-        if result == ANSWERED:
-            following = self._take_answer(poll.meter, position)
+        if result != ANSWERED:
+            block.fail()
+        elif self.wire.rx[self.wire.at + 1] & 0x80:
+            following = self._refused(poll.meter, position)
         else:
-            poll.meter.blocks[position].fail()
+            self._store_answer(block)
         due_ms = poll.due_ms
         if poll.finish_block(result == ANSWERED, following):
             self._log_refusals(poll)
         if poll.due_ms != due_ms:
             self.poller.move(poll)
 
-    def _take_answer(self, meter, position):
-        """Stores the answer of the meter with the block at that index, or its refusal. Returns the index of the block
-        that is read next."""
-        wire = self.wire
-        if wire.rx[wire.at + 1] & 0x80:
-            return self._refused(meter, position, wire.rx[wire.at + 2])
-        block = meter.blocks[position]
+    def _store_answer(self, block):
+        """Stores the registers of a block of the meter. With few names, so that the frame has at most 11 words."""
         if block.fresh_until_ms == REFUSED:
-            refusals.ask_again(meter)  # it refuses this one no longer, and perhaps others
-        until_ms = ticks_add(ticks_ms(), meter.max_age_ms)
-        for reset in meter.store(block, wire.view, wire.at + 3, until_ms, self._uptime_s()):
-            log_reset(self._events, meter, *reset)
-        return position + 1
+            refusals.ask_again(self._meter)  # it refuses this one no longer, and perhaps others
+        resets = self._meter.store(
+            block, self.wire.view, self.wire.at + 3, ticks_add(ticks_ms(), self._meter.max_age_ms), self._uptime_s()
+        )
+        if resets:
+            log_resets(self._events, self._meter, resets)
 
     def _log_refusals(self, poll):
         """Logs what the meter refuses, at the end of a round, when all of it is known."""
@@ -541,8 +545,9 @@ class Bus:
             poll.logged_refusals = text
             self._events.add("bus", "meter %s %s" % (poll.meter.name, text))
 
-    def _refused(self, meter, position, code):
+    def _refused(self, meter, position):
         """Learns that the meter refuses the block at that index. Returns the index of the block that is read next."""
+        code = self.wire.rx[self.wire.at + 2]
         block = meter.blocks[position]
         if code != block.exception and not refusals.is_lasting(code):
             self._events.add(
@@ -551,13 +556,8 @@ class Bus:
             )  # fmt: skip
         return refusals.note(meter, position, code)
 
-    def _update_state(self, meter, result):
-        """Updates counters and state of the meter after an exchange."""
-        meter.requests += 1
-        meter.last_result = result
-        if result == ANSWERED:
-            self._mark_online(meter)
-            return
+    def _mark_failing(self, meter, result):
+        """Updates counters and state of the meter after an exchange that failed."""
         if result == TIMED_OUT:
             meter.timeouts += 1
         else:
@@ -577,6 +577,7 @@ class Bus:
         self.poller.reschedule(meter, PROBE_FIRST_MS)  # its next poll may be due in an hour
 
     def _mark_online(self, meter):
+        """The same after an answer."""
         wire = self.wire
         if wire.rx[wire.at + 1] & 0x80:
             meter.exceptions += 1
@@ -591,10 +592,11 @@ class Bus:
             meter.state = ONLINE
 
 
-def log_reset(events: "Events", meter: "Meter", i: int, before: "int | float", value: "int | float") -> None:
-    """Logs that counter `i` of the meter was lost: Meter.store() has found it."""
-    text = "meter %s: %s: counter reset: %d after %d" % (meter.name, meter.profile.name_of(i), value, before)
-    events.add("bus", text)
+def log_resets(events: "Events", meter: "Meter", resets: "Sequence[tuple[int, int, int | float | None]]") -> None:
+    """Logs which counters of the meter were lost: Meter.store() has found them."""
+    for i, before, value in resets:
+        text = "meter %s: %s: counter reset: %d after %d" % (meter.name, meter.profile.name_of(i), value, before)
+        events.add("bus", text)
 
 
 def drop_written(meter: "Meter", frame: "Buffer") -> None:

@@ -23,7 +23,7 @@ A block that stays incomplete three times in a row is cut into what was read and
 
 from micropython import const
 
-from firmware.bus.bus import Bus, drop_written, log_reset
+from firmware.bus.bus import Bus, drop_written, log_resets
 from firmware.bus.follower import Follower
 from firmware.bus.heard import Heard
 from firmware.bus.request import OK, Request
@@ -235,8 +235,9 @@ class ListeningBus(Bus):
                 age_s = ticks_diff(seam.ticks_ms(), since_ms) // 1000
                 image = heard.collected[k].image
                 until_ms = ticks_add(since_ms, meter.max_age_ms)
-                for reset in meter.store(meter.blocks[k], image, 0, until_ms, self._uptime_s() - age_s):
-                    log_reset(self._events, meter, *reset)
+                log_resets(
+                    self._events, meter, meter.store(meter.blocks[k], image, 0, until_ms, self._uptime_s() - age_s)
+                )
 
 
 def _owed_ms(meter):

@@ -207,7 +207,10 @@ class Transaction:
         self._slowest_ms = slowest_ms
         self._begun_ms = self._since_ms = seam.ticks_ms()
         self._state = _BEFORE
-        return self.step()
+        wait_ms = self._wait_for_silence()
+        if wait_ms < 0:
+            self._end_exchange()
+        return wait_ms
 
     def step(self) -> int:
         """Goes on with the exchange. Returns for how many milliseconds to wait on `waker` before the next step, or
@@ -236,24 +239,13 @@ class Transaction:
     # -- before the answer
 
     def _wait_for_silence(self):
-        """Sends once no late answer can pass for the answer, and the line has been silent for t3.5."""
+        """Sends once no late answer can pass for the answer, and the line has been silent for t3.5. Waits
+        busily for less than a millisecond; gives up where the line does not fall silent for the time of a frame."""
         late = self._late
         left_ms = late.hold_ms(self._request, self._request_length) if late.expected else 0
         if left_ms:
             self._since_ms = ticks_add(ticks_ms(), left_ms)
             return left_ms
-        if 0 <= ticks_diff(seam.ticks_us(), self._quiet_since_us) < self._gap_us:
-            left_ms = self._wait_for_gap()
-            if left_ms:
-                return left_ms
-        if self._line is None:
-            self.result = LINE_DOWN
-            return ENDED
-        return self._send()
-
-    def _wait_for_gap(self):
-        """Returns for how many ms to wait for t3.5, 0 after a busy wait for less than one that was left, or ENDED where
-        the line does not fall silent for the time of a frame."""
         passed_us = ticks_diff(seam.ticks_us(), self._quiet_since_us)
         while 0 <= passed_us < self._gap_us:
             if ticks_diff(ticks_ms(), self._since_ms) > self._frame_ms + self._gap_us // 1000:
@@ -265,7 +257,10 @@ class Transaction:
                 return left_us // 1000 + 1  # a wait of so many ticks ends up to one before
             seam.spin_us(left_us)
             passed_us = ticks_diff(seam.ticks_us(), self._quiet_since_us)
-        return 0
+        if self._line is None:
+            self.result = LINE_DOWN
+            return ENDED
+        return self._send()
 
     def _send(self):
         """Puts the request on the line; its last bit leaves as many characters later."""
