@@ -428,16 +428,18 @@ class Bus:
 
     def _fill_poll(self, poll):
         """Returns the request for the block that is due, or None while a late answer holds it up."""
-        block = poll.meter.blocks[poll.position]
+        read = poll.meter.blocks[poll.position].read
         request = self._poll_request
-        request.fill_read(poll.meter.unit, block.function, block.first, block.count)
-        if self._late.expected:
-            held_ms = self._late.hold_ms(request.frame, request.length)
-            if held_ms:
-                poll.postpone(held_ms)
-                self.poller.move(poll)
-                return None
-        return request
+        request.fill_read(poll.meter.unit, read[0], read[1], read[2])
+        return None if self._late.expected and self._is_held_up(poll, request) else request
+
+    def _is_held_up(self, poll, request):
+        """Puts the poll off where a late answer holds it up. Returns whether one does."""
+        held_ms = self._late.hold_ms(request.frame, request.length)
+        if held_ms:
+            poll.postpone(held_ms)
+            self.poller.move(poll)
+        return held_ms > 0
 
     # -- the exchange under way
 

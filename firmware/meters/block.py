@@ -27,8 +27,8 @@ except ImportError:  # only images for the RP2 have machine code
 
 
 class Block:
-    """`read` is the profile's (function 3 or 4, first register, count), which all meters of a kind share.
-
+    """
+    read            the profile's (function 3 or 4, first register, count), which all meters of a kind share
     raw             the registers, big-endian, as a bytearray of the block's own
     fresh_until_ms  ticks until which they may answer a read; NOT_FRESH: they may not; REFUSED: they may not, and the
                     meter is not asked for them (firmware.meters.refusals)
@@ -41,7 +41,7 @@ class Block:
 
     def __init__(self, read: "tuple[int, int, int]") -> None:
         """`read`: (function, first register, count)."""
-        self._read = read
+        self.read = read
         self.raw = bytearray(2 * read[2])
         self.fresh_until_ms = NOT_FRESH
         self.read_at_s: int | None = None
@@ -51,22 +51,22 @@ class Block:
     @property
     def function(self) -> int:
         """The function code of the read: 3 or 4."""
-        return self._read[0]
+        return self.read[0]
 
     @property
     def first(self) -> int:
         """Address of the first register."""
-        return self._read[1]
+        return self.read[1]
 
     @property
     def count(self) -> int:
         """How many registers."""
-        return self._read[2]
+        return self.read[2]
 
     @property
     def origin(self) -> int:
         """Address of the first register in `raw`."""
-        return self._read[1]
+        return self.read[1]
 
     @property
     def seen(self) -> bool:
@@ -75,14 +75,14 @@ class Block:
 
     def may_answer(self, function: int, first: int, count: int) -> bool:
         """True when all registers of that read lie in this block and may answer it, up to fresh_until_ms."""
-        read = self._read
+        read = self.read
         if self.fresh_until_ms < 0 or function != read[0]:
             return False
         return first >= read[1] and first + count <= read[1] + read[2]
 
     def offset(self, first: int) -> int:
         """The index in `raw` of the first byte of the register with that address."""
-        return 2 * (first - self._read[1])
+        return 2 * (first - self.read[1])
 
     def copy_to(self, out: bytearray, at: int, first: int, count: int) -> None:
         """Copies `count` registers from address `first` on, which the block holds, to out[at:]."""
@@ -91,7 +91,7 @@ class Block:
     def store(self, frame: "bytearray | memoryview", at: int, fresh_until_ms: int, now_s: int) -> None:
         """Stores the answer of the meter: the block's registers are in frame[at:], and may answer until fresh_until_ms
         (ticks). `now_s`: uptime."""
-        _, first, count = self._read
+        _, first, count = self.read
         copy(self.raw, self.offset(first), frame, at, 2 * count)
         self.fresh_until_ms = fresh_until_ms
         self.read_at_s = now_s
@@ -126,7 +126,7 @@ class Block:
     def written(self, first: int, count: int) -> None:
         """A client writes those registers: what was read of them may not answer. Input and holding registers are often
         the same cells, so the function does not protect a block."""
-        read = self._read
+        read = self.read
         if first < read[1] + read[2] and read[1] < first + count:
             self._spoil()
 
@@ -142,7 +142,7 @@ class Part(Block):
 
     def __init__(self, block: Block, first: int, count: int) -> None:
         """`block`: the whole, or a part of it that holds these registers."""
-        self._read = (block.function, first, count)
+        self.read = (block.function, first, count)
         self._origin = block.origin
         self.raw = block.raw
         self.fresh_until_ms = NOT_FRESH
