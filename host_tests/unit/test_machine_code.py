@@ -204,7 +204,8 @@ from array import array
 from firmware.meters.profile import FLOAT32, LITTLE, PLAIN, TENFOLD, UNITS, WHOLE, Profile
 from firmware.meters.readings import Readings
 from firmware.services.http.documents import readings
-from readings_machine import decode_points, write_points
+from points_machine import decode_points
+from readings_machine import write_points
 
 clock = type("Clock", (), {"uptime_s": lambda self: 10000000})()
 buses = [type("Bus", (), {"fault_text": lambda self, meter: ""})()]
@@ -320,6 +321,95 @@ for at, what in (
     given = arguments()
     given[at] = what
     assert raises(both, *given), (at, what)
+"""
+
+VALUES = """
+from firmware.meters.profile import FLOAT32, PLAIN, TENFOLD, WHOLE, Profile
+from firmware.meters.readings import Readings
+from firmware.services.mqtt import values
+from points_machine import decode_points
+from values_machine import write_values
+
+left = full = written = 0
+
+def machine(*arguments):
+    global left, full, written
+    buf, at, size, state = arguments[0], arguments[2], arguments[3], arguments[6]
+    before = state[2]
+    copy = bytes(buf[:at])
+    end = write_values(*arguments)
+    assert at <= end <= size and bytes(buf[:at]) == copy, (at, end, size)
+    written += state[2] - before
+    full += state[-1]
+    left += state[0] < state[3] and not state[-1]
+    return end
+
+class Block:
+    failed = False
+    exception = 0
+    read_at_s = 100
+
+class Meter:
+    interval_ms = 1000
+    ratios = held = None
+
+    def __init__(self, profile, blocks, block_of):
+        self.profile, self.blocks, self.block_of = profile, blocks, block_of
+
+def random(n):
+    return int.from_bytes(os.urandom(4), "big") % n
+
+def messages(meter, topic, size, by):
+    values.decode_points, values.write_values = decode_points, by
+    meter_values = values.Values(Readings(lambda: 101))
+    for _ in range(2):
+        found = []
+        meter_values.begin(meter, topic)
+        while not meter_values.is_done():
+            buf = bytearray(size)
+            at = random(3) if by is None else 0
+            found.append(bytes(buf[at : meter_values.fill(buf, at)]))
+        text = b"".join(found)
+    return text, meter_values.count()
+
+def encoding():
+    kind = (0, 1, 2, 3, FLOAT32)[random(5)]
+    flags = PLAIN | (0, WHOLE, TENFOLD)[random(3)]
+    tens = random(4) - (3 if kind == FLOAT32 and not flags & WHOLE and random(2) else 0)
+    factor = (1, -1)[random(2)] if kind == FLOAT32 else (1, -1, 10, -16, 17, 1000)[random(6)]
+    return kind, factor if kind != FLOAT32 and factor > 0 else 1, 1, flags, factor, tens
+
+for turn in range(200):
+    count = 1 + random(60)
+    names = [bytes([97 + random(26) for _ in range(1 + random(31))]) for _ in range(count)]
+    made = [Block() for _ in range(1 + random(3))]
+    for block in made:
+        begin = bytes([0x42, 0xC8]), b"@", bytes(2), bytes([255] * 2), bytes(1)
+        block.raw = bytearray(b"".join((begin[random(5)] + os.urandom(4))[:4] for _ in range(62)))
+        if random(6) == 0:
+            block.failed = True
+    profile = Profile(
+        "test", b"".join(bytes([len(name)]) + name for name in names), bytes(range(count)), bytes(count),
+        bytes([random(5) for _ in names]), [encoding() for _ in range(5)], False, 0, (), [], b"",
+        bytes([4 * random(62) for _ in names]), 0,
+    )
+    meter = Meter(profile, made, bytes([random(len(made)) for _ in names]))
+    if turn % 11 == 5:
+        meter.held = {0: (12345, 0)}
+    for topic in (b"", b"t", bytes([116] * (40 + random(60)))):
+        for size in (160, 400, 5000):
+            plain, other = messages(meter, topic, size + 40, None), messages(meter, topic, size + 40, machine)
+            assert plain == other, (topic, plain, other)
+assert written > 20000 and full > 500 and left > 2000, (written, full, left)
+
+def put(decoded, state, at=0):
+    return write_values(bytearray(9), bytes([1, 65]), at, 9, b"", decoded, state)
+
+array = type(values.Values(None)._state)
+right = array("i", [0, 0, 0, 1, 0])
+assert put(bytes([0x52, 0, 0, 0]), array("i", [0, 0, 0, 1, 0])) == 9
+for given in ((bytes(3), right), (bytes(4), array("i", [0, 0, 0, 1])), (bytes(4), right, -1)):
+    assert raises(put, *given), given
 """
 
 PDU = """
@@ -508,6 +598,7 @@ COMPARED = {
     "decimal": DECIMAL,
     "digits": DIGITS,
     "text of points": POINTS,
+    "values": VALUES,
     "pdu": PDU,
     "reply": REPLY,
     "read": READ,
@@ -545,7 +636,7 @@ def test_no_constant_lies_beside_the_code_of_an_rp2040(source, tmp_path):
 
 
 def test_only_images_that_ask_for_machine_code_have_it():
-    assert len(SOURCES) == 9
+    assert len(SOURCES) == 11
     assert set(SOURCES) <= set(build.frozen_manifest(machine_code=True)[1])
     assert not set(SOURCES) & set(build.frozen_manifest()[1])
     assert "_machine" not in build.frozen_manifest()[0]

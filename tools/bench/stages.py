@@ -9,6 +9,7 @@ import functools
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from tools.bench import cycles, heap, measure, names, questions, servers
 from tools.bench.chip import CLOCK_HZ, Chip, ChipError, Peer, Sample, Watch
@@ -38,6 +39,7 @@ _FEWER = 5  # pages are asked for so many times less often than registers
 RAMP = [Ramp.register(address) for address in range(125)]
 
 Progress = Callable[[str], object]
+T = TypeVar("T")
 Clients = Sequence[tuple[Connection, tuple[Question, ...]]]  # what each asks in turn
 
 
@@ -252,7 +254,8 @@ def mqtt(bench: Bench) -> None:
 
 def _publishes(bench: Bench, server: servers.Server, what: str, messages: int, asks: bytes = b"") -> None:
     """A row of the values of a meter, which come in so many messages for all meters, by themselves or when the broker
-    sends `asks`: the mean of the three, less what the chip does in as much time without them."""
+    sends `asks`: the mean of the three, less what the chip does in as much time without them, and without collections
+    of the heap, of which one in two intervals would be in it."""
     meters = len(server.meters)
     with bench.booted(server, servers.RECORDED.end_s) as chip:
         broker = chip.accept(servers.BROKER, _POLLED_NS)
@@ -268,32 +271,40 @@ def _publishes(bench: Bench, server: servers.Server, what: str, messages: int, a
         chip.wait(lambda: whole(broker), _POLLED_NS, "the first values of all meters")
         chip.run(1e9)
         broker.received.clear()
-        samples, grown = [], 0
+        samples, grown = [], 0.0
         bench.progress(f"{server.name}: {what}")
         for number in range(_WARM_UP + _MQTT_ROUNDS):
-            before_ns, before, line_before = chip.now_ns, chip.cycles, chip.line_cycles
-            chip.run(_IDLE_NS)
+            before_ns, line_before = chip.now_ns, chip.line_cycles
+            idle, idle_grown, _ = _uncollected(chip, lambda: chip.run(_IDLE_NS))
             if broker.received:
                 raise ChipError(f"{len(broker.received)} bytes when none were due")
-            rate = (chip.cycles - before) / (chip.now_ns - before_ns)
-            line_rate = (chip.line_cycles - line_before) / (chip.now_ns - before_ns)
-            used, collections = chip.used(), len(chip.sweeps)
-            sample = _next_values(chip, broker, whole, asks)
+            idle_ns = chip.now_ns - before_ns
+            line_rate = (chip.line_cycles - line_before) / idle_ns
+            busy, busy_grown, sample = _uncollected(chip, lambda: _next_values(chip, broker, whole, asks))
+            share = sample.latency_ns / idle_ns
             if number >= _WARM_UP:
-                grown += heap.allocated(used, chip.used(), chip.sweeps[collections:])
+                grown += busy_grown - idle_grown * share
                 samples.append(
                     sample._replace(
-                        cycles=round((sample.cycles - rate * sample.latency_ns) / meters),
+                        cycles=round((busy - idle * share) / meters),
                         line_cycles=round((sample.line_cycles - line_rate * sample.latency_ns) / meters),
                         latency_ns=(sample.latency_ns - sample.turnaround_ns) / meters,
                         answered_bytes=sample.answered_bytes // meters,
                     )
                 )
-        # The mean: a median would leave out collections of the heap, or count one in each.
         even = round(sum(sample.cycles for sample in samples) / len(samples))
         samples = [sample._replace(cycles=even) for sample in samples]
-        bench.rows.append(measure.row(server.name, what, samples, chip.character_ns[0], grown // meters))
+        bench.rows.append(measure.row(server.name, what, samples, chip.character_ns[0], round(grown / meters)))
         bench.profile(chip, server.name, what, lambda: _next_values(chip, broker, whole, asks))
+
+
+def _uncollected(chip: Chip, act: Callable[[], T]) -> tuple[int, int, T]:
+    """What `act` takes, cycles without those of collections and bytes of the heap, and what it returns."""
+    before, used, collections = chip.cycles, chip.used(), len(chip.sweeps)
+    found = act()
+    sweeps = chip.sweeps[collections:]
+    took = chip.cycles - before - sum(sweep.cycles for sweep in sweeps)
+    return took, heap.allocated(used, chip.used(), sweeps), found
 
 
 def _next_values(chip: Chip, broker: Connection, whole: Callable[[Peer], int], asks: bytes) -> Sample:
@@ -333,11 +344,8 @@ def polls(bench: Bench) -> None:
             chip.run(_SETTLING_NS)  # until each has been read once
             bench.progress(f"{server.name}: {servers.MOST_METERS} meters, {'polled' if not quiet else 'not polled'}")
             cycles_before, replies = chip.cycles, chip.line.replies
-            used, collections = chip.used(), len(chip.sweeps)
-            chip.run(_POLLING_NS)
-            grown = heap.allocated(used, chip.used(), chip.sweeps[collections:])
-            collected = sum(sweep.cycles for sweep in chip.sweeps[collections:])
-            seen[quiet] = chip.cycles - cycles_before - collected, grown, chip.line.replies - replies
+            took, grown, _ = _uncollected(chip, lambda: chip.run(_POLLING_NS))
+            seen[quiet] = took, grown, chip.line.replies - replies
             if not quiet:
                 bench.polls["share"] = (chip.cycles - cycles_before) / (_POLLING_NS / 1e9 * CLOCK_HZ)
                 bench.profile(chip, server.name, "a poll", functools.partial(_next_poll, chip))

@@ -23,15 +23,12 @@ import mqtt
 from micropython import const
 
 from firmware.config import store
-from firmware.meters.block import copy
-from firmware.meters.decimal_text import TEXT_MAX, write_decimal
 from firmware.meters.meter import ONLINE
-from firmware.meters.profile import DECIMALS_BITS
-from firmware.meters.readings import GOOD
 from firmware.net import seam
 from firmware.net.link import serial as serial_of
 from firmware.net.tcp_client import ConnectionFailed
 from firmware.services import Service
+from firmware.services.mqtt.values import Values
 
 _TYPING = const(0)
 if _TYPING:
@@ -65,7 +62,6 @@ _ACK_S = const(5)  # before the end of an interval, by which the newest record i
 _PAUSE_MS = const(20)  # between two buffers of many packets: others have their turn
 _HEAD = const(5)  # before a topic: 1, two of a length, two of the topic's
 _AROUND = const(16)  # of an object: a head, "/values", and braces
-_OF_A_KEY = const(3)  # beside its name, of which `names` has the length, too: two quotes, a colon
 _NOT_IN_A_TOPIC = b"/+#\0"
 _BIRTH = b"homeassistant/status"
 _DISCOVERY = b"homeassistant/"
@@ -111,7 +107,6 @@ class Mqtt(Service):
         self._clock = clock
         self._link = link
         self._meters = meters
-        self._readings = readings
         self._buses = buses
         self._random_bytes = random_bytes
         self._waker = seam.Waker()
@@ -119,7 +114,7 @@ class Mqtt(Service):
         self._is_json = config["payload"] == "json"
         self._buffer = bytearray(max(self._longest() if self._is_json else 0, _BUFFER))
         self._filled = 0
-        self._text = bytearray(TEXT_MAX)  # of a value
+        self._values = Values(readings)
         self._received = bytearray(_RECEIVED)
         self._back_off_s = _BACK_OFF_FIRST_S
         self._has_failed = False  # since it was last connected, and that is in the log
@@ -508,63 +503,21 @@ class Mqtt(Service):
 
     def _longest(self):
         """Bytes that a message of all values of a meter can take, at most."""
-        longest = 0
-        for meter in self._meters.meters:
-            profile = meter.profile
-            size = len(self._topic(meter)) + len(profile.names) + (TEXT_MAX + _OF_A_KEY) * len(profile)
-            longest = max(longest, _AROUND + size)
-        return longest
-
-    def _decimal(self, meter, i, block):
-        """The value of a point whose block is good, as Profile.decimal() has it; None without one. A counter that is
-        held has that of before: energy never falls by mistake."""
-        decimal = meter.profile.decimal(i, block.raw, meter.ratios)
-        if decimal is not None and meter.held and i in meter.held:
-            return meter.held[i][0] << DECIMALS_BITS
-        return decimal
+        return max([_AROUND + len(self._topic(meter)) + Values.longest(meter) for meter in self._meters.meters] + [0])
 
     async def _publish_object(self, meter, topic):
         """All values of a meter as one object of JSON, null where there is none that is fresh; nothing when none is.
         Written where it will be sent from, behind room for the longest head."""
         await self._flush()
         buffer = self._buffer
-        text = self._text
-        profile = meter.profile
-        names = profile.names
-        block_of = meter.block_of
-        blocks = meter.blocks
+        values = self._values
         head = _HEAD + len(topic)
-        at = head
-        number = -1
-        end = count = 0
-        for i in range(len(profile)):
-            begin = end + 1
-            end = begin + names[end]
-            if block_of[i] != number:
-                number = block_of[i]
-                block = blocks[number]
-                _, quality = self._readings.of_block(meter, block)
-            buffer[at] = 0x2C if i else 0x7B  # , {
-            buffer[at + 1] = 0x22  # "
-            at += 2
-            copy(buffer, at, names, begin, end - begin)
-            at += end - begin
-            buffer[at] = 0x22
-            buffer[at + 1] = 0x3A  # :
-            at += 2
-            decimal = self._decimal(meter, i, block) if quality == GOOD else None
-            if decimal is None:
-                buffer[at : at + 4] = b"null"
-                at += 4
-            else:
-                digit = write_decimal(text, TEXT_MAX, decimal)
-                copy(buffer, at, text, digit, TEXT_MAX - digit)
-                at += TEXT_MAX - digit
-                count += 1
-        if not count:
+        values.begin(meter, b"")
+        at = values.fill(buffer, head + 1)
+        if not values.count():
             return
-        buffer[at] = 0x7D  # }
-        at += 1
+        buffer[head] = 0x7B  # {
+        buffer[at - 1] = 0x7D  # } in place of the last comma
         size = at - _HEAD + 2
         if size > 127:
             begin = 0
@@ -582,53 +535,16 @@ class Mqtt(Service):
         await seam.sleep_ms(_PAUSE_MS)
 
     async def _publish_points(self, meter, topic):
-        """Of all points of a meter that have a fresh value. Written into the buffer where they will be sent from:
-        what is allocated for each point costs most in the collections that follow."""
-        buffer = self._buffer
-        text = self._text
-        profile = meter.profile
-        names = profile.names
-        block_of = meter.block_of  # both of the same moment: they change when the meter refuses a read
-        blocks = meter.blocks
-        head = len(topic)
-        number = -1
-        end = 0  # of the name before
-        for i in range(len(profile)):
-            begin = end + 1
-            end = begin + names[end]
-            if block_of[i] != number:
-                number = block_of[i]
-                block = blocks[number]
-                _, quality = self._readings.of_block(meter, block)
-            if quality != GOOD:
-                continue
-            decimal = self._decimal(meter, i, block)
-            if decimal is None:
-                continue
-            digit = write_decimal(text, TEXT_MAX, decimal)
-            name = end - begin + head
-            size = 2 + name + TEXT_MAX - digit
-            if self._filled + size + 3 > _BUFFER:
-                await self._flush()
-                await seam.sleep_ms(_PAUSE_MS)
-            at = self._filled
-            buffer[at] = 0x30
-            if size > 127:
-                at += 1
-                buffer[at] = size & 127 | 128
-                buffer[at + 1] = size >> 7
-            else:
-                buffer[at + 1] = size
-            buffer[at + 2] = name >> 8
-            buffer[at + 3] = name & 255
-            at += 4
-            copy(buffer, at, topic, 0, head)
-            at += head
-            copy(buffer, at, names, begin, end - begin)
-            at += end - begin
-            copy(buffer, at, text, digit, TEXT_MAX - digit)
-            self._filled = at + TEXT_MAX - digit
-            self.published += 1
+        """Of all points of a meter that have a fresh value. Written into the buffer where they will be sent from."""
+        values = self._values
+        values.begin(meter, topic)
+        while True:
+            self._filled = values.fill(self._buffer, self._filled)
+            if values.is_done():
+                break
+            await self._flush()
+            await seam.sleep_ms(_PAUSE_MS)
+        self.published += values.count()
 
     async def _publish_discovery(self):
         """Describes all entities, and removes with an empty document each that was described before and is gone; all

@@ -30,7 +30,8 @@ _MOST_NUMBERS = const(32)
 _POINTS_A_PIECE = const(2)  # of at most 128 bytes each: see PIECE of response_writer
 
 try:
-    from firmware.services.http.documents.readings_machine import decode_points, write_points  # type: ignore
+    from firmware.meters.points_machine import decode_points  # type: ignore
+    from firmware.services.http.documents.readings_machine import write_points  # type: ignore
 except ImportError:  # only images for the RP2 have machine code
     decode_points = write_points = None
 
