@@ -139,9 +139,10 @@ def _mqtt(app):
     section = app.config["mqtt"]
     client = TcpClient(app.budget.service_slot("mqtt"), app.resolver())
     tls = _tls(app, section) if section["tls"] else None
+    page = app.config["http"]
     return Mqtt(
         section, app.config_store.name, app.board.identity()[1], client, tls, app.events, app.clock, app.link,
-        app.meters, app.readings, app.buses, app.history,
+        app.meters, app.readings, app.buses, app.history, page_port=page["port"] if page["enabled"] else 0,
     )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def make():
     device.run("posting", **posting)
     device.run("shelly", answered=21, refused=22, not_fresh=23)
     history = {"refused": True, "waiting": 27, "delivered": 28, "lost": 29, "undated": 30}
-    device.run("mqtt", state="connected", error=None, connections=24, published=25, too_long=26, **history)
+    device.run("mqtt", state="connected", error=None, connections=24, published=25, **history)
     last = {"unix_s": 20, "status": 400, "answer": "no"}
     details = posting | {
         "host": "h", "format": "json", "interval_s": 300, "offset_s": 18, "is_kept": True, "batch_max": 19,

@@ -126,7 +126,7 @@ class Bench:
     client of this bench. The history is sent where there is a recorder, or with `is_history`."""
 
     def __init__(self, monkeypatch, seconds=5, meters=None, history=None, is_history=False, serial=None,
-                 client=FakeClient, name="hall", tls=None, **section):  # fmt: skip
+                 client=FakeClient, name="hall", tls=None, page_port=80, **section):  # fmt: skip
         self.uptime = Uptime()
         self.log = Log(self.uptime)
         self.now_ms = 0
@@ -157,7 +157,7 @@ class Bench:
         self.service = Mqtt(
             values, name, "e661", self.client, tls, self.log, self.clock, link,
             SimpleNamespace(meters=meters if meters is not None else [meter]), self.readings, self.buses,
-            SimpleNamespace(records=history), lambda n: b"\x03" * n,
+            SimpleNamespace(records=history), lambda n: b"\x03" * n, page_port,
         )  # fmt: skip
 
     def pass_s(self, seconds):

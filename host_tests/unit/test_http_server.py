@@ -709,7 +709,7 @@ def gateway(make):
     )  # fmt: skip
     made.device.run("shelly", answered=0, refused=0, not_fresh=0)
     history = {"refused": None, "waiting": None, "delivered": None, "lost": None, "undated": None}
-    made.device.run("mqtt", state="retrying", error="refused", connections=0, published=0, too_long=0, **history)
+    made.device.run("mqtt", state="retrying", error="refused", connections=0, published=0, **history)
     return made
 
 

@@ -164,14 +164,23 @@ def test_home_assistant_is_told_what_only_rises_and_which_energies_may_fall(unit
     assert found["stat_cla"] == state_class
 
 
-def test_a_document_that_takes_more_than_a_packet_is_not_sent_and_counted(make):
-    bench = make(homeassistant=True)
-    bench.meter.name = "m" * 400
-    found, _ = described(answered(bench))
-    assert found == {GATEWAY}
-    assert bench.service.status()["too_long"] == 2
-    [text] = [text for text in bench.log.texts() if text.startswith("not sent")]
-    assert text.endswith("at most 1024: homeassistant/sensor/meterport_e661/2-16/config")
+def test_a_document_that_takes_more_than_a_buffer_is_sent_whole(make):
+    name = 32 * "\N{SLIGHTLY SMILING FACE}"  # the longest name in UTF-8
+    bench = make(homeassistant=True, name=name, page_port=8080)
+    bench.meter.name = name
+    found = {topic: payload for topic, payload, _ in bench.published() if topic.endswith(b"/config")}
+    assert len(found) == 3
+    assert max(map(len, found.values())) > 1024
+    documents = [json.loads(payload) for payload in found.values()]
+    assert {document["dev"]["name"] for document in documents} == {name}
+    assert [document["o"]["url"] for document in documents if "url" in document["o"]] == 2 * ["http://192.0.2.9:8080/"]
+
+
+def test_without_a_page_home_assistant_is_told_of_none(make):
+    bench = make(homeassistant=True, page_port=0)
+    documents = [payload for topic, payload, _ in bench.published() if topic.endswith(b"/config")]
+    assert len(documents) == 3
+    assert not [payload for payload in documents if b"http:" in payload]
 
 
 def test_a_name_is_one_level_of_a_topic():

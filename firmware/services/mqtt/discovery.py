@@ -65,11 +65,15 @@ def document(
     is_json: bool = False,
 ) -> bytes:  # fmt: skip
     """The JSON of point `i`. `root`: topic of the gateway; `topic`: of the meter below it; `expire_s`: after so long
-    without a value Home Assistant shows none; `is_json`: the values of a meter come as one object."""
+    without a value Home Assistant shows none; `url`: of the gateway's page, "" without one; `is_json`: the values of a
+    meter come as one object."""
     profile = meter.profile
     name = profile.name_of(i)
     unit = UNITS[profile.units[i]]
     device_id = "meterport_%s_%d" % (serial, meter.slot)
+    origin = {"name": "meterport", "sw": "%d.%d.%d" % VERSION}
+    if url:
+        origin["url"] = url
     found = {
         "name": name.replace("_", " "),
         "uniq_id": "meterport_%s_%d_%d" % (serial, meter.slot, profile.numbers[i]),
@@ -82,7 +86,7 @@ def document(
         "dev": {
             "ids": [device_id], "name": meter.name, "mdl": meter.profile_name, "via_device": "meterport_" + serial,
         },
-        "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION, "url": url},
+        "o": origin,
     }  # fmt: skip
     if is_json:
         found["val_tpl"] = "{{ value_json.%s }}" % name
@@ -97,11 +101,11 @@ def document(
 
 def gateway_document(gateway: str, serial: str, root: bytes, url: str) -> bytes:
     """The JSON of the gateway itself, behind which the meters are: whether it is connected."""
+    device = {"ids": ["meterport_" + serial], "name": gateway, "mdl": "meterport", "sw": "%d.%d.%d" % VERSION}
+    if url:
+        device["cu"] = url
     return json.dumps({
         "name": "connection", "uniq_id": "meterport_%s_status" % serial, "obj_id": gateway + "_connection",
         "stat_t": (root + b"/status").decode(), "pl_on": "online", "pl_off": "offline", "dev_cla": "connectivity",
-        "ent_cat": "diagnostic",
-        "dev": {"ids": ["meterport_" + serial], "name": gateway, "mdl": "meterport", "sw": "%d.%d.%d" % VERSION,
-                "cu": url},
-        "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION},
+        "ent_cat": "diagnostic", "dev": device, "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION},
     }).encode()  # fmt: skip

@@ -83,7 +83,7 @@ class Mqtt(Service):
 
     state: "no_link", "no_time", "connecting", "connected", "no_host", "retrying"; error: why it is not connected, None
     when it is.
-    connections, published: since boot; too_long: messages that were not sent, since they take more than a packet.
+    connections, published: since boot.
     history: what sends the records of flash, None when it does not."""
 
     name = "mqtt"
@@ -92,9 +92,10 @@ class Mqtt(Service):
     def __init__(
         self, config: dict, name: str, serial: str, client: "TcpClient", tls: "Tls | None", events: "Events",
         clock: "Clock", link: "Link", meters: "Meters", readings: "Readings", buses: "Buses", history: "History",
-        random_bytes: "Callable[[int], bytes]" = os.urandom,
+        random_bytes: "Callable[[int], bytes]" = os.urandom, page_port: int = 80,
     ) -> None:  # fmt: skip
-        """Raises OSError when what Home Assistant was told, or the cursor of the history, cannot be read."""
+        """`page_port`: of the gateway's page, 0 without one. Raises OSError when what Home Assistant was told, or the
+        cursor of the history, cannot be read."""
         self._config = config
         self._name = name
         self._serial = serial
@@ -109,6 +110,7 @@ class Mqtt(Service):
         self._meters = meters
         self._buses = buses
         self._random_bytes = random_bytes
+        self._page_port = page_port
         self._waker = seam.Waker()
         self._root = level(config["prefix"]) + b"/" + level(name)
         self._is_json = config["payload"] == "json"
@@ -125,13 +127,11 @@ class Mqtt(Service):
         self._pings = 0  # without an answer
         self._discovery_in_s: "int | None" = None
         self._described = store.load(_DESCRIBED) or b""
-        self._has_refused = False  # a message that is too long, in this connection
         self._to_keep: "bytes | None" = None  # when the broker has answered the ping behind it
         self.state = "connecting"
         self.error: "str | None" = None
         self.connections = 0
         self.published = 0
-        self.too_long = 0
         self.history: "HistorySender | SparkplugHistory | None" = None
         self._sender: "HistorySender | None" = None  # it is one of these two
         self._past: "SparkplugHistory | None" = None
@@ -175,7 +175,7 @@ class Mqtt(Service):
         records = None if history is None else history.records
         return {
             "state": self.state, "error": self.error, "connections": self.connections, "published": self.published,
-            "too_long": self.too_long, "refused": history and self._refused_until_s is not None,
+            "refused": history and self._refused_until_s is not None,
             "waiting": records and records.waiting,
             "delivered": history and history.delivered, "lost": records and records.lost,
             "undated": records and records.undated,
@@ -311,7 +311,6 @@ class Mqtt(Service):
         self._pings = 0
         self._ping_ms = seam.ticks_ms()
         self._to_keep = None
-        self._has_refused = False
         self._answers = b""
         self._settle()
         self._states = [None] * len(self._meters.meters)
@@ -412,7 +411,7 @@ class Mqtt(Service):
                 elif reader.kind == mqtt.PUBLISH and self._has_discovery:
                     # The only topic that it has subscribed to.
                     if reader.body.endswith(b"online"):
-                        self._discovery_in_s = self._random_bytes(1)[0] % (_BIRTH_DELAY_S + 1)
+                        self._discovery_in_s = 1 + self._random_bytes(1)[0] % _BIRTH_DELAY_S
             data = data[abs(n) :]
 
     async def _keep_alive(self):
@@ -434,15 +433,14 @@ class Mqtt(Service):
     # -- what is published
 
     async def _publish(self, topic, payload, retain=False):
-        packet = mqtt.publish(topic, payload, retain)
-        if len(packet) > _BUFFER:
-            self.too_long += 1
-            if not self._has_refused:  # in this connection: others may follow
-                self._has_refused = True
-                self._events.add("mqtt", "not sent: %d bytes, at most %d: %s" % (len(packet), _BUFFER, topic.decode()))
-            return
         self.published += 1
-        await self._put(packet)
+        head = mqtt.publish_head(topic, len(payload), retain)
+        if len(head) + len(payload) <= _BUFFER:
+            await self._put(head + payload)
+            return
+        await self._put(head)
+        for at in range(0, len(payload), _BUFFER):
+            await self._put(payload[at : at + _BUFFER])
 
     async def _begin(self, topic, size):
         """Begins a message whose payload, of `size` bytes, is put piece by piece."""
@@ -553,8 +551,9 @@ class Mqtt(Service):
 
         serial = self._serial
         node = _DISCOVERY + b"sensor/meterport_" + serial.encode() + b"/"
-        address = self._link.address() if self._link.up() else ""
-        url = "http://%s/" % address
+        url = ""
+        if self._page_port and self._link.up():
+            url = "http://%s%s/" % (self._link.address(), "" if self._page_port == 80 else ":%d" % self._page_port)
         is_on = self._has_discovery
         meters = self._meters.meters if is_on else []
         entities = discovery.entities(meters)
