@@ -11,7 +11,7 @@ const COLUMNS = [
   ["meter", line => line.now.name.toLowerCase()], [">power", line => -line.value("power")], [">voltage", line => -line.value("voltage")],
   [">current", line => -line.value("current")], [">energy", line => -line.value("energy")], [">today", line => -line.today()], ["last hours", null],
 ];
-const attention = line => line.now.state === "online" ? 1 : 0;
+const attention = line => line.now.state !== "online" ? 0 : line.fault() ? 1 : 2;
 
 const stateText = meter => translated(meter.state) + (meter.reason ? ": " + meter.reason : "");
 const shapeOf = meters => JSON.stringify(meters.map(meter => [meter.slot, meter.name, meter.unit, meter.profile, meter.points.map(point => point.id)]));
@@ -27,6 +27,11 @@ function meterLine(meter) {
     row, now: meter,
     point: name => pointOf(line.now, OVERVIEW[name]),
     value: name => line.point(name)?.value ?? 0,
+    // What is wrong with the values of a meter that answers: a quality that most have, or the first point that is not good.
+    fault() {
+      const points = Object.keys(OVERVIEW).map(line.point).filter(point => point), common = commonFault(points), first = points.find(({ quality }) => quality !== "good");
+      return common ? translated(words(common)) : first && `${pointTitle(first.name)}: ${translated(words(first.quality))}`;
+    },
     today() {
       const energy = line.point("energy");
       return energy && today_wh(energy) || 0;
@@ -34,8 +39,8 @@ function meterLine(meter) {
     // Of the whole width of the power's cell as much as of `most`, in W.
     update(now, most) {
       line.now = now;
-      const fault = now.state === "online" && !now.reason && commonFault(now.points);
-      setText(state, fault ? translated(words(fault)) : now.state === "online" && !now.reason ? "" : stateText(now));
+      const isOnline = now.state === "online", fault = isOnline && line.fault();
+      setText(state, [isOnline && !now.reason ? "" : stateText(now), fault].filter(Boolean).join(", "));
       state.className = fault ? "bad" : STATE_KINDS[now.state] || "bad";
       for (const name in OVERVIEW) {
         const point = line.point(name);
