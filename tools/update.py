@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from tools import device_api
+from tools.device import versions
 
 PIECE = 4096
 HEAD = "meterport update 1\n"  # of a package as a file, and of what the HMAC is of
@@ -40,22 +41,24 @@ class Package:
         self.data = self.manifest + b"".join(body for _, body in sorted(files.items()))
 
     @classmethod
-    def of_tree(cls, tree: pathlib.Path, version: str) -> "Package":
-        """The package of a tree that tools/build.py has made. Raises OSError, ValueError without a firmware in it."""
+    def of_tree(cls, tree: pathlib.Path) -> "Package":
+        """The package of a tree that tools/build.py has made, with its version. Raises OSError, ValueError without a
+        firmware in it."""
         paths = [path for folder in FOLDERS for path in (tree / folder).rglob("*") if path.is_file()]
         files = {path.relative_to(tree).as_posix(): path.read_bytes() for path in paths}
         if not any(path.startswith("firmware/__init__.") for path in files):
             raise ValueError(f"{tree}: no firmware; make build makes one")
-        return cls(version, files)
+        return cls(_version_in(tree, "files", files), files)
 
     @classmethod
-    def of_image(cls, path: pathlib.Path, version: str) -> "Package":
-        """The package of an ESP32's application image (micropython.bin of a build, not the firmware.bin with boot
-        loader and partition table). Raises OSError, ValueError."""
+    def of_image(cls, path: pathlib.Path) -> "Package":
+        """The package of an ESP32's application image (the .app-bin of make image, not the .bin with boot loader and
+        partition table), with the version of the firmware within. Raises OSError, ValueError."""
         body = path.read_bytes()
         if body[:1] != b"\xe9" or body[0x20:0x24] != b"\x32\x54\xcd\xab":  # esp_app_format.h
-            raise ValueError(f"{path}: no application image of an ESP32 (micropython.bin of a build)")
-        return cls(version, {"image": body}, "image")
+            raise ValueError(f"{path}: no application image of an ESP32: take the .app-bin that make image writes")
+        files = {"image": body}
+        return cls(_version_in(path, "image", files), files, "image")
 
     @classmethod
     def of_file(cls, path: pathlib.Path) -> "Package":
@@ -70,7 +73,19 @@ class Package:
         found.signature = bytes.fromhex((head["signature"] or b"").decode())
         if found.line() != head["line"].decode():
             raise ValueError(f"{path}: the package is cut, or was changed")
+        within = _version_in(path, found.kind, found.files())
+        if within != found.version:
+            raise ValueError(f"{path}: says that it is {found.version}; its firmware is {within}")
         return found
+
+    def files(self) -> dict[str, bytes]:
+        """{path below the tree: content}. Raises ValueError when the manifest is none."""
+        files, at = {}, len(self.manifest)
+        for line in self.manifest.decode().splitlines():
+            _, size, path = line.split(" ")
+            files[path] = self.data[at : at + int(size)]
+            at += int(size)
+        return files
 
     def line(self) -> str:
         """`kind version manifest digest total`: what is said of it, but for the permission to be older."""
@@ -96,6 +111,18 @@ class Package:
             "mac": hmac.digest(key, said.encode(), "sha256").hex(),
         }  # fmt: skip
         return fields | ({"signature": self.signature.hex()} if self.signature else {})
+
+
+def _version_in(path: pathlib.Path, kind: str, files: dict[str, bytes]) -> str:
+    """The version of the firmware in `files`, which came from `path`. Raises ValueError when it does not say it."""
+    if kind == "image":
+        found = versions.in_image(files.get("image", b""))
+    else:
+        names = "firmware/__init__.mpy", "firmware/__init__.py"
+        found = versions.in_module(next((files[name] for name in names if name in files), b""))
+    if found is None:
+        raise ValueError(f"{path}: its firmware does not say its version: make build or make image makes one that does")
+    return versions.text(found)
 
 
 def device_key(password: str, session: dict[str, Any]) -> bytes:

@@ -4,24 +4,13 @@ import re
 
 from tools import build, gateway, update
 
-NEW = b"VERSION = (0, 2, 0)\n"  # firmware/__init__.py of the next version
-
-
-def files_of(found):
-    """{path below the tree: content} of a Package."""
-    files, at = {}, len(found.manifest)
-    for line in found.manifest.decode().splitlines():
-        _, size, path = line.split(" ")
-        files[path] = found.data[at : at + int(size)]
-        at += int(size)
-    return files
-
 
 def package(replaced=(), version="0.2.0"):
     """The Package of this tree with another version, and with `replaced`, {module: source}, in place of its own."""
     tree = gateway.build_device(False, lambda text: None)
-    files = files_of(update.Package.of_tree(tree, version))
-    for path, body in {"firmware/__init__": NEW, **dict(replaced)}.items():
+    files = update.Package.of_tree(tree).files()
+    own = f"VERSION = ({version.replace('.', ', ')})\n".encode()
+    for path, body in {"firmware/__init__": own, **dict(replaced)}.items():
         del files[path + ".mpy"]
         files[path + ".py"] = body
     return update.Package(version, files)
@@ -29,7 +18,7 @@ def package(replaced=(), version="0.2.0"):
 
 def switched(found, use="- a 0"):
     """{path: content} of a device that has switched to a Package."""
-    files = {f"tree/a/{path}": body for path, body in files_of(found).items()}
+    files = {f"tree/a/{path}": body for path, body in found.files().items()}
     return files | {"tree/a/manifest": found.manifest, "tree/use": use.encode()}
 
 

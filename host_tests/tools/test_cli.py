@@ -1,5 +1,6 @@
 """The parts of the command line that need no gateway."""
 
+import contextlib
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from rich.console import Console
 
 from host_tests.documents import ROOT
-from tools.cli import search, show
+from tools.cli import releases, search, show
 from tools.cli.fleet import Failure, Fleet, Gateway, read_fleet
 from tools.cli.keys import at_key, differences, set_at_key, steps
 from tools.cli.log import Event, new_events
@@ -351,7 +352,9 @@ def test_a_duration_has_two_units(seconds, text):
 @pytest.fixture
 def tree(tmp_path):
     """A small one, as make build makes them."""
-    for path, body in {"firmware/__init__.mpy": b"one", "lib/two.mpy": b"two\n" * 300, "main.py": b"not sent"}.items():
+    version = b"VERSION = (1, 2, 3)\n"
+    files = {"firmware/__init__.py": version, "lib/two.mpy": b"two\n" * 300, "main.py": b"not sent"}
+    for path, body in files.items():
         (tmp_path / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / path).write_bytes(body)
     return tmp_path / "tree"
@@ -359,10 +362,10 @@ def tree(tmp_path):
 
 def test_a_package_is_written_as_a_file_and_read_again(tmp_path, tree):
     file = tmp_path / "out" / "new.package"
-    done = run("package", tree, "--version", "1.2.3", "--out", file)
+    done = run("package", tree, "--out", file)
     assert (done.returncode, done.stderr) == (0, "")
     assert "files of meterport 1.2.3" in done.stdout
-    found, wanted = Package.of_file(file), Package.of_tree(tree, "1.2.3")
+    found, wanted = Package.of_file(file), Package.of_tree(tree)
     assert (found.kind, found.version, found.manifest) == ("files", "1.2.3", wanted.manifest)
     assert found.data == wanted.data
     assert found.fields(b"key", False) == wanted.fields(b"key", False)
@@ -379,11 +382,76 @@ def test_a_package_is_written_as_a_file_and_read_again(tmp_path, tree):
 )
 def test_a_file_that_is_no_whole_package_is_refused(tmp_path, tree, change, text):
     file = tmp_path / "new.package"
-    Package.of_tree(tree, "1.2.3").write(file)
+    Package.of_tree(tree).write(file)
     file.write_bytes(change(file.read_bytes()))
     done = run("update", file, "-g", "127.0.0.1:1")
     assert done.returncode == 1
     assert text in done.stderr
+
+
+def test_a_version_that_is_not_the_firmwares_is_refused(tmp_path, tree):
+    file = tmp_path / "new.package"
+    done = run("package", tree, "--version", "1.2.4", "--out", file)
+    assert (done.returncode, file.exists()) == (1, False)
+    assert "the firmware is 1.2.3" in done.stderr
+    assert run("package", tree, "--version", "1.2.3", "--out", file).returncode == 0
+    Package("1.2.4", Package.of_file(file).files()).write(file)
+    with pytest.raises(ValueError, match=r"says that it is 1\.2\.4; its firmware is 1\.2\.3"):
+        Package.of_file(file)
+    (tree / "firmware/__init__.py").write_text("# no version\n")
+    with pytest.raises(ValueError, match="does not say its version"):
+        Package.of_tree(tree)
+
+
+def application(*marks):
+    """The beginning of an ESP32's application image, and these marks within."""
+    return b"\xe9" + bytes(31) + b"\x32\x54\xcd\xab" + b"".join(marks)
+
+
+def test_a_package_of_an_image_has_the_version_of_the_firmware_within(tmp_path):
+    image, file = tmp_path / "meterport.app-bin", tmp_path / "new.package"
+    image.write_bytes(application(b"meterport 0.0.5\0"))
+    assert run("package", "--image", image, "--out", file).returncode == 0
+    assert (Package.of_file(file).kind, Package.of_file(file).version) == ("image", "0.0.5")
+    assert run("package", "--image", image, "--version", "0.1.0", "--out", file).returncode == 1
+    image.write_bytes(application())
+    assert "does not say its version" in run("package", "--image", image, "--out", file).stderr
+    image.write_bytes(b"\xe9 with boot loader" + bytes(100))
+    assert ".app-bin" in run("package", "--image", image, "--out", file).stderr
+
+
+class OnTrial:
+    """A Device whose /api/update says these documents, one after the other."""
+
+    cookie = None
+
+    def __init__(self, *documents):
+        self.documents = list(documents)
+
+    def get(self, path):
+        return self.documents.pop(0)
+
+    def login(self, password):
+        self.cookie = "one"
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("version", "tree", "is_kept"),
+    [("0.1.0", "a", True), ("0.1.0", "-", False), ("0.0.9", "-", False)],
+    ids=["kept", "gone back to the same version", "gone back"],
+)
+def test_an_update_by_files_is_kept_when_another_tree_runs(monkeypatch, version, tree, is_kept):
+    monkeypatch.setattr(releases, "LOOK_S", 0)
+    before = {"version": version, "tree": "-", "on_trial": False}
+    device = OnTrial({"version": "0.1.0", "tree": "a", "on_trial": True}, before | {"tree": tree})
+    made = Package("0.1.0", {})
+    fails = contextlib.nullcontext() if is_kept else pytest.raises(Failure, match="did not run well")
+    with Fleet([], 1, Console(file=io.StringIO())) as fleet, fails:
+        releases._wait_for_end_of_trial(device, "", made, before, fleet)
+    assert not device.documents
 
 
 def test_a_package_is_signed_with_a_key_that_is_made_once(tmp_path, tree):
@@ -392,11 +460,11 @@ def test_a_package_is_signed_with_a_key_that_is_made_once(tmp_path, tree):
     assert len(bytes.fromhex(public)) == 32
     assert key.stat().st_mode & 0o777 == 0o600
     assert run("release-key", key).stdout.strip() == public
-    done = run("package", tree, "--version", "1.2.3", "--out", file, "--sign", key)
+    done = run("package", tree, "--out", file, "--sign", key)
     assert done.returncode == 0, done.stderr
     found = Package.of_file(file)
     made = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
     made.verify(found.signature, ("meterport update 1\n" + found.line()).encode())
-    assert found.data == Package.of_tree(tree, "1.2.3").data
+    assert found.data == Package.of_tree(tree).data
     key.write_text("no key")
     assert run("package", tree, "--out", file, "--sign", key).returncode == 1

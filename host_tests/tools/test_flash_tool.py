@@ -327,8 +327,10 @@ def test_chip_ids_and_offsets_are_those_of_esptool():
 
 def test_the_web_installer_is_a_folder_that_esptool_could_flash_by(image, tmp_path):
     folder = tmp_path / "web"
+    image.write_bytes(esp_image.make(version="0.0.5"))
     assert main(["web-installer", "--image", str(image), "--out", str(folder)]) == 0
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["version"] == "0.0.5"
     assert manifest["new_install_prompt_erase"] is True
     [build] = manifest["builds"]
     [part] = build["parts"]
@@ -355,6 +357,9 @@ def test_two_images_for_one_chip_are_refused(image, tmp_path, capsys):
     arguments = ["web-installer", "--image", str(image), "--image", str(other), "--out", str(tmp_path / "web")]
     assert main(arguments) == 2
     assert "takes one for each chip" in capsys.readouterr().err
+    other.write_bytes(esp_image.make(MADE_FOR_ESP32S2, version="0.0.5"))
+    assert main(arguments) == 2
+    assert "has the version 0.0.5, the first image 0.1.0" in capsys.readouterr().err
     assert not Path(tmp_path / "web").exists()
 
 

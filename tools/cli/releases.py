@@ -24,9 +24,9 @@ def _of_firmware(command: Any) -> Any:
             "--image",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="An image of an ESP32 in place of TREE: micropython.bin of a build of these sources.",
+            help="An image of an ESP32 in place of TREE: the .app-bin that make image writes.",
         ),
-        click.option("--version", "version", metavar="N.N.N", help="Of the tree. Default: that of these sources."),
+        click.option("--version", "version", metavar="N.N.N", help="Refuse firmware of another version than this."),
         click.argument("tree", type=click.Path(exists=True, path_type=Path), required=False),
     ):
         command = wrap(command)
@@ -35,17 +35,23 @@ def _of_firmware(command: Any) -> Any:
 
 def _make_package(tree: Path | None, version: str | None, image: Path | None) -> packages.Package:
     try:
-        if tree is not None and tree.is_file():
-            return packages.Package.of_file(tree)
-        version = version or build.version_of(build.ROOT)
-        if image is not None:
-            return packages.Package.of_image(image, version)
-        if tree is None:
-            tree = build.OUT
-            build.build(tree, False, lambda text: None)
-        return packages.Package.of_tree(tree, version)
+        made = _read_package(tree, image)
     except (OSError, ValueError, build.BuildError) as error:
         raise click.ClickException(str(error)) from None
+    if version not in (None, made.version):
+        raise click.ClickException(f"the firmware is {made.version} (firmware/__init__.py), not {version}")
+    return made
+
+
+def _read_package(tree: Path | None, image: Path | None) -> packages.Package:
+    if image is not None:
+        return packages.Package.of_image(image)
+    if tree is not None and tree.is_file():
+        return packages.Package.of_file(tree)
+    if tree is None:
+        tree = build.OUT
+        build.build(tree, False, lambda text: None)
+    return packages.Package.of_tree(tree)
 
 
 @click.command()
@@ -125,23 +131,27 @@ def update(
     first = fleet.gateways[:canaries] if len(fleet.gateways) > 1 else []
 
     def work(device: Device, gateway: Gateway, tell: Tell) -> Any:
-        before = device.get("/api/update")["version"]
+        before = device.get("/api/update")
         password = fleet.ask_password()
         packages.send(device, made, packages.device_key(password, device.session()), older, tell)
         if no_wait and gateway not in first:
-            return f"{before} -> {made.version}, on trial"
-        return f"{before} -> {_end_of_trial(device, password, made.version, fleet)}"
+            return f"{before['version']} -> {made.version}, on trial"
+        _wait_for_end_of_trial(device, password, made, before, fleet)
+        return f"{before['version']} -> {made.version}"
 
     outcomes = fleet.run(work, "update", len(first), max_failures)
     finish(fleet, outcomes, as_json, show.lines)
 
 
-def _end_of_trial(device: Device, password: str, version: str, fleet: Fleet) -> str:
-    """The version that is kept. Raises Failure when the gateway has gone back, or does not answer."""
+def _wait_for_end_of_trial(
+    device: Device, password: str, made: packages.Package, before: dict[str, Any], fleet: Fleet
+) -> None:
+    """Returns when the update is kept. `before`: /api/update before it. Raises Failure when the gateway has gone back,
+    or does not answer."""
     device.close()
     device.cookie = None
     deadline = time.monotonic() + _TRIAL_WAIT_S
-    found: dict[str, Any] = {"on_trial": True, "version": version}
+    found: dict[str, Any] = {"on_trial": True}
     while found["on_trial"] and not fleet.stopping.wait(LOOK_S):
         if time.monotonic() > deadline:
             raise Failure(f"the trial has not ended within {_TRIAL_WAIT_S} s")
@@ -155,6 +165,7 @@ def _end_of_trial(device: Device, password: str, version: str, fleet: Fleet) -> 
             if error.status != 403:
                 raise
             device.cookie = None
-    if found["version"] != version:
-        raise Failure(f"{version} did not run well: it is {found['version']} again")
-    return version
+    # An update by files is always written to another tree; one by an image is in no tree.
+    is_kept = found["version"] == made.version if made.kind == "image" else found["tree"] != before["tree"]
+    if not is_kept:
+        raise Failure(f"{made.version} did not run well: it is {found['version']} again")

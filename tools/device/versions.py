@@ -9,6 +9,9 @@ from tools.device.port import UsageError, call, mpremote
 
 _FROZEN_NAME = b"\0firmware/app.py\0"  # in MicroPython's list of frozen modules
 _MARK = re.compile(rb"meterport (\d+)\.(\d+)\.(\d+)\0")  # tools/build.py, frozen_files()
+_IN_SOURCE = re.compile(rb"^VERSION = \((\d+), (\d+), (\d+)\)$", re.MULTILINE)
+# A tuple (10) of three integers (7), each with its length as text: py/persistentcode.c of MicroPython.
+_IN_COMPILED = re.compile(rb"VERSION\x00\x0a\x03" + 3 * rb"\x07[\x01-\x04](\d{1,4})")
 _CODE = """
 import firmware
 print("version", *firmware.VERSION)
@@ -32,6 +35,12 @@ def has_firmware(content: bytes) -> bool:
 def in_image(content: bytes) -> "tuple[int, ...] | None":
     """The version of the firmware within an image, None when there is none or when it has no mark."""
     found = _MARK.search(content)
+    return tuple(int(number) for number in found.groups()) if found else None
+
+
+def in_module(content: bytes) -> "tuple[int, ...] | None":
+    """The version that firmware/__init__ has, as source or compiled; None when it has none."""
+    found = _IN_SOURCE.search(content) or _IN_COMPILED.search(content)
     return tuple(int(number) for number in found.groups()) if found else None
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-from firmware import VERSION
 from tools import build
 from tools.device import versions
 from tools.device.esp32 import check_image
@@ -27,18 +26,22 @@ board is to be erased first.</p>
 
 def write(images, folder, say=print):
     """Writes the folder of an ESP Web Tools page for images with the firmware within. Raises UsageError."""
-    rows = []
+    rows, found = [], []
     for image in images:
         chip, offset = check_image(image, "auto")
-        if not versions.has_firmware(Path(image).read_bytes()):
+        content = Path(image).read_bytes()
+        if not versions.has_firmware(content):
             raise UsageError(f"{image} has no firmware within: make image")
+        found.append(versions.text(versions.in_image(content)))
+        if found[-1] != found[0]:
+            raise UsageError(f"{image} has the version {found[-1]}, the first image {found[0]}: the page says one")
         rows.append((Path(image), chip, offset))
     try:
         modules = node.ensure_packages(say, build.ROOT / "build" / "web-tools", build.ROOT / "tools" / "web_installer")
     except node.NodeError as error:
         raise UsageError(f"ESP Web Tools cannot be got: {error}") from error
     scripts = modules / "esp-web-tools" / "dist" / "web"
-    write_folder(rows, Path(folder), "meterport", ".".join(map(str, VERSION)), scripts)
+    write_folder(rows, Path(folder), "meterport", "".join(found[:1]), scripts)
     say(f"{folder}: index.html, manifest.json and {len(rows)} image(s); serve it by https, or from localhost")
 
 
