@@ -206,22 +206,24 @@ def test_a_board_that_is_restarting_is_asked_again(board, tree):
     board.failing = ["run", "run"]
     assert "trying again" in deploy(tree)
     board.failing = ["run", "run", "run"]
+    board.resets = 0
     with pytest.raises(DeviceError, match="could not enter raw repl"):
         deploy(tree)
+    assert board.resets == 1
 
 
 def test_a_board_without_room_is_told_before_anything_is_copied(board, tree):
     board.free = 1000
     with pytest.raises(DeviceError, match=r"needs 73,728 more bytes on the board, and 1,000 are free"):
         deploy(tree)
-    assert board.names() == set()
+    assert (board.names(), board.resets) == (set(), 1)
 
 
 def test_a_board_whose_heap_is_too_small_for_files_is_told_to_take_an_image(board, tree):
     board.heap = 193_912  # of a Pico W
     with pytest.raises(DeviceError, match=r"has 193,912 bytes of heap, .* takes 327,680: .* Flash an image"):
         deploy(tree)
-    assert board.names() == set()
+    assert (board.names(), board.resets) == (set(), 1)
     board.heap = 327_680
     deploy(tree)
 

@@ -14,7 +14,7 @@ from host_tests import esp_image
 from host_tests.pseudo_terminal import PseudoTerminal
 from host_tests.system.rig import wait_for
 from host_tests.tools.test_uf2_tool import uf2 as uf2_image
-from tools.device import console, port, rp2
+from tools.device import console, port, rp2, versions
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError
 
@@ -213,3 +213,29 @@ def test_a_backup_is_a_new_folder_for_the_user_only(tmp_path, monkeypatch):
                      ["connect", "PORT", "resume", "reset"]]  # fmt: skip
     with pytest.raises(UsageError, match="is there already"):
         console.backup("PORT", folder, say=lambda text: None)
+
+
+def test_a_backup_of_a_board_without_data_restarts_its_gateway_and_leaves_no_folder(tmp_path, monkeypatch):
+    resets, said = [], []
+
+    def fail(command):
+        raise DeviceError("no such path")
+
+    monkeypatch.setattr(console, "call", fail)
+    monkeypatch.setattr(versions, "call", lambda command: resets.append(command[3:]))
+    folder = tmp_path / "backup"
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="no such path"):
+            console.backup("PORT", folder, say=said.append)
+        assert not folder.exists()
+    assert resets == [["connect", "PORT", "resume", "reset"]] * 2
+
+    def break_off(command):
+        (folder / "config.json").write_text("{}")
+        raise DeviceError("the port is gone")
+
+    monkeypatch.setattr(console, "call", break_off)
+    with pytest.raises(DeviceError, match="the port is gone"):
+        console.backup("PORT", folder, say=said.append)
+    assert (folder / "config.json").exists()
+    assert said[-1] == f"{folder} is not whole"

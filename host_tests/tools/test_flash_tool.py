@@ -125,6 +125,16 @@ def test_the_stub_is_loaded_whole_and_takes_larger_blocks(image):
             assert other.largest == ROM_BLOCK
 
 
+def test_a_gateway_runs_again_when_its_board_is_not_written(image, monkeypatch):
+    resets = []
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 0, 9)))
+    monkeypatch.setattr(versions, "call", lambda command: resets.append(command[3:]))
+    with BootLoader(size=1024 * 1024) as loader:
+        with pytest.raises(UsageError, match="1,310,720 are needed"):
+            flash(loader.path, image)
+        assert resets == [["connect", loader.path, "resume", "reset"]]
+
+
 def test_without_a_configuration_everything_is_erased_first(image):
     with BootLoader() as loader:
         esp32.flash(loader.path, image, is_agreed=lambda: True, options=OPTIONS, say=lambda text: None)

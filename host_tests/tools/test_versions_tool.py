@@ -8,7 +8,7 @@ import pytest
 import firmware
 from tools import build
 from tools.device import versions
-from tools.device.port import UsageError
+from tools.device.port import DeviceError, UsageError
 
 
 def test_an_image_has_its_version_as_the_build_writes_it():
@@ -74,14 +74,31 @@ def test_a_board_is_asked_and_one_that_does_not_answer_is_unknown(board, shown, 
 )
 def test_both_versions_are_said_and_no_older_one_passes(old, new, text):
     said = []
-    versions.check("PORT", old, new, False, said.append)
+    versions.check(old, new, False, said.append)
     assert said == [f"firmware: {text}"]
 
 
-def test_an_older_version_is_refused_unless_asked_and_the_gateway_runs_again(board):
-    commands = board("")
+def test_an_older_version_is_refused_unless_asked():
     with pytest.raises(UsageError, match="0.9.1 is older than 0.10.0 on the board: nothing was written. --older"):
-        versions.check("PORT", (0, 10, 0), (0, 9, 1), False, lambda text: None)
-    assert commands == [["resume", "reset"]]
-    versions.check("PORT", (0, 10, 0), (0, 9, 1), True, lambda text: None)
-    assert len(commands) == 1
+        versions.check((0, 10, 0), (0, 9, 1), False, lambda text: None)
+    versions.check((0, 10, 0), (0, 9, 1), True, lambda text: None)
+
+
+def test_a_failure_resets_the_board_and_a_board_that_cannot_be_reset_is_said(monkeypatch):
+    called, said = [], []
+    monkeypatch.setattr(versions, "call", called.append)
+    with versions.started_again_on_failure("PORT", said.append):
+        pass
+    assert called == []
+    with pytest.raises(KeyboardInterrupt), versions.started_again_on_failure("PORT", said.append):
+        raise KeyboardInterrupt
+    assert [command[3:] for command in called] == [["connect", "PORT", "resume", "reset"]]
+    assert said == []
+
+    def fail(command):
+        raise DeviceError("no answer")
+
+    monkeypatch.setattr(versions, "call", fail)
+    with pytest.raises(UsageError, match="refused"), versions.started_again_on_failure("PORT", said.append):
+        raise UsageError("refused")
+    assert "press its reset button" in said[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
+from tools.device import versions
 from tools.device.deploy import DATA
 from tools.device.port import REPL_BAUD, DeviceError, UsageError, call, mpremote, show
 
@@ -60,19 +61,28 @@ def logs(port, seconds=None, dry_run=False, say=print):
 
 
 def backup(port, folder, dry_run=False, say=print):
-    """Copies /data of the board, passwords included, to a new folder that only the user may read. Raises UsageError,
-    DeviceError."""
+    """Copies /data of the board, passwords included, to a new folder that only the user may read. What was copied
+    before a failure stays. Raises UsageError, DeviceError."""
     folder = Path(folder)
     if folder.exists():
         raise UsageError(f"{folder} is there already: name a new folder (--out)")
     say(
         f"copies /data of the board at {port} to {folder}: with all passwords; the gateway is interrupted and restarted"
     )
-    commands = [mpremote(port, "cp", "--recursive", f":{DATA}", str(folder)), mpremote(port, "resume", "reset")]
+    copy = mpremote(port, "cp", "--recursive", f":{DATA}", str(folder))
+    reset = mpremote(port, "resume", "reset")
     if dry_run:
-        for command in commands:
+        for command in (copy, reset):
             say(f"  {show(command)}")
         return
     folder.mkdir(mode=0o700, parents=True)
-    for command in commands:
-        call(command)
+    try:
+        with versions.started_again_on_failure(port, say):
+            call(copy)
+    except BaseException:
+        try:
+            folder.rmdir()
+        except OSError:
+            say(f"{folder} is not whole")
+        raise
+    call(reset)

@@ -166,11 +166,12 @@ def deploy(port, tree=build.OUT, reset=True, dry_run=False, source=False, may_be
         return
 
     say(f"looking at what the board at {port} holds (a running firmware is interrupted)")
-    board = _look(look, say)
-    check_heap(board)
-    versions.check(port, board.version, VERSION, may_be_older, say)
-    plan = make_plan(wanted, board)
-    check_space(plan, wanted, board)
+    with versions.started_again_on_failure(port, say):
+        board = _look(look, say)
+        check_heap(board)
+        versions.check(board.version, VERSION, may_be_older, say)
+        plan = make_plan(wanted, board)
+        check_space(plan, wanted, board)
     size = sum(wanted[path][0] for path in plan.copy)
     say(f"{len(plan.copy)} of {len(wanted)} files to copy ({size:,} bytes), {len(plan.remove)} to remove")
     if _USE in plan.remove:

@@ -6,6 +6,7 @@ Sources: ESP-IDF's image and partition table formats; MicroPython's ports/esp32 
 littlefs 2).
 """
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -150,12 +151,13 @@ def flash(
                 deploy(port, reset=reset, dry_run=True, say=say)
             return
         board = versions.on_board(port, say)
-        versions.check(port, board.version, versions.in_image(content) if within else VERSION, may_be_older, say)
-        if place and data:
-            data[1].write_bytes(configuration.file_system(files | board.files, place.size))
-        check_chip(port, chip, ends, options)
-        if not is_agreed():
-            raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
+        with versions.started_again_on_failure(port, say) if board.version else contextlib.nullcontext():
+            versions.check(board.version, versions.in_image(content) if within else VERSION, may_be_older, say)
+            if place and data:
+                data[1].write_bytes(configuration.file_system(files | board.files, place.size))
+            check_chip(port, chip, ends, options)
+            if not is_agreed():
+                raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
         for command in commands:
             say(show(command))
             try:

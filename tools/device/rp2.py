@@ -243,13 +243,12 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
         say(f"  copied to its drive, or: {show(picotool_load(path.name))}")
         return
     board = versions.on_board(port, say) if port else versions.OnBoard()
-    versions.check(port, board.version, versions.in_image(flash), may_be_older, say)
-    if files is not None:
-        content = with_files(original, files | board.files)
-    if not is_agreed():
-        if board.version:
-            versions.start_again(port)
-        raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
+    with versions.started_again_on_failure(port, say) if board.version else contextlib.nullcontext():
+        versions.check(board.version, versions.in_image(flash), may_be_older, say)
+        if files is not None:
+            content = with_files(original, files | board.files)
+        if not is_agreed():
+            raise UsageError("not confirmed, nothing was done (--yes asks nothing)")
     roots = tuple(drives) or _drive_roots()
     if port:
         say(show(into_bootsel))

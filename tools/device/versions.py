@@ -1,11 +1,12 @@
 """The firmware's version within an image and on a board, and whether one may replace the other."""
 
+import contextlib
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tools.device.port import UsageError, call, mpremote
+from tools.device.port import DeviceError, UsageError, call, mpremote
 
 _FROZEN_NAME = b"\0firmware/app.py\0"  # in MicroPython's list of frozen modules
 _MARK = re.compile(rb"meterport (\d+)\.(\d+)\.(\d+)\0")  # tools/build.py, frozen_files()
@@ -80,12 +81,24 @@ def start_again(port):
     call(mpremote(port, "resume", "reset"))
 
 
-def check(port, old, new, may_be_older, say):
-    """Says both versions. Raises UsageError when an older one would replace a newer one; the board at `port` is reset
-    before, so that its gateway runs again."""
+@contextlib.contextmanager
+def started_again_on_failure(port: str, say: "Callable[[str], object]") -> "Iterator[None]":
+    """What interrupts a gateway and may fail before it has changed anything goes within: then the board is reset, whose
+    gateway would stay stopped, with nothing to watch it. Ctrl-C counts as a failure."""
+    try:
+        yield
+    except BaseException:
+        try:
+            start_again(port)
+        except DeviceError:
+            say(f"the board at {port} could not be restarted, and its gateway may be stopped: press its reset button")
+        raise
+
+
+def check(old, new, may_be_older, say):
+    """Says both versions. Raises UsageError when an older one would replace a newer one."""
     say(f"firmware: {text(old)} on the board -> {text(new)}")
     if old and new and new < old and not may_be_older:
-        start_again(port)
         raise UsageError(
             f"{text(new)} is older than {text(old)} on the board: nothing was written. --older (make: ARGS=--older) "
             "writes it all the same"
