@@ -3,6 +3,7 @@
 from micropython import const
 
 from firmware.meters.block import REFUSED, Block
+from firmware.meters.profile import DECIMALS_BITS
 
 _TYPING = const(0)
 if _TYPING:
@@ -61,7 +62,8 @@ class Meter:
     block_of        bytes, for each point the index of its block
     refused_text    which registers the meter refuses (firmware.meters.refusals), "" for none
     held            None, or {index of a point: (value, polls)} of counters that have fallen: the value before the
-                    fall, and how many polls have given less since; 0 polls while the meter gives no value for it
+                    fall, and how many polls have given less since; 0 polls while the meter gives no value for it.
+                    The value is None of one that was 0 at first
     """
 
     def __init__(self, config: dict, profile: "Profile", ratios: "Ratios | None" = None) -> None:
@@ -89,7 +91,7 @@ class Meter:
         self.last_result = 0
         self.last_reason = 0
         self.answer_times: AnswerTimes | None = None
-        self.held: dict[int, tuple[int, int]] | None = None
+        self.held: dict[int, tuple[int | None, int]] | None = None
 
     def point_id(self, i: int) -> int:
         """The permanent id of point `i` of the profile."""
@@ -120,34 +122,52 @@ class Meter:
             return self.held[i][0]
         return value
 
+    def decimal(self, i: int, block: Block) -> "int | None":
+        """The same as Profile.decimal() returns it. `block`: in which the point lay at the moment that counts."""
+        decimal = self.profile.decimal(i, block.raw, self.ratios)
+        if self.held and i in self.held and decimal is not None:
+            value = self.held[i][0]
+            return None if value is None else value << DECIMALS_BITS
+        return decimal
+
     def store(
         self, block: Block, frame: "bytearray | memoryview", at: int, fresh_until_ms: int, now_s: int
     ) -> "Sequence[tuple[int, int, int | float | None]]":
         """Stores the answer to the read of `block`, one of the meter's, as Block.store() does. Holds a counter that
-        falls for three polls: a meter that restarts may give 0 first, and then its total. Returns [(index of the point,
-        value before, value now)] of counters that are lower still: they were reset."""
+        falls for three polls: a meter that restarts may give 0 first, and then its total. One that is 0 when it is read
+        for the first time has no value for as long: both may have started. Returns [(index of the point, value before,
+        value now)] of counters that are lower still: they were reset."""
+        if block.read_at_s is None:
+            block.store(frame, at, fresh_until_ms, now_s)
+            self._hold_zeros(block)
+            return _NO_RESETS
         counters = None  # a list where one has changed: an object in the heap, and mostly none has
-        if block.read_at_s is not None:
-            number = 0
-            while self.blocks[number] is not block:  # index() would look for an __eq__
-                number += 1
-            begin = at - block.offset(block.first)  # where the first register in block.raw would be in the frame
-            profile = self.profile
-            if self.held:
-                counters = [(i, self._counted(i)) for i in profile.counters if self.block_of[i] == number]
-            else:
-                # Most have not changed, and are not decoded.
-                k = next_changed(profile, self.block_of, number, block.raw, frame, begin, 0)
-                while k >= 0:
-                    counters = counters or []
-                    i = profile.counters[k]
-                    counters.append((i, self._decoded(i)))
-                    k = next_changed(profile, self.block_of, number, block.raw, frame, begin, k + 1)
+        number = 0
+        while self.blocks[number] is not block:  # index() would look for an __eq__
+            number += 1
+        begin = at - block.offset(block.first)  # where the first register in block.raw would be in the frame
+        profile = self.profile
+        if self.held:
+            counters = [(i, self._counted(i)) for i in profile.counters if self.block_of[i] == number]
+        else:
+            # Most have not changed, and are not decoded.
+            k = next_changed(profile, self.block_of, number, block.raw, frame, begin, 0)
+            while k >= 0:
+                counters = counters or []
+                i = profile.counters[k]
+                counters.append((i, self._decoded(i)))
+                k = next_changed(profile, self.block_of, number, block.raw, frame, begin, k + 1)
         block.store(frame, at, fresh_until_ms, now_s)
         return _NO_RESETS if counters is None else self._resets(counters)
 
+    def _hold_zeros(self, block):
+        for i in self.profile.counters:
+            if self.blocks[self.block_of[i]] is block and self._decoded(i) == 0:
+                self.held = self.held or {}
+                self.held[i] = None, 1
+
     def _resets(self, counters):
-        return [(i, last, self.value(i)) for i, last in counters if last is not None and self._follow(i, last)]
+        return [(i, last, self.value(i)) for i, last in counters if self._follow(i, last)]
 
     def _decoded(self, i):
         return self.profile.decode(i, self.blocks[self.block_of[i]].raw, self.ratios)
@@ -158,9 +178,15 @@ class Meter:
 
     def _follow(self, i, last):
         """Holds counter `i`, which has just been read, if it is lower than `last`, or ends the hold. Returns True when
-        it is lower and held no longer: it was reset."""
+        it is lower and held no longer: it was reset. `last` is None of one that had no value, or was 0 at first."""
         value = self._decoded(i)
         held = self.held or {}
+        if last is None:
+            if i in held:
+                polls = held.pop(i)[1]
+                if not value and polls < _HELD_POLLS:
+                    held[i] = None, polls + 1
+            return False
         _, polls = held.get(i, (last, 0))
         if value is not None:
             if value >= last or polls == _HELD_POLLS:

@@ -143,9 +143,7 @@ class Source:
         block = meter.blocks[meter.block_of[i]]
         if not self._is_usable(meter, block):
             return None
-        if meter.held and i in meter.held:
-            return meter.held[i][0] << DECIMALS_BITS
-        return meter.profile.decimal(i, block.raw, meter.ratios)
+        return meter.decimal(i, block)
 
     def _is_usable(self, meter, block):
         """True when what was read of the block may be shown; else the reason is set."""

@@ -1,13 +1,14 @@
 """What tests of the MQTT service share: meters, a connection whose other end is the test, and a clock that jumps."""
 
 import asyncio
+import functools
 from types import SimpleNamespace
 
 import mqtt
 import pytest
 
 from firmware.config import load as config
-from firmware.meters.meter import ONLINE
+from firmware.meters.meter import ONLINE, Meter
 from firmware.meters.profile import UNITS, Profile, pack_names
 from firmware.meters.readings import GOOD, QUALITIES
 from firmware.net import seam
@@ -142,6 +143,7 @@ class Bench:
             blocks=(SimpleNamespace(raw=b""),), ratios=None, held=None,
             point_id=lambda i: 2 << 8 | FakeProfile.numbers[i],
         )  # fmt: skip
+        meter.decimal = functools.partial(Meter.decimal, meter)
         self.meter = meter
         self.client = client(self)
         self.buses = FakeBuses()

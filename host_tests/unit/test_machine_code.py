@@ -324,6 +324,7 @@ for at, what in (
 """
 
 VALUES = """
+from firmware.meters import meter
 from firmware.meters.profile import FLOAT32, PLAIN, TENFOLD, WHOLE, Profile
 from firmware.meters.readings import Readings
 from firmware.services.mqtt import values
@@ -355,6 +356,8 @@ class Meter:
 
     def __init__(self, profile, blocks, block_of):
         self.profile, self.blocks, self.block_of = profile, blocks, block_of
+
+    decimal = meter.Meter.decimal
 
 def random(n):
     return int.from_bytes(os.urandom(4), "big") % n

@@ -1,5 +1,6 @@
 """The MQTT service with a fake connection: what it sends and when, and what it does with what comes."""
 
+import functools
 import json
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 
 from firmware.config import store
 from firmware.meters import profile_loader
-from firmware.meters.meter import QUARANTINED
+from firmware.meters.meter import QUARANTINED, Meter
 from firmware.meters.profile import pack_names
 from firmware.meters.readings import QUALITIES
 from firmware.services.mqtt import discovery
@@ -266,7 +267,7 @@ def test_all_values_of_a_meter_come_as_one_object(make):
 
 def test_what_has_no_fresh_value_is_null_and_a_counter_that_is_held_has_the_one_before(make):
     bench = make(seconds=0, payload="json")
-    bench.meter.held = {1: (7,)}
+    bench.meter.held = {1: (7, 1)}
     bench.meter.profile.decimal = lambda i, raw, ratios: None if i == 0 else 5 << 4
     assert bench.payloads_of(b"/values") == [b'{"active_power":null,"energy_import":7}']
 
@@ -301,6 +302,7 @@ def test_an_object_is_whole_whatever_its_length(make, points):
         name="m", slot=0, state="online", profile=Profile(), profile_name="kind", block_of=bytes(points),
         blocks=(SimpleNamespace(raw=b""),), ratios=None, held=None,
     )  # fmt: skip
+    meter.decimal = functools.partial(Meter.decimal, meter)
     [payload] = make(seconds=0, payload="json", meters=[meter], client=LongClient).payloads_of(b"/values")
     found = json.loads(payload)
     assert list(found) == [f"p{i}" for i in range(points)]

@@ -318,9 +318,20 @@ def test_a_fall_behind_an_outage_is_held_and_what_fails_meanwhile_says_failed(co
     assert counter.poll(5000) == (5000000, "good")
 
 
-def test_the_first_read_of_all_is_no_fall(counter):
+def test_a_counter_that_is_0_at_first_has_no_value_for_three_polls(counter):
+    for _ in range(3):
+        assert counter.poll(0) == (None, "no_value")
     assert counter.poll(0) == (0, "good")
     assert counter.poll(7) == (7000, "good")
+    assert counter.falls == []
+
+
+def test_a_meter_that_started_with_the_gateway_says_its_total_after_a_0(counter):
+    assert counter.poll(0) == (None, "no_value")
+    assert counter.poll(5000) == (5000000, "good")
+    assert not counter.meter.held
+    assert counter.poll(5001) == (5001000, "good")
+    assert counter.falls == []
 
 
 def test_a_total_that_has_no_value_for_a_while_does_not_fall_behind_it(all_of, now):

@@ -6,7 +6,6 @@ from micropython import const
 
 from firmware.meters.block import copy
 from firmware.meters.decimal_text import TEXT_MAX, write_decimal
-from firmware.meters.profile import DECIMALS_BITS
 from firmware.meters.readings import GOOD
 
 try:
@@ -110,9 +109,7 @@ class Values:
         block = self._blocks[self._block_of[i]]
         decimal = None
         if self._readings.of_block(meter, block)[1] == GOOD:
-            decimal = profile.decimal(i, block.raw, meter.ratios)
-            if decimal is not None and meter.held and i in meter.held:
-                decimal = meter.held[i][0] << DECIMALS_BITS  # energy never falls by mistake
+            decimal = meter.decimal(i, block)
         if decimal is not None:
             digit = write_decimal(text, TEXT_MAX, decimal)
         elif topic:
