@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from rich.console import Console
 
 from host_tests.documents import ROOT
+from tools.cli import fleet as fleets
 from tools.cli import releases, search, show
 from tools.cli.fleet import Failure, Fleet, Gateway, read_fleet
 from tools.cli.keys import at_key, differences, set_at_key, steps
@@ -113,6 +114,34 @@ def test_after_too_many_failures_none_is_begun(most):
     assert most + 1 <= outcomes.count("broken") == len(tried.begun) <= most + 16  # which are under way at the same time
     assert "broken" in outcomes[0]
     assert outcomes[-1].startswith("not begun")
+
+
+def test_who_is_not_begun_says_how_many_failed_whichever_ends_first(monkeypatch):
+    monkeypatch.setattr(fleets, "as_completed", lambda waiting: reversed(list(waiting)))
+    tried = Tried(200, {str(k) for k in range(200)})
+    outcomes = list(tried.run(most_failures=0).values())
+    assert set(outcomes[len(tried.begun) :]) == {f"not begun: {len(tried.begun)} failed before"}
+
+
+def test_failures_before_the_password_is_asked_for_count():
+    gateways = [Gateway(f"10.0.0.{k}") for k in range(2)]
+    begun = []
+
+    def work(device, gateway, tell):
+        if gateway == gateways[0]:
+            all_asked.wait(10)
+            raise Failure("broken")
+        if not begun:
+            begun.append(gateway)
+            all_asked.set()
+            raise fleets._PasswordNeeded
+        return "done"
+
+    all_asked = threading.Event()
+    with Fleet(gateways, 1, Console(file=io.StringIO())) as fleet:
+        fleet._password = "any"
+        outcomes = fleet.run(work, most_failures=0)
+    assert [one.error for one in outcomes] == ["broken", "not begun: 1 failed before"]
 
 
 def test_without_a_limit_all_are_begun():
@@ -333,6 +362,20 @@ def test_an_unanswered_search_ends_with_1():
         done = run("find", "--to", "127.0.0.1", "--finder-port", str(port), "--wait", "0.1", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (1, [])
     assert "no gateway has answered" in done.stderr
+
+
+def test_a_gateway_may_stand_in_two_groups_of_a_fleet_that_is_compared(tmp_path):
+    fleet = tmp_path / "fleet"
+    fleet.write_text("[north]\n127.0.0.1\n[all]\n127.0.0.1\nlocalhost\n")
+    with answering(json.dumps(GOOD).encode()) as port:
+        words = ("find", "--to", "127.0.0.1", "--finder-port", str(port), "--wait", "0.3", "-f", fleet)
+        done = run(*words)
+        assert (done.returncode, done.stderr) == (0, "")
+        fleet.write_text("localhost:8080\n")
+        done = run(*words)
+        assert done.returncode == 1
+        assert f"localhost:8080: in {fleet}, and not found" in done.stderr.replace("\n", "")
+        assert "127.0.0.1: found (a), and not in" in done.stderr
 
 
 def test_a_cell_shows_what_a_gateway_has_said():

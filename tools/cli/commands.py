@@ -101,18 +101,24 @@ def find(
 
 
 def _agree(listed: list[Gateway], found: list[search.Found], path: Path) -> bool:
-    """Names the gateways that only the file has, or only the search. Names of hosts are resolved."""
+    """Names the gateways that only the file has, or only the search. Names of hosts are resolved; a gateway may
+    stand in the file several times, as in two groups."""
     complaints = []
+    listed_places = set()
     places = {(one.address, one.port("http") or 80): one for one in found}
-    for gateway in listed:
+    for gateway in dict.fromkeys(listed):
         try:
             address = socket.gethostbyname(gateway.host)
         except OSError as error:
             complaints.append(f"{gateway}: {error.strerror or error}")
             continue
-        if places.pop((address, gateway.http_port), None) is None:
+        listed_places.add((address, gateway.http_port))
+        if (address, gateway.http_port) not in places:
             complaints.append(f"{gateway}: in {path}, and not found")
-    complaints += [f"{place_of(one)}: found ({one.document['name']}), and not in {path}" for one in places.values()]
+    complaints += [
+        f"{place_of(one)}: found ({one.document['name']}), and not in {path}"
+        for place, one in places.items() if place not in listed_places
+    ]  # fmt: skip
     for text in complaints:
         show.console(stderr=True).print(show.cell(text, "red"))
     return not complaints

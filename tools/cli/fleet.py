@@ -137,17 +137,19 @@ class Fleet:
             if failed:  # a canary has
                 outcomes |= {gateway: _not_begun(gateway, failed) for gateway in gateways}
                 continue
-            found, locked = self._round(gateways, work, title, most)
+            failures: list[Gateway] = []
+            found, locked = self._round(gateways, work, title, most, failures)
             if locked:
                 self.ask_password()
-                found |= self._round(locked, work, title, most)[0]
-            outcomes |= found
+                found |= self._round(locked, work, title, most, failures)[0]
+            not_begun = {one: _not_begun(one, len(failures)) for one in gateways if one not in found}
+            outcomes |= found | not_begun
         return [outcomes[gateway] for gateway in self.gateways]
 
     def _round(
-        self, gateways: list[Gateway], work: Work, title: str, most_failures: int | None
+        self, gateways: list[Gateway], work: Work, title: str, most_failures: int | None, failed: list[Gateway]
     ) -> tuple[dict[Gateway, Outcome], list[Gateway]]:
-        failed: list[Gateway] = []
+        """(outcomes of those that were begun, those that want a password). Those that fail are added to `failed`."""
 
         def attempt(gateway: Gateway) -> Any:
             if most_failures is not None and len(failed) > most_failures:
@@ -175,7 +177,7 @@ class Fleet:
                 except _PasswordNeeded:
                     locked.append(gateway)
                 except CancelledError:
-                    outcomes[gateway] = _not_begun(gateway, _failed(outcomes))
+                    pass  # not begun
                 except _ERRORS as error:
                     outcomes[gateway] = Outcome(gateway, None, _text(error, self.timeout_s))
                 if len(gateways) > 1:
