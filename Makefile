@@ -21,6 +21,11 @@ IMAGE ?=
 WIFI ?=
 SEED ?=
 
+# These are text, not code: make does not expand them, and recipes read them as variables of the shell, in quotes. A
+# network may be named $(reboot).
+TEXTS = PORT CHIP MICROPYTHON_BIN DAYS BOARD VARIANT MICROPYTHON IMAGE_IN IMAGE WIFI SEED
+$(foreach name,$(TEXTS),$(eval override $(name) := $$(value $(name)))$(eval export GIVEN_$(name) := $$(value $(name))))
+
 .PHONY: help
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,29 +84,30 @@ build: venv  ## build/device, the tree as it goes on a board; ARGS="--source" fo
 
 .PHONY: image
 image: venv  ## MicroPython with the firmware within: BOARD=METERPORT_PICO2_W MICROPYTHON=path [IMAGE_IN=docker]
-	@exec $(PY) -m tools.image $(if $(BOARD),--board "$(BOARD)") $(if $(VARIANT),--variant "$(VARIANT)") \
-	    $(if $(MICROPYTHON),--micropython "$(MICROPYTHON)") $(if $(IMAGE_IN),--in "$(IMAGE_IN)") $(ARGS)
+	@exec $(PY) -m tools.image $${GIVEN_BOARD:+--board="$$GIVEN_BOARD"} $${GIVEN_VARIANT:+--variant="$$GIVEN_VARIANT"} \
+	    $${GIVEN_MICROPYTHON:+--micropython="$$GIVEN_MICROPYTHON"} $${GIVEN_IMAGE_IN:+--in="$$GIVEN_IMAGE_IN"} $(ARGS)
 
 .PHONY: flash
 flash: venv  ## an image onto a board: IMAGE=file PORT=/dev/ttyUSB0 [BOARD=wt32-eth01] [WIFI=ssid] [ARGS="--config FILE"]
-	@exec $(PY) -m tools.device flash --port "$(PORT)" --image "$(or $(IMAGE),$(MICROPYTHON_BIN))" \
-	    $(if $(CHIP),--chip "$(CHIP)") $(if $(BOARD),--board "$(BOARD)") $(if $(WIFI),--wifi "$(WIFI)") $(ARGS)
+	@exec $(PY) -m tools.device flash --port="$$GIVEN_PORT" --image="$${GIVEN_IMAGE:-$$GIVEN_MICROPYTHON_BIN}" \
+	    $${GIVEN_CHIP:+--chip="$$GIVEN_CHIP"} $${GIVEN_BOARD:+--board="$$GIVEN_BOARD"} \
+	    $${GIVEN_WIFI:+--wifi="$$GIVEN_WIFI"} $(ARGS)
 
 .PHONY: deploy
 deploy: venv  ## the firmware onto a board that has MicroPython: PORT=/dev/ttyUSB0
-	@exec $(PY) -m tools.device deploy --port "$(PORT)" $(ARGS)
+	@exec $(PY) -m tools.device deploy --port="$$GIVEN_PORT" $(ARGS)
 
 .PHONY: repl
 repl: venv  ## the board's prompt: PORT=/dev/ttyUSB0
-	@exec $(PY) -m tools.device repl --port "$(PORT)" $(ARGS)
+	@exec $(PY) -m tools.device repl --port="$$GIVEN_PORT" $(ARGS)
 
 .PHONY: logs
 logs: venv  ## the board's console, while the firmware runs: PORT=/dev/ttyUSB0
-	@exec $(PY) -m tools.device logs --port "$(PORT)" $(ARGS)
+	@exec $(PY) -m tools.device logs --port="$$GIVEN_PORT" $(ARGS)
 
 .PHONY: backup
 backup: venv  ## the board's data, passwords included, into a new folder: PORT=/dev/ttyUSB0 ARGS="--out DIR"
-	@exec $(PY) -m tools.device backup --port "$(PORT)" $(ARGS)
+	@exec $(PY) -m tools.device backup --port="$$GIVEN_PORT" $(ARGS)
 
 .PHONY: bundle
 bundle: venv  ## build/meterport-VERSION.zip: the images of build/images with sums, examples, licence
@@ -113,7 +119,7 @@ web-installer: venv  ## a page that flashes an ESP32 from a browser: ARGS="--ima
 
 .PHONY: soak
 soak: venv  ## days of simulated life: DAYS=30 SEED=1 ARGS="--profile picow-16"
-	@exec $(PY) -m tools.soak --days "$(DAYS)" $(if $(SEED),--seed "$(SEED)") $(ARGS)
+	@exec $(PY) -m tools.soak --days="$$GIVEN_DAYS" $${GIVEN_SEED:+--seed="$$GIVEN_SEED"} $(ARGS)
 
 .PHONY: emulate
 emulate: venv  ## the firmware on an emulated RP2040 with real lwIP and virtual meters; ARGS="--help" for more

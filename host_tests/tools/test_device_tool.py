@@ -1,7 +1,10 @@
 """python -m tools.device: arguments, repl, logs, backup."""
 
+import json
+import os
 import select
 import socket
+import subprocess
 import sys
 import threading
 
@@ -14,6 +17,7 @@ from host_tests import esp_image
 from host_tests.pseudo_terminal import PseudoTerminal
 from host_tests.system.rig import wait_for
 from host_tests.tools.test_uf2_tool import uf2 as uf2_image
+from tools import build
 from tools.device import console, port, rp2, versions
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError
@@ -120,6 +124,41 @@ def test_repl_opens_the_prompt_without_a_reset(capsys):
 def test_a_failing_command_is_named_with_its_code():
     with pytest.raises(DeviceError, match=r"failed with code 3: .*exit\(3\)"):
         port.call([sys.executable, "-c", "exit(3)"])
+
+
+# -- make
+
+
+@pytest.fixture
+def make(tmp_path):
+    """make(*words, **environment) of the Makefile; the arguments that the program gets."""
+    script = tmp_path / "arguments.py"
+    script.write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
+
+    def run(*words, **environment):
+        done = subprocess.run(
+            ["make", "-s", "-o", "venv", *words, f"PY={sys.executable} {script}"], cwd=build.ROOT,
+            env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["Net$home", "$(shell touch {})x", '"; touch {}; "', "$$HOME `touch {}`", "it's #1\\"])
+def test_what_a_user_gives_to_make_is_text_and_runs_nothing(make, tmp_path, name):
+    trap = tmp_path / "trap"
+    name = name.format(trap)
+    wanted = ["-m", "tools.device", "flash", "--port=", f"--image={name}", f"--wifi={name}"]
+    assert make("flash", f"IMAGE={name}", f"WIFI={name}") == wanted
+    assert make("flash", IMAGE=name, WIFI=name) == wanted
+    for target in ("deploy", "repl", "logs", "backup"):
+        assert make(target, f"PORT={name}") == ["-m", "tools.device", target, f"--port={name}"]
+    assert make("image", f"BOARD={name}", f"VARIANT={name}", f"MICROPYTHON={name}", f"IMAGE_IN={name}", "ARGS=-x") == [
+        "-m", "tools.image", f"--board={name}", f"--variant={name}", f"--micropython={name}", f"--in={name}", "-x",
+    ]  # fmt: skip
+    assert make("soak", f"SEED={name}", "DAYS=3") == ["-m", "tools.soak", "--days=3", f"--seed={name}"]
+    assert not trap.exists()
 
 
 # -- logs, backup

@@ -223,6 +223,7 @@ def test_a_dry_run_asks_for_nothing_and_says_what_it_would_do(image, capsys):
     said = capsys.readouterr().out
     assert "the file system (262,144 bytes at 0x100000) is replaced" in said
     assert "write-flash 0x1000" in said
+    assert "Wi-Fi network: 'home'\n" in said
 
 
 # -- command lines, and what is no image

@@ -5,7 +5,6 @@ import hashlib
 import os
 import pathlib
 import shutil
-import subprocess
 
 import pytest
 
@@ -397,11 +396,3 @@ def test_without_picotool_the_checkouts_own_tool_makes_the_uf2(checkout, run, co
     said = (tmp_path / "out" / f"meterport-{PICO}-{VERSION}.uf2").read_text()
     assert "'--convert', '--base', '0x10000000', '--family', '0xe48bff59'" in said
     assert said.endswith("firmware.bin']")
-
-
-def test_make_image_passes_its_variables_on():
-    makefile = image.ROOT / "Makefile"
-    given = ["BOARD=B", "VARIANT=V", "MICROPYTHON=M", "IMAGE_IN=docker", "ARGS=--dry-run"]
-    words = ["make", "-n", "--no-print-directory", "-f", makefile, "image", *given]
-    said = subprocess.run(words, cwd=image.ROOT, capture_output=True, text=True, check=True).stdout.replace("\\\n", "")
-    assert " ".join(said.split()).endswith('--board "B" --variant "V" --micropython "M" --in "docker" --dry-run')

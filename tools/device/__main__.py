@@ -65,10 +65,12 @@ def parse(arguments=None):
     return parser.parse_args(arguments)
 
 
-def _files(options):
+def _files(options, say):
     """The files that the options ask for, None when there is no configuration among them. Raises UsageError."""
     if not (options.board or options.wifi or options.config):
         return None
+    if options.wifi:
+        say(f"Wi-Fi network: {options.wifi!r}")  # what a shell may have made of it
     password = configuration.ask_password(options.wifi) if options.wifi and not options.dry_run else ""
     return configuration.gather(options.config, options.board, options.wifi, password)
 
@@ -84,14 +86,14 @@ def _flash(options, example, say):
             port.check_port(options.port, example)
         drives = tuple(Path(drive) for drive in options.drive)
         rp2.flash_uf2(
-            options.image, _files(options), options.port, drives, is_agreed, options.dry_run, options.older, say
+            options.image, _files(options, say), options.port, drives, is_agreed, options.dry_run, options.older, say
         )
     else:
         esp32.check_image(options.image, options.chip)
         options.port = options.port or port.find_port({port.ESP32}, say)
         port.check_port(options.port, example)
         esp32.flash(
-            options.port, options.image, _files(options), options.chip, options.baud, is_agreed, options.dry_run,
+            options.port, options.image, _files(options, say), options.chip, options.baud, is_agreed, options.dry_run,
             options.reset, options.esptool, options.older, say,
         )  # fmt: skip
 
