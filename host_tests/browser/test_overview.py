@@ -1,8 +1,15 @@
 """The table of all meters: what is wrong, and its sums, of answers that are changed on their way to real Chromium."""
 
+import time
+
+import pytest
 from playwright.sync_api import expect
 
-POWER, ENERGY = 16, 32  # numbers of points
+from host_tests.browser.visit import DESK, PASSWORD, PHONE, assert_whole
+from host_tests.system.rig import HOST
+from tools.device_api import Device
+
+POWER, ENERGY, TOTAL_ENERGY = 16, 32, 40  # numbers of points
 
 
 def changed(visit, change):
@@ -52,3 +59,95 @@ def test_a_meter_that_does_not_answer_comes_before_one_with_an_old_value(make_ri
     expect(page.locator("tr[data-slot] th")).to_have_text(
         ["socket failing: silent", "main Active power: stale", "feeder "]
     )
+
+
+def test_sums_are_of_values_that_are_good_and_of_one_quantity_each(make_rig, visit):
+    rig = make_rig()
+    rig.wait_polled()
+
+    def change(meters, points):
+        for one, watts in zip(points, (1000, 200, 30), strict=True):
+            one[POWER]["value"] = watts
+        points[1][POWER]["quality"] = "stale"
+        for one, wh in zip(points, (5_000_000, 300_000, 40_000), strict=True):
+            (one.get(ENERGY) or one[TOTAL_ENERGY]).update(value=wh, name="energy_import", quality="good")
+
+    desk = visit(rig)
+    foot = changed(desk, change).page.locator("tfoot")
+    expect(foot.locator("th")).to_have_text("sum of 3 meters")
+    expect(foot.locator("td")).to_have_text(["1030 W 2 of 3", "", "", "5340.00 kWh", "", ""])
+    desk.page.unroute_all(behavior="wait")
+
+    def change_kind(meters, points):
+        change(meters, points)
+        (points[2].get(ENERGY) or points[2][TOTAL_ENERGY])["name"] = "energy_total"
+
+    changed(desk, change_kind)
+    energies = "5300.00 kWh Energy import, 2 of 3" + "40.00 kWh Energy total, 1 of 3"
+    expect(foot.locator("td").nth(3)).to_have_text(energies)
+    assert_whole(desk, "sums of two quantities")
+    desk.screenshot("sums")
+    desk.page.unroute_all(behavior="wait")
+
+
+@pytest.fixture
+def recording(make_rig):
+    """A gateway that writes records, and knows the time."""
+    rig = make_rig(config={"ntp": {"enabled": False}, "history": {"flash": True}})
+    with Device(HOST, rig.http_port) as device:
+        device.set_password(PASSWORD)
+        device.login(PASSWORD)
+        device.post("/api/time", {"unix_s": int(time.time())})
+        device.post("/api/logout")
+    rig.wait_polled()
+    return rig
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_the_column_of_today_is_there_once_a_meters_midnight_is_known_and_its_sum_says_of_how_many(
+    recording, visit, size
+):
+    known = set()  # slots whose midnight is known
+
+    def change(meters, points):
+        for one in points:
+            (one.get(ENERGY) or one[TOTAL_ENERGY]).update(value=7000, name="energy_import", quality="good")
+
+    def midnight(document):
+        for series in document["series"]:
+            series["id"] = series["id"] & ~255 | ENERGY
+        slot = document["series"][0]["id"] >> 8
+        document["records"] = [[0, 0, *[2000] * len(document["series"])]] if slot in known else []
+
+    def look():
+        seen = visit(recording, size)
+        seen.change("records?*", midnight)
+        with seen.page.expect_response("**/api/records?meter=2*"):  # the last one that is asked for
+            return changed(seen, change)
+
+    before = look()
+    expect(before.page.locator("tr[data-slot] td:nth-child(6)")).to_have_count(3)
+    expect(before.page.get_by_role("button", name="today")).to_be_hidden()
+    before.page.unroute_all(behavior="wait")
+    before.page.close()  # each page holds a connection
+    known.add(0)
+    seen = look()
+    page = seen.page
+    expect(page.locator("tr[data-slot='0'] td:nth-child(6)")).to_have_text("5.00 kWh")
+    expect(page.get_by_role("button", name="today")).to_be_visible()
+    expect(page.locator("tfoot td").nth(4)).to_have_text("5.00 kWh 1 of 3")
+    assert_whole(seen, "today of one meter")
+    seen.screenshot("today")
+    page.unroute_all(behavior="wait")
+
+
+def test_before_the_first_step_has_ended_the_past_is_a_word_and_not_an_empty_picture(make_rig, visit):
+    rig = make_rig()
+    [first, *_] = rig.get("/api/history")["points"]
+    desk = visit(rig).open()
+    page = desk.page
+    expect(page.locator(f"tr[data-slot='{first >> 8}'] td").last).to_have_text("–")
+    page.locator(f"tr[data-slot='{first >> 8}'] a").click()
+    trend = page.locator(f"button[data-past='{first}']")
+    expect(trend).to_have_text("past")
+    expect(trend.locator("svg")).to_have_count(0)

@@ -21,10 +21,10 @@ function bounds(values) {
 
 const picture = (kind, path) => svg("svg", { class: kind, viewBox: "0 -4 100 108", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { d: path }));
 
-// Small, for a row of a table.
+// Small, for a row of a table; null where no value is known.
 function sparkOf(trend) {
   const range = bounds(trend.values);
-  return picture("spark", range ? line(trend.values, ...range) : "");
+  return range && picture("spark", line(trend.values, ...range));
 }
 
 // A bar at the foot of a cell, as long as `value` is of `most`.

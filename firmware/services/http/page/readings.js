@@ -67,7 +67,7 @@ function pointCell(point, past, columns, meter) {
     if (!toggle.parentNode && (trend || hasRecords())) past.append(toggle);
     if (trend === shown && toggle.firstChild) return;
     shown = trend;
-    toggle.replaceChildren(trend ? sparkOf(trend) : translated("past"));
+    toggle.replaceChildren(trend && sparkOf(trend) || translated("past"));
     if (unfolded && !name) choose("");
   }
   return { cell, update };

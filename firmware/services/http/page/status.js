@@ -9,7 +9,7 @@ const FILTER_FROM = 9; // meters
 // Of the columns: the title, which starts with ">" when it is of numbers, and by what lines are sorted.
 const COLUMNS = [
   ["meter", line => line.now.name.toLowerCase()], [">power", line => -line.value("power")], [">voltage", line => -line.value("voltage")],
-  [">current", line => -line.value("current")], [">energy", line => -line.value("energy")], [">today", line => -line.today()], ["last hours", null],
+  [">current", line => -line.value("current")], [">energy", line => -line.value("energy")], [">today", line => -(line.today_wh() ?? 0)], ["last hours", null],
 ];
 const attention = line => line.now.state !== "online" ? 0 : line.fault() ? 1 : 2;
 
@@ -32,9 +32,9 @@ function meterLine(meter) {
       const points = Object.keys(OVERVIEW).map(line.point).filter(point => point), common = commonFault(points), first = points.find(({ quality }) => quality !== "good");
       return common ? translated(words(common)) : first && `${pointTitle(first.name)}: ${translated(words(first.quality))}`;
     },
-    today() {
+    today_wh() {
       const energy = line.point("energy");
-      return energy && today_wh(energy) || 0;
+      return energy && today_wh(energy);
     },
     // Of the whole width of the power's cell as much as of `most`, in W.
     update(now, most) {
@@ -47,23 +47,30 @@ function meterLine(meter) {
         setText(cells[name], point ? quantity(point.value, point.unit) : "–");
         cells[name].classList.toggle("bad", Boolean(point) && point.quality !== "good" && now.state !== "unknown");
       }
-      const energy = line.point("energy"), wh = energy && today_wh(energy);
-      setText(cells.today, wh == null ? "" : quantity(wh, energy.unit));
+      const wh = line.today_wh();
+      setText(cells.today, wh == null ? "" : quantity(wh, "Wh"));
+      cells.today.classList.toggle("bad", cells.energy.classList.contains("bad"));
       showBar(cells.power, line.value("power"), most);
       const trend = trends.known.get(line.point("power")?.id);
-      if (trend && line.trend !== trend) spark.replaceChildren(sparkOf(line.trend = trend));
+      if (trend && line.trend !== trend) spark.replaceChildren(sparkOf(line.trend = trend) || "–");
     },
   };
   return line;
 }
 
-// The sums below the lines.
+// The sums below the lines, of the values that are good; a note says of how many meters, where that is not all, and of what:
+// what was imported and what flowed in both directions are not added up.
 function sums(lines) {
-  const known = name => lines.map(line => line.point(name)).filter(point => point?.value != null);
-  const sum = points => points.length ? quantity(points.reduce((total, { value }) => total + value, 0), points[0].unit) : "–";
-  const energies = known("energy"), days = energies.map(today_wh).filter(wh => wh != null);
-  return [say("sum of {} of {}", known("power").length, plural(lines.length, "meter")), sum(known("power")), "", "", sum(energies),
-    days.length ? quantity(days.reduce((total, wh) => total + wh, 0), "Wh") : "", ""];
+  const good = name => lines.map(line => line.point(name)).filter(point => point?.quality === "good" && point.value != null);
+  const sum = (points, title, valueOf = ({ value }) => value) => {
+    const note = [title, points.length < lines.length && say("{} of {}", points.length, lines.length)].filter(Boolean).join(", ");
+    return el("div", null, quantity(points.reduce((total, point) => total + valueOf(point), 0), points[0].unit), note && [" ", el("span", { class: "note dim" }, ofDevice(note))]);
+  };
+  const powers = good("power"), energies = good("energy"), names = [...new Set(energies.map(({ name }) => name))].sort();
+  const byName = (points, valueOf) => names.map(name => points.filter(point => point.name === name)).filter(points => points.length)
+    .map(points => sum(points, names.length > 1 && pointTitle(points[0].name), valueOf));
+  return [say("sum of {}", plural(lines.length, "meter")), powers.length ? sum(powers) : "–", "", "", energies.length ? byName(energies) : "–",
+    byName(energies.filter(energy => today_wh(energy) != null), today_wh), ""];
 }
 
 // The table of all meters; it sorts itself anew with each update.
@@ -93,7 +100,7 @@ function overview(meters) {
       const most = Math.max(...now.map(meter => Math.abs(pointOf(meter, OVERVIEW.power)?.value ?? 0)));
       now.forEach((meter, i) => lines[i].update(meter, most));
       arrange();
-      part.classList.toggle("no-days", !trends.records);
+      part.classList.toggle("no-days", !lines.some(line => line.today_wh() != null));
       foot.replaceChildren(...sums(lines).map((text, i) => el(i ? "td" : "th", i ? { class: numberKind(COLUMNS[i][0]) } : { scope: "row" }, text)));
     } };
 }
