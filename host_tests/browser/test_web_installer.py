@@ -14,7 +14,7 @@ import pytest
 from host_tests import esp_image
 from host_tests.esp_boot_loader import BootRom
 from tools import image as images
-from tools.device import web_installer
+from tools.device import esp32, web_installer
 
 BOARD = "ws://board/"
 SERIAL = """
@@ -58,7 +58,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def image(request, tmp_path):
     """For an ESP32, or for the chip whose id is the fixture's parameter."""
     path = tmp_path / "meterport-METERPORT_ESP32-0.1.0.bin"
-    path.write_bytes(esp_image.make(getattr(request, "param", 0), images.partitions("METERPORT_ESP32")))
+    chip_id = getattr(request, "param", 0)
+    path.write_bytes(
+        esp_image.make(chip_id, images.partitions("METERPORT_ESP32"), offset=esp32.OFFSETS[esp32.CHIP_IDS[chip_id]])
+    )
     return path
 
 

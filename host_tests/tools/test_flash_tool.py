@@ -1,5 +1,6 @@
 """make flash, by esptool itself against a virtual ESP32 boot loader; the ESP Web Tools page."""
 
+import hashlib
 import io
 import json
 import re
@@ -106,6 +107,41 @@ def test_another_chip_is_refused_before_anything_is_written(image):
         assert (loader.blocks, set(loader.flash)) == (0, {0x5A})
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-32] + bytes(32), "application in factory: its SHA-256 is wrong"),
+        (lambda content: content[:-33] + bytes((content[-33] ^ 1,)) + content[-32:], "its checksum is wrong"),
+        (lambda content: content[: len(content) * 9 // 10], "application in factory: End of file"),
+        (lambda content: content[: len(content) // 2], "it ends before its application"),
+        (lambda content: content[:40], "no partition table at 0x8000"),
+        (lambda content: content[:40] + b"\1" + content[41:], "boot loader: its checksum is wrong"),
+        (lambda content: content[:0x7008] + b"\1" + content[0x7009:], "MD5 of its partition table is wrong"),
+        (lambda content: content[:-200] + b"\1" + content[-199:], "its checksum is wrong"),
+    ],
+)
+def test_a_damaged_image_is_refused_before_anything_is_written(image, damage, message, flashing):
+    content = image.read_bytes()
+    image.write_bytes(damage(content))
+    for files in (None, {configuration.PATH: b"{}"}):
+        with pytest.raises(UsageError, match=message):
+            esp32.flash("PORT", image, files, is_agreed=lambda: True, say=lambda text: None)
+    assert flashing == []
+
+
+def test_an_image_that_is_not_as_its_sum_says_is_refused(image, flashing, tmp_path):
+    sums = image.with_name(image.name + ".sha256")
+    sums.write_text(f"{hashlib.sha256(image.read_bytes()).hexdigest()}  {image.name}\n")
+    esp32.flash("PORT", image, is_agreed=lambda: True, say=lambda text: None)
+    assert len(flashing) == 2
+    for text in ("", "0" * 64 + f"  {image.name}\n", "\u00e9"):
+        sums.write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError, match=re.escape(sums.name)):
+            esp32.flash("PORT", image, is_agreed=lambda: True, say=lambda text: None)
+    assert main(["web-installer", "--image", str(image), "--out", str(tmp_path / "web")]) == 2
+    assert len(flashing) == 2
+
+
 def test_a_flash_that_is_too_small_is_refused_before_anything_is_written(image):
     with BootLoader(size=1024 * 1024) as loader:
         with pytest.raises(UsageError, match="has 1,048,576 bytes of flash, and 1,310,720 are needed"):
@@ -185,7 +221,7 @@ def test_an_image_without_a_file_system_or_firmware_takes_no_configuration(image
     image.write_bytes(esp_image.make(rows=[Row("factory", APP, 0, 0x10000, 0xF0000)]))
     with pytest.raises(UsageError, match="partition table has no file system"):
         flash("nowhere", image)
-    image.write_bytes(esp_image.make().replace(b"firmware/app.py", b"something/else."))
+    image.write_bytes(esp_image.make(frozen=b""))
     with pytest.raises(UsageError, match="has no firmware within"):
         flash("nowhere", image)
 
@@ -254,7 +290,7 @@ def flashing(monkeypatch):
 )
 def test_flash_erases_writes_at_the_chips_offset_and_deploys(flashing, tmp_path, chip_id, chip, offset):
     file = tmp_path / "firmware.bin"
-    file.write_bytes(beginning(chip_id))
+    file.write_bytes(esp_image.make(chip_id, offset=int(offset, 16), frozen=b""))
     said = []
     esp32.flash("PORT", file, is_agreed=lambda: True, say=said.append)
     assert flashing == [
@@ -270,7 +306,7 @@ def test_flash_erases_writes_at_the_chips_offset_and_deploys(flashing, tmp_path,
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_flash_copies_no_files_beside_an_image_that_has_the_firmware_within(flashing, tmp_path, dry_run):
     file = tmp_path / "meterport-METERPORT_ESP32-0.1.0.bin"
-    file.write_bytes(beginning() + b"_boot.py\0firmware/app.py\0firmware/events.py\0meterport 0.1.0\0")
+    file.write_bytes(esp_image.make(frozen=b"_boot.py\0firmware/app.py\0firmware/events.py\0"))
     said = []
     esp32.flash("PORT", file, is_agreed=lambda: True, dry_run=dry_run, say=said.append)
     assert [command for command in flashing if command in ("wait", "deploy")] == []
@@ -280,7 +316,7 @@ def test_flash_copies_no_files_beside_an_image_that_has_the_firmware_within(flas
 
 def test_flash_does_nothing_without_a_yes(flashing, tmp_path, monkeypatch):
     file = tmp_path / "firmware.bin"
-    file.write_bytes(beginning())
+    file.write_bytes(esp_image.make())
     with pytest.raises(UsageError, match="nothing was done"):
         esp32.flash("PORT", file, is_agreed=lambda: False, say=lambda text: None)
     assert flashing == []
@@ -288,7 +324,7 @@ def test_flash_does_nothing_without_a_yes(flashing, tmp_path, monkeypatch):
 
 def test_a_dry_run_of_flash_prints_esptools_commands(flashing, tmp_path):
     file = tmp_path / "firmware.bin"
-    file.write_bytes(beginning(5))
+    file.write_bytes(esp_image.make(5, offset=0, frozen=b""))
     said = []
     esp32.flash("PORT", file, dry_run=True, say=said.append)
     assert "  python -m esptool --chip esp32c3 --port PORT erase-flash" in said

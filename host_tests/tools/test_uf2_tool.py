@@ -1,5 +1,6 @@
 """make flash of a UF2 image: with a configuration beside it, onto a drive, or by picotool."""
 
+import hashlib
 import json
 import struct
 
@@ -225,3 +226,14 @@ def test_a_dry_run_says_both_ways_and_writes_nothing(image, drives, capsys):
     assert main(["flash", "--image", str(image), "--drive", str(drives), "--board", "pico-w", "--dry-run"]) == 0
     assert "copied to its drive, or: picotool load -v -x meterport.uf2" in capsys.readouterr().out
     assert not list(drives.rglob("*.uf2"))
+
+
+def test_an_image_that_is_not_as_its_sum_says_is_refused(image, drives, capsys):
+    arguments = ["flash", "--image", str(image), "--yes", "--drive", str(drives)]
+    sums = image.with_name(image.name + ".sha256")
+    sums.write_text(f"{'0' * 64}  {image.name}\n")
+    assert main(arguments) == 2
+    assert f"is not as {sums.name} says" in capsys.readouterr().err
+    assert not list(drives.rglob("*.uf2"))
+    sums.write_text(f"{hashlib.sha256(image.read_bytes()).hexdigest()}  {image.name}\n")
+    assert main(arguments) == 0

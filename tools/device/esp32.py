@@ -16,7 +16,7 @@ from pathlib import Path
 
 from firmware import VERSION
 from tools import littlefs_files, partition_table
-from tools.device import configuration, versions
+from tools.device import configuration, damage, versions
 from tools.device.deploy import deploy
 from tools.device.port import CALL_TIMEOUT_S, DeviceError, UsageError, call, confirmed, mpremote, show
 
@@ -122,6 +122,7 @@ def flash(
     Raises UsageError, DeviceError."""
     chip, offset = check_image(image, chip)
     content = Path(image).read_bytes()
+    damage.check_esp_image(image, content, chip, offset)
     within = versions.has_firmware(content)
     ends = offset + len(content)
     place = None

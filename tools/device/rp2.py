@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools import littlefs_files
-from tools.device import configuration, versions
+from tools.device import configuration, damage, versions
 from tools.device.port import DeviceError, UsageError, call, confirmed, mpremote, show
 
 _BLOCK = 512
@@ -226,6 +226,7 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
     path = Path(image)
     original = content = path.read_bytes()
     chip = uf2_chip(content)
+    damage.check_sum(path, content)
     flash = program(content)
     then = "its file system and configuration stay"
     if files is not None:

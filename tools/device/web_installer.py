@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from tools import build
-from tools.device import versions
+from tools.device import damage, versions
 from tools.device.esp32 import check_image
 from tools.device.port import UsageError
 from tools.emulator import node
@@ -30,6 +30,7 @@ def write(images, folder, say=print):
     for image in images:
         chip, offset = check_image(image, "auto")
         content = Path(image).read_bytes()
+        damage.check_esp_image(image, content, chip, offset)
         if not versions.has_firmware(content):
             raise UsageError(f"{image} has no firmware within: make image")
         found.append(versions.text(versions.in_image(content)))
