@@ -47,6 +47,19 @@ def drawn(values):
     return [100 - (value - low) * 100 / (high - low) for value in values]
 
 
+def download(page):
+    """The file of the chart that is shown: its head, the times of its rows, their values."""
+    with page.expect_download() as download:
+        page.locator(".unfolded").get_by_role("link", name="CSV").click()
+    head, *rows = download.value.path().read_text().splitlines()
+    times, values = zip(*(row.split(",") for row in rows), strict=True)
+    return head, times, list(map(float, values))
+
+
+def utc(unix_s):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_s))
+
+
 def mean(values):
     return int(sum(values) / len(values) + 0.5)
 
@@ -83,10 +96,14 @@ def test_day_week_month_and_year_are_drawn_from_flash(rig, past, visit, size, sc
     choose("Week")
     assert heights(figure.locator("path")) == pytest.approx(drawn([mean(one) for one in steps(336, 1800)]), abs=0.06)
     desk.screenshot(f"chart-week-{scheme}")
+    head, times, values = download(page)
+    assert (head, times[0], times[-1]) == ("time,active_power (W)", utc(end_s - 7 * DAY_S + 1800), utc(end_s))
+    assert values == [mean(one) for one in steps(336, 1800)]
     # Of a month and a year the energies of days are drawn: the mean of a day's power.
     choose("Month")
     expect(image).to_have_attribute("aria-label", re.compile("the last 30 d: "))
     assert heights(figure.locator("path")) == pytest.approx(drawn([wh / 24 for wh in rises(30, DAY_S)]), abs=0.06)
+    assert download(page)[2] == pytest.approx([wh / 24 for wh in rises(30, DAY_S)], abs=0.001)
     page.locator(f"button[data-past='{POWER}']").click()
     expect(figure).to_have_count(0)
 
@@ -98,6 +115,9 @@ def test_day_week_month_and_year_are_drawn_from_flash(rig, past, visit, size, sc
     low, high = (f"{wh / 1000:.2f} kWh" for wh in (year[0], year[-1]))
     expect(image).to_have_attribute("aria-label", re.compile(f"the last 365 d: lowest {low}, highest {high}"))
     assert heights(figure.locator("path")) == pytest.approx(drawn(year), abs=0.06)
+    head, times, values = download(page)
+    assert (head, times[0], times[-1]) == ("time,energy_import_rise (Wh)", utc(end_s - 364 * DAY_S), utc(end_s))
+    assert values == year
     desk.screenshot(f"chart-year-{scheme}")
     assert_accessible(desk, "chart")
     assert_fits(desk, "chart")

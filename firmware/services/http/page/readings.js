@@ -52,9 +52,9 @@ function pointCell(point, past, columns, meter) {
     if (wanted === name) draw();
   }
   function draw(instead) {
-    const what = name && drawn && big[point.unit] ? say("{} in {}", title, span(drawn.step_s)) : title;
+    const isRise = name && big[point.unit], what = isRise && drawn ? say("{} in {}", title, span(drawn.step_s)) : title;
     const names = [...(shown ? [""] : []), ...(hasRecords() ? Object.keys(SPANS) : [])];
-    const csv = drawn && el("a", { href: drawn.path ? drawn.path + "&format=csv" : csvOf(drawn, point), download: drawn.path ? true : `${meter.name}-${point.name}.csv` }, "CSV");
+    const csv = drawn && el("a", { href: csvOf(drawn, point.name + (isRise ? "_rise" : ""), point.unit), download: `${meter.name}-${point.name}-${name || "hours"}.csv` }, "CSV");
     unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, what), el("div", { class: "actions" },
       names.length < 2 ? [] : names.map(one => button(capital(one || "hours"), () => choose(one), "plain", { "aria-pressed": String(one === name) })), csv));
   }
@@ -73,10 +73,10 @@ function pointCell(point, past, columns, meter) {
   return { cell, update };
 }
 
-// The last hours of a point as a file: the end of each step in UTC, and its value.
-function csvOf({ values, step_s, at, newest_age_s }, { name, unit }) {
+// What is drawn of a point as a file: the end of each step in UTC, and its value.
+function csvOf({ values, step_s, at, newest_age_s }, name, unit) {
   const time = i => new Date(at - 1000 * (newest_age_s + (values.length - 1 - i) * step_s)).toISOString().slice(0, 19) + "Z";
-  const rows = values.map((value, i) => `${time(i)},${value ?? ""}`);
+  const rows = values.map((value, i) => `${time(i)},${value == null ? "" : Number(value.toFixed(3))}`);
   return "data:text/csv," + encodeURIComponent([`time,${name}${unit && ` (${unit})`}`, ...rows, ""].join("\n"));
 }
 

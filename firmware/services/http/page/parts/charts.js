@@ -60,5 +60,5 @@ async function recorded(point, name, interval_s) {
     return !isEnergy ? value : value == null || before == null ? null : (value - before) / scale;
   });
   const first = values.findIndex(value => value != null);
-  return { values: first < 0 ? [] : values.slice(first), step_s, at: 1000 * end_s, newest_age_s: 0, path };
+  return { values: first < 0 ? [] : values.slice(first), step_s, at: 1000 * end_s, newest_age_s: 0 };
 }
