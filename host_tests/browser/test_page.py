@@ -146,6 +146,7 @@ def test_a_backup_is_a_file_and_restores_all_of_it_or_nothing(make_rig, visit, t
     before = stored(rig)
     with page.expect_download() as download:
         desk.press("Download")
+    assert re.fullmatch(r"test-\d{4}-\d\d-\d\d\.json", download.value.suggested_filename)
     backup = json.loads(download.value.path().read_text())
     assert backup["network"] == {"link": "none", "ssid": "plant"}
     assert backup["meters"] == before["meters"]

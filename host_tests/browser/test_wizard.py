@@ -57,6 +57,25 @@ def test_a_first_visit_leads_through_the_steps_to_a_device_that_reads_its_meter(
     expect(page.get_by_role("heading", name="heat pump")).to_be_visible()
 
 
+def test_services_are_ticked_while_one_of_them_hands_values_out(make_rig, visit):
+    rig = make_rig(config=PRIVATE | {"network": {"link": "none"}})
+    desk = visit(rig).open("setup/services")
+    desk.set_up()
+    page = desk.page
+    main, step = page.get_by_role("main"), page.get_by_role("listitem").filter(has_text="Services")
+    modbus = page.locator("fieldset", has=page.get_by_text("Modbus TCP")).get_by_role("switch")
+    expect(step).to_have_text("Services ✓")
+    modbus.click()
+    desk.press("Save and go on")
+    expect(main).to_contain_text("Left open: Services.")
+    expect(step).to_have_text("Services")
+    step.get_by_role("link").click()
+    modbus.click()
+    desk.press("Save and go on")
+    expect(main).to_contain_text("All steps are done.")
+    expect(step).to_have_text("Services ✓")
+
+
 def test_a_step_with_a_wrong_field_is_not_left(make_rig, visit):
     rig = make_rig(config=PRIVATE)
     desk = visit(rig).open("setup/names")

@@ -141,3 +141,14 @@ def test_all_dictionaries_have_the_same_keys_and_as_many_places():
         for key, text in book.items():
             assert text, (code, key)
             assert text.count("{}") == key.count("{}"), (code, key)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_translation_begins_with_a_capital_letter_where_the_text_does(code):
+    book = json.loads((ROOT / PARTS / f"{code}.json").read_text())
+    assert [text for key, text in book.items() if key[0].isupper() and text[0].islower()] == []
+
+
+def test_the_german_word_for_a_unit_on_the_line_is_not_that_for_the_gateway():
+    book = json.loads((ROOT / PARTS / "de.json").read_text())
+    assert [key for key, text in book.items() if "Gerät" in text and "unit" not in key.lower()] == []

@@ -144,5 +144,5 @@ const statusPage = {
 function linesTable(now) {
   const rows = now.buses.map(bus => [bus.uart, `${bus.baud} ${bus.framing}`, bus.open ? (bus.role === "listen" ? "open, listening" : bus.role === "slave" ? "open, slave" : "open") : bus.error || "opening", bus.sent, bus.answered,
     bus.timeouts, bus.crc, bus.foreign, Math.min(100, Math.round(bus.busy_ms / 10 / Math.max(1, now.uptime_s))) + "\u00a0%"]);
-  return now.buses.length ? table(["line", "set-up", "state", ">sent", ">answered", ">time-outs", ">CRC errors", ">foreign", ">load"], rows) : dim("None is configured.");
+  return now.buses.length ? table(["line", "set-up", "state", ">sent", ">answered", ">time-outs", ">errors (CRC)", ">foreign", ">load"], rows) : dim("None is configured.");
 }

@@ -90,10 +90,11 @@ function backupCard() {
     el("div", { class: "actions" }, button("Compare", compare, "plain")), shown);
 }
 
-// Through the queue of requests, not by a link: that could take a second connection.
+// Through the queue of requests, not by a link: that could take a second connection. The day stands in the file's name as
+// ISO 8601 writes it, which is how Swedish does.
 async function download() {
   const config = await get("api/config?download=1");
-  const link = el("a", { href: "data:application/json," + encodeURIComponent(JSON.stringify(config, null, 1)), download: `${health?.name || "meterport"}-${clock(Date.now() / 1000).slice(0, 10)}.json` });
+  const link = el("a", { href: "data:application/json," + encodeURIComponent(JSON.stringify(config, null, 1)), download: `${health?.name || "meterport"}-${new Date().toLocaleDateString("sv")}.json` });
   link.click();
 }
 

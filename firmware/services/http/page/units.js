@@ -27,5 +27,5 @@ const pointTitle = name => {
   const [, quantity, phases] = /^(.+?)((_l[1-3n])*)$/.exec(name);
   return translated(capital(words(quantity).replace(/\bl[ln]\b/, letters => letters.toUpperCase()))) + words(phases).toUpperCase();
 };
-const clock = unix_s => new Date(1000 * unix_s).toLocaleString("sv");
+const clock = unix_s => new Date(1000 * unix_s).toLocaleString();
 const plural = (count, name) => translated(`${count} ${name}${count === 1 ? "" : "s"}`);

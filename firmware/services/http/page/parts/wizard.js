@@ -4,6 +4,8 @@
 // "meter 3" is the name that newMeter() gives.
 const isUnnamed = meter => /^meter \d+$/.test(meter.name);
 const SETUP_SERVICES = ["modbus", "bacnet", "finder", "ntp"];
+// Somebody else gets the values.
+const isHandedOut = () => valueAt("posting.url") !== "" || ["modbus", "bacnet", "mqtt", "shelly"].some(name => valueAt(name + ".enabled"));
 
 // [name, title, whether it is done, fills its place]; null: a step that may stay as it is.
 const SETUP_STEPS = [
@@ -22,7 +24,7 @@ const SETUP_STEPS = [
     place.append(card("Names of the meters", all.length ? dim("As they are called at the switchboard: names stand on every page and in what is sent to others.") : el("p", null, "There is no meter yet: ", el("a", { href: "#/setup/search" }, "search for them"), "."),
       all.map((meter, k) => el("fieldset", null, el("legend", null, `Unit ${meter.unit}, line ${(meter.bus || 0) + 1}`, ofDevice(": " + meter.profile)), el("div", { class: "fields" }, field(`meters[${k}].name`), field(`meters[${k}].interval_s`))))));
   }],
-  ["services", "Services", null, place => place.append(card("Services", dim("What is switched off leaves its socket to clients."), SETUP_SERVICES.map(name => {
+  ["services", "Services", isHandedOut, place => place.append(card("Services", dim("What is switched off leaves its socket to clients."), SETUP_SERVICES.map(name => {
     const cost = dim(), tell = () => { cost.textContent = costOf(name); };
     tell();
     return el("fieldset", null, el("legend", null, SERVICES[name][0]), field(name + ".enabled", { onchange: tell }), cost);
