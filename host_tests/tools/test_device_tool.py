@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import serial
@@ -18,7 +20,8 @@ from host_tests.pseudo_terminal import PseudoTerminal
 from host_tests.system.rig import wait_for
 from host_tests.tools.test_uf2_tool import uf2 as uf2_image
 from tools import build
-from tools.device import console, port, rp2, versions
+from tools import image as images
+from tools.device import choice, configuration, console, esp32, port, rp2, versions
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError
 
@@ -109,7 +112,7 @@ def test_a_board_in_bootsel_needs_no_port(plug_in, monkeypatch, tmp_path, capsys
 
 def test_a_missing_image_is_named_before_the_port(no_ports, capsys):
     assert main(["flash"]) == 2
-    assert "no image is given: --micropython-bin FILE" in capsys.readouterr().err
+    assert "no image is given: IMAGE=FILE (--image FILE), a .bin for an ESP32 or a .uf2" in capsys.readouterr().err
     assert main(["flash", "--micropython-bin", "/nonexistent.bin"]) == 2
     assert "/nonexistent.bin: No such file" in capsys.readouterr().err
 
@@ -124,6 +127,89 @@ def test_repl_opens_the_prompt_without_a_reset(capsys):
 def test_a_failing_command_is_named_with_its_code():
     with pytest.raises(DeviceError, match=r"failed with code 3: .*exit\(3\)"):
         port.call([sys.executable, "-c", "exit(3)"])
+
+
+# -- the image of a board
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    """built(NAMES): build/images with these files."""
+    monkeypatch.setattr(images, "OUT", tmp_path / "images")
+
+    def put(*names):
+        images.OUT.mkdir(exist_ok=True)
+        for name in names:
+            content = uf2_image() if name.endswith(".uf2") else esp_image.make()
+            (images.OUT / name).write_bytes(content)
+
+    return put
+
+
+ALL = ("meterport-METERPORT_PICO_W-0.1.0.uf2", "meterport-METERPORT_PICO2_W-0.1.0.uf2",
+       "meterport-METERPORT_W5500_EVB_PICO-0.1.0.uf2", "meterport-METERPORT_W5500_EVB_PICO2-0.1.0.uf2",
+       "meterport-METERPORT_ESP32-0.1.0.bin", "meterport-METERPORT_ESP32_S3-0.1.0.bin")  # fmt: skip
+
+
+def test_every_board_file_has_its_image(built):
+    built(*ALL, "meterport-METERPORT_ESP32-0.1.0.app-bin", "meterport-METERPORT_ESP32-0.1.0.bin.sha256")
+    taken = {}
+    for name in json.loads(configuration._BOARDS.read_text())["names"]:
+        path, board = choice.choose("", name, images.OUT, lambda text: None)
+        assert board == name
+        taken[name] = Path(path).name.split("-")[1]
+    assert taken == {
+        "esp32-devkit": "METERPORT_ESP32", "lilygo-t-can485": "METERPORT_ESP32", "olimex-esp32-poe": "METERPORT_ESP32",
+        "olimex-esp32-poe-iso": "METERPORT_ESP32", "wt32-eth01": "METERPORT_ESP32",
+        "waveshare-esp32-s3-eth": "METERPORT_ESP32_S3", "pico-w": "METERPORT_PICO_W", "pico-2-w": "METERPORT_PICO2_W",
+        "w5500-evb-pico": "METERPORT_W5500_EVB_PICO", "w5500-evb-pico2": "METERPORT_W5500_EVB_PICO2",
+    }  # fmt: skip
+    for name in images.BOARDS:
+        path, board = choice.choose("", name, images.OUT, lambda text: None)
+        assert (Path(path).name.split("-")[1], board) == (name, "")
+
+
+def test_flash_takes_the_one_image_of_a_board_and_says_so(built, tmp_path, capsys):
+    built(*ALL)
+    arguments = ["flash", "--port", "socket://x:1", "--dry-run"]
+    for board in ("wt32-eth01", "METERPORT_ESP32"):
+        assert main([*arguments, "--board", board]) == 0
+        said = capsys.readouterr().out
+        assert f"IMAGE={images.OUT}/meterport-METERPORT_ESP32-0.1.0.bin is taken" in said
+        assert ("the file system" in said) == (board == "wt32-eth01")
+
+
+def test_none_or_several_images_of_a_board_are_an_error_that_says_what_to_give(built, capsys):
+    arguments = ["flash", "--port", "socket://x:1", "--dry-run", "--board"]
+    assert main([*arguments, "pico-w"]) == 2
+    assert "has 0 for BOARD=pico-w; give IMAGE=FILE (--image FILE), a .bin for an ESP32 or a .uf2" in (
+        capsys.readouterr().err
+    )
+    built(*ALL, "meterport-METERPORT_PICO_W-0.2.0.uf2")
+    assert main([*arguments, "pico-w"]) == 2
+    assert f"has 2 for BOARD=pico-w: {ALL[0]}, meterport-METERPORT_PICO_W-0.2.0.uf2; give" in capsys.readouterr().err
+    assert main([*arguments, "METERPORT_PICO_X"]) == 2
+    assert "make image knows METERPORT_PICO2_W," in capsys.readouterr().err
+    assert main([*arguments, "METERPORT_ESP32", "--image", str(images.OUT / ALL[4])]) == 2
+    assert "leave one out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("is_terminal", "answer", "code"), [(True, "n", 2), (True, "y", 0), (False, None, 0)])
+def test_make_asks_at_a_terminal(built, monkeypatch, capsys, is_terminal, answer, code):
+    built(*ALL)
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: is_terminal))
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    agreed = []
+
+    def flash(port, image, files, chip, baud, is_agreed, *rest):
+        agreed.append(is_agreed())
+        if not agreed[0]:
+            raise UsageError("not confirmed")
+
+    monkeypatch.setattr(esp32, "flash", flash)
+    assert main(["flash", "--port", "socket://x:1", "--board", "METERPORT_ESP32"]) == code
+    assert agreed == [code == 0]
 
 
 # -- make

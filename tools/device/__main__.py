@@ -13,8 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-from tools import build
-from tools.device import configuration, console, esp32, port, rp2, web_installer
+from tools import build, image
+from tools.device import choice, configuration, console, esp32, port, rp2, web_installer
 from tools.device.deploy import deploy
 from tools.device.port import DeviceError, UsageError
 
@@ -24,7 +24,11 @@ def parse(arguments=None):
     parser = argparse.ArgumentParser(prog="tools.device", description=__doc__.partition("\n")[0])
     subparsers = parser.add_subparsers(dest="action", required=True)
     for name, text in (
-        ("flash", "erase the board, write a MicroPython image with esptool, deploy"),
+        (
+            "flash",
+            "write an image: to an RP2 by its drive or picotool, to an ESP32 by esptool, which erases all without "
+            "a configuration; deploy where the firmware is not within",
+        ),
         ("deploy", "build the firmware and make the board hold it"),
         ("repl", "open the board's prompt"),
         ("logs", "show the board's console, and send nothing"),
@@ -49,7 +53,10 @@ def parse(arguments=None):
             sub.add_argument("--image", "--micropython-bin", "--firmware", dest="image", metavar="FILE", default="",
                              help="a .bin with the bootloader, or a .uf2; with or without the firmware")  # fmt: skip
             sub.add_argument(
-                "--board", default="", help="a board file (docs/reference/boards.md), for the configuration"
+                "--board",
+                default="",
+                help="a board file (docs/reference/boards.md), for the configuration; without --image its image of "
+                "build/images is taken, or an image's name as make image takes it",
             )
             sub.add_argument(
                 "--wifi", default="", metavar="SSID", help="for the configuration; the password is asked for"
@@ -61,7 +68,7 @@ def parse(arguments=None):
             sub.add_argument("--chip", choices=["auto", *esp32.OFFSETS], default="auto",
                              help="default: what the image says")  # fmt: skip
             sub.add_argument("--baud", type=int, default=460800, help="while writing; default %(default)s")
-            sub.add_argument("--yes", action="store_true", help="ask nothing (make does not ask either)")
+            sub.add_argument("--yes", action="store_true", help="ask nothing (nor does make without a terminal)")
     return parser.parse_args(arguments)
 
 
@@ -77,8 +84,10 @@ def _files(options, say):
 
 def _flash(options, example, say):
     def is_agreed():
-        return options.yes or "MAKELEVEL" in os.environ or port.confirmed()
+        is_make_alone = "MAKELEVEL" in os.environ and not sys.stdin.isatty()
+        return options.yes or is_make_alone or port.confirmed()
 
+    options.image, options.board = choice.choose(options.image, options.board, image.OUT, say)
     if rp2.is_uf2(options.image):
         if not options.port and not options.drive and not rp2.is_in_bootsel(options.image):
             options.port = port.find_port({port.RP2}, say)
@@ -106,9 +115,9 @@ def main(arguments=None):
         print(text, flush=True)
 
     try:
-        image = " IMAGE=meterport.bin" if options.action == "flash" else ""
+        of_flash = " IMAGE=meterport.bin" if options.action == "flash" else ""
         example = (
-            f"make {options.action} PORT=/dev/ttyUSB0{image}, or --port /dev/ttyACM0, or --port socket://host:7000"
+            f"make {options.action} PORT=/dev/ttyUSB0{of_flash}, or --port /dev/ttyACM0, or --port socket://host:7000"
         )
         if options.action == "web-installer":
             web_installer.write(options.images, options.out, say)

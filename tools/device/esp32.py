@@ -40,7 +40,7 @@ _VFS = ("vfs", "ffat")  # the labels that MicroPython mounts
 def check_image(path, chip):
     """(chip, flash offset) for a MicroPython image. Raises UsageError with what to do instead."""
     if not path:
-        raise UsageError("no image is given: --micropython-bin FILE, a .bin for your board")
+        raise UsageError("no image is given: --image FILE, a .bin for your board")
     try:
         with open(path, "rb") as stream:
             header = stream.read(_HEADER_LENGTH)
