@@ -2,7 +2,8 @@
 
 In:  build/images/*.bin, *.app-bin and *.uf2, each with the .sha256 that make image wrote; files of the repository.
 Out: build/meterport-VERSION.zip, the same bytes from the same files; in it SHA256SUMS of everything (sha256sum -c).
-Ends with 0, with 2 when there is no image, or one that is not as its sum says.
+Ends with 0, with 1 when a file cannot be read or written, with 2 when there is no image, or one that is not as its sum
+says.
 """
 
 import argparse
@@ -33,11 +34,11 @@ def read_images(folder: Path) -> dict[str, bytes]:
             continue
         content = path.read_bytes()
         sums = path.with_name(path.name + ".sha256")
-        line = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
-        if not sums.is_file() or sums.read_text(encoding="utf-8") != line:
+        line = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode()
+        if not sums.is_file() or sums.read_bytes() != line:
             raise BundleError(f"{path} is not as {sums.name} says: make image again")
         found[path.name] = content
-        found[sums.name] = line.encode()
+        found[sums.name] = line
     if not found:
         raise BundleError(f"{folder} has no image of meterport {VERSION}: make image")
     return found
@@ -71,6 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BundleError as error:
         print(f"bundle: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"bundle: {error}", file=sys.stderr)
+        return 1
     print(f"{options.out}: {len(names)} files, {options.out.stat().st_size:,} bytes")
     return 0
 

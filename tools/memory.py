@@ -7,6 +7,7 @@ host_tests/system/test_heap_of_services.py compares those of the heap, host_test
 test_images.py those of the flash.
 """
 
+import argparse
 import json
 import pathlib
 import subprocess
@@ -115,22 +116,32 @@ def report(frozen: dict[str, int], files: dict[str, int]) -> str:
     return "\n".join(lines).replace("45000", "45,000")
 
 
-def main(into: str = "") -> int:
-    frozen, files = heap_of_services(True), heap_of_services(False)
-    text = report(frozen, files)
-    if not into:
-        print(text)
-        print(flash_report())
-        return 0
-    path = pathlib.Path(into)
-    before, begin, rest = path.read_text(encoding="utf-8").partition("<!-- memory -->\n")
+def parts(text: str) -> tuple[str, str]:
+    """What stands before the tables in a document, and after them, marks included. Raises ValueError."""
+    before, begin, rest = text.partition("<!-- memory -->\n")
     _, end, after = rest.partition("<!-- end of memory -->")
     if not begin or not end:
-        print(f"{into}: has no <!-- memory --> and <!-- end of memory -->", file=sys.stderr)
+        raise ValueError("has no <!-- memory --> and <!-- end of memory -->")
+    return before + begin, end + after
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tools.memory", description="Measures the heap of each service.")
+    parser.add_argument("into", nargs="?", type=pathlib.Path, metavar="FILE", help="a document; default: shown only")
+    into = parser.parse_args(arguments).into
+    try:
+        before, after = parts(into.read_text(encoding="utf-8")) if into else ("", "")
+    except (OSError, ValueError) as error:
+        print(f"{into}: {error}", file=sys.stderr)
         return 1
-    path.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+    text = report(heap_of_services(True), heap_of_services(False))
+    if into:
+        into.write_text(f"{before}{text}\n{after}", encoding="utf-8")
+    else:
+        print(text)
+        print(flash_report())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

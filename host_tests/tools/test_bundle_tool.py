@@ -55,3 +55,12 @@ def test_images_of_another_version_are_none(images, tmp_path, capsys):
         path.rename(path.with_name(path.name.replace(bundle.VERSION, "0.0.9")))
     assert make(images, tmp_path / "a.zip") == 2
     assert f"has no image of meterport {bundle.VERSION}" in capsys.readouterr().err
+
+
+def test_sums_that_are_no_text_and_a_bundle_that_cannot_be_written_are_errors(images, tmp_path, capsys):
+    assert make(images, tmp_path) == 1
+    assert "bundle: [Errno" in capsys.readouterr().err
+    assert make(images, images / f"meterport-METERPORT_ESP32-{bundle.VERSION}.bin" / "a.zip") == 1
+    (images / f"meterport-METERPORT_ESP32-{bundle.VERSION}.bin.sha256").write_bytes(b"\xff\xfe")
+    assert make(images, tmp_path / "a.zip") == 2
+    assert "make image again" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from host_tests.esp_boot_loader import BootLoader
 from host_tests.esp_image import OFFSET, VFS_AT, VFS_SIZE
 from tools import image as images
 from tools import littlefs_files, micropython
-from tools.device import configuration, esp32, versions
+from tools.device import configuration, esp32, versions, web_installer
 from tools.device.__main__ import main
 from tools.device.port import DeviceError, UsageError, call
 from tools.partition_table import APP, Row
@@ -233,6 +233,15 @@ def test_a_board_that_does_not_exist_or_has_another_chip_is_refused(image):
         flash("nowhere", image, b'{"board": "pico-w"}')
 
 
+@pytest.mark.parametrize("depth", [500, 1000, 5000, 100_000])
+def test_a_configuration_that_is_nested_too_deep_is_an_error(image, tmp_path, capsys, depth):
+    file = tmp_path / "config.json"
+    file.write_text('{"a": ' + "[" * depth + "]" * depth + "}")
+    assert main(["flash", "--port", "socket://x:1", "--image", str(image), "--config", str(file), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "too deep" in error or "the firmware would refuse this configuration" in error
+
+
 def test_files_that_do_not_fit_are_an_error():
     with pytest.raises(UsageError, match="20,000 bytes in 1 files do not fit into 16,384 bytes"):
         configuration.file_system({"data/config.json": bytes(20000)}, 16384)
@@ -396,6 +405,22 @@ def test_the_web_installer_is_a_folder_that_esptool_could_flash_by(image, tmp_pa
         options = (*OPTIONS, "--chip", "esp32", "--port", loader.path)
         call([sys.executable, "-m", "esptool", *options, "write-flash", hex(part["offset"]), str(path)])
         assert loader.flash[part["offset"] :][: path.stat().st_size] == path.read_bytes()
+
+
+def test_the_web_installer_keeps_no_image_of_before_and_no_option_that_does_nothing(image, tmp_path, capsys):
+    scripts, folder, other = tmp_path / "scripts", tmp_path / "web", tmp_path / "older.bin"
+    scripts.mkdir()
+    other.write_bytes(image.read_bytes())
+    web_installer.write_folder([(other, "esp32", 0x1000)], folder, "meterport", "0.1.0", scripts)
+    (folder / "mine.bin").write_text("of the user")
+    web_installer.write_folder([(image, "esp32", 0x1000)], folder, "meterport", "0.1.1", scripts)
+    assert {path.name for path in folder.glob("*.bin")} == {image.name, "mine.bin"}
+    (folder / "manifest.json").write_text("[1]")
+    web_installer.write_folder([(image, "esp32", 0x1000)], folder, "meterport", "0.1.1", scripts)
+    assert json.loads((folder / "manifest.json").read_text())["version"] == "0.1.1"
+    with pytest.raises(SystemExit, match="^2$"):
+        main(["web-installer", "--dry-run", "--image", str(image)])
+    assert "unrecognized arguments: --dry-run" in capsys.readouterr().err
 
 
 def test_two_images_for_one_chip_are_refused(image, tmp_path, capsys):

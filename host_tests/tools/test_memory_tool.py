@@ -33,3 +33,22 @@ def test_what_was_built_is_reported_beside_its_bound(tmp_path, monkeypatch):
     left = memory.image_max("METERPORT_PICO_W") - 1_000_000
     assert f"| METERPORT_PICO_W | 1,000,000 | {1_000_000 + left:,} | {left:,} |" in memory.flash_report()
     assert f"| firmware | 480,000 | {memory.firmware_max():,} |" in memory.flash_report()
+
+
+def test_the_report_replaces_the_tables_of_a_document_only(tmp_path, monkeypatch, capsys):
+    names = ("modbus", "bacnet", "posting")
+    monkeypatch.setattr(memory, "heap_of_services", lambda is_frozen: dict.fromkeys(names, 1000))
+    document = tmp_path / "images.md"
+    document.write_text("before\n<!-- memory -->\nold\n<!-- end of memory -->\nafter\n")
+    assert memory.main([str(document)]) == 0
+    text = document.read_text()
+    assert text.startswith("before\n<!-- memory -->\n| service |")
+    assert text.endswith("|\n<!-- end of memory -->\nafter\n")
+    document.write_text("no marks")
+    assert memory.main([str(document)]) == 1
+    assert memory.main([str(tmp_path / "none")]) == 1
+    assert document.read_text() == "no marks"
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="^0$"):
+        memory.main(["--help"])
+    assert "FILE" in capsys.readouterr().out

@@ -36,8 +36,9 @@ def parse(arguments=None):
         ("web-installer", "write a page that flashes an ESP32 from a browser"),
     ):
         sub = subparsers.add_parser(name, help=text, description=text)
-        sub.add_argument("--port", default="", help="serial device or any other port string of mpremote")
-        sub.add_argument("--dry-run", action="store_true", help="print the commands and do nothing")
+        if name != "web-installer":
+            sub.add_argument("--port", default="", help="serial device or any other port string of mpremote")
+            sub.add_argument("--dry-run", action="store_true", help="print the commands and do nothing")
         if name in ("flash", "deploy"):
             sub.add_argument("--no-reset", dest="reset", action="store_false", help="do not reset the board at the end")
             sub.add_argument("--older", action="store_true", help="write an older version over a newer one")

@@ -20,6 +20,7 @@ PATH = "data/config.json"
 _BOARDS = build.ROOT / "firmware" / "board" / "boards.json"
 _BESIDE = ("boards", "meters")  # firmware/config/board_files.py, firmware/meters/catalog.py: in data/
 _CHECK_LIMIT_S = 60
+_TOO_DEEP = "lists or objects too deep within one another"
 _CHECK = """
 import json
 from firmware.config import load
@@ -47,6 +48,8 @@ def gather(file: str, board: str = "", ssid: str = "", password: str = "") -> "d
             given = json.loads(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{file}: {error}") from None
+        except RecursionError:
+            raise UsageError(f"{file}: {_TOO_DEEP}") from None
         if not isinstance(given, dict):
             raise UsageError(f"{file}: must be a JSON object")
         for folder in _BESIDE:
@@ -66,7 +69,10 @@ def document(given: dict, board: str = "", ssid: str = "", password: str = "") -
         network = result.get("network", {})
         kept = network if isinstance(network, dict) else {}  # the check names what is wrong
         result["network"] = {**kept, "link": "wifi", "ssid": ssid, "password": password}
-    return json.dumps(result, indent=1).encode()
+    try:
+        return json.dumps(result, indent=1).encode()
+    except RecursionError:
+        raise UsageError(f"the configuration: {_TOO_DEEP}") from None
 
 
 def ask_password(ssid: str) -> str:

@@ -48,7 +48,7 @@ def write(images, folder, say=print):
 
 def write_folder(images: "list[tuple[Path, str, int]]", folder: Path, name: str, version: str, scripts: Path) -> None:
     """Writes a folder that a user can host: page, manifest.json, images, and ESP Web Tools, whose built files are in
-    `scripts`. `images`: (path, chip, offset). Raises UsageError."""
+    `scripts`. `images`: (path, chip, offset). Those of the manifest.json that is there go. Raises UsageError."""
     builds = []
     for path, chip, offset in images:
         family = _WEB_FAMILIES.get(chip)
@@ -60,6 +60,9 @@ def write_folder(images: "list[tuple[Path, str, int]]", folder: Path, name: str,
     if not builds:
         raise UsageError("no image of an ESP32 is given")
     folder.mkdir(parents=True, exist_ok=True)
+    for old in _images_of(folder / "manifest.json"):
+        if (folder / old).is_file():
+            (folder / old).unlink()
     shutil.copytree(scripts, folder / "esp-web-tools", dirs_exist_ok=True)
     for path, _, _ in images:
         shutil.copyfile(path, folder / path.name)
@@ -69,3 +72,12 @@ def write_folder(images: "list[tuple[Path, str, int]]", folder: Path, name: str,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     (folder / "index.html").write_text(_WEB_PAGE.format(name=name, version=version), encoding="utf-8")
+
+
+def _images_of(manifest: Path) -> "list[str]":
+    """The names of the images that a manifest.json lists; none when there is none, or not one of ours."""
+    try:
+        builds = json.loads(manifest.read_text(encoding="utf-8"))["builds"]
+        return [Path(part["path"]).name for build in builds for part in build["parts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
