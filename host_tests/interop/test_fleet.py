@@ -17,16 +17,16 @@ from tools.fleet import __main__ as fleet_tool
 from tools.fleet import ledger
 from tools.fleet import run as fleet
 
-SET_HERE = ("#", "listener ", "allow_anonymous ")  # by Mosquitto itself
-
 
 @pytest.fixture
 def broker(tmp_path):
-    """With what examples/mosquitto.conf has."""
-    text = (ROOT / "examples" / "mosquitto.conf").read_text().replace("/var/lib/mosquitto/", f"{tmp_path}/")
-    lines = [line for line in text.splitlines() if not line.startswith(SET_HERE)]
-    assert "max_queued_messages 0" in lines
-    with Mosquitto(tmp_path / "mosquitto", more=lines) as broker:
+    """With what examples/mosquitto.conf has; its listener is on another address, and its password another file."""
+    text = (ROOT / "examples" / "mosquitto.conf").read_text()
+    for line in ("listener 1883\n", "password_file /etc/mosquitto/passwords\n"):
+        assert text.count(line) == 1
+        text = text.replace(line, "")
+    persistence = ["persistence true", f"persistence_location {tmp_path}/"]  # as Debian's mosquitto.conf
+    with Mosquitto(tmp_path / "mosquitto", more=text.splitlines() + persistence) as broker:
         yield broker
 
 

@@ -19,7 +19,7 @@ from firmware.config import store
 from firmware.events import Events
 from firmware.history.recorder import Recorder, energies, powers
 from firmware.history.segments import Segments
-from firmware.meters.meter import ONLINE
+from firmware.meters.meter import ONLINE, Meter
 from firmware.meters.profile import DECIMALS_BITS, Profile, pack_names
 from firmware.meters.readings import GOOD
 from firmware.net.clock import Clock
@@ -111,8 +111,8 @@ class _Meter:
         self.held: dict[int, Any] = {}
         self.ratios = None
 
-    def point_id(self, i: int) -> int:
-        return self.slot << 8 | self.profile.numbers[i]
+    point_id = Meter.point_id
+    decimal = Meter.decimal
 
 
 class _Slot:
