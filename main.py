@@ -50,6 +50,15 @@ def _write_use(good, trial, starts):
     os.rename("tree/use.new", "tree/use")
 
 
+def _write_failed(text):
+    """Says why an update is taken back, for firmware.trees."""
+    try:
+        with open("tree/failed", "w") as f:
+            f.write(text[:120])
+    except OSError:
+        pass  # no room: it is taken back all the same
+
+
 def _is_of_this_image(tree):
     """False for a tree that an update has written beside another image: the one that was flashed since goes before
     it. True where the firmware is not within an image."""
@@ -76,6 +85,8 @@ def _choose_tree():
     if trial in ("a", "b") and not _is_of_this_image(trial):
         return "", False
     goes_back = trial != good and starts >= _SAFE_AFTER
+    if goes_back:
+        _write_failed("it did not run for a minute in %d starts" % starts)
     if trial != good:
         try:
             _write_use(good, good if goes_back else trial, 0 if goes_back else starts + 1)
@@ -123,6 +134,7 @@ def _load(folder):
             if not folder:
                 raise
             print("meterport: the firmware in %s is given up: %r" % (folder, error))
+            _write_failed("it cannot be imported: %r" % error)
             folder = _give_up(folder)
 
 

@@ -204,6 +204,10 @@ class App:
         if cause:
             events.add("app", "started after " + cause)
             self._keep_crash(cause + ": the firmware had stopped")
+        if store.exists("tree/failed"):
+            from firmware import trees
+
+            events.add("app", "the last update was taken back: %s" % trees.failure())
 
     def _reduce(self):
         """Leaves link and page of the configuration: whatever makes the gateway crash, it can be changed."""
@@ -384,13 +388,23 @@ class App:
 
         if trees.forget():
             self.events.add("app", "a new image was flashed: the update from before it is not used any more")
-        is_good = not self.supervisor.restarts and not any([entry.state in _BAD for entry in self.device.services])
-        ended = trees.end_trial(is_good, self.board)
+        ended = trees.end_trial(self._what_is_wrong(), self.board)
         if ended is None:
             return
         self.events.add("app", ended[0])
         if ended[1]:
             self.device.reboot()
+
+    def _what_is_wrong(self):
+        """Why an update cannot be kept; "" when all services run and no task has died."""
+        wrong = ["%s %s" % (entry.name, entry.state) for entry in self.device.services if entry.state in _BAD]
+        if self.supervisor.restarts:
+            why = "a task has died"
+            for _, source, text, _ in self.events.lines():
+                if source == "tick" or text.startswith("task "):
+                    why = "%s: %s" % (source, text)
+            wrong.append(why)
+        return ", ".join(wrong)
 
     def _watch_button(self):
         """A factory reset when the board's button is held for _HELD_S: for a device whose password nobody knows. When

@@ -4,6 +4,8 @@ The file tree/use says it: "GOOD TRIAL STARTS". GOOD and TRIAL are "a", "b", or 
 image, or /firmware and /lib). While they differ, TRIAL is on trial: main.py, which reads this file before it imports
 anything, counts its starts and goes back to GOOD after three. Outside data/: a factory reset keeps it.
 
+The file tree/failed says why the last update was taken back, until the next one is switched to.
+
 The file image of a tree names the image that it was written beside. An image that is flashed later goes before the
 tree: main.py does not choose it, and for this module it is not there.
 """
@@ -21,6 +23,8 @@ if _TYPING:
 USE = "tree/use"
 _IMAGE_OF = const("tree/%s/image")
 IMAGE = "i"  # as TRIAL: an image in the other slot, which the boot loader goes back from; GOOD is "-" then
+FAILED = "tree/failed"
+_FAILED_MAX = const(120)  # bytes
 _SLOT = const("tree/slot")  # the label of that slot
 
 
@@ -93,19 +97,40 @@ def write_image(label: str) -> None:
     write("-", IMAGE)
 
 
-def end_trial(is_good: bool, board: "Any") -> "tuple[str, bool] | None":
-    """Keeps what is on trial, or has the next start run the one before: (what became of it, whether that start is due).
-    None when nothing is on trial. Raises OSError."""
+def failure() -> "str | None":
+    """Why the last update was taken back; None when it was not."""
+    try:
+        with open(FAILED, "rb") as f:
+            return f.read(_FAILED_MAX).decode() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _keep_failure(text):
+    """Writes what failure() gives after the restart. A file system that is full keeps nobody from going back."""
+    try:
+        store.replace(FAILED, (text.encode()[:_FAILED_MAX],))
+    except OSError:
+        store.remove_file(FAILED)
+
+
+def end_trial(wrong: str, board: "Any") -> "tuple[str, bool] | None":
+    """Keeps what is on trial when nothing is `wrong`, or has the next start run the one before, which says what was:
+    (what became of it, whether that start is due). None when nothing is on trial. Raises OSError."""
     good, trial = read()
     if good == trial:
         return None
-    kept = trial if is_good else good
+    kept = good if wrong else trial
     if trial == IMAGE:
         kept = good  # what came with the board, whichever slot it is in
         if store.read(_SLOT).decode() != board.running_slot():
-            write(good, good)  # the boot loader has gone back, or the power went before it was told
+            # The boot loader has gone back, or the power went before it was told.
+            _keep_failure("the image did not run for a minute")
+            write(good, good)
             return "the update has failed: the image before it runs", False
-        if is_good:
+        if not wrong:
             board.keep_image()
+    if wrong:
+        _keep_failure(wrong)
     write(kept, kept)
-    return ("the update is kept", False) if is_good else ("the update has failed: going back", True)
+    return ("the update has failed: going back: " + wrong, True) if wrong else ("the update is kept", False)

@@ -263,6 +263,7 @@ class Update:
 
     def switch(self) -> None:
         """Has the next start try the new tree or image. Raises OSError."""
+        store.remove_file(trees.FAILED)
         if self._slot is None:
             trees.mark(self.tree)
             trees.write(self._good, self.tree)

@@ -7,7 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from firmware import app as app_module
 from firmware.config import store
+from firmware.device import ServiceEntry
+from firmware.events import Events
 from tools.simulator.board import SimReset
 from tools.simulator.world import World, run
 
@@ -68,3 +71,57 @@ def test_an_update_from_before_the_image_was_flashed_goes_out_of_use_after_a_min
         assert any("a new image was flashed" in line[2] for line in world.events())
 
     World(tmp_path, 1).run(scenario)
+
+
+def test_an_update_that_is_taken_back_says_which_service_does_not_run_after_the_restart_too(tmp_path, monkeypatch):
+    (tmp_path / "tree").mkdir()
+    use = tmp_path / "tree" / "use"
+    use.write_text("- a 1")
+
+    def no_finder(app):
+        raise OSError(98)
+
+    good = app_module.BUILT
+    monkeypatch.setattr(
+        app_module, "BUILT", tuple((name, no_finder if name == "finder" else make, heap) for name, make, heap in good)
+    )
+
+    async def trial(world):
+        resets = []
+        world.board.reset = lambda: resets.append(1)
+        await world.sleep(70)
+        assert "the update has failed: going back: finder failed" in [line[2] for line in world.events()]
+        assert (use.read_text(), resets) == ("- - 0", [1])
+
+    World(tmp_path, 1).run(trial)
+    monkeypatch.setattr(app_module, "BUILT", good)
+
+    async def after(world):
+        await world.sleep(10)
+        assert "the last update was taken back: finder failed" in [line[2] for line in world.events()]
+
+    World(tmp_path, 1).run(after)
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (
+            [("posting", "task died: ValueError()"), ("bus 0", "no answer")],
+            "mqtt no_memory, posting: task died: ValueError()",
+        ),
+        ([("tick", "failed: ValueError()")], "mqtt no_memory, tick: failed: ValueError()"),
+        ([], "mqtt no_memory, a task has died"),
+    ],
+)
+def test_an_update_that_is_taken_back_says_how_a_task_died(lines, why):
+    services = [ServiceEntry("http", "running", 80), ServiceEntry("mqtt", "no_memory", 1883)]
+    events = Events(lambda: 0)
+    app = SimpleNamespace(
+        device=SimpleNamespace(services=services), supervisor=SimpleNamespace(restarts=1), events=events
+    )
+    for source, text in lines:
+        events.add(source, text)
+    assert app_module.App._what_is_wrong(app) == why
+    app.supervisor.restarts = 0
+    assert app_module.App._what_is_wrong(app) == "mqtt no_memory"

@@ -137,6 +137,7 @@ def test_an_update_without_all_its_services_is_taken_back_after_a_minute(updated
     rig.gateway.wait_reboots(2, KEPT_S + PATIENCE_S)
     updated.assert_whole("0.1.0")
     assert updated.use() == "- - 0"
+    assert "the last update was taken back: ntp failed" in str(rig.status()["events"])
 
 
 @pytest.mark.parametrize("app", [CRASHES, HANGS], ids=["crashes", "hangs"])
@@ -312,7 +313,7 @@ def test_a_canary_that_goes_back_keeps_the_update_from_the_others(make_updated, 
     package({"firmware/services/ntp/client": NO_SERVICE}).write(sent)
     [canary, second], code = run_update(sent, rigs)
     assert code == 1
-    assert "did not run well" in canary["error"]
+    assert "0.2.0 did not run well: it is 0.1.0 again (ntp failed)" in canary["error"]
     assert second == {"error": "not begun: 1 failed before"}
     assert rigs[1].rig.gateway.reboots == 0
     for one in rigs:

@@ -489,9 +489,10 @@ class OnTrial:
 def test_an_update_by_files_is_kept_when_another_tree_runs(monkeypatch, version, tree, is_kept):
     monkeypatch.setattr(releases, "LOOK_S", 0)
     before = {"version": version, "tree": "-", "on_trial": False}
-    device = OnTrial({"version": "0.1.0", "tree": "a", "on_trial": True}, before | {"tree": tree})
+    after = before | {"tree": tree, "failed": None if is_kept else "finder failed"}
+    device = OnTrial({"version": "0.1.0", "tree": "a", "on_trial": True}, after)
     made = Package("0.1.0", {})
-    fails = contextlib.nullcontext() if is_kept else pytest.raises(Failure, match="did not run well")
+    fails = contextlib.nullcontext() if is_kept else pytest.raises(Failure, match=r"again \(finder failed\)")
     with Fleet([], 1, Console(file=io.StringIO())) as fleet, fails:
         releases._wait_for_end_of_trial(device, "", made, before, fleet)
     assert not device.documents

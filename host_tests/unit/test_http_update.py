@@ -47,7 +47,7 @@ def test_sent_verified_and_switched_it_restarts(gateway):
     assert post(gateway, "switch").status == 409
     assert gateway.get("/api/update", cookie=gateway.cookie).json() == {
         "version": "0.1.0", "tree": "-", "on_trial": False, "takes": "files", "receiving": "0.2.0",
-        "received": len(PACKAGE.data),
+        "received": len(PACKAGE.data), "failed": None,
     }  # fmt: skip
     assert post(gateway, "verify").json() == {"verified": 3, "done": True}
     assert trees.read() == ("-", "-")
@@ -160,6 +160,12 @@ def test_with_a_release_key_only_what_is_signed_is_taken_in_steps(gateway):
 
 def test_one_that_goes_back_is_on_trial_until_it_has_restarted(gateway):
     trees.write("-", "a")
-    assert trees.end_trial(False, gateway.device.board)
+    assert trees.end_trial("finder failed", gateway.device.board)
     gateway.device.reboot()
     assert gateway.get("/api/update", cookie=gateway.cookie).json()["on_trial"] is True
+
+
+def test_it_says_why_the_last_one_was_taken_back(gateway):
+    trees.write("-", "a")
+    trees.end_trial('finder "failed"', gateway.device.board)
+    assert gateway.get("/api/update", cookie=gateway.cookie).json()["failed"] == 'finder "failed"'

@@ -95,6 +95,7 @@ def test_a_tree_on_trial_is_tried_three_times(main, tmp_path, said, folder, goes
     say(tmp_path, said)
     assert main["_choose_tree"]() == (folder, goes_back)
     assert (tmp_path / "tree" / "use").read_text() == then
+    assert trees.failure() == ("it did not run for a minute in 3 starts" if goes_back else None)
 
 
 def test_without_an_update_what_came_with_the_board_runs(main):
@@ -201,6 +202,7 @@ def test_trees_that_cannot_be_imported_are_given_up_in_turn(main, tmp_path, fake
     assert seen == [["tree/b", "tree/b/lib"], ["tree/a", "tree/a/lib"], [], "runs"]
     assert (tmp_path / "tree" / "use").read_text() == "- - 0"
     assert "tree/b is given up" in capsys.readouterr().out
+    assert trees.failure() == "it cannot be imported: ImportError(\"no module named 'lib'\")"
 
 
 # -- the limit of a start

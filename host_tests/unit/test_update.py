@@ -386,7 +386,7 @@ def test_an_image_is_written_runs_on_trial_and_is_kept(esp32, piece):
     assert trees.read() == ("-", "i")
     esp32.slots.reset()
     assert (esp32.slots.running, esp32.slots.states[1]) == (1, "pending_verify")
-    assert trees.end_trial(True, esp32.board.Board()) == ("the update is kept", False)
+    assert trees.end_trial("", esp32.board.Board()) == ("the update is kept", False)
     assert trees.read() == ("-", "-")
     esp32.slots.reset()
     assert (esp32.slots.running, esp32.slots.states[1]) == (1, "valid")
@@ -395,19 +395,48 @@ def test_an_image_is_written_runs_on_trial_and_is_kept(esp32, piece):
 def test_an_image_that_is_not_kept_gives_way_to_the_one_before(esp32):
     run_image(esp32)
     esp32.slots.reset()
-    assert trees.end_trial(False, esp32.board.Board()) == ("the update has failed: going back", True)
+    ended = trees.end_trial("finder failed", esp32.board.Board())
+    assert ended == ("the update has failed: going back: finder failed", True)
     esp32.slots.reset()
+    assert trees.failure() == "finder failed"
     assert (esp32.slots.running, esp32.slots.states[1]) == (0, "aborted")
 
 
-@pytest.mark.parametrize("is_good", [True, False])
-def test_an_image_that_crashed_is_not_said_to_be_kept_when_the_one_before_runs_well(esp32, is_good):
+@pytest.mark.parametrize("wrong", ["", "finder failed"])
+def test_an_image_that_crashed_is_not_said_to_be_kept_when_the_one_before_runs_well(esp32, wrong):
     run_image(esp32)
     esp32.slots.reset()
     esp32.slots.reset()  # within its first minute
-    ended = trees.end_trial(is_good, esp32.board.Board())
+    ended = trees.end_trial(wrong, esp32.board.Board())
     assert ended == ("the update has failed: the image before it runs", False)
-    assert trees.end_trial(is_good, esp32.board.Board()) is None
+    assert trees.failure() == "the image did not run for a minute"
+    assert trees.end_trial(wrong, esp32.board.Board()) is None
+
+
+def test_why_an_update_was_taken_back_is_kept_within_its_bound_until_the_next_one(folder):
+    assert trees.failure() is None
+    run()
+    trees.end_trial("finder failed, " * 20, None)
+    assert trees.failure() == ("finder failed, " * 20)[:120]
+    assert (folder / "tree" / "failed").stat().st_size == 120
+    (folder / "tree" / "failed").write_bytes(b"\xff" * 5000)  # damaged
+    assert trees.failure() is None
+    run()
+    assert not (folder / "tree" / "failed").exists()
+
+
+def test_a_full_file_system_keeps_no_update_that_has_failed(folder, monkeypatch):
+    run()
+    replace = store.replace
+
+    def full(path, parts):
+        if path == trees.FAILED:
+            raise OSError(28)
+        replace(path, parts)
+
+    monkeypatch.setattr(store, "replace", full)
+    assert trees.end_trial("finder failed", None) == ("the update has failed: going back: finder failed", True)
+    assert (trees.read(), trees.failure()) == (("-", "-"), None)
 
 
 @pytest.mark.parametrize("at", [0, 5000, len(IMAGE_PACKAGE.data) - 1])
@@ -470,7 +499,7 @@ def test_a_brown_out_at_any_operation_on_the_slots_leaves_the_old_or_the_new(esp
         slots.reset()
         booted.append(slots.running)
         if slots.operations == limit and trees.read() != ("-", "-"):
-            ended = trees.end_trial(True, esp32.board.Board())
+            ended = trees.end_trial("", esp32.board.Board())
             assert ended is not None
             assert ("kept" in ended[0]) == (slots.running == 1)
         assert slots.running == 0 or slots.content[1][: len(IMAGE)] == IMAGE

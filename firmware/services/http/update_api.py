@@ -25,7 +25,8 @@ _HEAP_OF_FILES = const(163840)  # free, for a tree of files in place of modules 
 
 
 def write_update(service: "HttpService", request: "Request") -> "Iterator[None]":
-    """GET: the version that runs and from which tree, what the board takes, and how far an update is."""
+    """GET: the version that runs and from which tree, what the board takes, how far an update is, and why the last one
+    was taken back."""
     found = service.update
     good, trial = trees.read()
     # One that goes back has written so already, and runs for another second.
@@ -33,7 +34,7 @@ def write_update(service: "HttpService", request: "Request") -> "Iterator[None]"
     write_json(service.out, {
         "version": "%d.%d.%d" % VERSION, "tree": trial, "on_trial": is_on_trial, "takes": _takes(service),
         "receiving": None if found is None else found.version,
-        "received": 0 if found is None else found.received,
+        "received": 0 if found is None else found.received, "failed": trees.failure(),
     })  # fmt: skip
     yield
 

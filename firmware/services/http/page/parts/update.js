@@ -32,8 +32,9 @@ async function sendPackage(file, found, password, older, tell) {
 
 // The part of the card that is shown once the device has said what it takes.
 async function updateParts() {
-  const { version, takes } = await get("api/update");
-  return [dim(say("It runs meterport {}.", version)), dim(UPDATE_NEEDS[takes]), takes ? updateForm() : null];
+  const { version, takes, failed } = await get("api/update");
+  return [dim(say("It runs meterport {}.", version)), failed ? el("p", { class: "bad" }, say("The last update was taken back: {}", failed)) : null,
+    dim(UPDATE_NEEDS[takes]), takes ? updateForm() : null];
 }
 
 const UPDATE_NEEDS = {
