@@ -22,6 +22,7 @@ import mqtt  # noqa: E402
 from firmware.config import load as config  # noqa: E402
 from firmware.history import records  # noqa: E402
 from firmware.meters import profile_loader  # noqa: E402
+from firmware.services.mqtt import discovery  # noqa: E402
 from tools.bench.document import Sheet, markdown  # noqa: E402
 from tools.past import DAY_S, Past  # noqa: E402
 
@@ -159,7 +160,30 @@ def _outage_sheet(gateways: int) -> Sheet:
     return Sheet(f"A broker that was away, records each {interval_s} s", 0, columns, rows)
 
 
+def _discovery(meters: int) -> tuple[int, int]:
+    """(documents, their bytes with topics) that a gateway tells Home Assistant at each connect."""
+    serial = _SERIAL.decode()
+    profile = profile_loader.load(_PROFILE)
+    url = "http://192.0.2.10/"
+    packets = [mqtt.publish(
+        b"homeassistant/binary_sensor/meterport_%s/status/config" % _SERIAL,
+        discovery.gateway_document("gateway1234", serial, _ROOT_TOPIC, url), True,
+    )]  # fmt: skip
+    for slot in range(meters):
+        meter: Any = SimpleNamespace(name=f"meter{slot}", slot=slot, profile=profile, profile_name=_PROFILE)
+        topic = _ROOT_TOPIC + b"/meter%d" % slot
+        packets += [
+            mqtt.publish(
+                b"homeassistant/sensor/meterport_%s/%s/config" % (_SERIAL, discovery.entity(meter, i)),
+                discovery.document("gateway1234", serial, _ROOT_TOPIC, topic, meter, i, 90, url), True,
+            )
+            for i in range(len(profile))
+        ]  # fmt: skip
+    return len(packets), sum(map(len, packets))
+
+
 def _broker_sheet(gateways: int) -> Sheet:
+    documents, size = _discovery(_METERS)
     keep_alive_s = config.default()["mqtt"]["keep_alive_s"]
     rows = [
         ["connections", _n(gateways)],
@@ -168,6 +192,8 @@ def _broker_sheet(gateways: int) -> Sheet:
         [f"new connections/s after an outage of more than {_BACK_OFF_S} s",
          f"{gateways / _BACK_OFF_S:.0f} to {2 * gateways / _BACK_OFF_S:.0f}"],
         ["retained messages (status of gateways and meters)", _n(gateways * (1 + _METERS))],
+        ["with `mqtt.homeassistant` retained, too, and sent at each connect", _n(gateways * documents)],
+        ["MB of them", f"{gateways * size / 1e6:,.0f}"],
     ]  # fmt: skip
     return Sheet("The broker", 1, ["", _n(gateways) + " gateways"], rows)
 
