@@ -1,8 +1,9 @@
 """Makes the firmware's tasks, restarts those that have ended, and feeds the watchdog.
 
 Only the supervisor makes tasks. One that ends, for lack of memory too, is logged and restarted after 1 s, 2 s, and so
-on up to a minute; the others go on. The watchdog is fed once a second: a loop that does not turn ends in a reset. A
-watched task that waits for ever, while the loop turns, has the device restarted once it has had no turn for _SILENT_S.
+on up to a minute; the others go on. The watchdog is fed once a second, after the watched tasks were looked at: a loop
+that does not turn ends in a reset. A watched task that waits for ever, while the loop turns, has the device restarted
+once it has had no turn for _SILENT_S. Which tasks are watched, and which are not: docs/decisions/0020.
 """
 
 import asyncio
@@ -42,6 +43,7 @@ class Supervisor:
         self._tasks.append(asyncio.create_task(self._keep_running(name, run)))
 
     def _watch(self):
+        """False when a watched task has had no turn for too long: the device restarts."""
         for bus in self.watched:
             bus.silent_s += 1
             if bus.silent_s >= _SILENT_S:
@@ -50,6 +52,8 @@ class Supervisor:
                 reason = "bus %d: no turn for %d s" % (bus.number, _SILENT_S)
                 crash.keep(reason, self._board.heap(), None)
                 self._board.reset()
+                return False
+        return True
 
     def run_once(self, coroutine: "Coroutine") -> None:
         """Makes a task that ends by itself. Raises MemoryError."""
@@ -97,8 +101,8 @@ class Supervisor:
         async def run():
             self._board.watchdog(watchdog_s)
             while True:
-                self._board.feed()
-                self._watch()
+                if self._watch():
+                    self._board.feed()
                 for tick in self._ticks:
                     self._tick(tick)
                 await seam.sleep_ms(_TICK_MS)

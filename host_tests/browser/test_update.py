@@ -66,3 +66,13 @@ def test_a_board_without_heap_for_files_says_that_it_takes_an_image_by_cable(mak
     desk.press("Update the firmware")
     expect(desk.page.get_by_role("main")).to_contain_text("takes a new image by its cable only")
     expect(desk.page.get_by_label("Package")).to_have_count(0)
+
+
+def test_why_the_last_update_was_taken_back_is_shown(make_rig, visit):
+    rig = make_rig()
+    (rig.folder / "tree").mkdir()
+    (rig.folder / "tree" / "failed").write_text("finder failed, <b>")
+    desk = visit(rig).open("system")
+    desk.set_up()
+    desk.press("Update the firmware")
+    expect(desk.page.get_by_role("main")).to_contain_text("The last update was taken back: finder failed, <b>")

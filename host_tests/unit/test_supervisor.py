@@ -159,9 +159,29 @@ def test_a_task_without_a_turn_for_two_minutes_is_recorded_and_restarts_the_devi
     supervisor.watched = [SimpleNamespace(number=0, silent_s=-5)]
     with pytest.raises(SystemExit):
         run_for(200, lambda: supervisor.start_ticking(8))
-    assert (board.fed, board.resets) == (5 + 120, 1)
+    assert (board.fed, board.resets) == (5 + 119, 1)
     record = json.loads(crash.last())
     assert (record["reason"], record["heap_free"], record["heap_used"]) == ("bus 0: no turn for 120 s", 1000, 2000)
+
+
+class Broken:
+    """Watched tasks that cannot be looked at."""
+
+    def __iter__(self):
+        raise MemoryError
+
+
+@pytest.mark.parametrize("watched", [Broken(), [SimpleNamespace(number=0, silent_s=120)]], ids=["unseen", "silent"])
+def test_the_watchdog_is_not_fed_before_every_watched_task_was_seen_alive(
+    events, waits, tmp_path, monkeypatch, watched
+):
+    monkeypatch.chdir(tmp_path)
+    board = Board()
+    board.reset = lambda: None  # does nothing: the watchdog has to
+    supervisor = Supervisor(board, events)
+    supervisor.watched = watched
+    run_for(20, lambda: supervisor.start_ticking(8))
+    assert (board.timeout_s, board.fed) == (8, 0)
 
 
 def test_a_task_that_has_a_turn_now_and_then_restarts_nothing(events, waits):
