@@ -132,5 +132,7 @@ def end_trial(wrong: str, board: "Any") -> "tuple[str, bool] | None":
             board.keep_image()
     if wrong:
         _keep_failure(wrong)
+    else:
+        store.remove_file(FAILED)  # of an earlier update, when the firmware that was switched from does not know it
     write(kept, kept)
     return ("the update has failed: going back: " + wrong, True) if wrong else ("the update is kept", False)

@@ -156,6 +156,7 @@ def test_an_update_that_does_not_run_is_taken_back_after_three_starts(updated, a
     rig.gateway.start()
     updated.assert_whole("0.1.0")
     assert updated.use() == "- - 0"
+    assert "taken back: it did not run for a minute in 3 starts" in str(rig.status()["events"])
     rig.gateway.lines.clear()  # the tracebacks of this test are no findings
 
 
@@ -165,6 +166,7 @@ def test_an_update_that_cannot_be_imported_is_given_up_within_its_first_start(up
     rig.gateway.wait_reboots(1)
     updated.assert_whole("0.1.0")
     assert updated.use() == "- - 0"
+    assert "taken back: it cannot be imported: ValueError" in str(rig.status()["events"])
 
 
 def test_a_tampered_update_is_refused_and_the_next_one_is_taken(updated):

@@ -482,16 +482,20 @@ class OnTrial:
 
 
 @pytest.mark.parametrize(
-    ("version", "tree", "is_kept"),
-    [("0.1.0", "a", True), ("0.1.0", "-", False), ("0.0.9", "-", False)],
-    ids=["kept", "gone back to the same version", "gone back"],
-)
-def test_an_update_by_files_is_kept_when_another_tree_runs(monkeypatch, version, tree, is_kept):
+    ("kind", "version", "tree", "is_kept"),
+    [
+        ("files", "0.1.0", "a", True), ("files", "0.1.0", "-", False), ("files", "0.0.9", "-", False),
+        ("image", "0.1.0", "-", True), ("image", "0.1.0", "-", False), ("image", "0.0.9", "-", False),
+    ],
+)  # fmt: skip
+def test_an_update_is_kept_when_another_tree_runs_or_an_image_that_has_not_failed(
+    monkeypatch, kind, version, tree, is_kept
+):
     monkeypatch.setattr(releases, "LOOK_S", 0)
     before = {"version": version, "tree": "-", "on_trial": False}
     after = before | {"tree": tree, "failed": None if is_kept else "finder failed"}
     device = OnTrial({"version": "0.1.0", "tree": "a", "on_trial": True}, after)
-    made = Package("0.1.0", {})
+    made = Package("0.1.0", {}, kind)
     fails = contextlib.nullcontext() if is_kept else pytest.raises(Failure, match=r"again \(finder failed\)")
     with Fleet([], 1, Console(file=io.StringIO())) as fleet, fails:
         releases._wait_for_end_of_trial(device, "", made, before, fleet)

@@ -423,6 +423,9 @@ def test_why_an_update_was_taken_back_is_kept_within_its_bound_until_the_next_on
     assert trees.failure() is None
     run()
     assert not (folder / "tree" / "failed").exists()
+    (folder / "tree" / "failed").write_text("finder failed")  # the firmware that was switched from knows no such file
+    assert trees.end_trial("", None) == ("the update is kept", False)
+    assert trees.failure() is None
 
 
 def test_a_full_file_system_keeps_no_update_that_has_failed(folder, monkeypatch):

@@ -165,8 +165,10 @@ def _wait_for_end_of_trial(
             if error.status != 403:
                 raise
             device.cookie = None
-    # An update by files is always written to another tree; one by an image is in no tree.
-    is_kept = found["version"] == made.version if made.kind == "image" else found["tree"] != before["tree"]
     why = found.get("failed")  # earlier firmware does not say it
-    if why or not is_kept:
+    if made.kind == "image":  # it is in no tree
+        is_kept = found["version"] == made.version and not why
+    else:
+        is_kept = found["tree"] != before["tree"]
+    if not is_kept:
         raise Failure(f"{made.version} did not run well: it is {found['version']} again" + (f" ({why})" if why else ""))
