@@ -146,11 +146,17 @@ def _mqtt(app):
     )  # fmt: skip
 
 
-# In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures).
+# In the order of starting: (name, how it is made, bytes of heap that its modules take as files, which a test measures
+# with none before it but those that are on by default: what they share is its own then).
 BUILT = (
     ("modbus", _modbus, 16384), ("http", _http, 63488), ("bacnet", _bacnet, 40960), ("ntp", _ntp, 11264),
-    ("finder", _finder, 4096), ("posting", _posting, 40960), ("shelly", _shelly, 5120),
-    ("mqtt", _mqtt, 14336),
+    ("finder", _finder, 5120), ("posting", _posting, 40960), ("shelly", _shelly, 5120),
+    ("mqtt", _mqtt, 19456),
+)  # fmt: skip
+# What a setting of a service takes beside them: (name, setting, its value, bytes of modules, bytes to work with).
+FURTHER = (
+    ("mqtt", "history", True, 8192, 12288), ("mqtt", "homeassistant", True, 3072, 0),
+    ("mqtt", "payload", "sparkplug", 10240, 0),
 )  # fmt: skip
 _RESERVE = const(8192)  # bytes that stay free for connections and requests on a board whose modules are files
 
@@ -317,9 +323,16 @@ class App:
             if bus.config["role"] == "slave":
                 bus.units = self.served
 
+    def _heap_to_start(self, name, heap):
+        """Bytes that have to be free: for the modules, and so that buses, connections and a page that runs go on."""
+        for service, setting, value, modules, work in FURTHER:
+            if service == name and self.config[name][setting] == value:
+                heap += modules + work
+        return heap + _RESERVE + (0 if self.service("http") is None else self._page_bytes())
+
     def _start_service(self, entry, make, heap):
         try:
-            if not resources.FROZEN and 0 < self.board.heap()[0] < heap + _RESERVE:
+            if not resources.FROZEN and 0 < self._heap_free() < self._heap_to_start(entry.name, heap):
                 raise MemoryError
             service = make(self)
             service.start()
@@ -428,9 +441,12 @@ class App:
         if self._has_page():
             self.buses.pause(self._keep_config)  # or some seconds later, when they cannot rest now
             return
-        self.config_store.reject()
-        self.events.add("config", "no page with the new configuration: restarting by the one before it")
-        self.device.reboot()
+        try:
+            self.config_store.reject()
+            self.events.add("config", "no page with the new configuration: restarting by the one before it")
+            self.device.reboot()
+        except MemoryError:
+            self.board.reset()  # at once, so that this start counts: the third one without a page gives it up, too
 
     def _has_page(self):
         if not self.config["http"]["enabled"]:
@@ -438,7 +454,10 @@ class App:
         if self.service("http") is None:
             return False
         free = self._heap_free()
-        return not free or free >= _SERVE_BYTES + _SAVE_FACTOR * self.config_store.file_size()
+        return not free or free >= self._page_bytes()
+
+    def _page_bytes(self):
+        return _SERVE_BYTES + _SAVE_FACTOR * self.config_store.file_size()
 
     def _keep_config(self):
         try:

@@ -46,8 +46,9 @@ _TABLE = 0.977  # of the area; the rest is the collector's table
 EXTRA = ("bacnet", "posting")  # that are not on by default, and so not within AT_REST
 
 
-def heap_of_services(is_frozen: bool) -> dict[str, int]:
-    """{service: bytes of heap that its modules take}, in the order of starting. Raises RuntimeError."""
+def heap_of_services(is_frozen: bool, without: tuple[str, ...] = ()) -> dict[str, int]:
+    """{service: bytes of heap that its modules take}, in the order of starting, without some: what they share is the
+    first one's. Behind them "service.setting" for each of firmware.app.FURTHER. Raises RuntimeError."""
     if is_frozen:
         interpreter, path = gateway.find_frozen(print), ".frozen"
     else:
@@ -55,12 +56,12 @@ def heap_of_services(is_frozen: bool) -> dict[str, int]:
         interpreter, path = micropython.ensure(), f"{tree}:{tree}/lib:.frozen"
     with tempfile.TemporaryDirectory(prefix="meterport-memory-") as folder:
         done = subprocess.run(
-            [str(interpreter), "-X", "heapsize=512K", str(_SCRIPT)],
+            [str(interpreter), "-X", "heapsize=512K", str(_SCRIPT), *without],
             cwd=folder, env={"MICROPYPATH": path}, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
         )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
-    return {name: measured for name, measured, _ in json.loads(done.stdout.splitlines()[-1])}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def sums(frozen: dict[str, int]) -> dict[str, tuple[int, int, int, int]]:

@@ -1,10 +1,19 @@
 """Runs on MicroPython with the compiled tree: what the modules of each service take of the heap, in the order of their
-starting. Prints one JSON line, a list of [name, bytes, what firmware.app reckons with]."""
+starting, without the services that are its arguments; then those of each setting in firmware.app.FURTHER. Prints one
+JSON line, a list of [service or "service.setting", bytes]."""
 
 import gc
 import json
+import sys
 
 from firmware import app, board
+
+# What is imported with a setting, beside the modules of its service.
+MODULES = {
+    "mqtt.history": ("firmware.history.records", "firmware.services.mqtt.history"),
+    "mqtt.homeassistant": ("firmware.services.mqtt.discovery",),
+    "mqtt.payload": ("firmware.services.mqtt.sparkplug", "firmware.services.mqtt.sparkplug_history"),
+}
 
 port = board.detect()
 
@@ -29,11 +38,23 @@ class Names:
 for number in range(1500):
     setattr(Names, "name_%d" % number, None)
 found = []
-for name, make, heap in app.BUILT:
+for name, make, _ in app.BUILT:
+    if name in sys.argv[1:]:
+        continue
     before = used()
     try:
         make(Nothing())
     except AttributeError:
         pass
-    found.append([name, used() - before, heap])
+    found.append([name, used() - before])
+from firmware.history import recorder, segments  # noqa: F401  # history.flash has them imported before services
+
+for name, setting, _, _, _ in app.FURTHER:
+    if name in sys.argv[1:]:
+        continue
+    key = "%s.%s" % (name, setting)
+    before = used()
+    for module in MODULES[key]:
+        __import__(module)
+    found.append([key, used() - before])
 print(json.dumps(found))

@@ -227,6 +227,24 @@ def test_a_service_that_finds_no_room_is_named_and_the_others_run(tmp_path):
             assert client.read(255, 3, 13, 1)[1] & 3 == 1  # failed: the first kind of service, http; not Modbus
 
 
+@pytest.mark.parametrize("more", [{}, {"homeassistant": True}, {"payload": "sparkplug"}], ids=str)
+def test_mqtt_with_its_history_as_files_is_refused_before_others_starve(tmp_path, more):
+    """What docs/fleet.md sets, in the heap of `make sim`."""
+    mqtt = {"enabled": True, "host": HOST, "port": gateway.free_ports(1)[0], "history": True, "interval_s": 3600}
+    config = {"mqtt": mqtt | more, "history": {"flash": True, "interval_s": 300}}
+    with Rig(tmp_path, frozen=False, heap=gateway.HEAP, config=config) as rig:
+        rig.gateway.wait_line("mqtt: not started: no memory for it")
+        rig.wait_polled()
+        rig.wait_last_good()  # and so the page had room: this configuration is not given up
+        states = {service["name"]: service["state"] for service in rig.status()["services"]}
+        assert states["mqtt"] == "no_memory"
+        assert [states[name] for name in ("http", "modbus", "ntp", "finder")] == ["running"] * 4
+        with rig.client() as client:
+            assert client.read(1, 4, 0, 36) == words(rig.meter(1).registers(4, 0, 36))
+        status = rig.status()
+        assert (status["config"], status["task_restarts"]) == ({"source": "file", "errors": []}, 0)
+
+
 def test_two_thousand_requests_of_ten_clients_fit_into_the_heap(make_rig):
     rig = make_rig(frozen=True, heap=SMALL)
     rig.wait_polled()
