@@ -100,7 +100,8 @@ class Listener:
 
     def _read(self):
         for line in self._process.stdout:
-            retained, topic, payload = [*line.rstrip("\n").split(" ", 2), ""][:3]
+            retained, _, rest = line.rstrip("\n").partition(" ")
+            topic, _, payload = rest.rpartition(" ")  # a topic may have spaces
             if retained not in ("0", "1"):
                 continue  # what it says of itself
             payload = self._decode(bytes.fromhex(payload))
