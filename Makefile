@@ -159,7 +159,7 @@ memory: venv  ## heap of each service and sum of each board, into docs/images.md
 	@exec $(PY) -m tools.memory docs/images.md
 
 .PHONY: benchmarks
-benchmarks: venv  ## all of these again, into docs/benchmarks.md, its plots and README.md (an hour, on an idle machine)
+benchmarks: venv  ## all of these again, into docs/benchmarks.md, its plots and README.md (half an hour, on an idle machine)
 	@$(PY) -m tools.bench.figures --into docs/benchmarks.md
 	@$(PY) -m tools.bench.emulated --into docs/benchmarks.md
 	@$(PY) -m tools.bench --into docs/benchmarks.md
