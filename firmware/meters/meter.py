@@ -164,7 +164,7 @@ class Meter:
         for i in self.profile.counters:
             if self.blocks[self.block_of[i]] is block and self._decoded(i) == 0:
                 self.held = self.held or {}
-                self.held[i] = None, 1
+                self.held.setdefault(i, (None, 1))  # it may be held since before the block was cut
 
     def _resets(self, counters):
         return [(i, last, self.value(i)) for i, last in counters if self._follow(i, last)]

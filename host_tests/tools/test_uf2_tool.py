@@ -175,6 +175,24 @@ def test_a_board_of_another_chip_is_refused(image, drives, capsys):
     assert not list(drives.rglob("*.uf2"))
 
 
+@pytest.mark.parametrize(
+    ("machine", "board", "takes"),
+    [
+        ("meterport, 16 sockets, W5500", "pico-w", "pico-w takes METERPORT_PICO_W"),
+        ("W5500-EVB-Pico", "pico-w", "pico-w takes METERPORT_PICO_W"),
+        ("meterport, 16 sockets", "w5500-evb-pico", "w5500-evb-pico takes METERPORT_W5500_EVB_PICO"),
+        ("meterport, 16 sockets", "pico-w", ""),
+        ("meterport, 16 sockets, W5500", "w5500-evb-pico", ""),
+    ],
+)
+def test_an_image_for_another_network_is_refused(machine, board, takes, image, drives, capsys):
+    image.write_bytes(uf2(program() + machine.encode() + b" with RP2040\0"))
+    arguments = ["flash", "--image", str(image), "--yes", "--drive", str(drives), "--board", board]
+    assert main(arguments) == (2 if takes else 0)
+    assert takes in capsys.readouterr().err
+    assert len(list(drives.rglob("*.uf2"))) == (0 if takes else 1)
+
+
 def test_picotool_loads_where_no_drive_is_mounted(image, tmp_path, picotool):
     calls = picotool("Device Information\\n type:        RP2040\\n")
     assert main(["flash", "--image", str(image), "--yes", "--drive", str(tmp_path / "none")]) == 0

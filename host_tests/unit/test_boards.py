@@ -41,8 +41,9 @@ def test_a_definition_has_its_files_and_its_variants(name):
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_firmware_finds_its_16_sockets_in_the_name(name):
-    # firmware/board/*.py: "meterport" in os.uname().machine
-    assert re.findall(r"#define MICROPY_HW_BOARD_NAME (.*)", headers(name)) == ['"meterport, 16 sockets"']
+    # firmware/board/*.py: "meterport" in os.uname().machine, and "W5500"
+    wired = ", W5500" if "W5500" in name else ""
+    assert re.findall(r"#define MICROPY_HW_BOARD_NAME (.*)", headers(name)) == [f'"meterport, 16 sockets{wired}"']
 
 
 @pytest.mark.parametrize("name", FOLDERS)

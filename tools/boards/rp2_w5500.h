@@ -1,5 +1,5 @@
 // What METERPORT_W5500_EVB_PICO and METERPORT_W5500_EVB_PICO2 have in common: lwIP over a W5500, wired to GPIO 16..21.
-#define MICROPY_HW_BOARD_NAME "meterport, 16 sockets"
+#define MICROPY_HW_BOARD_NAME "meterport, 16 sockets, W5500"
 
 #define MICROPY_PY_NETWORK (1)
 #define MICROPY_PY_NETWORK_HOSTNAME_DEFAULT "meterport"

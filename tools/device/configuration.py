@@ -7,6 +7,7 @@ Out: {path on the board: content}, and the bytes of a file system with it (tools
 
 import getpass
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools import build, littlefs_files
+from tools.device import choice
 from tools.device.port import DeviceError, UsageError
 
 PATH = "data/config.json"
 _BOARDS = build.ROOT / "firmware" / "board" / "boards.json"
 _BESIDE = ("boards", "meters")  # firmware/config/board_files.py, firmware/meters/catalog.py: in data/
+_MACHINE = re.compile(rb"([ -~]{3,64}) with RP2\d{3}\0")  # os.uname().machine of the rp2 port
 _CHECK_LIMIT_S = 60
 _TOO_DEEP = "lists or objects too deep within one another"
 _CHECK = """
@@ -87,8 +90,9 @@ def ask_password(ssid: str) -> str:
     return password
 
 
-def check(files: "dict[str, bytes]", chip: str) -> None:
-    """Raises UsageError with what the firmware would find wrong in these files, or when their board has another chip.
+def check(files: "dict[str, bytes]", chip: str, program: bytes = b"") -> None:
+    """Raises UsageError with what the firmware would find wrong in these files, or when the image with that program is
+    not for their board.
 
     The firmware's validator looks for boards and profiles below the working directory: it runs in a process of its own.
     """
@@ -110,6 +114,7 @@ def check(files: "dict[str, bytes]", chip: str) -> None:
     board = json.loads(files[PATH]).get("board")
     if board:
         check_board(board, chip, files)
+        check_network(board, program)
 
 
 def check_board(name: str, chip: str, files: "dict[str, bytes]") -> None:
@@ -122,6 +127,16 @@ def check_board(name: str, chip: str, files: "dict[str, bytes]") -> None:
     its = board.get("chip", "any")
     if its not in ("any", chip.lower()):
         raise UsageError(f"{name} has an {its}, and the image is for {chip}: nothing was written")
+
+
+def check_network(name: str, program: bytes) -> None:
+    """Raises UsageError when that board of ours has a W5500 and the image of an RP2 is for Wi-Fi, or the other way
+    round: os.uname().machine lies in the program as a text."""
+    found = _MACHINE.search(program)
+    names = choice.image_names(name)
+    if found and names and ("W5500" in names[0]) != (b"W5500" in found[1]):
+        other = "a W5500" if b"W5500" in found[1] else "Wi-Fi"
+        raise UsageError(f"{name} takes {names[0]}, and the image is for a board with {other}: nothing was written")
 
 
 def file_system(files: "dict[str, bytes]", size: int) -> bytes:

@@ -230,7 +230,7 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
     flash = program(content)
     then = "its file system and configuration stay"
     if files is not None:
-        configuration.check(files, chip)
+        configuration.check(files, chip, flash)
         content = with_files(content, files)
         place = file_system_place(flash)
         then = f"its file system ({place.size:,} bytes at {place.offset:#x}) is replaced by one with {', '.join(files)}"
