@@ -105,7 +105,7 @@ def make():
     }  # fmt: skip
     device.run("posting", **posting)
     device.run("shelly", answered=21, refused=22, not_fresh=23)
-    history = {"refused": True, "waiting": 27, "delivered": 28, "lost": 29, "undated": 30}
+    history = {"refused": True, "waiting": 27, "delivered": 28, "lost": 29, "undated": 30, "tls_stall_ms": 31}
     device.run("mqtt", state="connected", error=None, connections=24, published=25, **history)
     last = {"unix_s": 20, "status": 400, "answer": "no"}
     details = posting | {

@@ -708,7 +708,7 @@ def gateway(make):
         posts=0, failures=0,
     )  # fmt: skip
     made.device.run("shelly", answered=0, refused=0, not_fresh=0)
-    history = {"refused": None, "waiting": None, "delivered": None, "lost": None, "undated": None}
+    history = {"refused": None, "waiting": None, "delivered": None, "lost": None, "undated": None, "tls_stall_ms": None}
     made.device.run("mqtt", state="retrying", error="refused", connections=0, published=0, **history)
     return made
 

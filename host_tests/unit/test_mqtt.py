@@ -121,6 +121,71 @@ def test_a_broker_that_says_anything_else_is_left_and_asked_again(make, incoming
     assert bench.client.closed >= 1
 
 
+def test_what_comes_in_one_piece_with_the_connack_is_read(make):
+    bench = make(seconds=15, homeassistant=True)
+    birth = mqtt.publish(b"homeassistant/status", b"online")
+    bench.client.incoming = [CONNACK + birth[:5], birth[5:], b"\xd0\x00"]
+    bench.live()
+    assert bench.client.sent.count(b"homeassistant/binary_sensor") == 2
+    assert len(bench.attempts) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"payload": "sparkplug"}, {"payload": "sparkplug", "primary_host": "scada"}])
+def test_a_subscription_that_the_broker_refuses_is_said(make, options):
+    bench = make(seconds=5, homeassistant=True, **options)
+    bench.client.incoming += [b"\x90\x03\x00\x01\x80"]
+    if "primary_host" in options:
+        bench.client.incoming += [b"\x90\x03\x00\x02\x80"]
+    bench.live()
+    topic = "spBv1.0/meterport/NCMD/hall" if options else "homeassistant/status"
+    said = "the broker refuses to be asked for "
+    found = [text for text in bench.log.texts() if text.startswith(said)]
+    state = [said + "spBv1.0/STATE/scada"] if "primary_host" in options else []
+    assert found == [said + topic, *state]
+    assert len(bench.attempts) == 1
+    assert (bench.service.state, bench.service.error) == (("no_host", *state) if state else ("connected", None))
+
+
+def test_a_subscription_that_the_broker_takes_is_not_spoken_of(make):
+    bench = make(seconds=5, homeassistant=True)
+    bench.client.incoming += [b"\x90\x03\x00\x01\x00"]
+    bench.live()
+    assert bench.log.texts() == ["connected to broker", "described 1 meters to Home Assistant"]
+
+
+def test_a_suback_that_is_none_ends_the_connection(make):
+    bench = make(seconds=5, homeassistant=True)
+    bench.client.incoming += [b"\x90\x02\x00\x01"]
+    bench.live()
+    assert "broker:1883: no SUBACK: 2 bytes" in bench.log.texts()
+
+
+def test_an_answer_that_came_while_much_was_published_counts(make, monkeypatch):
+    """A Pico takes longer for a thousand documents than a broker may take for its answer to a ping."""
+    bench = make(seconds=60, homeassistant=True, keep_alive_s=10, interval_s=3600)
+    publish_values = bench.service._publish_values
+
+    async def publish_slowly():
+        await publish_values()
+        bench.service._pings = 1
+        bench.pass_s(40)
+        bench.client.incoming.append(b"\xd0\x00")
+
+    monkeypatch.setattr(bench.service, "_publish_values", publish_slowly)
+    for at in range(41, 60):
+        bench.at[at] = lambda: bench.client.incoming.append(b"\xd0\x00")
+    bench.live()
+    assert len(bench.attempts) == 1
+    assert "broker:1883: no answer to a ping" not in bench.log.texts()
+
+
+def test_the_longest_step_of_a_handshake_is_said(make):
+    assert make().service.status()["tls_stall_ms"] is None
+    bench = with_tls(make)
+    bench.service.tls.longest_stall_ms = 1234
+    assert bench.service.status()["tls_stall_ms"] == 1234
+
+
 def test_without_a_link_it_waits(make):
     bench = make(seconds=5)
     bench.is_up = False

@@ -62,6 +62,9 @@ _ACK_S = const(5)  # before the end of an interval, by which the newest record i
 _PAUSE_MS = const(20)  # between two buffers of many packets: others have their turn
 _HEAD = const(5)  # before a topic: 1, two of a length, two of the topic's
 _AROUND = const(16)  # of an object: a head, "/values", and braces
+_FIRST_ID = const(1)  # of a SUBSCRIBE; packets of the history have others
+_STATE_ID = const(2)  # of that for the primary host: Sparkplug has no such packets
+_REFUSED = const(0x80)  # in a SUBACK
 _NOT_IN_A_TOPIC = b"/+#\0"
 _BIRTH = b"homeassistant/status"
 _DISCOVERY = b"homeassistant/"
@@ -81,8 +84,8 @@ class Mqtt(Service):
     """`config` is the section "mqtt"; `name` the device's; `serial` what no other device has; `tls`:
     firmware.net.tls.Tls, or None.
 
-    state: "no_link", "no_time", "connecting", "connected", "no_host", "retrying"; error: why it is not connected, None
-    when it is.
+    state: "no_link", "no_time", "connecting", "connected", "no_host", "retrying"; error: why it is not connected, or
+    never will hear of its host; None when it is.
     connections, published: since boot.
     history: what sends the records of flash, None when it does not."""
 
@@ -179,6 +182,7 @@ class Mqtt(Service):
             "waiting": records and records.waiting,
             "delivered": history and history.delivered, "lost": records and records.lost,
             "undated": records and records.undated,
+            "tls_stall_ms": None if self.tls is None else self.tls.longest_stall_ms,
         }  # fmt: skip
 
     def tick(self) -> None:
@@ -208,8 +212,7 @@ class Mqtt(Service):
                 await seam.sleep_ms(_LOOK_MS)
                 continue
             try:
-                await self._connect()
-                await self._serve()
+                await self._serve(await self._connect())
                 self._has_given_way = True
             except (ConnectionFailed, mqtt.MqttError) as error:
                 self._has_given_way = False
@@ -255,6 +258,7 @@ class Mqtt(Service):
         return whole_ms - whole_ms * self._random_bytes(1)[0] // 512
 
     async def _connect(self):
+        """Connects; returns what the broker has sent behind its CONNACK, with a session that was kept."""
         config = self._config
         self.state = "connecting"
         if self.history is not None:
@@ -275,10 +279,10 @@ class Mqtt(Service):
             n = await self._client.receive(self._received, _ANSWER_MS)
             if not n:
                 raise ConnectionFailed("closed by the broker")
-            has_ended = reader.next(memoryview(self._received)[:n]) > 0
-            if reader.kind != mqtt.CONNACK or has_ended and len(reader.body) != 2:
+            end = reader.next(memoryview(self._received)[:n])
+            if reader.kind != mqtt.CONNACK or end > 0 and len(reader.body) != 2:
                 raise mqtt.MqttError("the broker does not answer as one")
-            if has_ended:
+            if end > 0:
                 break
         why = mqtt.refusal(reader.body[1])
         if why:
@@ -287,6 +291,7 @@ class Mqtt(Service):
         self.state = "connected"
         self.error = None
         self._is_settled = False
+        return memoryview(self._received)[end:n]
 
     def _settle(self):
         """Forgets former failures once the broker takes what is sent: one that ends the connection at the history would
@@ -301,8 +306,9 @@ class Mqtt(Service):
             if not self._has_given_way:
                 self._events.add("mqtt", "connected to %s" % self._config["host"])
 
-    async def _serve(self):
-        """While the connection lasts, or until another waits for TLS. Raises ConnectionFailed, MqttError."""
+    async def _serve(self, received):
+        """While the connection lasts, or until another waits for TLS. `received`: what has come already. Raises
+        ConnectionFailed, MqttError."""
         config = self._config
         client = self._client
         sparkplug = self._sparkplug
@@ -319,14 +325,15 @@ class Mqtt(Service):
             self._discovery_in_s = 0  # what was sent half a minute ago the broker has
         if sparkplug is not None:
             sparkplug.begin()
-            await self._put(mqtt.subscribe(1, sparkplug.commands, 1))
+            await self._put(mqtt.subscribe(_FIRST_ID, sparkplug.commands, 1))
             if sparkplug.state:
                 self.state = "no_host"
-                await self._put(mqtt.subscribe(2, sparkplug.state, 1))
+                await self._put(mqtt.subscribe(_STATE_ID, sparkplug.state, 1))
         else:
             await self._publish(self._root + b"/status", b"online", True)
         if self._has_discovery:
-            await self._put(mqtt.subscribe(1, _BIRTH))
+            await self._put(mqtt.subscribe(_FIRST_ID, _BIRTH))
+        self._take(reader, received)
         due_s = self._clock.uptime_s()
         if sparkplug is not None:
             due_s += config["interval_s"]  # births have values
@@ -380,6 +387,7 @@ class Mqtt(Service):
                 await self._send_history()
                 await self._flush()
                 await seam.sleep_ms(0)
+            self._check_answers()
 
     async def _take_leave(self):
         """Ends the connection so that the broker does not publish the will: the gateway is back soon."""
@@ -406,6 +414,8 @@ class Mqtt(Service):
                         if self._refused_until_s is not None:
                             self._refused_until_s = None
                             self._events.add("mqtt", "the broker takes the history")
+                elif reader.kind == mqtt.SUBACK:
+                    self._take_suback(reader.body)
                 elif reader.kind == mqtt.PUBLISH and self._sparkplug is not None:
                     self._answers += self._sparkplug.take(reader.flags, reader.size, reader.body)
                 elif reader.kind == mqtt.PUBLISH and self._has_discovery:
@@ -414,15 +424,34 @@ class Mqtt(Service):
                         self._discovery_in_s = 1 + self._random_bytes(1)[0] % _BIRTH_DELAY_S
             data = data[abs(n) :]
 
+    def _take_suback(self, body):
+        """Says it when the broker refuses a subscription (3.9.3), and goes on without what it would bring."""
+        if len(body) != 3:
+            raise mqtt.MqttError("no SUBACK: %d bytes" % len(body))
+        if body[2] < _REFUSED:
+            return
+        sparkplug = self._sparkplug
+        is_state = body[1] == _STATE_ID
+        topic = _BIRTH if sparkplug is None else sparkplug.state if is_state else sparkplug.commands
+        refusal = "the broker refuses to be asked for %s" % topic.decode()
+        if is_state:
+            self.error = refusal  # it goes on waiting for the host
+        if not self._has_given_way:
+            self._events.add("mqtt", refusal)
+
     async def _keep_alive(self):
         """Values have no answer: without pings beside them a broker that is gone would be noticed late."""
         waited_ms = seam.ticks_diff(seam.ticks_ms(), self._ping_ms)
-        if self._pings and waited_ms > _ANSWER_MS:
+        if not self._pings and waited_ms > 500 * self._config["keep_alive_s"]:
+            await self._ping()
+
+    def _check_answers(self):
+        """Behind the reading: what was published may have taken longer than a broker has for its answer, which lies in
+        the socket then."""
+        if self._pings and seam.ticks_diff(seam.ticks_ms(), self._ping_ms) > _ANSWER_MS:
             raise ConnectionFailed("no answer to a ping")
         if self._sender is not None and self._sender.is_overdue():
             raise ConnectionFailed("no answer to the history")
-        if not self._pings and waited_ms > 500 * self._config["keep_alive_s"]:
-            await self._ping()
 
     async def _ping(self):
         self._ping_ms = seam.ticks_ms()
