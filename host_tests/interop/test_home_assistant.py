@@ -44,7 +44,7 @@ def documents(name, is_json):
     profile = profile_loader.load(name)
     meter = SimpleNamespace(slot=2, name="main", profile=profile, profile_name=name)
     for i in range(len(profile)):
-        text = discovery.document("hall", "e661", ROOT, ROOT + b"/main", meter, i, 90, "http://192.0.2.9/", is_json)
+        text = discovery.document("e661", ROOT, ROOT + b"/main", meter, i, 90, "http://192.0.2.9/", is_json)
         found = json.loads(text)
         if found.get("dev_cla") == NEWER:
             del found["dev_cla"]
@@ -104,8 +104,8 @@ def test_home_assistant_takes_what_a_gateway_tells_the_broker(check, tmp_path, p
         if document.get("dev_cla") == NEWER:
             del document["dev_cla"]
         rows.append([topic.split("/")[1], document, seen[document["stat_t"]]])
-        wanted.append("online" if "ent_cat" in document else readings[tuple(
-            document["obj_id"].split("_", 1))])  # fmt: skip
+        point = document["dev"]["name"], document["name"].replace(" ", "_")
+        wanted.append("online" if "ent_cat" in document else readings[point])
     for answer, value in zip(check(rows), wanted, strict=True):
         assert "error" not in answer
         assert answer["state"] == value or float(answer["state"]) == pytest.approx(value, rel=1e-5)

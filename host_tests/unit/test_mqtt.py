@@ -213,6 +213,16 @@ def test_home_assistant_is_told_at_connect_and_after_its_birth(make):
     assert b"homeassistant/binary_sensor/meterport_e661/status/config" in [name for name, _, _ in published]
 
 
+def test_home_assistant_makes_the_ids_of_entities_itself_from_two_names(make):
+    """Its releases since 2025.10 warn of object_id in each document, and those since 2026.4 pass it over."""
+    bench = make(homeassistant=True)
+    found = [json.loads(payload) for payload in bench.payloads_of(b"/config")]
+    assert not any(key in document for document in found for key in ("obj_id", "object_id"))
+    assert [(document["dev"]["name"], document["name"]) for document in found] == [
+        ("hall", "connection"), ("ma/in", "active power"), ("ma/in", "energy import"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("unit", "use", "state_class"),
     [
@@ -226,7 +236,7 @@ def test_home_assistant_is_told_at_connect_and_after_its_birth(make):
 def test_home_assistant_is_told_what_only_rises_and_which_energies_may_fall(unit, use, state_class):
     rows = document(row(1), row(130, "b", address=2, kind="int32", unit=unit, use=use))
     meter = SimpleNamespace(slot=2, name="main", profile=profile_loader.parse("kind", rows), profile_name="kind")
-    found = json.loads(discovery.document("hall", "e661", ROOT, ROOT + b"/main", meter, 1, 6, "http://192.0.2.9/"))
+    found = json.loads(discovery.document("e661", ROOT, ROOT + b"/main", meter, 1, 6, "http://192.0.2.9/"))
     assert found["stat_cla"] == state_class
 
 

@@ -175,7 +175,7 @@ def _discovery(meters: int) -> tuple[int, int]:
         packets += [
             mqtt.publish(
                 b"homeassistant/sensor/meterport_%s/%s/config" % (_SERIAL, discovery.entity(meter, i)),
-                discovery.document("gateway1234", serial, _ROOT_TOPIC, topic, meter, i, 90, url), True,
+                discovery.document(serial, _ROOT_TOPIC, topic, meter, i, 90, url), True,
             )
             for i in range(len(profile))
         ]  # fmt: skip

@@ -61,8 +61,7 @@ def _state_class(profile, i, unit):
 
 
 def document(
-    gateway: str, serial: str, root: bytes, topic: bytes, meter: "Meter", i: int, expire_s: int, url: str,
-    is_json: bool = False,
+    serial: str, root: bytes, topic: bytes, meter: "Meter", i: int, expire_s: int, url: str, is_json: bool = False
 ) -> bytes:  # fmt: skip
     """The JSON of point `i`. `root`: topic of the gateway; `topic`: of the meter below it; `expire_s`: after so long
     without a value Home Assistant shows none; `url`: of the gateway's page, "" without one; `is_json`: the values of a
@@ -77,7 +76,6 @@ def document(
     found = {
         "name": name.replace("_", " "),
         "uniq_id": "meterport_%s_%d_%d" % (serial, meter.slot, profile.numbers[i]),
-        "obj_id": "%s_%s" % (meter.name, name),
         "stat_t": (topic + b"/" + (b"values" if is_json else name.encode())).decode(),
         "stat_cla": _state_class(profile, i, unit),
         "exp_aft": expire_s,
@@ -105,7 +103,7 @@ def gateway_document(gateway: str, serial: str, root: bytes, url: str) -> bytes:
     if url:
         device["cu"] = url
     return json.dumps({
-        "name": "connection", "uniq_id": "meterport_%s_status" % serial, "obj_id": gateway + "_connection",
-        "stat_t": (root + b"/status").decode(), "pl_on": "online", "pl_off": "offline", "dev_cla": "connectivity",
-        "ent_cat": "diagnostic", "dev": device, "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION},
+        "name": "connection", "uniq_id": "meterport_%s_status" % serial, "stat_t": (root + b"/status").decode(),
+        "pl_on": "online", "pl_off": "offline", "dev_cla": "connectivity", "ent_cat": "diagnostic", "dev": device,
+        "o": {"name": "meterport", "sw": "%d.%d.%d" % VERSION},
     }).encode()  # fmt: skip

@@ -596,9 +596,7 @@ class Mqtt(Service):
         for meter in meters:
             topic = self._topic(meter)
             for i in range(len(meter.profile)):
-                document = discovery.document(
-                    self._name, serial, self._root, topic, meter, i, expire_s, url, self._is_json
-                )
+                document = discovery.document(serial, self._root, topic, meter, i, expire_s, url, self._is_json)
                 await self._publish(node + discovery.entity(meter, i) + b"/config", document, True)
         self._events.add("mqtt", "described %d meters to Home Assistant" % len(meters))
         if entities != self._described:
