@@ -22,6 +22,7 @@ if _TYPING:
         larger    name of a MicroPython build that offers more sockets than the one that runs, "" when none does
         image     name of our image for this board, "" where there is none
         has_wifi  whether it has Wi-Fi, and so access_point()
+        has_flash  whether the file system is a littlefs of its own, which firmware.config.erase may fill
         answers_mdns  whether the port answers for the host name by multicast DNS, and so holds port 5353
         """
 
@@ -32,6 +33,7 @@ if _TYPING:
         larger: str
         image: str
         has_wifi: bool
+        has_flash: bool
         answers_mdns: bool
 
         def heap(self) -> tuple[int, int]:

@@ -229,6 +229,7 @@ class Board:
     larger = ""
     image = ""
     has_wifi = False
+    has_flash = False
 
     def heap(self) -> tuple:
         return (gc.mem_free(), gc.mem_alloc()) if _MICROPYTHON else (0, 0)

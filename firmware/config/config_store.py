@@ -31,7 +31,8 @@ SECRETS = (
 )  # fmt: skip
 _FOLDER = const("data")
 _IS_FOLDER = const(0x4000)  # in the mode that os.stat() gives
-_RESETTING = const("data/resetting")  # there from the beginning of a factory reset to its end
+_RESETTING = const("data/resetting")  # there until a factory reset has removed all
+_ERASE = const("erase")  # erase.MARK, after that
 _PROFILES = const("data/meters")
 _LOOK_EACH = const(12)
 
@@ -209,7 +210,7 @@ class ConfigStore:
 
     def factory_reset(self) -> None:
         """Removes every file in data/, whatever has made it, but the profiles that were added. A power cut meanwhile
-        has the next start go on. Raises OSError."""
+        has the next start go on; that start has erase.py erase what they lay in. Raises OSError."""
         self.is_reset = True
         store.replace(_RESETTING, ())
         self._remove_all()
@@ -227,7 +228,7 @@ class ConfigStore:
                         folders.append(path)
                 elif path != _RESETTING:
                     os.remove(path)
-        os.remove(_RESETTING)
+        os.rename(_RESETTING, _ERASE)
 
     def reboot_due_after(self, document: "Any") -> list:
         """The reboot_due() of a file with `document`, of any type."""

@@ -9,8 +9,8 @@ import os
 
 import vfs
 
+from firmware.config import erase, store
 from firmware.config import load as config
-from firmware.config import store
 from firmware.config.config_store import ConfigStore
 from host_tests.on_micropython.config_boot import Log, start
 
@@ -284,3 +284,25 @@ def test_a_cut_at_any_write_of_a_save_leaves_the_old_or_the_new_configuration():
     finally:
         unmount()
     assert seen == {"one", "two"}
+
+
+def test_the_flash_holds_no_secret_after_a_factory_reset():
+    secret = b"Geheimnis"
+    try:
+        boot_new()
+        for number in range(20):
+            store.replace("data/inline", (secret,))
+            store.save(PATH, text(secret + b" %d " % number, 700))
+        os.mkdir("data/meters")
+        ConfigStore(Log()).factory_reset()
+        assert bytes(START).find(secret) >= 0
+        boot(Flash(START))
+        ConfigStore(Log())
+        for _ in erase.steps():
+            pass
+        assert bytes(START).find(secret) < 0
+        assert sorted(os.listdir()) == ["data"]
+        boot(Flash(START))
+        store.save(PATH, text(b"new ", 3000))
+    finally:
+        unmount()

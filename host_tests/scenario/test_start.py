@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from firmware import app as app_module
-from firmware.config import store
+from firmware.config import erase, store
 from firmware.device import ServiceEntry
 from firmware.events import Events
 from tools.simulator.board import SimReset
@@ -35,6 +35,31 @@ def test_the_button_held_for_ten_seconds_removes_all_and_restarts_and_for_less_d
         assert world.board.button_pin == 0
 
     World(tmp_path, 1, config={"board": "esp32-devkit"}).run(scenario)
+
+
+@pytest.mark.parametrize("has_flash", [True, False])
+def test_after_a_factory_reset_what_was_removed_is_erased_before_the_link_opens(tmp_path, monkeypatch, has_flash):
+    seconds = []
+
+    def steps():
+        for _ in range(40):
+            assert not [line for line in world.events() if line[1] == "link"]
+            seconds.append(world.app.clock.uptime_s())
+            yield
+
+    monkeypatch.setattr(erase, "steps", steps)
+    (tmp_path / erase.MARK).write_bytes(b"")
+    world = World(tmp_path, 1)
+    world.board.has_flash = has_flash
+
+    async def scenario(world):
+        await world.sleep(30)
+        assert not (tmp_path / erase.MARK).exists()
+        assert len(seconds) == 40 * has_flash
+        assert [line for line in world.events() if line[1] == "link"]
+        assert any(line[2] == "what was removed is erased" for line in world.events()) is has_flash
+
+    world.run(scenario)
 
 
 def test_a_bus_that_has_no_turn_for_two_minutes_restarts_the_device_and_is_named(tmp_path, monkeypatch):

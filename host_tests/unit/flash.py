@@ -92,9 +92,12 @@ class Flash:
         return 0
 
 
+_THERE = ("data", "tree", "label", "erase")
+
+
 class Device:
-    """A file system on a Flash as the firmware sees it: open and os as MicroPython's VfsLfs2 has them. Only what lies
-    in data/ and tree/ is there; the profiles of the flashed tree stay where they are."""
+    """A file system on a Flash as the firmware sees it: open and os as MicroPython's VfsLfs2 has them. Only _THERE is
+    there; the profiles of the flashed tree stay where they are."""
 
     def __init__(self, flash, fresh=False):
         self.flash = flash
@@ -120,12 +123,12 @@ class Device:
         return self
 
     def open(self, path, mode="r"):
-        if not path.startswith(("data/", "tree/")):
+        if not path.startswith(_THERE):
             return builtins.open(path, mode)
         return File(self._fs, path, mode)
 
     def _stat(self, path):
-        if not path.startswith(("data", "tree")):
+        if not path.startswith(_THERE):
             return os.stat(path)
         found = self._call(lfs.stat, path)
         kind = stat.S_IFDIR if found.type == found.TYPE_DIR else stat.S_IFREG

@@ -2,6 +2,7 @@
 with the power cut at each single write to the flash: what was saved is there, old or new, whole; and the device starts.
 """
 
+import contextlib
 import copy
 import itertools
 import json
@@ -11,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from firmware.config import config_store, store
+from firmware.config import config_store, erase, store
 from firmware.config import load as config
 from firmware.meters import catalog, profile_loader
 from host_tests.on_micropython.config_boot import Log, start
 from host_tests.unit.flash import ESP32, GEOMETRIES, RP2, SMALL, TEARS, TEARS_EACH, Device, Flash, Geometry
 from tools.micropython import ensure
 
-MODULES = store, catalog, config, config_store
+MODULES = store, catalog, config, config_store, erase
 PATH = "data/thing"
 ROOT = Path(__file__).resolve().parent.parent.parent
 _UPY = ROOT / "host_tests" / "on_micropython"
@@ -377,3 +378,72 @@ def test_a_cut_at_any_write_of_a_factory_reset_leaves_all_or_nothing(boot, geome
         assert "resetting" not in found
         seen.add(bool(found & before))
     assert seen == {True, False}
+
+
+# What lies in the flash after a factory reset
+
+SECRET = b"Geheimnis"
+
+
+def live(boot, geometry, rng):
+    """The Device of a gateway that has saved SECRET many times, while folders and other files came and went."""
+    device = boot(geometry)
+    for number in range(40):
+        store.replace("data/inline", (SECRET + b" %d" % number,))
+        store.replace(config.PATH, (text(SECRET + b" %d " % number, rng.choice((200, 1500))),))
+        store.save(config_store.PASSWORD, SECRET * 2 + b" %d" % number)
+        folder = rng.choice(("data/meters", "data/history", "tree", "label"))
+        if not store.exists(folder):
+            device.os.mkdir(folder)
+        with device.open(f"{folder}/file{rng.randrange(9)}", "wb") as f:
+            f.write(bytes(rng.randrange(100)))
+    return device
+
+
+def erased(device):
+    """Whether it was needed, and done: all of firmware.config.erase.steps()."""
+    is_needed = store.exists(erase.MARK)
+    if is_needed:
+        for _ in erase.steps():
+            pass
+    return is_needed
+
+
+@GEOMETRIES
+@pytest.mark.parametrize("seed", range(6))
+def test_the_flash_holds_no_secret_after_a_factory_reset(boot, geometry, seed, events):
+    device = live(boot, geometry, random.Random(seed))
+    profiles = device.names("data/meters") if store.exists("data/meters") else set()
+    config_store.ConfigStore(events).factory_reset()
+    assert SECRET in device.flash.image, "the test shows nothing: removing has erased it"
+    device = boot(restored(device.flash))
+    assert erased(device)
+    assert SECRET not in device.flash.image
+    assert not store.exists(erase.MARK)
+    left = device.names("data/meters") if store.exists("data/meters") else set()
+    assert left == profiles
+    store.replace(config.PATH, (text(b"new ", 3000),))  # there is room again
+
+
+@GEOMETRIES
+@TEARS_EACH
+def test_a_cut_while_it_is_erased_has_the_next_start_begin_again(boot, geometry, tear, events):
+    device = live(boot, geometry, random.Random(7))
+    config_store.ConfigStore(events).factory_reset()
+    before = restored(device.flash)
+    limit = 0
+    while True:
+        flash = restored(before)
+        flash.limit, flash.tear = limit, tear
+        boot(flash)
+        with contextlib.suppress(OSError):
+            erased(device)
+        again = boot(restored(flash))
+        config_store.ConfigStore(events)
+        assert erased(again) or SECRET not in flash.image, f"cut after {limit} writes"
+        assert SECRET not in again.flash.image, f"cut after {limit} writes"
+        assert again.names(".") <= {"data", "tree", "label"}
+        if not flash.cut:
+            break
+        limit += 61
+    assert limit > 400
