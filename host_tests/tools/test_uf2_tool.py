@@ -196,8 +196,8 @@ def test_an_image_for_another_network_is_refused(machine, board, takes, image, d
 def test_picotool_loads_where_no_drive_is_mounted(image, tmp_path, picotool):
     calls = picotool("Device Information\\n type:        RP2040\\n")
     assert main(["flash", "--image", str(image), "--yes", "--drive", str(tmp_path / "none")]) == 0
-    info, load = calls()
-    assert info == "info -d"
+    *info, load = calls()
+    assert set(info) == {"info -d"}
     assert load.startswith("load -v -x /")
     assert (tmp_path / "loaded").read_bytes() == image.read_bytes()
 
@@ -206,8 +206,54 @@ def test_picotool_loads_where_no_drive_is_mounted(image, tmp_path, picotool):
 def test_picotool_loads_nothing_onto_another_chip_or_one_of_several(image, tmp_path, picotool, shows, capsys):
     calls = picotool(shows)
     assert main(["flash", "--image", str(image), "--yes", "--drive", str(tmp_path / "none")]) == 2
-    assert calls() == ["info -d"]
+    assert set(calls()) == {"info -d"}
     assert "the image is for one RP2040" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_mounted", [True, False])
+@pytest.mark.parametrize(("size", "is_taken"), [("192K", False), ("320K", True), ("2048K", True)])
+def test_an_image_that_needs_more_flash_than_the_board_has_is_refused(
+    image, drives, picotool, capsys, size, is_taken, is_mounted
+):
+    """The file system of the program ends at 320 KiB."""
+    calls = picotool(f"Device Information\\n type:        RP2040\\n flash size:   {size}\\n")
+    where = drives if is_mounted else drives / "none"
+    assert main(["flash", "--image", str(image), "--yes", "--drive", str(where)]) == (0 if is_taken else 2)
+    if not is_taken:
+        assert "the board has 196,608 bytes of flash, and 327,680 are needed: nothing" in capsys.readouterr().err
+        assert calls() == ["info -d", "reboot"]
+    assert len(list(drives.rglob("*.uf2"))) == (is_taken and is_mounted)
+
+
+def test_without_picotool_the_flash_that_is_needed_is_said(image, drives, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["flash", "--image", str(image), "--yes", "--drive", str(drives)]) == 0
+    assert "needs 327,680 bytes of flash; whether the board has them, only picotool" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("machine", "error"),
+    [
+        ("meterport, 16 sockets with RP2350", "is a meterport, 16 sockets with RP2350, and the image is for RP2040"),
+        ("W5500-EVB-Pico with RP2040", "and the image is for a meterport, 16 sockets"),
+        ("Generic ESP32 module with ESP32", "and the image is for RP2040"),
+        ("Raspberry Pi Pico W with RP2040", ""),
+        ("", ""),
+    ],
+)
+def test_a_board_that_is_another_one_is_refused_before_it_is_put_into_bootsel(
+    machine, error, image, drives, monkeypatch, capsys
+):
+    called = []
+    image.write_bytes(uf2(program() + b"meterport, 16 sockets with RP2040\0"))
+    for module in (rp2, versions):
+        monkeypatch.setattr(module, "call", called.append)
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 0, 9), machine=machine))
+    arguments = ["flash", "--image", str(image), "--yes", "--drive", str(drives), "--port", "socket://x:1"]
+    assert main(arguments) == (2 if error else 0)
+    assert error in capsys.readouterr().err
+    assert [command[-1] for command in called] == (["reset"] if error else ["bootloader"])
+    assert len(list(drives.rglob("*.uf2"))) == (0 if error else 1)
 
 
 def test_a_board_at_a_port_is_put_into_bootsel(image, drives, monkeypatch, capsys):

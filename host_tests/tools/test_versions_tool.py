@@ -50,6 +50,7 @@ def board(monkeypatch):
         ("version 0 1 12\r\n", versions.OnBoard((0, 1, 12))),
         ("version 0 1 12\r\nlabel abcdefgh2345\r\n", versions.OnBoard((0, 1, 12), b"abcdefgh2345")),
         ("version 0 1 12\r\nlabel \r\n", versions.OnBoard((0, 1, 12))),
+        ("machine Raspberry Pi Pico W with RP2040\r\n", versions.OnBoard(machine="Raspberry Pi Pico W with RP2040")),
         ("mpremote: could not enter raw repl\n", versions.OnBoard()),
         ("", versions.OnBoard()),
         (None, versions.OnBoard()),
@@ -60,7 +61,7 @@ def test_a_board_is_asked_and_one_that_does_not_answer_is_unknown(board, shown, 
     assert versions.on_board("PORT", lambda text: None) == version
     [[resume, run, code]] = commands
     assert (resume, run) == ("resume", "exec")
-    compile(code, "code", "exec")
+    exec(code, {})
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,18 @@ def check_network(name: str, program: bytes) -> None:
         raise UsageError(f"{name} takes {names[0]}, and the image is for a board with {other}: nothing was written")
 
 
+def check_machine(machine: str, chip: str, program: bytes) -> None:
+    """Raises UsageError when the board that calls itself `machine` has another chip than the RP2 that the image with
+    that program is for, or the other network. A board that is "" or of another port passes."""
+    found = _MACHINE.search(program)
+    if " with " not in machine:
+        return
+    if not machine.upper().endswith(f" WITH {chip.upper()}"):
+        raise UsageError(f"the board is a {machine}, and the image is for {chip}: nothing was written")
+    if found and ("W5500" in machine) != (b"W5500" in found[1]):
+        raise UsageError(f"the board is a {machine}, and the image is for a {found[1].decode()}: nothing was written")
+
+
 def file_system(files: "dict[str, bytes]", size: int) -> bytes:
     """A littlefs of `size` bytes with these files, {path: content}. Raises UsageError when they do not fit."""
     try:

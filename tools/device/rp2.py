@@ -37,6 +37,9 @@ _INFO_MAGICS = (0x7188EBF2, 0xE71AA390)
 _POINTER = struct.Struct("<I")
 _BLOCK_DEVICE = struct.Struct("<4sIIIIH")  # type and tag, name, address, size, extra, flags
 _BLOCK_DEVICE_OF_MICROPYTHON = b"\x07\0MP"  # BINARY_INFO_TYPE_BLOCK_DEVICE, BINARY_INFO_TAG_MICROPYTHON
+# In what `picotool info -d` shows of each board in BOOTSEL.
+_CHIP = re.compile(r"^ *type: +(RP\d+)", re.MULTILINE)
+_FLASH_SIZE = re.compile(r"^ *flash size: +(\d+)K", re.MULTILINE)
 _BOOTSEL_S = 20  # from mpremote's command until the drive is mounted
 
 
@@ -193,10 +196,34 @@ def copy_uf2(content: bytes, name: str, chip: str, drives: "dict[Path, str]") ->
     return fitting[0]
 
 
+def end_of_use(flash: bytes) -> int:
+    """How many bytes of flash the program in `flash` needs, its file system included where it says that it has one."""
+    try:
+        place = file_system_place(flash)
+    except UsageError:
+        return len(flash)
+    return max(len(flash), place.offset + place.size)
+
+
+def check_flash_size(chip: str, needed: int, say) -> None:
+    """Compares the flash of the board in BOOTSEL with what an image needs: a board with less has the end lie over the
+    beginning. Only picotool can tell; where it cannot, that is said. Raises UsageError; the board starts again then."""
+    shown = ""
+    with contextlib.suppress(DeviceError):
+        shown = call(["picotool", "info", "-d"], capture=True) if shutil.which("picotool") else ""
+    sizes = [int(size) << 10 for size in _FLASH_SIZE.findall(shown)]
+    if _CHIP.findall(shown) != [chip] or len(sizes) != 1:
+        say(f"the image needs {needed:,} bytes of flash; whether the board has them, only picotool could tell")
+    elif sizes[0] < needed:
+        with contextlib.suppress(DeviceError):
+            call(["picotool", "reboot"])
+        raise UsageError(f"the board has {sizes[0]:,} bytes of flash, and {needed:,} are needed: nothing was written")
+
+
 def load_by_picotool(content: bytes, chip: str, say) -> None:
     """Has picotool write, verify and start the image on the only board in BOOTSEL. Raises UsageError when that has
     another chip, DeviceError."""
-    found = re.findall(r"^ *type: +(RP\d+)", call(["picotool", "info", "-d"], capture=True), re.MULTILINE)
+    found = _CHIP.findall(call(["picotool", "info", "-d"], capture=True))
     if found != [chip]:
         raise UsageError(f"picotool finds {', '.join(found) or 'no chip'} in BOOTSEL, and the image is for one {chip}")
     with tempfile.TemporaryDirectory(prefix="meterport-flash-") as folder:
@@ -245,6 +272,7 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
         return
     board = versions.on_board(port, say) if port else versions.OnBoard()
     with versions.started_again_on_failure(port, say) if board.version else contextlib.nullcontext():
+        configuration.check_machine(board.machine, chip, flash)
         versions.check(board.version, versions.in_image(flash), may_be_older, say)
         if files is not None:
             content = with_files(original, files | board.files)
@@ -255,6 +283,7 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
         say(show(into_bootsel))
         call(into_bootsel)
         _wait_for_bootsel(chip, roots)
+    check_flash_size(chip, end_of_use(flash), say)
     found = find_drives(roots)
     if chip not in found.values() and shutil.which("picotool"):
         load_by_picotool(content, chip, say)

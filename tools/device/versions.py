@@ -14,6 +14,8 @@ _IN_SOURCE = re.compile(rb"^VERSION = \((\d+), (\d+), (\d+)\)$", re.MULTILINE)
 # A tuple (10) of three integers (7), each with its length as text: py/persistentcode.c of MicroPython.
 _IN_COMPILED = re.compile(rb"VERSION\x00\x0a\x03" + 3 * rb"\x07[\x01-\x04](\d{1,4})")
 _CODE = """
+import os
+print("machine", os.uname()[4])
 import firmware
 print("version", *firmware.VERSION)
 try:
@@ -22,6 +24,7 @@ except OSError:
     pass
 """
 _LINE = re.compile(r"^version (\d+) (\d+) (\d+)\r?$", re.MULTILINE)
+_MACHINE_LINE = re.compile(r"^machine ([ -~]{3,80})\r?$", re.MULTILINE)
 _LABEL_LINE = re.compile(r"^label ([a-z2-9]{12})\r?$", re.MULTILINE)  # firmware/config/label.py
 LABEL = "label/wifi"
 LABEL_STAYS = "the password on the board's label stays where the board answers; else its first start makes a new one"
@@ -46,10 +49,12 @@ def in_module(content: bytes) -> "tuple[int, ...] | None":
 
 
 class OnBoard(NamedTuple):
-    """What a board tells: the firmware's version, and the password on its label, which a new file system must keep."""
+    """What a board tells: the firmware's version, the password on its label, which a new file system must keep, and
+    os.uname().machine, "" when it does not answer."""
 
     version: "tuple[int, ...] | None" = None
     label: bytes = b""
+    machine: str = ""
 
     @property
     def files(self) -> "dict[str, bytes]":
@@ -65,9 +70,11 @@ def on_board(port: str, say: "Callable[[str], object]") -> OnBoard:
         shown = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False).stdout
     except subprocess.TimeoutExpired:
         return OnBoard()
-    version, label = _LINE.search(shown), _LABEL_LINE.search(shown)
+    version, label, machine = _LINE.search(shown), _LABEL_LINE.search(shown), _MACHINE_LINE.search(shown)
     return OnBoard(
-        tuple(int(number) for number in version.groups()) if version else None, label[1].encode() if label else b""
+        tuple(int(number) for number in version.groups()) if version else None,
+        label[1].encode() if label else b"",
+        machine[1] if machine else "",
     )
 
 
