@@ -17,7 +17,7 @@ from micropython import const
 
 from firmware.bus.bus_stats import AnswerTimes, BusStats
 from firmware.bus.late_replies import LateReplies
-from firmware.bus.poller import PROBE_FIRST_MS, Poller, Round
+from firmware.bus.poller import RETRY_FIRST_MS, Poller, Round
 from firmware.bus.request import OK, Request
 from firmware.bus.transaction import ANSWERED, ENDED, LINE_DOWN, TIMED_OUT, WRONG, Transaction
 from firmware.meters import refusals
@@ -407,11 +407,10 @@ class Bus:
         self._mark_line_gone()
 
     def _mark_line_gone(self):
-        """Marks all meters as failing. Quarantined ones are asked as soon as the line is back."""
+        """Marks all meters as failing. They are asked as soon as the line is back."""
         for meter in self.meters:
             meter.purge()
-            if meter.state == QUARANTINED:
-                self.poller.reschedule(meter, _REOPEN_MS)
+            self.poller.reschedule(meter, _REOPEN_MS)
             meter.state = FAILING
             meter.last_result = LINE_DOWN
             meter.failures = 0
@@ -491,7 +490,8 @@ class Bus:
         request = self._request
         self._request = None
         if self._poll is not None:
-            self._end_poll(self._poll, self._position, result)
+            if result == ANSWERED:
+                self._end_poll(self._poll, self._position)
         else:
             if self._queue and request.only_reads:
                 self._finish_equal_requests(request, result)
@@ -514,18 +514,15 @@ class Bus:
         else:
             request.finish(pdu.GATEWAY_PATH_UNAVAILABLE if result == LINE_DOWN else pdu.GATEWAY_TARGET_FAILED)
 
-    def _end_poll(self, poll, position, result):
-        """Ends the poll of the block at that index: stores its answer, or learns that the meter refuses it."""
-        block = poll.meter.blocks[position]
+    def _end_poll(self, poll, position):
+        """Ends an answered poll of the block at that index: stores the answer, or learns that the meter refuses it."""
         following = position + 1
-        if result != ANSWERED:
-            block.fail()
-        elif self.wire.rx[self.wire.at + 1] & 0x80:
+        if self.wire.rx[self.wire.at + 1] & 0x80:
             following = self._refused(poll.meter, position)
         else:
-            self._store_answer(block)
+            self._store_answer(poll.meter.blocks[position])
         due_ms = poll.due_ms
-        if poll.finish_block(result == ANSWERED, following):
+        if poll.finish_block(following):
             self._log_refusals(poll)
         if poll.due_ms != due_ms:
             self.poller.move(poll)
@@ -559,7 +556,7 @@ class Bus:
         return refusals.note(meter, position, code)
 
     def _mark_failing(self, meter, result):
-        """Updates counters and state of the meter after an exchange that failed."""
+        """Updates counters and state of the meter after an exchange that failed, and has it asked again."""
         if result == TIMED_OUT:
             meter.timeouts += 1
         else:
@@ -571,12 +568,13 @@ class Bus:
             meter.state = FAILING
         elif meter.state != QUARANTINED:
             self._quarantine(meter)
+        self.poller.retry(meter, self._poll is not None)
 
     def _quarantine(self, meter):
         reason = self.fault_text(meter)
         self._events.add("bus", "meter %s (unit %d): %s, quarantined" % (meter.name, meter.unit, reason))
         meter.state = QUARANTINED
-        self.poller.reschedule(meter, PROBE_FIRST_MS)  # its next poll may be due in an hour
+        self.poller.reschedule(meter, RETRY_FIRST_MS)
 
     def _mark_online(self, meter):
         """The same after an answer."""

@@ -3,6 +3,10 @@
 Due times advance by the meter's interval, not by when it was served: no drift. A meter that has fallen behind by more
 than an interval is due at once, behind those that have waited longer: a bus that is too slow for what is asked of it
 serves all in turn, each equally late. Rounds that were missed are counted, and the interval that is kept is measured.
+
+After an exchange that failed, the meter's values are no longer fit to answer, and it is asked again: in 2 s, then 4, 8
+and so on up to a minute, until a round succeeds; after its interval where that is shorter. In quarantine the interval
+does not count, and the waits begin again at 2 s.
 """
 
 from micropython import const
@@ -14,8 +18,8 @@ _TYPING = const(0)
 if _TYPING:
     from firmware.meters.meter import Meter
 
-PROBE_FIRST_MS = const(2000)
-_PROBE_LAST_MS = const(60000)
+RETRY_FIRST_MS = const(2000)
+_RETRY_LAST_MS = const(60000)
 _MISSED_MAX = const(0x3FFFFFFF)
 _NONE = const(-1)
 
@@ -33,7 +37,7 @@ class Round:
         self.actual_interval_ms = 0  # from end to end, smoothed over eight rounds
         self.position = 0  # of the next block
         self.logged_refusals = ""  # the meter's refused_text that was logged last
-        self._probe_ms = PROBE_FIRST_MS
+        self._retry_ms = RETRY_FIRST_MS  # from the next poll that fails to the one that follows
         self._behind_ms = 0  # of a round that is not missed as a whole yet
         self._ended_ms = _NONE  # ticks of the end of the last round
 
@@ -51,23 +55,37 @@ class Round:
         self.held_ms += ticks_diff(now_ms, self.due_ms) + held_ms
         self.due_ms = ticks_add(now_ms, held_ms)
 
-    def finish_block(self, is_answered: bool, following: int) -> bool:
-        """Ends the read of a block. `is_answered`: the meter has answered, with an exception perhaps. `following`:
-        index of the first block that has not been asked for in this round. Returns whether the round has ended."""
+    def finish_block(self, following: int) -> bool:
+        """Ends the read of a block that the meter has answered, with an exception perhaps. `following`: index of the
+        first block that has not been asked for in this round. Returns whether the round has ended."""
         meter = self.meter
-        now_ms = ticks_ms()
+        self.position = meter.next_block(following)
+        if self.position < len(meter.blocks):
+            return False  # its due time still stands and keeps it in front
+        self._retry_ms = RETRY_FIRST_MS
+        self._end(ticks_ms(), meter.interval_ms)
+        return True
+
+    def retry(self, is_poll: bool) -> None:
+        """Plans the next round after an exchange that failed: a poll, which ends its round, or a request of a client,
+        which puts no poll off."""
+        meter = self.meter
+        wait_ms = self._retry_ms
         if meter.state == QUARANTINED:
-            self.begin(ticks_add(now_ms, self._probe_ms))
             self.actual_interval_ms = 0
             self._ended_ms = _NONE
-            self._probe_ms = min(2 * self._probe_ms, _PROBE_LAST_MS)
-            return False
-        self._probe_ms = PROBE_FIRST_MS
-        self.position = meter.next_block(following)
-        if is_answered and self.position < len(meter.blocks):
-            return False  # its due time still stands and keeps it in front
-        self._end(now_ms, meter.interval_ms)
-        return True
+        elif wait_ms > meter.interval_ms:
+            wait_ms = meter.interval_ms
+        due_ms = ticks_add(ticks_ms(), wait_ms)
+        if is_poll:
+            self._retry_ms = min(2 * self._retry_ms, _RETRY_LAST_MS)
+        if is_poll or ticks_diff(due_ms, self.due_ms) < 0:
+            self.begin(due_ms)
+
+    def restart(self, in_ms: int) -> None:
+        """Starts a new round in `in_ms`, as if none had failed before."""
+        self._retry_ms = RETRY_FIRST_MS
+        self.begin(ticks_add(ticks_ms(), in_ms))
 
     def _end(self, now_ms, interval_ms):
         """Ends the round: measures the interval, and plans the next one."""
@@ -120,8 +138,14 @@ class Poller:
         """Returns the measured interval between rounds; 0 before the second."""
         return self._round_of(meter).actual_interval_ms
 
-    def reschedule(self, meter: "Meter", in_ms: int) -> None:
-        """Starts a new round of the meter in `in_ms`."""
+    def retry(self, meter: "Meter", is_poll: bool) -> None:
+        """Plans when the meter is asked again after an exchange that failed, `is_poll`: a poll."""
         one = self._round_of(meter)
-        one.begin(ticks_add(ticks_ms(), in_ms))
+        one.retry(is_poll)
+        self.move(one)
+
+    def reschedule(self, meter: "Meter", in_ms: int) -> None:
+        """Starts a new round of the meter in `in_ms`, as if none had failed before."""
+        one = self._round_of(meter)
+        one.restart(in_ms)
         self.move(one)

@@ -109,11 +109,6 @@ class Block:
         self.exception = exception
         return before
 
-    def fail(self) -> None:
-        """Notes that the meter has not answered, or wrongly. What was read before may still answer: see
-        Meter.purge()."""
-        self.failed = True
-
     def purge(self) -> None:
         """Marks what was read as failed, and no longer fit to answer."""
         self._spoil()

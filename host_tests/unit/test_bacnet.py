@@ -60,7 +60,7 @@ def test_present_values_by_the_short_way_are_those_by_the_long_one(make):
     names = ("voltage_l1_l2", "active_power", "power_factor", "energy_import", "reactive_energy_import", "temperature")
     fresh = meter(**dict(zip(names, (231.7, -1.5e6, -0.25, 123456789.0, 4.4e9, 1e-30), strict=True)))
     silent, refused, never, held = (meter(slot, active_power=slot / 7) for slot in (1, 2, 3, 4))
-    silent.blocks[0].fail()
+    silent.blocks[0].purge()
     refused.blocks[0].refuse(2)
     never.blocks[0].read_at_s = None
     held.held = {held.profile.index_of(32): (5000, 1)}
@@ -175,7 +175,7 @@ def test_a_silent_meter_keeps_its_last_value_and_has_a_fault(make):
     bench = make(one)
     assert bench.one(ANALOG_INPUT, 16, 111) == "0000"
     for block in one.blocks:
-        block.fail()
+        block.purge()
     assert bench.one(ANALOG_INPUT, 16, 85) == 1234.5
     assert bench.one(ANALOG_INPUT, 16, 111) == "0100"
     assert bench.one(ANALOG_INPUT, 16, 103) == 12

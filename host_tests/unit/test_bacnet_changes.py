@@ -95,7 +95,7 @@ def test_a_value_is_told_when_it_has_changed_by_the_increment_or_has_a_fault(mak
     set_values(one, bench.uptime.now, active_power=1001.0)
     assert bench.tick() == []
     for block in one.blocks:
-        block.fail()
+        block.purge()
     ((told, _),) = bench.tick(3)
     assert told.endswith(bytes.fromhex("096f 2e 820440 2f 4f"))
     for block in one.blocks:

@@ -607,6 +607,177 @@ def test_one_silent_meter_hardly_slows_the_others(make):
     assert bench.run(test) >= 285
 
 
+# -- failed polls
+
+
+def lose(bench, is_lost):
+    """Loses the answers for whose request `is_lost(request)` is true."""
+    answer = bench.field.answer
+    bench.field.answer = lambda request: None if is_lost(request) else answer(request)
+
+
+@pytest.mark.parametrize("fault", ["silent", "garble"])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_meter_whose_only_poll_of_the_hour_is_lost_is_asked_again_in_two_seconds(make, fault, retries):
+    meter = make_meter(0, 1, ((3, 0, 4), (4, 0, 4)), interval_s=3600, max_age_s=60, retries=retries)
+    bench = make(meter)
+
+    async def test():
+        getattr(bench.field, fault).add(1)
+        while meter.state != points.FAILING:
+            await asyncio.sleep(0.01)
+        failed_ms = bench.clock.ms
+        getattr(bench.field, fault).clear()
+        await asyncio.sleep(2.5)
+        assert [fakes.is_good(block) for block in meter.blocks] == [True, True]
+        assert min(at for at in bench.sent_at(1) if at > failed_ms) - failed_ms == pytest.approx(2000, abs=30)
+        sent = len(bench.sent())
+        await asyncio.sleep(3590)
+        assert len(bench.sent()) == sent, "and then at its interval"
+        await asyncio.sleep(10)
+        assert len(bench.sent()) == sent + 2
+
+    bench.run(test)
+
+
+def test_a_round_that_fails_half_way_is_read_whole_again(make):
+    meter = make_meter(0, 1, ((3, 0, 4), (4, 0, 4)), interval_s=3600)
+    bench = make(meter)
+    lose(bench, lambda request: len(bench.sent()) == 2)
+
+    async def test():
+        await asyncio.sleep(1)
+        assert [fakes.is_good(block) for block in meter.blocks] == [False, False]
+        await asyncio.sleep(2)
+        assert [fakes.is_good(block) for block in meter.blocks] == [True, True]
+
+    bench.run(test)
+
+
+def test_what_a_client_s_lost_request_takes_out_of_the_cache_is_read_again_soon(make):
+    meter = make_meter(0, 1, interval_s=3600, max_age_s=7200)
+    bench = make(meter)
+
+    async def test():
+        await asyncio.sleep(1000)
+        bench.field.silent.add(1)
+        assert await Client(bench).ask() == (NO_ANSWER, b"")
+        bench.field.silent.clear()
+        assert bench.bus.cached(1, 3, 0, 4) is None
+        await asyncio.sleep(2.5)
+        assert bench.bus.cached(1, 3, 0, 4) is not None
+
+    bench.run(test)
+
+
+def test_requests_of_clients_that_fail_put_no_poll_off(make):
+    """A meter that never answers for one of its registers, and a client that asks for that each second."""
+    meter = make_meter(0, 1, interval_s=5)
+    bench = make(meter)
+    lose(bench, lambda request: request[3] == 100)
+
+    async def test():
+        for _ in range(100):
+            assert await Client(bench).ask() == (NO_ANSWER, b"")
+            await asyncio.sleep(1)
+
+    bench.run(test)
+    polls = [at for line in bench.lines for at, data in line.sent if data[3] != 100]
+    assert max(after - before for before, after in zip(polls, polls[1:], strict=False)) < 5_100_000
+    assert meter.state != points.QUARANTINED
+
+
+def gaps_s(bench, unit):
+    at = bench.sent_at(unit)
+    return [(after - before) / 1000 for before, after in zip(at, at[1:], strict=False)]
+
+
+def test_a_dead_meter_is_asked_once_a_minute_whatever_its_interval(make):
+    meter = make_meter(0, 1, interval_s=3600)
+    bench = make(meter)
+    bench.field.silent.add(1)
+
+    async def test():
+        await asyncio.sleep(3000)
+
+    bench.run(test)
+    assert meter.state == points.QUARANTINED
+    assert [round(gap) for gap in gaps_s(bench, 1)[:8]] == [2, 4, 2, 4, 8, 16, 32, 60]
+    assert min(gaps_s(bench, 1)[7:]) > 59
+
+
+def test_a_meter_that_never_answers_one_of_its_reads_is_asked_more_and_more_seldom(make):
+    """Its other answers keep it out of quarantine."""
+    meter = make_meter(0, 1, ((3, 0, 4), (4, 0, 4)), interval_s=3600)
+    bench = make(meter)
+    lose(bench, lambda request: request[1] == 4)
+
+    async def test():
+        await asyncio.sleep(600)
+
+    bench.run(test)
+    assert meter.state != points.QUARANTINED
+    rounds = [gap for gap in gaps_s(bench, 1) if gap > 1]
+    assert [round(gap) for gap in rounds[:7]] == [2, 4, 8, 16, 32, 60, 60]
+    assert min(rounds[6:]) > 59
+
+
+def test_a_round_without_a_failure_ends_the_growth(make):
+    meter = make_meter(0, 1, interval_s=100)
+    bench = make(meter)
+
+    async def test():
+        for _ in range(4):
+            while meter.state != points.FAILING:
+                bench.field.silent.add(1)
+                await asyncio.sleep(0.01)
+            bench.field.silent.clear()
+            await asyncio.sleep(3)
+            assert meter.state == points.ONLINE
+
+    bench.run(test)
+
+
+def test_a_failed_poll_of_a_short_interval_waits_for_no_more_than_that(make):
+    meter = make_meter(0, 1, interval_s=1)
+    bench = make(meter)
+    lose(bench, lambda request: len(bench.sent()) % 2 == 0)
+
+    async def test():
+        await asyncio.sleep(60)
+
+    bench.run(test)
+    assert max(gaps_s(bench, 1)) == pytest.approx(1.1, abs=0.05)
+
+
+def test_the_measured_interval_is_that_of_whole_rounds(make):
+    meter = make_meter(0, 1, interval_s=60)
+    bench = make(meter)
+    lose(bench, lambda request: len(bench.sent()) % 5 == 0)
+
+    async def test():
+        await asyncio.sleep(3000)
+
+    bench.run(test)
+    assert 59_000 < bench.bus.poller.actual_interval_ms(meter) < 63_000
+
+
+def test_all_meters_are_read_as_soon_as_a_lost_line_is_back(make):
+    meters = [make_meter(k, k + 1, interval_s=3600) for k in range(3)]
+    bench = make(*meters)
+
+    async def test():
+        await asyncio.sleep(100)
+        bench.bus.wire.fail(OSError(5, "input/output error"))
+        assert await Client(bench).ask() == (NO_PATH, b"")
+        assert not any(fakes.is_good(block) for meter in meters for block in meter.blocks)
+        await asyncio.sleep(5)
+        assert [meter.state for meter in meters] == [points.ONLINE] * 3
+        assert all(fakes.is_good(block) for meter in meters for block in meter.blocks)
+
+    bench.run(test)
+
+
 # -- order of clients and poller
 
 

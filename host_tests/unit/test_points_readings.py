@@ -112,8 +112,8 @@ def test_a_block_says_what_the_bus_has_noted_of_it():
     assert said(blocks[0]) == (False, False, False, 0, None)
     assert said(blocks[1]) == (True, True, False, 0, 77)
     assert (bytes(blocks[0].raw), bytes(blocks[1].raw)) == (bytes(6), b"\x01\x02\x03\x04")
-    blocks[1].fail()
-    assert said(blocks[1]) == (True, True, True, 0, 77)
+    blocks[1].purge()
+    assert said(blocks[1]) == (True, False, True, 0, 77)
     assert blocks[1].refuse(2) == 0, "it did not before"
     assert blocks[1].refuse(2) == 2
     assert said(blocks[1]) == (True, False, True, 2, 77)

@@ -168,7 +168,7 @@ def test_points_without_a_value_and_held_ones_are_as_readings_decide():
         meter.store(block, struct.pack(">fff", float("nan"), value, 1.5), 0, 0, 98)
     told = [(point["value"], point["age_s"], point["quality"]) for point in points_of(meter)]
     assert told == [(None, "2", "no_value"), ("5000", "2", "held"), ("1.5000000", "2", "good")]
-    block.fail()
+    block.purge()
     told = [(point["value"], point["age_s"], point["quality"]) for point in points_of(meter)]
     assert told == [(None, "2", "failed"), ("5000", "2", "failed"), ("1.5000000", "2", "failed")]
     block.refuse(2)

@@ -193,8 +193,9 @@ def test_bounds_that_are_not_configured():
     bounds = {row[0]: row[1] for row in tables("configuration", "Bounds that are not configured")[0]}
     assert bounds["requests waiting for a bus"].startswith(f"{bus_module._QUEUE_MAX},")
     assert bounds["failed requests in a row until a meter is quarantined"] == str(bus_module._QUARANTINE_AFTER)
-    first, last = poller.PROBE_FIRST_MS // 1000, poller._PROBE_LAST_MS // 1000
-    assert bounds["probes of a quarantined meter"] == f"after {first} s, doubling up to {last} s"
+    waits = f"after {poller.RETRY_FIRST_MS // 1000} s, doubling up to {poller._RETRY_LAST_MS // 1000} s"
+    assert bounds["probes of a quarantined meter"] == waits
+    assert bounds["polls after a failed one"] == f"{waits}; after the meter's interval where that is shorter"
     assert bounds["answer of a meter that is not configured"].startswith(f"within {bus_module._TIMEOUT_MS} ms")
     assert f"{modbus_server._UNSERVED_MS // 1000} s (Modbus)" in bounds["connection that never asks"]
     assert bounds["peer that does not take our output"] == f"closed after {listener._OUTPUT_TIMEOUT_MS // 1000} s"
