@@ -138,7 +138,7 @@ def test_home_assistant_is_told_what_each_value_is(make_rig, broker, listener):
     )  # fmt: skip
 
 
-def test_home_assistant_loses_the_entities_of_a_meter_that_has_gone(make_rig, broker, listener):
+def test_a_meter_that_has_gone_leaves_no_entity_and_no_state_behind(make_rig, broker, listener):
     rig = make_rig(config=settings(broker, homeassistant=True))
 
     def documents(name):
@@ -148,7 +148,8 @@ def test_home_assistant_loses_the_entities_of_a_meter_that_has_gone(make_rig, br
     points = {meter["name"]: len(meter["points"]) for meter in rig.get("/api/readings")["meters"]}
     wait_for(lambda: all(len(documents(name)) == points[name] for name in points), CONNECTED_S, "all documents")
     folder = rig.folder / "data"
-    wait_for(lambda: list(folder.glob("mqtt.[ab]")), CONNECTED_S, "what is kept")  # once it is whole
+    for name in ("mqtt", "mqtt_states"):
+        wait_for(lambda name=name: list(folder.glob(name + ".[ab]")), CONNECTED_S, "what is kept")  # once it is whole
     rig.gateway.kill()
     path = folder / "config.json"
     config = json.loads(path.read_text())
@@ -156,5 +157,6 @@ def test_home_assistant_loses_the_entities_of_a_meter_that_has_gone(make_rig, br
     path.write_text(json.dumps(config))
     rig.gateway.start()
     wait_for(lambda: not documents("socket"), CONNECTED_S, "their removal")
+    wait_for(lambda: listener.seen[f"{ROOT}/socket/status"] == "", CONNECTED_S, "the end of its state")
     for name in points:
         assert len(documents(name)) == (0 if name == "socket" else points[name])

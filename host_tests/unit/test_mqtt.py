@@ -108,6 +108,7 @@ def test_it_tries_again_for_ever_at_growing_times(make):
         ([b"\x20\x02\x00\x05"], "refused: not authorized"),
         ([b"HTTP/1.1 400 Bad Request\r\n"], "the broker does not answer as one"),
         ([b""], "closed by the broker"),
+        ([b"\x20\xff\xff\x03"], "the broker does not answer as one"),  # and takes hours for its CONNACK
         ([CONNACK, b""], "closed by the broker"),
         ([CONNACK, b"\x00\x00"], "no packet: type 0"),
         ([CONNACK, b"\x30\xff\xff\xff\xff"], "no packet: its length has no end"),
@@ -275,7 +276,8 @@ def described(bench):
 
 
 def answered(bench):
-    bench.at[1] = lambda: bench.client.incoming.append(PINGRESP)
+    """With answers to the ping behind states that were removed, and to that behind documents."""
+    bench.at[1] = lambda: bench.client.incoming.append(2 * PINGRESP)
     return bench
 
 
@@ -308,6 +310,40 @@ def test_a_removal_is_repeated_until_the_broker_has_answered_behind_it(make):
     assert not described(answered(make(homeassistant=True, meters=[])))[1]
 
 
+STATUS = b"meterport/%s/status"
+
+
+def removed(bench):
+    """Topics of empty retained messages."""
+    return [topic for topic, payload, retained in bench.published() if retained and not payload]
+
+
+def test_the_state_of_a_meter_that_has_another_name_is_removed_once(make):
+    def rename(bench):
+        bench.meter.name = "feeder"
+        return bench
+
+    assert removed(answered(make())) == []
+    assert removed(answered(rename(make()))) == [STATUS % b"hall/ma_in"]
+    assert removed(answered(rename(make()))) == []
+
+
+def test_states_under_a_former_name_are_removed_and_all_with_sparkplug(make):
+    removed(answered(make()))
+    assert removed(answered(make(name="cellar"))) == [STATUS % b"hall", STATUS % b"hall/ma_in"]
+    former = [STATUS % b"cellar", STATUS % b"cellar/ma_in"]
+    assert removed(answered(make(name="cellar", payload="sparkplug"))) == former
+    assert removed(answered(make(name="cellar", payload="sparkplug"))) == []
+
+
+def test_a_state_is_removed_again_until_the_broker_has_answered_behind_it(make):
+    removed(answered(make()))
+    for _ in range(2):
+        assert removed(make(meters=[])) == [STATUS % b"hall/ma_in"]  # no PINGRESP
+    assert removed(answered(make(meters=[])))
+    assert not removed(answered(make(meters=[])))
+
+
 def test_what_was_described_is_kept_while_the_buses_rest(make):
     bench = answered(make(homeassistant=True, seconds=4))
     bench.buses.is_busy = True
@@ -325,7 +361,7 @@ def test_a_full_flash_is_said_once_and_ends_nothing(make, monkeypatch):
     bench = answered(make(homeassistant=True, interval_s=1))
     assert bench.published()[-1][0] == ROOT + b"/ma_in/energy_import"
     assert [text for text in bench.log.texts() if "cannot be kept" in text] == [
-        "what Home Assistant was told cannot be kept: OSError(28)"
+        "what the broker was told cannot be kept: OSError(28)"
     ]
     assert bench.buses.resumes == 1
 

@@ -69,6 +69,7 @@ _NOT_IN_A_TOPIC = b"/+#\0"
 _BIRTH = b"homeassistant/status"
 _DISCOVERY = b"homeassistant/"
 _DESCRIBED = const("data/mqtt")  # kept by store.py: the entities that Home Assistant was told of (discovery.entities)
+_STATES = const("data/mqtt_states")  # as well: whose states the broker retains, topics with a zero byte between two
 _REST_MS = const(20000)  # the longest that the buses are asked to rest
 _REFUSALS = const(3)  # connections in a row that end at the history, after which there are only values
 _REFUSED_S = const(3600)  # until the history is tried again
@@ -130,7 +131,7 @@ class Mqtt(Service):
         self._pings = 0  # without an answer
         self._discovery_in_s: "int | None" = None
         self._described = store.load(_DESCRIBED) or b""
-        self._to_keep: "bytes | None" = None  # when the broker has answered the ping behind it
+        self._to_keep: dict[str, bytes] = {}  # path: when the broker has answered the ping behind it
         self.state = "connecting"
         self.error: "str | None" = None
         self.connections = 0
@@ -280,7 +281,7 @@ class Mqtt(Service):
             if not n:
                 raise ConnectionFailed("closed by the broker")
             end = reader.next(memoryview(self._received)[:n])
-            if reader.kind != mqtt.CONNACK or end > 0 and len(reader.body) != 2:
+            if reader.kind != mqtt.CONNACK or reader.size > 2 or end > 0 and len(reader.body) != 2:
                 raise mqtt.MqttError("the broker does not answer as one")
             if end > 0:
                 break
@@ -316,7 +317,7 @@ class Mqtt(Service):
         self._filled = 0
         self._pings = 0
         self._ping_ms = seam.ticks_ms()
-        self._to_keep = None
+        self._to_keep = {}
         self._answers = b""
         self._settle()
         self._states = [None] * len(self._meters.meters)
@@ -333,6 +334,8 @@ class Mqtt(Service):
             await self._publish(self._root + b"/status", b"online", True)
         if self._has_discovery:
             await self._put(mqtt.subscribe(_FIRST_ID, _BIRTH))
+        if not self._has_given_way:
+            await self._remove_states()
         self._take(reader, received)
         due_s = self._clock.uptime_s()
         if sparkplug is not None:
@@ -359,8 +362,8 @@ class Mqtt(Service):
             await self._flush()
             self._settle()
             await self._keep_alive()
-            if self._to_keep is not None and not self._pings:
-                await self._keep(self._to_keep)
+            if self._to_keep and not self._pings:
+                await self._keep()
             elif self.tls is not None and self.tls.is_wanted():
                 await self._take_leave()
                 return
@@ -513,6 +516,23 @@ class Mqtt(Service):
     def _topic(self, meter):
         return self._root + b"/" + level(meter.name)
 
+    async def _remove_states(self):
+        """Removes by empty messages the retained states of what was published before and is gone: of meters, and of
+        all under a former name or prefix."""
+        topics = []
+        if self._sparkplug is None:
+            topics = [self._root] + [self._topic(meter) for meter in self._meters.meters]
+        states = b"\0".join(topics)
+        before = store.load(_STATES) or b""
+        if before == states:
+            return
+        self._to_keep[_STATES] = states
+        gone = [topic for topic in before.split(b"\0") if topic and topic not in topics]
+        for topic in gone:
+            await self._publish(topic + b"/status", b"", True)
+        if gone:
+            await self._ping()
+
     async def _publish_states(self):
         """Of the meters whose state has changed."""
         for k, meter in enumerate(self._meters.meters):
@@ -600,22 +620,24 @@ class Mqtt(Service):
                 await self._publish(node + discovery.entity(meter, i) + b"/config", document, True)
         self._events.add("mqtt", "described %d meters to Home Assistant" % len(meters))
         if entities != self._described:
-            self._to_keep = entities
+            self._to_keep[_DESCRIBED] = entities
             await self._ping()
 
-    async def _keep(self, entities):
-        """Writes to flash which entities the broker has, while the buses rest; they are asked again in a second when
-        they cannot."""
+    async def _keep(self):
+        """Writes to flash what the broker retains, while the buses rest; they are asked again in a second when they
+        cannot."""
         self._waker.clear()
         if not self._buses.pause(self._waker.wake):
             return
         try:
             if not await self._waker.wait_ms(_REST_MS):
                 return
-            self._to_keep = None
-            store.save(_DESCRIBED, entities)
-            self._described = entities
+            kept = self._to_keep
+            self._to_keep = {}
+            for path, data in kept.items():
+                store.save(path, data)
+            self._described = kept.get(_DESCRIBED, self._described)
         except OSError as error:
-            self._events.add("mqtt", "what Home Assistant was told cannot be kept: %r" % error)
+            self._events.add("mqtt", "what the broker was told cannot be kept: %r" % error)
         finally:
             self._buses.resume()
