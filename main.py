@@ -30,7 +30,8 @@ def _add_path():
     image; elsewhere in lib/ beside this file.
 
     A whole firmware in the file system goes before the one within the image, with its packages in /lib, so that a
-    developer can try it. A folder firmware/ that holds less, left by an earlier image, hides nothing.
+    developer can try it. A folder firmware/ that holds less, left by an earlier image or a deploy that broke off, hides
+    nothing; files that cannot be imported (half of a deploy, another MicroPython's) are given up by _load().
     """
     if ".frozen" in sys.path:
         sys.path.remove(".frozen")
@@ -113,10 +114,26 @@ def _give_up(folder):
     if folder.endswith(good):
         good = "-"
     _write_use(good, good, 0)
-    for name in list(sys.modules):
-        if (getattr(sys.modules[name], "__file__", None) or "").startswith("tree/"):
-            del sys.modules[name]
+    _forget_modules("tree/")
     return "" if good == "-" else "tree/" + good
+
+
+def _forget_modules(begin):
+    """Has what was imported from files whose path begins so imported anew."""
+    for name in list(sys.modules):
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(begin):
+            del sys.modules[name]
+
+
+def _is_image_next():
+    """Puts the firmware within the image before the files that cannot be imported; False where it is there already, or
+    there is none."""
+    if ".frozen" not in sys.path[1:]:
+        return False
+    sys.path.remove(".frozen")
+    sys.path.insert(0, ".frozen")
+    _forget_modules("firmware/")
+    return True
 
 
 def _load(folder):
@@ -132,7 +149,10 @@ def _load(folder):
             return port, app
         except Exception as error:
             if not folder:
-                raise
+                if not _is_image_next():
+                    raise
+                print("meterport: the firmware in /firmware is given up: %r" % error)
+                continue
             print("meterport: the firmware in %s is given up: %r" % (folder, error))
             _write_failed("it cannot be imported: %r" % error)
             folder = _give_up(folder)

@@ -180,6 +180,25 @@ def test_a_gateway_that_crashes_at_each_start_ends_in_safe_mode_and_comes_back(m
     rig.gateway.lines.clear()  # the tracebacks of this test are no findings
 
 
+@pytest.mark.parametrize("files", [("__init__.py",), ("__init__.py", "board/__init__.py", "board/unix.py")])
+def test_files_that_cannot_be_imported_give_way_to_the_firmware_in_the_image(tmp_path, files):
+    """As a board starts it: what lies in /firmware, half of a deploy, goes before the image."""
+    for name in files:
+        path = tmp_path / "firmware" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(gateway.ROOT / "firmware" / name, path)
+    http_port, modbus_port = gateway.free_ports(2)
+    gateway.write_config(tmp_path, gateway.place_of({"http": {"port": http_port}, "modbus": {"port": modbus_port}}))
+    lines = []
+    argv = [gateway.find_frozen(print), "-X", f"heapsize={gateway.FROZEN_HEAP}", "-m", "main"]
+    env = {"MICROPYPATH": ":.frozen"}
+    with gateway.Gateway(tmp_path, argv=argv, env=env, on_line=lines.append) as running:
+        running.wait_ready()
+        with Device(HOST, http_port) as device:
+            assert device.session()["setup"]
+    assert any("the firmware in /firmware is given up: ImportError" in line for line in lines)
+
+
 def test_a_line_that_vanishes_gives_0a_and_values_again_when_it_is_back(make_rig):
     rig = make_rig()
     rig.wait_polled()

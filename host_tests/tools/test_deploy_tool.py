@@ -144,6 +144,24 @@ def test_main_is_copied_last(board, tree):
     assert copies(board)[-2:] == [":/boot.py", ":/main.py"]
 
 
+def test_a_firmware_of_which_half_is_copied_is_none(board, tree):
+    """main.py starts the one within the image, where there is one."""
+    (tree / "firmware" / "__init__.mpy").write_text("version")
+    deploy(tree)
+    assert copies(board)[-3:] == [":/firmware/__init__.mpy", ":/boot.py", ":/main.py"]
+    (tree / "firmware" / "app.mpy").write_text("another")
+    board.put("firmware/stale.mpy")
+    board.failing = ["cp"]
+    with pytest.raises(DeviceError):
+        deploy(tree)
+    assert "firmware/__init__.mpy" not in board.names()
+    deploy(tree)
+    assert "firmware/__init__.mpy" in board.names()
+    board.calls.clear()
+    deploy(tree)
+    assert copies(board) == []
+
+
 def test_a_second_deploy_copies_nothing(board, tree):
     deploy(tree)
     board.calls.clear()

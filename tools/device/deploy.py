@@ -24,6 +24,7 @@ UPDATES = "/tree"  # docs/reference/update.md; with TREES the only places where 
 _USE = "/tree/use"  # without it what lies in UPDATES does not run
 DATA = "/data"  # made, and never looked into by deploy
 STARTERS = ("/boot.py", "/main.py")  # copied last: a half-copied firmware is not started by a new main.py
+_WHOLE = "/firmware/__init__."  # removed first and copied last but STARTERS: without it the firmware of an image runs
 _FILES_A_CALL = 12  # copied by one call of mpremote, so that something is seen to happen
 _LOOKS = 3  # attempts to reach a board that may be restarting
 _BLOCK = 4096  # littlefs gives a file whole blocks
@@ -101,11 +102,15 @@ def make_plan(wanted, board):
     changed = [path for path in wanted if board.files.get(path) != wanted[path]]
     places = tuple(f"{top}/" for top in (*TREES, UPDATES))
     stale = [path for path in board.files if path not in wanted and path.startswith(places)]
+    marks = [path for path in wanted if path.startswith(_WHOLE)]
+    if changed or stale:
+        stale += [path for path in marks if path in board.files]
+        changed = [path for path in changed if path not in marks] + marks
     return Plan(
-        remove=tuple(sorted(stale, key=lambda path: (path != _USE, path))),
+        remove=tuple(sorted(stale, key=lambda path: (path != _USE, not path.startswith(_WHOLE), path))),
         rmdir=tuple(sorted((d for d in board.directories if d not in directories and d not in TREES), reverse=True)),
         mkdir=tuple(sorted(directories - set(board.directories))),
-        copy=tuple(sorted(changed, key=lambda path: (path in STARTERS, path))),
+        copy=tuple(sorted(changed, key=lambda path: (path in STARTERS, path.startswith(_WHOLE), path))),
     )
 
 
@@ -134,7 +139,7 @@ def check_space(plan, wanted, board):
 
     # littlefs gives a folder two blocks (its metadata pair).
     folders = 2 * _BLOCK * (len(plan.mkdir) - len(plan.rmdir))
-    needed = blocks(plan.copy, wanted) - blocks((*plan.copy, *plan.remove), board.files) + folders
+    needed = blocks(plan.copy, wanted) - blocks({*plan.copy, *plan.remove}, board.files) + folders
     if needed > max(board.free, 0):  # littlefs may count a block twice
         raise DeviceError(f"the firmware needs {needed:,} more bytes on the board, and {board.free:,} are free")
 
