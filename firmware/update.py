@@ -269,7 +269,11 @@ class Update:
             trees.write(self._good, self.tree)
             return
         trees.write_image(self._slot.label)
-        self._slot.switch()
+        try:
+            self._slot.switch()
+        except OSError:
+            trees.write(self._good, self._good)  # nothing is on trial
+            raise
 
     def close(self) -> None:
         """Closes the files."""

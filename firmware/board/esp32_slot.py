@@ -77,4 +77,8 @@ class ImageSlot:
 
     def switch(self) -> None:
         """Has the next start run the new image. Raises OSError when ESP-IDF finds it damaged, or for another chip."""
-        self._partition.set_boot()
+        try:
+            self._partition.set_boot()
+        except OSError as error:
+            text = "ESP-IDF refuses the image (%s): it is damaged, or for another chip" % error
+            raise OSError(errno.EINVAL, text) from None

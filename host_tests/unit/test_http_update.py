@@ -132,6 +132,23 @@ def test_an_esp32_without_a_second_slot_says_why(gateway, monkeypatch):
     assert (response.status, response.json()["error"]) == (409, "no second slot")
 
 
+def test_what_cannot_be_written_is_said_and_ends_the_update(gateway, monkeypatch):
+    send(gateway)
+    while not post(gateway, "verify").json()["done"]:
+        pass
+
+    def switch(self):
+        raise OSError(-0x1503, "ESP-IDF refuses the image")
+
+    monkeypatch.setattr(update.Update, "switch", switch)
+    response = post(gateway, "switch")
+    assert response.status == 422
+    wrong = {"field": "package", "text": "not taken: OSError(-5379, 'ESP-IDF refuses the image')"}
+    assert response.json()["errors"] == [wrong]
+    assert post(gateway, "switch").status == 409
+    assert gateway.device.reboots == 0
+
+
 def test_with_a_release_key_only_what_is_signed_is_taken_in_steps(gateway):
     private = Ed25519PrivateKey.generate()
     gateway.service.config_store.config["system"]["release_key"] = private.public_key().public_bytes_raw().hex()

@@ -511,3 +511,12 @@ def test_a_brown_out_at_any_operation_on_the_slots_leaves_the_old_or_the_new(esp
     assert booted == sorted(booted)
     assert booted[0] == 0
     assert booted[-1] == 1
+
+
+def test_an_image_that_the_chip_refuses_is_not_on_trial_and_the_next_is_taken(esp32):
+    """For another chip, say: the package is right, and esp_ota_set_boot_partition() finds it out."""
+    with pytest.raises(OSError, match="refuses the image .*another chip"):
+        run_image(esp32, Package("0.2.0", {"image": b"\0" + IMAGE}, "image"))
+    assert (esp32.slots.boot, trees.read()) == (0, ("-", "-"))
+    run_image(esp32)
+    assert esp32.slots.boot == 1

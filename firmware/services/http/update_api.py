@@ -165,6 +165,9 @@ def _write(service, write, document, saved=None):
     def attempt():
         try:
             write()
+        except OSError as error:
+            abort(service, None)
+            raise ValueError("package: not taken: %r" % error) from None
         except Exception:
             abort(service, None)
             raise
