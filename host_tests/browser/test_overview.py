@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import expect
 
 from host_tests.browser.visit import DESK, PASSWORD, PHONE, assert_whole
-from host_tests.system.rig import HOST
+from host_tests.system.rig import HOST, configured
 from tools.device_api import Device
 
-POWER, ENERGY, TOTAL_ENERGY = 16, 32, 40  # numbers of points
+VOLTAGE, POWER, ENERGY, TOTAL_ENERGY = 1, 16, 32, 40  # numbers of points
 
 
 def changed(visit, change):
@@ -88,6 +88,51 @@ def test_sums_are_of_values_that_are_good_and_of_one_quantity_each(make_rig, vis
     assert_whole(desk, "sums of two quantities")
     desk.screenshot("sums")
     desk.page.unroute_all(behavior="wait")
+
+
+# Of each language: what is filtered by, and the slots that are left.
+FILTERED = {
+    "en": {
+        "stale": [3],
+        "STALE voltage": [3],
+        "failing": [5],
+        "wrong answers (CRC)": [5],
+        "6 wrong": [5],
+        "unit 8": [7],
+        "x": [],
+    },
+    "de": {"veraltet": [3], "Spannung": [3], "fehlerhaft": [5], "falsche Antworten (crc)": [5], "gerät 8": [7]},
+    "fr": {"périmé": [3], "tension": [3], "en échec": [5], "réponses fausses": [5], "unité 8": [7]},
+    "es": {"anticuado": [3], "tensión": [3], "respuestas erróneas": [5], "unidad 8": [7]},
+}
+
+
+@pytest.mark.parametrize("code", FILTERED)
+def test_the_filter_looks_in_what_is_wrong_and_the_sums_are_of_what_it_leaves(make_rig, visit, code):
+    rig = make_rig(meters=configured("eastron-sdm120", 9))
+    rig.wait_polled()
+
+    def change(meters, points):
+        points[3][VOLTAGE]["quality"] = "stale"
+        meters[5].update(state="failing", reason="wrong answers (crc)")
+        for k, one in enumerate(points):
+            one[POWER]["value"] = 100 + k
+
+    seen = changed(visit(rig), change)
+    page = seen.page
+    lines = page.locator("tr[data-slot]")
+    expect(lines).to_have_count(9)
+    page.evaluate("code => useLanguage(code).then(show)", code)
+    expect(page.locator(f"html[lang={code}] tr[data-slot]")).to_have_count(9)
+    for text, slots in FILTERED[code].items():
+        page.locator("input[type=search]").fill(text)
+        shown = page.locator("tr[data-slot]:visible")
+        expect(shown).to_have_count(len(slots))
+        assert [int(one.get_attribute("data-slot")) for one in shown.all()] == slots, text
+        foot = page.locator("tfoot")
+        expect(foot.locator("th")).to_contain_text(str(len(slots)))
+        expect(foot.locator("td").first).to_have_text(f"{100 + slots[0]},0 W".replace(",", ".") if slots else "–")
+    page.unroute_all(behavior="wait")
 
 
 @pytest.fixture

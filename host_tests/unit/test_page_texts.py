@@ -123,6 +123,35 @@ def test_every_advice_of_the_device_is_known_to_the_page():
     assert set(re.findall(r'"(.*)"', listed)) == wanted
 
 
+def reasons():
+    """What the device says is wrong with a meter: the texts of fault_text(), and what stands before and in lists of
+    registers, with {} for what is filled in."""
+    for path in ("firmware/bus/bus.py", "firmware/bus/listening.py", "firmware/meters/refusals.py"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name in ("fault_text", "_name"):
+                about = ast.get_docstring(node, clean=False)
+                for one in (one for statement in node.body for one in ast.walk(statement)):
+                    if (
+                        isinstance(one, ast.Constant)
+                        and isinstance(one.value, str)
+                        and one.value not in (about, "", ", ")
+                    ):
+                        yield re.sub(r"%[ds]", "{}", one.value)
+
+
+def test_every_reason_of_the_device_is_known_to_the_page():
+    script = (ROOT / SOURCES / "status.js").read_text()
+    listed = re.findall(r'"(.*)"', re.search(r"const REASONS = \[(.*?)\n\]", script, re.DOTALL)[1])
+    found = set(reasons())
+    ranges = "{} to {} of function {}"  # a place of the texts that name registers, and a text of its own
+    more = " and {} more ranges"
+    assert {ranges, more} < found
+    begins = {text for text in found if text.endswith("registers ")}
+    assert len(begins) == 2
+    wanted = found - begins - {ranges, more} | {f"{text}{{}}{end}" for text in begins for end in ("", more)}
+    assert set(listed) == wanted
+
+
 def test_a_text_without_a_translation_is_found():
     source = (
         'x = el("p", { class: "dim" }, `Unit ${k} is silent`, "No line", say("{} of them", a / b / c)); // "Not This"'

@@ -49,6 +49,9 @@ function table(columns, rows, kind = columns.length >= STACKED_FROM && "stacked"
   return el("div", { class: "scroll", tabindex: 0 }, el("table", { role: "table", class: kind }, el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map(headCell))), el("tbody", { role: "rowgroup" }, body)));
 }
 
+// Whether a filter lets the text pass: it has all of the words, in whatever case.
+const hasWords = (text, words) => words.toLowerCase().split(/\s+/).every(word => text.toLowerCase().includes(word));
+
 // Puts a new state of something in the place of the old; nothing is touched when it is the same, so that focus,
 // selection and scrolling stay.
 function replace(old, fresh) {

@@ -69,13 +69,7 @@ const ADVICE = [
   "a reboot is due: until then every service keeps its socket",
 ];
 
-function adviceText(text) {
-  for (const key of ADVICE) {
-    const found = new RegExp("^" + key.replaceAll(".", "\\.").replaceAll("{}", "(.+)") + "$").exec(text);
-    if (found) return ofDevice(say(key, ...found.slice(1)));
-  }
-  return ofDevice(text);
-}
+const adviceText = text => ofDevice(saidBy(ADVICE, text));
 
 function budgetCard(now) {
   const closed = Object.entries(now.evictions).filter(([, count]) => count);

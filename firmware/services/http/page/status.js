@@ -13,7 +13,23 @@ const COLUMNS = [
 ];
 const attention = line => line.now.state !== "online" ? 0 : line.fault() ? 1 : 2;
 
-const stateText = meter => translated(meter.state) + (meter.reason ? ": " + meter.reason : "");
+// What the device says is wrong with a meter (Bus.fault_text), with {} for what differs.
+const REASONS = [
+  "silent",
+  "serial line gone",
+  "wrong answers ({})",
+  "refuses registers {} and {} more ranges",
+  "refuses registers {}",
+  "damaged answers",
+  "not seen: nobody asks this unit",
+  "not seen for {} s",
+  "not seen: registers {} and {} more ranges",
+  "not seen: registers {}",
+  "answers that may be late ones to other requests",
+];
+
+const reasonText = text => saidBy(REASONS, text, part => part.split(", ").map(translated).join(", "));
+const stateText = meter => translated(meter.state) + (meter.reason ? ": " + reasonText(meter.reason) : "");
 const shapeOf = meters => JSON.stringify(meters.map(meter => [meter.slot, meter.name, meter.unit, meter.profile, meter.points.map(point => point.id)]));
 const pointOf = (meter, numbers) => numbers.map(number => meter.points.find(({ id }) => (id & 255) === number)).find(point => point);
 
@@ -32,6 +48,8 @@ function meterLine(meter) {
       const points = Object.keys(OVERVIEW).map(line.point).filter(point => point), common = commonFault(points), first = points.find(({ quality }) => quality !== "good");
       return common ? translated(words(common)) : first && `${pointTitle(first.name)}: ${translated(words(first.quality))}`;
     },
+    // What the filter looks in.
+    text: () => `${line.now.name} ${line.now.profile} ${stateText(line.now)} ${line.fault() || ""} ${say("Unit {}", line.now.unit)}`,
     today_wh() {
       const energy = line.point("energy");
       return energy && today_wh(energy);
@@ -58,7 +76,7 @@ function meterLine(meter) {
   return line;
 }
 
-// The sums below the lines, of the values that are good; a note says of how many meters, where that is not all, and of what:
+// The sums below the lines that are shown, of the values that are good; a note says of how many meters, where that is not all, and of what:
 // what was imported and what flowed in both directions are not added up.
 function sums(lines) {
   const good = name => lines.map(line => line.point(name)).filter(point => point?.quality === "good" && point.value != null);
@@ -76,7 +94,7 @@ function sums(lines) {
 // The table of all meters; it sorts itself anew with each update.
 function overview(meters) {
   const lines = meters.map(meterLine), body = el("tbody"), foot = el("tr");
-  const filter = meters.length < FILTER_FROM ? null : el("input", { type: "search", "aria-label": "Filter", placeholder: "Filter by name, kind or state", oninput: arrange });
+  const filter = meters.length < FILTER_FROM ? null : el("input", { type: "search", "aria-label": "Filter", placeholder: "Filter by name, kind, state or fault", oninput: arrange });
   let by = null, isUpward = true;
   const heads = COLUMNS.map(([title, key], i) => el("th", { class: numberKind(title), scope: "col" }, key
     ? el("button", { type: "button", class: "sort", onclick() {
@@ -86,12 +104,13 @@ function overview(meters) {
     } }, title.replace(">", "")) : title));
   // What needs attention comes first until a column is chosen.
   function arrange() {
-    const key = by === null ? attention : COLUMNS[by][1], turn = isUpward ? 1 : -1, wanted = filter?.value.toLowerCase() || "";
+    const key = by === null ? attention : COLUMNS[by][1], turn = isUpward ? 1 : -1;
     const rank = (a, b) => key(a) < key(b) ? -turn : key(a) > key(b) ? turn : a.now.slot - b.now.slot;
     const rows = [...lines].sort(rank).map(({ row }) => row);
     if (rows.some((row, i) => row !== body.children[i])) body.replaceChildren(...rows);
-    for (const { row, now } of lines) row.hidden = !`${now.name} ${now.profile} ${stateText(now)} unit ${now.unit}`.toLowerCase().includes(wanted);
+    for (const line of lines) line.row.hidden = !hasWords(line.text(), filter?.value || "");
     heads.forEach((head, i) => head.setAttribute("aria-sort", i !== by ? "none" : isUpward === (i === 0) ? "ascending" : "descending"));
+    foot.replaceChildren(...sums(lines.filter(({ row }) => !row.hidden)).map((text, i) => el(i ? "td" : "th", i ? { class: numberKind(COLUMNS[i][0]) } : { scope: "row" }, text)));
   }
   const part = el("section", { class: "overview" }, el("h2", null, "Meters"), filter,
     el("div", { class: "scroll", tabindex: 0 }, el("table", null, el("thead", null, el("tr", null, heads)), body, el("tfoot", null, foot))));
@@ -101,7 +120,6 @@ function overview(meters) {
       now.forEach((meter, i) => lines[i].update(meter, most));
       arrange();
       part.classList.toggle("no-days", !lines.some(line => line.today_wh() != null));
-      foot.replaceChildren(...sums(lines).map((text, i) => el(i ? "td" : "th", i ? { class: numberKind(COLUMNS[i][0]) } : { scope: "row" }, text)));
     } };
 }
 

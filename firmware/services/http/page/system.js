@@ -39,10 +39,9 @@ const systemPage = {
       "Written to flash": say("{} KB a day", Math.ceil(records.bytes_a_day / 1024)), "Records lost": records.lost + (records.error ? ": " + records.error : ""),
     }));
   },
-  // The newest first; with a filter those with all of its words, in whatever case.
+  // The newest first.
   showLog() {
-    const words = this.logFilter.value.toLowerCase().split(/\s+/);
-    const events = health.events.filter(event => words.every(word => `${event.source} ${lineOf(event)}`.toLowerCase().includes(word))).reverse();
+    const events = health.events.filter(event => hasWords(`${event.source} ${lineOf(event)}`, this.logFilter.value)).reverse();
     this.log = replace(this.log, el("div", { role: "log" }, events.length ? table([">ago", "from", "what"],
       events.map(event => [span(health.uptime_s - event.uptime_s), event.source, lineOf(event)])) : dim("No line has all of these words.")));
   },

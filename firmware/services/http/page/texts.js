@@ -19,6 +19,15 @@ function say(text, ...values) {
   return translated(text).replace(/\{\}/g, () => values.shift());
 }
 
+// What the device says, in the visitor's language where it has the form of one of `keys`. inner(): of what stands in a place.
+function saidBy(keys, text, inner = part => part) {
+  for (const key of keys) {
+    const found = new RegExp("^" + key.replace(/[.()]/g, "\\$&").replaceAll("{}", "(.+)") + "$").exec(text);
+    if (found) return say(key, ...found.slice(1).map(inner));
+  }
+  return text;
+}
+
 // A name from the device: it is never translated.
 const ofDevice = text => document.createTextNode(visible(text));
 
