@@ -140,10 +140,11 @@ class Portal:
             reason = _escaped(set_up.reason.encode())
             parts.append(b'<p class="bad" role="alert">%s was not joined: %s' % (name or b"The network", reason))
         parts.append(b'<form method="post" action="/setup"><p>2.4 GHz only: a network of 5 GHz is not seen.')
-        for number, (ssid, rssi, is_open) in enumerate(set_up.networks):
+        for ssid, rssi, is_open in set_up.networks:
+            name = _escaped(ssid)  # and no number: after a try that failed the list is another one
             parts.append(
-                b'<label><input type="radio" name="network" value="%d"> %s (%d dBm%s)</label>'
-                % (number, _escaped(ssid), rssi, b", open" if is_open else b"")
+                b'<label><input type="radio" name="network" value="%s"> %s (%d dBm%s)</label>'
+                % (name, name, rssi, b", open" if is_open else b"")
             )
         parts.append(
             b'<label><input type="radio" name="network" value="" checked> another: '
@@ -160,10 +161,7 @@ class Portal:
         for pair in body.split(b"&"):
             name, _, value = pair.partition(b"=")
             fields[name] = http1.unquote(value, True)
-        ssid = fields.get(b"ssid", b"")
-        number = fields.get(b"network", b"")
-        if number.isdigit() and len(number) < 3 and int(number) < len(set_up.networks):
-            ssid = set_up.networks[int(number)][0]
+        ssid = fields.get(b"network") or fields.get(b"ssid", b"")
         wrong = set_up.begin(ssid.decode(), fields.get(b"password", b"").decode())
         if wrong:
             set_up.refuse(wrong)

@@ -172,8 +172,8 @@ def test_networks_are_listed_strongest_first_and_each_once(make_world, machine_n
     async def scenario(phone):
         await open_portal(world)
         _, page = await phone.get()
-        assert re.findall(r'value="\d"> (.*?)</label>', page) == [
-            "&lt;b&gt;&quot;&amp; (-50 dBm)", "plant (-60 dBm)", "yard (-80 dBm, open)",
+        assert re.findall(r'value="([^"]+)"> \1 (.*?)</label>', page) == [
+            ("&lt;b&gt;&quot;&amp;", "(-50 dBm)"), ("plant", "(-60 dBm)"), ("yard", "(-80 dBm, open)"),
         ]  # fmt: skip
 
     run(world, scenario)
@@ -188,7 +188,7 @@ def test_a_network_is_joined_saved_and_its_address_shown(make_world, machine_nam
 
     async def scenario(phone):
         await open_portal(world)
-        head, _ = await phone.join("network=0&ssid=&password=geheim%2B+%2512")
+        head, _ = await phone.join("network=plant+%26+yard&ssid=&password=geheim%2B+%2512")
         assert head.startswith("HTTP/1.1 303 ")
         assert "Location: /setup\r\n" in head
         page = await phone.until("Joined <b>plant &amp; yard</b>", 10)
@@ -216,14 +216,33 @@ def test_a_wrong_password_locks_nobody_out(make_world, machine_name, profile, tm
         await open_portal(world)
         before = (tmp_path / "data" / "config.json").read_text()
         for _ in range(3):
-            await phone.join("network=0&password=wrong%20again")
+            await phone.join("network=plant&password=wrong%20again")
             page = await phone.until('class="bad"', 40)
             assert "plant was not joined" in page
             assert "password" in page
         await phone.join("network=&ssid=nowhere&password=")
         assert "no such network in reach" in await phone.until("nowhere was not joined", 40)
         assert (tmp_path / "data" / "config.json").read_text() == before
-        await phone.join("network=0&password=geheim12")
+        await phone.join("network=plant&password=geheim12")
+        await phone.until("Joined <b>plant</b>", 10)
+
+    run(world, scenario)
+
+
+@BOTH
+def test_a_page_from_before_a_try_still_names_the_network_that_it_shows(make_world, machine_name, profile):
+    """The networks are looked for again after a try that failed."""
+    world = make_world(machine_name, profile)
+    world.air.add("plant", "geheim12", -50)
+
+    async def scenario(phone):
+        await open_portal(world)
+        _, page = await phone.get()
+        value = re.search(r'value="([^"]+)"> plant', page)[1]
+        world.air.add("nearer", "geheim34", -40)
+        await phone.join("network=&ssid=nowhere&password=")
+        assert "nearer (-40 dBm)" in await phone.until("nowhere was not joined", 40)
+        await phone.join(f"network={value}&password=geheim12")
         await phone.until("Joined <b>plant</b>", 10)
 
     run(world, scenario)
@@ -236,7 +255,7 @@ def test_a_form_that_cannot_be_right_is_refused_at_once(make_world, machine_name
     async def scenario(phone):
         await open_portal(world)
         for form, why in (
-            ("", "1 to 32 bytes"), ("ssid=" + "x" * 33, "1 to 32 bytes"), ("network=7", "1 to 32 bytes"),
+            ("", "1 to 32 bytes"), ("ssid=" + "x" * 33, "1 to 32 bytes"), ("network=" + "x" * 33, "1 to 32 bytes"),
             ("ssid=plant&password=short", "8 to 63"), ("ssid=plant&password=" + 64 * "x", "8 to 63"),
         ):  # fmt: skip
             await phone.join(form)
