@@ -111,6 +111,8 @@ class Board:
         return machine_common.umodbus_master(config, machine_common.line_pins(config, _PINS))
 
     def open_link(self, config: dict) -> "Link":
+        if config["link"] == "wifi" and not self.has_wifi:  # the default: a new board would be reached by USB only
+            config["link"] = "ethernet"
         return machine_common.open_link(config, WiFi, self._ethernet)
 
     def access_point(self, ssid: str, password: str) -> "Radio":

@@ -247,6 +247,28 @@ def test_files_that_do_not_fit_are_an_error():
         configuration.file_system({"data/config.json": bytes(20000)}, 16384)
 
 
+@pytest.mark.parametrize(
+    ("board", "ssid", "given", "network"),
+    [
+        ("wt32-eth01", "", {}, {"link": "ethernet"}),
+        ("mine", "", {"name": "attic"}, {"link": "ethernet"}),
+        ("wt32-eth01", "home", {}, {"link": "wifi", "ssid": "home", "password": ""}),
+        ("wt32-eth01", "", {"network": {"hostname": "attic"}}, {"hostname": "attic"}),
+        ("esp32-devkit", "", {}, None),
+        ("nosuch", "", {}, None),
+        ("", "", {}, None),
+    ],
+)
+def test_a_board_with_ethernet_uses_it_where_nothing_else_is_said(tmp_path, board, ssid, given, network):
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards" / "mine.json").write_text('{"title": "Mine", "ethernet": {"phy": "lan8720"}}')
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(given))
+    files = configuration.gather(str(path), board, ssid)
+    assert json.loads(files[configuration.PATH]).get("network") == network
+    assert configuration.link(files) == (network or {}).get("link", "")
+
+
 def test_the_password_comes_from_standard_input_and_is_no_option(image, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse\n"))
     given = {}

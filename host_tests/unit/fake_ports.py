@@ -253,12 +253,12 @@ def _network(port):
         port.lan = {"phy_type": phy_type, "phy_addr": phy_addr, "spi": spi} | told
         return port.wired or lan
 
-    network.WLAN = wlan
-    network.WLAN.PM_NONE, network.WLAN.SEC_WPA2 = 0, 3
-    if port.is_rp2:
-        if "W5500" in port.machine_name:
-            network.WIZNET5K = lambda: port.wired or lan
+    if port.is_rp2 and "W5500" in port.machine_name:
+        network.WIZNET5K = lambda: port.wired or lan
     else:
+        network.WLAN = wlan
+        network.WLAN.PM_NONE, network.WLAN.SEC_WPA2 = 0, 3
+    if not port.is_rp2:
         network.LAN = make_lan
     network.hostname = lambda name: port.calls.append(("hostname", name))
     network.country = lambda code: port.calls.append(("country", code))

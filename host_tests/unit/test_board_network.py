@@ -70,6 +70,15 @@ def test_ethernet_takes_the_same_settings(port):
     ]
 
 
+@pytest.mark.parametrize("machine_name", [EVB])
+def test_a_new_board_without_wifi_takes_its_ethernet(port):
+    """The default of network.link is "wifi": after a factory reset, too, nobody would reach it."""
+    new = link(port, defaults(SCHEMA["network"]))
+    new.connect()
+    assert told(port) == [("hostname", "meterport"), ("active", True)]
+    assert not port.board.Board().has_wifi
+
+
 @WIRED
 def test_ethernet_goes_without_wifi(port):
     # On the ESP32 before 1.29 the events of one are taken for those of the other (network_lan.c).

@@ -80,7 +80,11 @@ def _files(options, say):
     if options.wifi:
         say(f"Wi-Fi network: {options.wifi!r}")  # what a shell may have made of it
     password = configuration.ask_password(options.wifi) if options.wifi and not options.dry_run else ""
-    return configuration.gather(options.config, options.board, options.wifi, password)
+    files = configuration.gather(options.config, options.board, options.wifi, password)
+    link = configuration.link(files)
+    if link == "ethernet":
+        say("network: Ethernet (Wi-Fi: WIFI=ssid, or --config)")
+    return files
 
 
 def _flash(options, example, say):

@@ -58,14 +58,31 @@ def gather(file: str, board: str = "", ssid: str = "", password: str = "") -> "d
         for folder in _BESIDE:
             for path in sorted((Path(file).parent / folder).glob("*.json")):
                 files[f"data/{folder}/{path.name}"] = path.read_bytes()
-    return {PATH: document(given, board, ssid, password), **files}
+    return {PATH: document(given, board, ssid, password, _is_wired(board, files)), **files}
 
 
-def document(given: dict, board: str = "", ssid: str = "", password: str = "") -> bytes:
-    """The text of data/config.json: `given` with board and Wi-Fi network. Raises UsageError."""
+def _is_wired(board: str, files: "dict[str, bytes]") -> bool:
+    """Whether the board file of that name has Ethernet; False where there is none."""
+    try:
+        return _board_file(board, files)["ethernet"]["phy"] != "none"
+    except (KeyError, TypeError, ValueError):
+        return False  # the check names what is wrong
+
+
+def _board_file(name: str, files: "dict[str, bytes]") -> dict:
+    """The user's own, else the firmware's. Raises KeyError, ValueError."""
+    own = files.get(f"data/boards/{name}.json")
+    return json.loads(own) if own else json.loads(_BOARDS.read_text(encoding="utf-8"))[name]
+
+
+def document(given: dict, board: str = "", ssid: str = "", password: str = "", is_wired: bool = False) -> bytes:
+    """The text of data/config.json: `given` with board and Wi-Fi network. A board with Ethernet that `is_wired` uses it
+    where nothing else is said. Raises UsageError."""
     result = dict(given)
     if board:
         result["board"] = board
+    if is_wired and not ssid and "network" not in result:
+        result["network"] = {"link": "ethernet"}
     if ssid:
         if len(ssid.encode()) > 32:
             raise UsageError("the name of a Wi-Fi network has 32 bytes at most")
@@ -76,6 +93,12 @@ def document(given: dict, board: str = "", ssid: str = "", password: str = "") -
         return json.dumps(result, indent=1).encode()
     except RecursionError:
         raise UsageError(f"the configuration: {_TOO_DEEP}") from None
+
+
+def link(files: "dict[str, bytes]") -> str:
+    """network.link of the configuration among these files; "" where it says none."""
+    network = json.loads(files[PATH]).get("network")
+    return network.get("link", "") if isinstance(network, dict) else ""
 
 
 def ask_password(ssid: str) -> str:
@@ -119,8 +142,7 @@ def check(files: "dict[str, bytes]", chip: str, program: bytes = b"") -> None:
 
 def check_board(name: str, chip: str, files: "dict[str, bytes]") -> None:
     """Raises UsageError when the board of that name has another chip, or is of another port than the chip's."""
-    own = files.get(f"data/boards/{name}.json")
-    board = json.loads(own) if own else json.loads(_BOARDS.read_text(encoding="utf-8"))[name]
+    board = _board_file(name, files)
     port = board.get("port", "esp32")  # the default in firmware/config/board_files.py
     if chip.startswith("esp32") != (port == "esp32"):
         raise UsageError(f"{name} is a board of {port}, and the image is for {chip}: nothing was written")
