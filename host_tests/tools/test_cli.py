@@ -382,6 +382,40 @@ def test_a_cell_shows_what_a_gateway_has_said():
     assert [show.cell(value).plain for value in (None, True, 7, "a\nb")] == ["-", "yes", "7", "a?b"]
 
 
+REFUSED = {"state": "retrying", "error": "refused: user or password", "waiting": 12, "delivered": 0, "lost": 3}
+CONNECTED = {"state": "connected", "error": None, "waiting": None, "delivered": None, "lost": None}
+
+
+def document_of_status(**more):
+    return {
+        "name": "hall", "version": "1.2.3", "board": "pico_w", "uptime_s": 61, "reboot_due": [], "task_restarts": 0,
+        "heap": {"free": 9}, "config": {"source": "file", "errors": []}, "services": [], "buses": [], "meters": [],
+        "network": {"address": "192.0.2.1", "link": "wifi"}, "posting": None, "mqtt": None, **more,
+    }  # fmt: skip
+
+
+def shown(*documents):
+    """What `status` prints of gateways g0, g1, ..."""
+    console = Console(file=io.StringIO(), width=240)
+    for one in show.status([(Gateway(f"g{k}"), document) for k, document in enumerate(documents)]):
+        console.print(one)
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+
+
+def test_status_says_why_a_gateway_does_not_deliver():
+    assert "mqtt retrying 12 0 3 refused: user or password" in shown(document_of_status(mqtt=REFUSED))
+    assert "delivery" not in " ".join(shown(document_of_status()))
+    lines = shown(
+        document_of_status(mqtt=REFUSED), document_of_status(mqtt=CONNECTED), document_of_status(),
+        document_of_status(posting=REFUSED | {"state": "waiting", "error": None}, mqtt=CONNECTED),
+    )  # fmt: skip
+    delivery = [line.partition("0/0 ")[2].rpartition(" file no 9")[0] for line in lines if line.startswith("g")]
+    assert delivery[1:] == [  # behind the head
+        "mqtt retrying (12 wait): refused: user or password", "mqtt connected", "-",
+        "posting waiting (12 wait), mqtt connected",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, "-"), (59, "59 s"), (61, "1 min 1 s"), (3660, "1 h 1 min"), (90000, "1 d 1 h")]
 )

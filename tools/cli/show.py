@@ -14,6 +14,11 @@ from rich.text import Text
 from tools.cli.fleet import Gateway
 
 _WIDE = 240  # columns where no terminal says how many: a table in a file is not to be folded
+_DELIVERING = ("posting", "mqtt")  # services that send readings or records by themselves
+_STYLES = {
+    "online": "green", "running": "green", "good": "green", "waiting": "green", "posting": "green",
+    "connected": "green", "off": "dim", "reserved": "dim", "unknown": "dim",
+}  # fmt: skip
 Documents = list[tuple[Gateway, Any]]
 
 
@@ -58,8 +63,7 @@ def duration(seconds: int | None) -> str:
 
 
 def state(text: str) -> Text:
-    good = {"online": "green", "running": "green", "good": "green", "off": "dim", "reserved": "dim", "unknown": "dim"}
-    return cell(text, good.get(text, "red"))
+    return cell(text, _STYLES.get(text, "red"))
 
 
 def _of(gateway: Gateway, documents: Documents, what: str) -> str:
@@ -69,7 +73,10 @@ def _of(gateway: Gateway, documents: Documents, what: str) -> str:
 def status(documents: Documents) -> Iterable[Table]:
     """Of one gateway what runs on it; of several a line each."""
     if len(documents) > 1:
-        columns = ("gateway", "name", "version", "up", "meters online|", "configuration", "reboot due", "heap free|")
+        columns = (
+            "gateway", "name", "version", "up", "meters online|", "delivery", "configuration", "reboot due",
+            "heap free|",
+        )  # fmt: skip
         yield table(columns, [_status_row(gateway, one) for gateway, one in documents])
         return
     for gateway, one in documents:
@@ -91,6 +98,14 @@ def status(documents: Documents) -> Iterable[Table]:
             ("service", "state", "port|", "slots|"),
             [(each["name"], state(each["state"]), each["port"], each["slots"]) for each in one["services"]],
         )
+        if delivering := [(name, one[name]) for name in _DELIVERING if one.get(name)]:
+            yield table(
+                ("delivery", "state", "records waiting|", "delivered|", "lost|", "error"),
+                [
+                    (name, state(each["state"]), each["waiting"], each["delivered"], each["lost"], each["error"])
+                    for name, each in delivering
+                ],
+            )
         yield table(
             ("bus|", "line", "framing", "answered|", "time-outs|", "damaged|", "error"),
             [
@@ -118,9 +133,20 @@ def _status_row(gateway: Gateway, one: dict[str, Any]) -> tuple[Any, ...]:
     online = sum(meter["state"] == "online" for meter in meters)
     return (
         gateway, one["name"], one["version"], duration(one["uptime_s"]),
-        cell(f"{online}/{len(meters)}", "green" if online == len(meters) else "red"),
+        cell(f"{online}/{len(meters)}", "green" if online == len(meters) else "red"), _delivery(one),
         one["config"]["source"], ", ".join(one["reboot_due"]) or "no", one["heap"]["free"],
     )  # fmt: skip
+
+
+def _delivery(one: dict[str, Any]) -> Text:
+    """How posting and MQTT of a gateway are: what they wait for, and how many records do."""
+    found = []
+    for name in _DELIVERING:
+        if each := one.get(name):
+            waiting = f" ({each['waiting']} wait)" if each["waiting"] else ""
+            error = f": {each['error']}" if each["error"] else ""
+            found.append(cell(f"{name} {each['state']}{waiting}{error}", _STYLES.get(each["state"], "red")))
+    return Text(", ").join(found) if found else cell(None)
 
 
 def sockets(documents: Documents) -> Iterable[Table]:
