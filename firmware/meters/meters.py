@@ -13,11 +13,25 @@ if _TYPING:
 SLOTS = const(64)  # 64 x 256 points x 4 registers fill the 65536 addresses of unit 255
 
 
+def _key(meter):
+    """What is equal of names that are the same in a topic of MQTT."""
+    return meter.name.replace("/", "_").replace("+", "_").replace("#", "_")
+
+
 class Meters:
-    """`meters`: in the order of the configuration."""
+    """`meters`: in the order of the configuration. Those of one name get their slot behind it: series in a database,
+    topics of MQTT and objects of BACnet are known by names."""
 
     def __init__(self, meters: "list[Meter]") -> None:
         self.meters = meters
+        is_looked_through = False
+        while not is_looked_through:  # again, when another has the name with the slot: as configured, so that it ends
+            is_looked_through = True
+            keys = [_key(meter) for meter in meters]
+            for meter in meters:
+                if keys.count(_key(meter)) > 1:
+                    meter.name = "%s %d" % (meter.name, meter.slot)
+                    is_looked_through = False
         self._by_slot = {meter.slot: meter for meter in meters}
 
     def __len__(self) -> int:

@@ -63,6 +63,15 @@ def test_the_broker_is_told_of_gateway_meters_and_values(make_rig, broker, liste
     assert [slot["kind"] for slot in rig.sockets()["slots"]].count("mqtt") == 1
 
 
+def test_meters_of_one_name_have_topics_of_their_own(make_rig, broker, listener):
+    rig = make_rig(config=settings(broker), meters=[meter | {"name": "a/b"} for meter in quick_to_fail()])
+    rig.wait_polled()
+    for k in range(3):
+        wait_for(lambda k=k: f"{ROOT}/a_b {k}/active_power" in listener.seen, CONNECTED_S, "values")
+    assert not [topic for topic in listener.seen if topic.startswith(f"{ROOT}/a_b/")]
+    assert [meter["name"] for meter in rig.status()["meters"]] == ["a/b 0", "a/b 1", "a/b 2"]
+
+
 def test_states_are_retained_and_values_are_not(make_rig, broker, listener):
     rig = make_rig(config=settings(broker))
     rig.wait_polled()

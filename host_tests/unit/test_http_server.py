@@ -683,7 +683,7 @@ def gateway(make):
     ]
     given = defaults(the_schema.METER, slot=5, name='Haupt"z\u00e4hler\\', unit=7, profile="test")
     profile = profile_loader.parse("test", {"columns": profile_loader.COLUMNS, "points": rows})
-    made = make(meters=[Meter(given, profile), Meter({**given, "slot": 6, "unit": 8}, profile)])
+    made = make(meters=[Meter(given, profile), Meter({**given, "slot": 6, "name": "feeder", "unit": 8}, profile)])
     bus = FakeBus(queued=2)
     bus.config["uart"] = "/dev/tty'\"x"
     bus.line_error = OSError(5, 'no "line"')

@@ -269,7 +269,7 @@ def test_a_record_of_which_a_part_was_delivered_comes_whole_after_a_restart(make
 
 @pytest.mark.parametrize("name", ["=" * 32, "\U0001f50c" * 32, ", " * 16])
 def test_the_longest_names_have_room_in_a_packet(make, name):
-    rig = make(name)
+    rig = make(name + " 63")  # behind names of which there are two
     topic = "/".join(["\U0001f50c" * 32, "\U0001f50c" * 32, "history"])  # the prefix and the device's name are as long
     rig.sender = HistorySender(rig.records, topic.encode(), b"g" * 32)
     rig.take(1)

@@ -66,6 +66,21 @@ def test_find_gives_the_meter_and_the_point_of_an_id():
             assert table.find(meter.point_id(i)) == (meter, i)
 
 
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (["main", "pump"], ["main", "pump"]),
+        (["pump", "main", "pump"], ["pump 0", "main", "pump 2"]),
+        (["pump", "pump 1", "pump"], ["pump 0", "pump 1", "pump 2"]),
+        (["pump", "pump", "pump 1"], ["pump 0", "pump 1 1", "pump 1 2"]),
+        (["a/b", "a_b", "a#b", "a+c"], ["a/b 0", "a_b 1", "a#b 2", "a+c"]),
+    ],
+)
+def test_meters_of_one_name_get_their_slot_behind_it(names, known):
+    table = Meters([make_meter(slot=slot, name=name) for slot, name in enumerate(names)])
+    assert [meter.name for meter in table.meters] == known
+
+
 def test_a_number_that_the_profile_lacks_is_minus_one_and_a_slot_without_meter_none():
     meter = make_meter()
     table = Meters([meter])

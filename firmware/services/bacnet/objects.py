@@ -283,7 +283,7 @@ class Objects:
             return self.find(DEVICE, self.instance)
         for k in range(len(self.points)):
             self._choose_point(ANALOG_INPUT, self._meters.meters[k], 0)
-            if name.startswith(self._meter_name() + b"."):
+            if name.startswith(self.meter.name.encode() + b"."):
                 for i in self.points[k]:
                     for kind in (ANALOG_INPUT, LARGE_ANALOG_VALUE):
                         point_id = self._meters.meters[k].point_id(i)
@@ -365,15 +365,7 @@ class Objects:
         if self.type == DEVICE:
             return self.name
         ending = b"_wh" if self.type == LARGE_ANALOG_VALUE else b""
-        return b"%s.%s%s" % (self._meter_name(), self._point_name(), ending)
-
-    def _meter_name(self):
-        """Names of meters may be equal, names of objects not (12.1.5)."""
-        name = self.meter.name
-        for meter in self._meters.meters:
-            if meter.name == name and meter is not self.meter:
-                return b"%s %d" % (name.encode(), self.meter.slot)
-        return name.encode()
+        return b"%s.%s%s" % (self.meter.name.encode(), self._point_name(), ending)
 
     def _point_name(self):
         """As bytes: a text of a request's making would stay."""

@@ -181,7 +181,7 @@ class HistorySender:
                 if is_last and number > stop:
                     return True
                 if len(payload) + len(line) > self._room:
-                    assert payload, "names have 32 characters: a line has room"
+                    assert payload, "names have 32 characters and a slot: a line has room"
                     return True
                 payload.extend(line)
                 self._line = number
