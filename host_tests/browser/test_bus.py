@@ -17,13 +17,18 @@ def test_load_answer_times_and_errors_of_a_line_are_shown(make_rig, visit, size,
     seen.expect_tab("Bus")
     page = seen.page
     expect(page.get_by_role("row", name="feeder")).to_contain_text("quarantined: silent", timeout=60_000)
+    # It comes before those that answer, in red, and leads to its values.
+    first = page.locator("tbody tr").first
+    expect(first.locator(".bad")).to_have_text("quarantined: silent")
+    expect(first.get_by_role("link", name="feeder")).to_have_attribute("href", "#/status/1")
     crc = page.locator("dl div", has=page.get_by_text("CRC errors", exact=True)).locator("dd")
     expect(crc).to_have_text("1", timeout=60_000)
     timeout_ms = rig.get("/api/bus")["meters"][0]["timeout_ms"]
     cells = page.get_by_role("row", name="main").get_by_role("cell")
     assert 0 < int(cells.nth(4).text_content()) <= timeout_ms
     expect(cells.nth(5)).to_have_text(str(timeout_ms))
-    expect(page.get_by_role("button", name="Find out what is wrong")).to_be_visible()
+    button, table = page.get_by_role("button", name="Find out what is wrong"), page.locator("tbody")
+    assert button.bounding_box()["y"] < table.bounding_box()["y"], "not below a table of 32 meters"
     assert_accessible(seen, "bus")
     assert_fits(seen, "bus")
     seen.screenshot(f"bus-{scheme}")

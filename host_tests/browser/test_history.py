@@ -47,6 +47,17 @@ def drawn(values):
     return [100 - (value - low) * 100 / (high - low) for value in values]
 
 
+def tall(path):
+    """The signed heights of a chart's columns, from its path."""
+    return [-float(height) for height in re.findall(r"v(-?[\d.]+)h", path.get_attribute("d"))]
+
+
+def stacked(values):
+    """The same of values, as chart() draws sums from 0."""
+    low, high = min(0, *values), max(1, *values)
+    return [100 * value / (high - low) for value in values]
+
+
 def download(page):
     """The file of the chart that is shown: its head, the times of its rows, their values."""
     with page.expect_download() as download:
@@ -109,12 +120,12 @@ def test_day_week_month_and_year_are_drawn_from_flash(rig, past, visit, size, sc
 
     page.locator(f"button[data-past='{ENERGY}']").click()
     expect(figure).to_contain_text("Energy import in 5 min")
-    assert heights(figure.locator("path")) == pytest.approx(drawn(rises(288, INTERVAL_S)), abs=0.06)
+    assert tall(figure.locator("path")) == pytest.approx(stacked(rises(288, INTERVAL_S)), abs=0.006)
     choose("Year")
     year = rises(365, DAY_S)
     low, high = (f"{wh / 1000:.2f} kWh" for wh in (year[0], year[-1]))
     expect(image).to_have_attribute("aria-label", re.compile(f"the last 365 d: lowest {low}, highest {high}"))
-    assert heights(figure.locator("path")) == pytest.approx(drawn(year), abs=0.06)
+    assert tall(figure.locator("path")) == pytest.approx(stacked(year), abs=0.006)
     head, times, values = download(page)
     assert (head, times[0], times[-1]) == ("time,energy_import_rise (Wh)", utc(end_s - 364 * DAY_S), utc(end_s))
     assert values == year
@@ -133,7 +144,10 @@ def test_the_page_shows_the_time_of_the_browsers_zone_and_the_device_knows_utc_o
     page.locator(f"button[data-past='{POWER}']").click()
     desk.press("Day")
     times = page.locator("figure .times span")
-    expect(times).to_have_text(["09:02", "15:02", "21:02", "02:57", "08:57"])  # the middles of steps
+    expect(times).to_have_text(["12:00", "18:00", time.strftime("%b %-d", day), "06:00"])
+    # Three hours behind the first of 288 steps, whose middles the line joins.
+    left = re.search(r"left: ([\d.]+)%", times.first.get_attribute("style"))[1]
+    assert float(left) == pytest.approx(100 * (36 - 0.5) / 287, abs=0.01)
     assert rig.get(f"/api/records?from={past.end_s}")["records"][0][0] == past.end_s
 
 

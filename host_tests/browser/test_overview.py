@@ -90,6 +90,23 @@ def test_sums_are_of_values_that_are_good_and_of_one_quantity_each(make_rig, vis
     desk.page.unroute_all(behavior="wait")
 
 
+def test_a_bar_of_power_that_flows_back_has_another_colour(make_rig, visit):
+    rig = make_rig()
+    rig.wait_polled()
+
+    def change(meters, points):
+        points[1][POWER]["value"] = -800
+        points[2][POWER]["value"] = 400
+
+    page = changed(visit(rig), change).page
+    cells = page.locator("td.bar-cell")
+    expect(cells).to_have_count(3)
+    expect(page.locator("tr[data-slot='1'] td.bar-cell.negative")).to_have_text("-800.0 W")
+    colours = [one.evaluate("cell => getComputedStyle(cell).backgroundImage") for one in cells.all()]
+    assert colours[0] == colours[2] != colours[1]
+    page.unroute_all(behavior="wait")
+
+
 # Of each language: what is filtered by, and the slots that are left.
 FILTERED = {
     "en": {

@@ -18,7 +18,7 @@ SCRIPTS = sorted(path for path in (ROOT / SOURCES).rglob("*.js") if path.name !=
 BEFORE_REGEX = tuple("(,=:[!&|?{};>\n")
 PROTOCOLS = {"GET", "POST", "PUT", "DELETE", "X-Meterport", "NFC", "Client Key", "Server Key", "meterport update"}
 PROTOCOLS |= {"meterport update 1\\n", "use strict"}
-CLASSES = {"field check", "note bad", "note dim", "large columns", "times around", "stacked loose"}
+CLASSES = {"field check", "note bad", "note dim", "large columns", "stacked loose"}
 SAME_EVERYWHERE = {"English", "Deutsch", "Français", "Español", "Modbus TCP", "BACnet/IP", "BBMD", "MQTT", "SunSpec"}
 SAME_EVERYWHERE |= {"CSV", "TLS", "UART", "{} KiB", "{}: UART {}, {} {}", "Wh", "VA", "LL", "LN"}
 SAME_EVERYWHERE |= {f"W5500: {name}" for name in ("SCK", "MOSI", "MISO", "CS", "INT")}

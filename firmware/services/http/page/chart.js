@@ -27,10 +27,11 @@ function sparkOf(trend) {
   return range && picture("spark", line(trend.values, ...range));
 }
 
-// A bar at the foot of a cell, as long as `value` is of `most`.
+// A bar at the foot of a cell, as long as `value` is of `most`; of another colour where it flows back.
 function showBar(cell, value, most) {
   cell.style.setProperty("--part", most > 0 ? `${(100 * Math.abs(value) / most).toFixed(1)}%` : "0%");
   cell.classList.add("bar-cell");
+  cell.classList.toggle("negative", value < 0);
 }
 
 // What records on flash are drawn over: seconds, and those between two values (none: the totals of days).

@@ -27,7 +27,8 @@ function arranged(points) {
 // The cell of a value and the button for its past, which stands at the end of the row; and what keeps both up to date.
 function pointCell(point, past, columns, meter) {
   const title = pointTitle(point.name), value = el("span", { class: "value" }), note = el("span", { class: "note bad" });
-  const cell = el("td", { role: "cell", class: "n", "data-point": point.id }, value, note);
+  const mean = point.name.endsWith("average") ? el("span", { class: "dim", title: translated("Mean of the phases") }, "Ø ") : null;
+  const cell = el("td", { role: "cell", class: "n", "data-point": point.id }, mean, value, note);
   let shown, unfolded, name = "", drawn;
   const hasRecords = () => trends.records?.points.includes(point.id);
   const toggle = el("button", { type: "button", class: "trend", "aria-expanded": "false", "aria-label": say("Past of {}", title), title, "data-past": point.id, onclick() {
@@ -55,7 +56,7 @@ function pointCell(point, past, columns, meter) {
     const isRise = name && big[point.unit], what = isRise && drawn ? say("{} in {}", title, span(drawn.step_s)) : title;
     const names = [...(shown ? [""] : []), ...(hasRecords() ? Object.keys(SPANS) : [])];
     const csv = drawn && el("a", { href: csvOf(drawn, point.name + (isRise ? "_rise" : ""), point.unit), download: `${meter.name}-${point.name}-${name || "hours"}.csv` }, "CSV");
-    unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, what), el("div", { class: "actions" },
+    unfolded?.firstChild.replaceChildren(instead || chart(drawn, point.unit, what, Boolean(isRise)), el("div", { class: "actions" },
       names.length < 2 ? [] : names.map(one => button(capital(one || "hours"), () => choose(one), "plain", { "aria-pressed": String(one === name) })), csv));
   }
   // `common`: a quality that most of the meter's values have, which stands at its head.

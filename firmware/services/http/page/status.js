@@ -161,6 +161,6 @@ const statusPage = {
 // What the serial lines have carried, from /api/status.
 function linesTable(now) {
   const rows = now.buses.map(bus => [bus.uart, `${bus.baud} ${bus.framing}`, bus.open ? (bus.role === "listen" ? "open, listening" : bus.role === "slave" ? "open, slave" : "open") : bus.error || "opening", bus.sent, bus.answered,
-    bus.timeouts, bus.crc, bus.foreign, Math.min(100, Math.round(bus.busy_ms / 10 / Math.max(1, now.uptime_s))) + "\u00a0%"]);
+    bus.timeouts, bus.crc, bus.foreign, now.uptime_s < 60 ? "–" : Math.min(100, Math.round(bus.busy_ms / 10 / now.uptime_s)) + "\u00a0%"]);
   return now.buses.length ? table(["line", "set-up", "state", ">sent", ">answered", ">time-outs", ">errors (CRC)", ">foreign", ">load"], rows) : dim("None is configured.");
 }

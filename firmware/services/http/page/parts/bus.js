@@ -14,7 +14,7 @@ Object.assign(PAGES.bus, {
     await loadPart("charts");
     this.now = el("div", null, dim("Asking ..."));
     this.loads = new Map();
-    main.append(this.now, card("Find out what is wrong", diagnosis()));
+    main.append(card("Find out what is wrong", dim("Watches the lines until each meter was asked, and says what their counters mean and what to do."), diagnosis()), this.now);
     return this.refresh();
   },
   async refresh() {
@@ -38,6 +38,6 @@ Object.assign(PAGES.bus, {
       loads.length ? chart({ values: loads, step_s: this.every_ms / 1000, at: Date.now(), newest_age_s: 0 }, "%", "Load while this page is open") : null,
       bus.past?.load_percent.length > 1 ? chart({ values: bus.past.load_percent, step_s: bus.past.step_s, at: Date.now(), newest_age_s: bus.past.age_s }, "%", "Load, the last hours") : null,
       meters.length ? table(["meter", "state", ">least ms", ">mean ms", ">most ms", ">time-out ms", ">missed", "exceptions"],
-        meters.map(meter => [ofDevice(meter.name), stateText(meter), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);
+        [...meters].sort((a, b) => (a.state === "online") - (b.state === "online")).map(meter => [el("a", { href: "#/status/" + meter.slot }, ofDevice(meter.name)), el("span", { class: STATE_KINDS[meter.state] || "bad" }, stateText(meter)), ...ms(meter.answer_ms), meter.timeout_ms, meter.missed, exceptionsOf(meter)])) : null);
   },
 });

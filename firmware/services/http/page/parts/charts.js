@@ -1,22 +1,48 @@
 // Charts, as SVG, once one is opened: the last hours from GET /api/history?point=ID, longer ones from GET /api/records.
 
-// Columns from 0 to `high` in a box of 100 x 100; none where there is no value.
-const columns = (values, high) => values.map((value, i) => value == null ? "" : `M${(100 * (i + .1) / values.length).toFixed(2)} 100v${(-100 * value / high).toFixed(1)}h${(80 / values.length).toFixed(2)}V100z`).join("");
+// Columns from 0 in a box of 100 x 100 between `low` and `high`; none where there is no value.
+function columns(values, low, high) {
+  const scale = 100 / (high - low), zero = (high * scale).toFixed(2), step = 100 / values.length;
+  return values.map((value, i) => value == null ? "" : `M${((i + .1) * step).toFixed(2)} ${zero}v${(-value * scale).toFixed(2)}h${(.8 * step).toFixed(2)}V${zero}z`).join("");
+}
 
-// Large: with highest and lowest value, times, and the value under the pointer; with `isCount` as columns from 0.
-function chart(trend, unit, name, isCount) {
+const TICKS_S = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800]; // then each quarter of a year
+const TICKS_MOST = 5;
+
+// Round local times between two, as [part of the way from the first to the second, text]; the two where there is less than
+// two of them.
+function ticks(from, to) {
+  const every_s = TICKS_S.find(s => (to - from) / 1000 / s <= TICKS_MOST), found = [];
+  const text = (at, isDay) => at.toLocaleString(document.documentElement.lang, !every_s ? { month: "short" } : isDay ? DATE : HOURS);
+  const year = from.getFullYear(), month = from.getMonth(), day = from.getDate();
+  const tick = k => !every_s ? new Date(year, 3 * (Math.floor(month / 3) + k)) : every_s < 86400 ? new Date(year, month, day, 0, 0, k * every_s) : new Date(year, month, day + k * every_s / 86400);
+  for (let k = 0, at = tick(0); at <= to; at = tick(++k)) {
+    if (at >= from) found.push([(at - from) / (to - from), text(at, !at.getHours() && !at.getMinutes())]);
+  }
+  return found.length > 1 ? found : from < to ? [[0, text(from)], [1, text(to)]] : [[0, text(from)]];
+}
+
+// Texts at their parts of the way, within its ends.
+const timesRow = marks => el("div", { class: "times" }, marks.map(([part, text]) => {
+  const mark = el("span", null, ofDevice(text));
+  mark.style.cssText = `left:${(100 * part).toFixed(2)}%;translate:${part < .06 ? 0 : part > .94 ? -100 : -50}%`;
+  return mark;
+}));
+
+const HOURS = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }, DATE = { month: "short", day: "numeric" };
+
+// Large: with highest and lowest value, times, and the value under the pointer; as columns from 0
+// with `isSum`, where a value is the sum of its step.
+function chart(trend, unit, name, isSum) {
   const range = bounds(trend.values);
   if (!range) return dim("Nothing was kept yet.");
   // A flat line is not blown up to the height of the picture.
   const margin = Math.max((range[1] - range[0]) * 0.05, Math.abs(range[1]) * 0.001, 1e-6);
-  const [low, high] = unit === "%" ? [0, 100] : isCount ? [0, Math.max(1, range[1])] : [range[0] - margin, range[1] + margin];
+  const [low, high] = unit === "%" ? [0, 100] : isSum ? [Math.min(0, range[0]), Math.max(1, range[1])] : [range[0] - margin, range[1] + margin];
   const last = trend.values.length - 1;
   // The middle of a step: a day of UTC is the same day nearly everywhere then.
   const time = i => new Date(trend.at - 1000 * (trend.newest_age_s + (last - i + .5) * trend.step_s));
-  const hours = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }, date = { month: "short", day: "numeric" };
-  const short = i => time(i).toLocaleString(document.documentElement.lang, last * trend.step_s > 172800 ? date : hours);
-  const long = i => time(i).toLocaleString(document.documentElement.lang, trend.step_s < 86400 ? { ...date, ...hours } : date);
-  const marks = [...new Set([0, 1, 2, 3, 4].map(k => Math.round(k * last / 4)))];
+  const long = i => time(i).toLocaleString(document.documentElement.lang, trend.step_s < 86400 ? { ...DATE, ...HOURS } : DATE);
   const length = span(trend.values.length * trend.step_s);
   const reading = el("output", null, say("lowest {}, highest {}", quantity(range[0], unit), quantity(range[1], unit)));
   const still = reading.textContent;
@@ -27,7 +53,7 @@ function chart(trend, unit, name, isCount) {
   const area = el("div", { class: "plot", role: "img", tabindex: 0, "aria-label": say("{}, the last {}: {}", name, length, still),
     onpointermove(event) {
       const box = area.getBoundingClientRect(), part = (event.clientX - box.left) / box.width;
-      point(isCount ? Math.floor(part * (last + 1)) : Math.round(part * last));
+      point(isSum ? Math.floor(part * (last + 1)) : Math.round(part * last));
     },
     onpointerleave() { reading.textContent = still; },
     onblur() { reading.textContent = still; },
@@ -37,9 +63,9 @@ function chart(trend, unit, name, isCount) {
       event.preventDefault();
       point(wanted);
     },
-  }, isCount ? picture("large columns", columns(trend.values, high)) : picture("large", line(trend.values, low, high)), el("span", { class: "high" }, quantity(high, unit)), el("span", { class: "low" }, quantity(low, unit)));
+  }, isSum ? picture("large columns", columns(trend.values, low, high)) : picture("large", line(trend.values, low, high)), el("span", { class: "high" }, quantity(high, unit)), el("span", { class: "low" }, quantity(low, unit)));
   return el("figure", null, el("figcaption", null, el("strong", null, name), " ", reading), area,
-    el("div", { class: isCount ? "times around" : "times" }, marks.map(i => el("span", null, short(i)))));
+    isSum ? timesRow(ticks(time(-.5), time(last + .5))) : timesRow(ticks(time(0), time(last))));
 }
 
 const LONG_MS = 40000; // a week of one of 32 meters takes a Pico some seconds, and longer beside other clients
