@@ -90,6 +90,33 @@ def test_sums_are_of_values_that_are_good_and_of_one_quantity_each(make_rig, vis
     desk.page.unroute_all(behavior="wait")
 
 
+@pytest.mark.parametrize("held", ["pointer", "focus"])
+def test_lines_stay_where_they_are_while_pointer_or_focus_is_among_them(make_rig, visit, held):
+    rig = make_rig()
+    rig.wait_polled()
+    failing = set()
+
+    def change(meters, points):
+        for slot in failing:
+            meters[slot].update(state="failing", reason="silent")
+
+    page = changed(visit(rig), change).page
+    lines = page.locator("tr[data-slot] th")
+    expect(lines).to_have_text(["main ", "feeder ", "socket "])
+    feeder = page.get_by_role("link", name="feeder")
+    (feeder.hover if held == "pointer" else feeder.focus)()
+    failing.add(2)
+    expect(lines).to_have_text(["main ", "feeder ", "socket failing: silent"])
+    if held == "focus":
+        expect(feeder).to_be_focused()
+        page.keyboard.press("Shift+Tab")  # main
+        page.keyboard.press("Shift+Tab")  # out of the lines
+    else:
+        page.mouse.move(0, 0)
+    expect(lines).to_have_text(["socket failing: silent", "main ", "feeder "])
+    page.unroute_all(behavior="wait")
+
+
 def test_a_bar_of_power_that_flows_back_has_another_colour(make_rig, visit):
     rig = make_rig()
     rig.wait_polled()

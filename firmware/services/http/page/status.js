@@ -102,12 +102,14 @@ function overview(meters) {
       by = i;
       arrange();
     } }, title.replace(">", "")) : title));
-  // What needs attention comes first until a column is chosen.
-  function arrange() {
+  // What needs attention comes first until a column is chosen. With `isUnasked` the lines stay where they are while the
+  // pointer or the focus is among them: a click would meet another meter, and the focus would be lost.
+  function arrange(isUnasked) {
     const key = by === null ? attention : COLUMNS[by][1], turn = isUpward ? 1 : -1;
     const rank = (a, b) => key(a) < key(b) ? -turn : key(a) > key(b) ? turn : a.now.slot - b.now.slot;
     const rows = [...lines].sort(rank).map(({ row }) => row);
-    if (rows.some((row, i) => row !== body.children[i])) body.replaceChildren(...rows);
+    const isHeld = isUnasked === true && (body.matches(":hover") || body.contains(document.activeElement));
+    if (!isHeld && rows.some((row, i) => row !== body.children[i])) body.replaceChildren(...rows);
     for (const line of lines) line.row.hidden = !hasWords(line.text(), filter?.value || "");
     heads.forEach((head, i) => head.setAttribute("aria-sort", i !== by ? "none" : isUpward === (i === 0) ? "ascending" : "descending"));
     foot.replaceChildren(...sums(lines.filter(({ row }) => !row.hidden)).map((text, i) => el(i ? "td" : "th", i ? { class: numberKind(COLUMNS[i][0]) } : { scope: "row" }, text)));
@@ -118,7 +120,7 @@ function overview(meters) {
     update(now) {
       const most = Math.max(...now.map(meter => Math.abs(pointOf(meter, OVERVIEW.power)?.value ?? 0)));
       now.forEach((meter, i) => lines[i].update(meter, most));
-      arrange();
+      arrange(true);
       part.classList.toggle("no-days", !lines.some(line => line.today_wh() != null));
     } };
 }
