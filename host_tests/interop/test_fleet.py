@@ -17,21 +17,30 @@ from tools.fleet import __main__ as fleet_tool
 from tools.fleet import ledger
 from tools.fleet import run as fleet
 
+USER, PASSWORD = "gateway", "geheim"
+
 
 @pytest.fixture
 def broker(tmp_path):
-    """With what examples/mosquitto.conf has; its listener is on another address, and its password another file."""
+    """With what examples/mosquitto.conf has; its listener is on another address, and its passwords in another file."""
     text = (ROOT / "examples" / "mosquitto.conf").read_text()
     for line in ("listener 1883\n", "password_file /etc/mosquitto/passwords\n"):
         assert text.count(line) == 1
         text = text.replace(line, "")
     persistence = ["persistence true", f"persistence_location {tmp_path}/"]  # as Debian's mosquitto.conf
-    with Mosquitto(tmp_path / "mosquitto", more=text.splitlines() + persistence) as broker:
+    with Mosquitto(tmp_path / "mosquitto", USER, PASSWORD, text.splitlines() + persistence) as broker:
         yield broker
 
 
+@pytest.fixture
+def arguments(broker, monkeypatch):
+    """Of the command, for the broker."""
+    monkeypatch.setenv(fleet_tool.PASSWORD, PASSWORD)
+    return ["--broker", f"{HOST}:{broker.port}", "--user", USER]
+
+
 def play(broker, **options):
-    return fleet.run(fleet.Options(((HOST, broker.port),), **options))
+    return fleet.run(fleet.Options(((HOST, broker.port),), user=USER, password=PASSWORD, **options))
 
 
 def test_every_record_of_fifty_gateways_arrives_through_an_outage_and_restarts(broker):
@@ -71,7 +80,7 @@ def test_gateways_that_all_send_at_the_full_minute_are_found_out(broker, monkeyp
     )  # nothing ran into a time-out, however busy the machine is
 
 
-def test_a_record_that_is_never_sent_is_missed(broker, monkeypatch):
+def test_a_record_that_is_never_sent_is_missed(arguments, monkeypatch):
     untouched = mqtt_history.HistorySender.next
     dropped = []
 
@@ -86,16 +95,16 @@ def test_a_record_that_is_never_sent_is_missed(broker, monkeypatch):
     monkeypatch.setattr(mqtt_history.HistorySender, "next", next_but_one)
     told, complaint = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(complaint):
-        arguments = f"--gateways 5 --minutes 5 --broker {HOST}:{broker.port} --outages 0 --restarts 0"
-        code = fleet_tool.main(arguments.split())
+        options = "--gateways 5 --minutes 5 --outages 0 --restarts 0"
+        code = fleet_tool.main([*options.split(), *arguments])
     assert code == 1
     assert complaint.getvalue() == f"lost: gateway3, record of {dropped[0]}\n"
     assert "messages in the busiest second" in told.getvalue()
 
 
 @pytest.mark.parametrize("command", sorted({command for _, _, command in commands() if command.startswith(FLEET)}))
-def test_the_command_of_a_document_runs(broker, command, capsys):
-    fewer = ["--gateways", "4", "--minutes", "3", "--broker", f"{HOST}:{broker.port}"]
+def test_the_command_of_a_document_runs(arguments, command, capsys):
+    fewer = ["--gateways", "4", "--minutes", "3", *arguments]
     assert fleet_tool.main([*command.split()[3:], *fewer]) == 0
     assert "4 gateways, 3 minutes" in capsys.readouterr().out
 
@@ -135,6 +144,14 @@ def test_without_a_broker_it_says_so(capsys):
         patch.setattr(fleet, "_READY_S", 0.5)
         assert fleet_tool.main(["--gateways", "2", "--broker", f"{HOST}:{port}"]) == 2
     assert capsys.readouterr().err.startswith("no broker: ")
+
+
+@pytest.mark.parametrize("user", ["", USER])
+def test_a_broker_that_refuses_is_said_without_a_traceback(broker, monkeypatch, capsys, user):
+    monkeypatch.setattr(fleet, "_READY_S", 0.5)
+    monkeypatch.setenv(fleet_tool.PASSWORD, "wrong")
+    assert fleet_tool.main(["--gateways", "2", "--broker", f"{HOST}:{broker.port}", "--user", user]) == 2
+    assert capsys.readouterr().err == "no broker: it refuses: not authorized\n"
 
 
 @pytest.mark.parametrize(

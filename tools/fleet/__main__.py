@@ -4,6 +4,7 @@ arguments or when nobody answers.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rich.table import Table  # noqa: E402
 
 from tools.fleet import run as fleet  # noqa: E402
 
+PASSWORD = "MQTT_PASSWORD"
 _GATEWAYS_MAX = 20_000
 _MINUTES_MAX = 24 * 60
 _METERS_MAX = 16
@@ -36,6 +38,7 @@ def parse(arguments: list[str] | None = None) -> fleet.Options:
     add("--gateways", type=int, default=1000, metavar="N", help="default %(default)s")
     add("--minutes", type=float, default=10, metavar="N", help="of their life; default %(default)s")
     add("--broker", default="127.0.0.1:1883", metavar="HOST[,HOST...]:PORT", help="default %(default)s")
+    add("--user", default="", metavar="NAME", help=f"at the broker; its password: the variable {PASSWORD}")
     add("--database", default="", metavar="http://HOST:PORT/write", help="post to VictoriaMetrics there, no MQTT")
     add("--meters", type=int, default=3, metavar="N", help="of each gateway; default %(default)s")
     add("--interval", type=int, default=60, choices=(60, 300, 600, 900, 1800, 3600), help="seconds between records")
@@ -63,7 +66,8 @@ def parse(arguments: list[str] | None = None) -> fleet.Options:
         addresses=tuple((host, int(port)) for host in hosts.split(",")), gateways=options.gateways,
         minutes=options.minutes, meters=options.meters, interval_s=options.interval, values_s=options.values,
         outages=options.outages, outage_s=options.outage, restarts=options.restarts / 100, spread_s=options.spread,
-        pace=options.pace, seed=options.seed, database=options.database,
+        pace=options.pace, seed=options.seed, database=options.database, user=options.user,
+        password=os.environ.get(PASSWORD, ""),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 _AGAIN_S = 1.0
 _CONNACK, _PUBLISH, _SUBACK = 2, 3, 9
 _QOS = 1
+_REFUSALS = {4: "user or password", 5: "not authorized"}  # 3.2.2.3
 
 
 def _text(data: bytes) -> bytes:
@@ -17,12 +18,15 @@ def _text(data: bytes) -> bytes:
 
 
 def _packet(first: int, body: bytes) -> bytes:
-    assert len(body) < 128
-    return bytes((first, len(body))) + body
+    size = len(body)
+    assert size < 1 << 14
+    return bytes((first, size) if size < 128 else (first, size & 127 | 128, size >> 7)) + body
 
 
-def _connect(client: bytes, is_clean: bool) -> bytes:
-    return _packet(0x10, _text(b"MQTT") + bytes((4, 2 if is_clean else 0, 0, 0)) + _text(client))
+def _connect(client: bytes, is_clean: bool, user: bytes, password: bytes) -> bytes:
+    flags = (2 if is_clean else 0) | (0xC0 if user else 0)
+    login = _text(user) + _text(password) if user else b""
+    return _packet(0x10, _text(b"MQTT") + bytes((4, flags, 0, 0)) + _text(client) + login)
 
 
 class ReceiverError(RuntimeError):
@@ -30,20 +34,21 @@ class ReceiverError(RuntimeError):
 
 
 class Receiver(asyncio.Protocol):
-    """`addresses`: of the broker, tried in turn. `take(payload)`: for each message of QoS 1 of `topic_filter`;
-    `take_value(topic, payload)`: for each of QoS 0 of `values_filter`.
+    """`addresses`: of the broker, tried in turn; `user`: "" without one. `take(payload)`: for each message of QoS 1 of
+    `topic_filter`; `take_value(topic, payload)`: for each of QoS 0 of `values_filter`.
 
     messages: of QoS 1 that have come; again: those with DUP; connections."""
 
     def __init__(
         self, addresses: list[tuple[str, int]], client: bytes, topic_filter: bytes, take: Callable[[bytes], None],
-        values_filter: bytes, take_value: Callable[[bytes, bytes], None],
+        values_filter: bytes, take_value: Callable[[bytes, bytes], None], user: str = "", password: str = "",
     ) -> None:  # fmt: skip
         self.messages = self.again = self.connections = 0
         self.ready = asyncio.Event()  # subscribed, in this connection
         self.error: str | None = None
         self._addresses = addresses
         self._client = client
+        self._login = user.encode(), password.encode()
         self._filters = _text(topic_filter) + bytes((_QOS,)) + _text(values_filter) + bytes((0,))
         self._take = take
         self._take_value = take_value
@@ -83,13 +88,21 @@ class Receiver(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._data.clear()
-        transport.write(_connect(self._client, not self._has_cleaned))
+        transport.write(_connect(self._client, not self._has_cleaned, *self._login))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._ended.set()
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._take_data(data)
+        except ReceiverError as error:
+            self.error = str(error)
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _take_data(self, data: bytes) -> None:
         self._data += data
         at = 0
         while (found := _head(self._data, at)) is not None:
@@ -105,7 +118,7 @@ class Receiver(asyncio.Protocol):
         kind = first >> 4
         if kind == _CONNACK:
             if body[1]:
-                raise ReceiverError(f"the broker refuses: {body[1]}")
+                raise ReceiverError(f"it refuses: {_REFUSALS.get(body[1], f'return code {body[1]}')}")
             if not self._has_cleaned:
                 self._has_cleaned = True
                 self._transport.write(b"\xe0\x00")
@@ -115,7 +128,7 @@ class Receiver(asyncio.Protocol):
             self._transport.write(_packet(0x82, b"\x00\x01" + self._filters))
         elif kind == _SUBACK:
             if body[2] != _QOS:
-                raise ReceiverError(f"the broker does not let subscribe: {body[2]}")
+                raise ReceiverError(f"it does not let subscribe: {body[2]}")
             self.ready.set()
         elif kind == _PUBLISH:
             at = 2 + int.from_bytes(body[:2], "big")

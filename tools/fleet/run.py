@@ -34,7 +34,8 @@ class FleetError(RuntimeError):
 class Options:
     """interval_s: of records; values_s: of values; minutes: of the run; outages: how often the broker cannot be reached
     by anybody for outage_s; restarts: share of the gateways that restart in the run, every other by a power cut;
-    spread_s: their clocks are right within it; pace: seconds of the run in a real one at most, 0: no bound."""
+    spread_s: their clocks are right within it; pace: seconds of the run in a real one at most, 0: no bound; user,
+    password: at the broker, user "" without one."""
 
     addresses: tuple[tuple[str, int], ...]
     gateways: int = 1000
@@ -50,6 +51,8 @@ class Options:
     pace: float = 0
     seed: int = 1
     database: str = ""
+    user: str = ""
+    password: str = ""
 
 
 @dataclass
@@ -130,11 +133,11 @@ class _Run:
         else:
             self._receiver = Receiver(
                 addresses, b"meterport-fleet-%d" % options.seed, PREFIX.encode() + b"/+/history", self._ledger.take,
-                PREFIX.encode() + b"/+/+/+", self._take_value,
+                PREFIX.encode() + b"/+/+/+", self._take_value, options.user, options.password,
             )  # fmt: skip
             section = default["mqtt"] | {
                 "enabled": True, "host": senders.HOST, "port": addresses[0][1], "prefix": PREFIX, "history": True,
-                "interval_s": options.values_s,
+                "interval_s": options.values_s, "user": options.user, "password": options.password,
             }  # fmt: skip
         history = default["history"] | {"interval_s": options.interval_s, "commit_s": options.commit_s}
         self._gateways = [
