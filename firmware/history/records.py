@@ -133,7 +133,7 @@ class Batch:
 class FlashRecords:
     """Records that `recorder` takes, and a cursor that store.py keeps as `path`: each consumer has one of its own.
     set_aside, lost, undated: records since the cursor was first kept that a server refused, that were gone before they
-    were delivered, and that were made in a boot which never knew the time."""
+    were delivered, and that were made in a boot which never knew the time. lost_before: of `lost` those before boot."""
 
     is_kept = True
 
@@ -147,6 +147,7 @@ class FlashRecords:
         self._places: list[int] = []
         kept = [int(part) for part in (store.load(path) or b"").split() if part.isdigit()]
         self.cursor, self.set_aside, self.lost, self.undated = kept if len(kept) == 4 else (0, 0, 0, 0)
+        self.lost_before = self.lost
         if self.cursor > recorder.segments.next_record:
             self.cursor = 0  # the history was removed, and begins anew
         self._kept = self._state()

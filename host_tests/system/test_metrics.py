@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from firmware.config import store
 from host_tests.prometheus import Prometheus
 from host_tests.system.rig import HOST, Rig, quick_to_fail, wait_for
 from tools import debian
@@ -46,7 +47,11 @@ def rig(tmp_path_factory):
         "name": 'site "A" \\ east', "history": {"flash": True}, "posting": {"url": f"http://{HOST}:9/"},
         "mqtt": {"enabled": True, "host": HOST, "port": 9, "history": True},
     }  # fmt: skip
-    with Rig(tmp_path_factory.mktemp("metrics"), config=config) as rig:
+    folder = tmp_path_factory.mktemp("metrics")
+    (folder / "data").mkdir()
+    for name in ("posting", "mqtt_history"):
+        store.save(str(folder / "data" / name), b"0 0 7 0")  # lost in an earlier boot
+    with Rig(folder, config=config) as rig:
         rig.wait_polled()
         yield rig
 
@@ -85,6 +90,7 @@ def test_names_are_quoted_and_counters_agree_with_the_api(rig):
     for name in ("posting", "mqtt_history"):
         assert found[f"meterport_{name}_lag_seconds", None, None] == "0"
         assert found[f"meterport_{name}_lost_total", None, None] == "0"
+    assert [rig.status()[name]["lost"] for name in ("posting", "mqtt")] == [7, 7]
     assert found["meterport_posting_failures_total", None, None] == "0"
 
 

@@ -26,7 +26,7 @@ class PresentReadings:
         self.columns = Columns(series)
         self.interval_s = interval_s
         self.record = self.time_s = self.cursor = 0
-        self.passed_undated = self.set_aside = self.lost = self.undated = 0
+        self.passed_undated = self.set_aside = self.lost = self.lost_before = self.undated = 0
         self.is_ready = True
         self.waiting = 0
         self._readings = readings

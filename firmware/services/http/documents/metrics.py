@@ -74,20 +74,22 @@ def _write(service):
     posting = device.running("posting")
     if posting is not None:
         status = posting.status()
-        yield from _write_delivery(out, "posting", status, posting.records.interval_s)
+        yield from _write_delivery(out, "posting", status, posting.records)
         yield from _write_one(out, "posting_failures_total", "counter", "Posts that failed.", status["failures"])
     broker = device.running("mqtt")
     if broker is not None and broker.history is not None:
-        yield from _write_delivery(out, "mqtt_history", broker.status(), broker.history.records.interval_s)
+        yield from _write_delivery(out, "mqtt_history", broker.status(), broker.history.records)
 
 
-def _write_delivery(out, name, status, interval_s):
-    """Writes what posting and MQTT have in common: how far they are with the records."""
+def _write_delivery(out, name, status, records):
+    """Writes what posting and MQTT have in common: how far they are with the records. Those that were lost since boot:
+    what is kept of all time falls at a power cut, and Prometheus would take the rest for a new count."""
+    waiting = status["waiting"]
     for what, kind, text, value in (
-        ("waiting", "gauge", "Records to be delivered.", status["waiting"]),
-        ("lag_seconds", "gauge", "Time that the records to be delivered cover.", status["waiting"] * interval_s),
+        ("waiting", "gauge", "Records to be delivered.", waiting),
+        ("lag_seconds", "gauge", "Time that the records to be delivered cover.", waiting * records.interval_s),
         ("delivered_total", "counter", "Records delivered.", status["delivered"]),
-        ("lost_total", "counter", "Records removed before they were delivered.", status["lost"]),
+        ("lost_total", "counter", "Records removed before they were delivered.", records.lost - records.lost_before),
     ):
         yield from _write_one(out, name + "_" + what, kind, text, value)
 
