@@ -12,7 +12,7 @@ from tools.emulator import build
 # Of a meter with 27 points, without collections of the heap: 27 packets, one of JSON, a birth, which comes seldom.
 MQTT_AT_MOST = {  # (kcycles, bytes of the heap)
     "MQTT, values of a meter": (950, 1500), "MQTT, values of a meter as JSON": (800, 1500),
-    "MQTT, Sparkplug's birth of a meter": (6500, 54000),
+    "MQTT, Sparkplug's birth of a meter": (6500, 54000), "MQTT, Sparkplug's data of a meter": (2400, 7500),
 }  # fmt: skip
 # Without collections of the heap, at most
 PAGE_CYCLES = 500  # for each of its bytes on the line: the page grows with what it shows

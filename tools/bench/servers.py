@@ -3,6 +3,7 @@
 The others get a small program of tools/bench/programs; like the firmware, all modules are compiled ahead of time.
 """
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -85,11 +86,13 @@ def bacnet_gateway(progress: Progress) -> Server:
     return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
 
 
-def mqtt_gateway(progress: Progress, payload: str) -> Server:
-    """Our gateway with this payload of MQTT and those three meters, each polled once an hour."""
+def mqtt_gateway(progress: Progress, payload: str, is_moving: bool = False) -> Server:
+    """Our gateway with this payload of MQTT and those three meters, each polled once an hour; or once an interval of
+    MQTT, and all that moves has other values at each read."""
+    polled = {"interval_s": MQTT_INTERVAL_S, "max_age_s": 3 * MQTT_INTERVAL_S} if is_moving else _QUIET
     over = {
         "name": NODE,
-        "meters": [meter | _QUIET for meter in sim.DEFAULT_CONFIG["meters"]],
+        "meters": [meter | polled for meter in sim.DEFAULT_CONFIG["meters"]],
         "ntp": {"port": chip.NTP},
         "mqtt": {
             "enabled": True, "host": chip.HOST, "port": BROKER, "interval_s": MQTT_INTERVAL_S, "keep_alive_s": 3600,
@@ -97,7 +100,15 @@ def mqtt_gateway(progress: Progress, payload: str) -> Server:
         },
     }  # fmt: skip
     files = emulated.device_files(emulate.configuration(over), progress, frozen=True)
-    return Server(GATEWAY, files, list(_still_meters().values()), "link: up", frozen=True)
+    meters = list(_still_meters().values())
+    if is_moving:
+        meters = [virtual_meters.VirtualMeter(one.unit, one.profile, clock=_minutes()) for one in meters]
+    return Server(GATEWAY, files, meters, "link: up", frozen=True)
+
+
+def _minutes() -> Callable[[], float]:
+    """A clock on which a minute passes with each look."""
+    return itertools.count(0.0, 60.0).__next__
 
 
 def bacnet_value(instance: int) -> float:

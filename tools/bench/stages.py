@@ -31,6 +31,8 @@ _IDLE_NS = 5e9
 _COLLECTIONS = 3  # that the heap is watched for
 _CROWD_NS = 60e9  # and no longer than this
 _PROFILED = 3
+_MQTT_READS = 9  # of its three meters in an interval, within a second
+_SETTLE_NS = 1e9  # the values of an interval come some three seconds after its reads
 _MQTT_ROUNDS = 8  # intervals
 _SETTLING_NS, _POLLING_NS = 30e9, 20e9
 _PROPERTIES = 20  # of one ReadPropertyMultiple
@@ -241,8 +243,8 @@ def bacnet(bench: Bench) -> None:
 
 
 def mqtt(bench: Bench) -> None:
-    """Our gateway with a broker and no poller at work, and values once an interval: a topic for each, JSON, Sparkplug.
-    Of Sparkplug births: these meters stand still, and there is no data of what has not changed."""
+    """Our gateway with a broker and no poller at work, and values once an interval: a topic for each, JSON, Sparkplug,
+    whose data has what is other than in the interval before: with meters that move."""
     server = servers.mqtt_gateway(bench.progress, "plain")
     _publishes(bench, server, "MQTT, values of a meter", sum(len(meter.profile.points) for meter in server.meters))
     server = servers.mqtt_gateway(bench.progress, "json")
@@ -250,12 +252,17 @@ def mqtt(bench: Bench) -> None:
     server = servers.mqtt_gateway(bench.progress, "sparkplug")
     births = 2 + len(server.meters)  # of the node, its count of meters, and of each meter
     _publishes(bench, server, "MQTT, Sparkplug's birth of a meter", births, questions.rebirth(servers.NODE))
+    server = servers.mqtt_gateway(bench.progress, "sparkplug", is_moving=True)
+    _publishes(bench, server, "MQTT, Sparkplug's data of a meter", len(server.meters), reads=_MQTT_READS)
 
 
-def _publishes(bench: Bench, server: servers.Server, what: str, messages: int, asks: bytes = b"") -> None:
+def _publishes(
+    bench: Bench, server: servers.Server, what: str, messages: int, asks: bytes = b"", reads: int = 0
+) -> None:
     """A row of the values of a meter, which come in so many messages for all meters, by themselves or when the broker
     sends `asks`: the mean of the three, less what the chip does in as much time without them, and without collections
-    of the heap, of which one in two intervals would be in it."""
+    of the heap, of which one in two intervals would be in it. `reads`: of the meters in an interval, which are over
+    before that."""
     meters = len(server.meters)
     with bench.booted(server, servers.RECORDED.end_s) as chip:
         broker = chip.accept(servers.BROKER, _POLLED_NS)
@@ -274,13 +281,19 @@ def _publishes(bench: Bench, server: servers.Server, what: str, messages: int, a
         samples, grown = [], 0.0
         bench.progress(f"{server.name}: {what}")
         for number in range(_WARM_UP + _MQTT_ROUNDS):
+            if reads:
+                _wait_read(chip, reads)
+                broker.received.clear()
+            replies = chip.line.replies
             before_ns, line_before = chip.now_ns, chip.line_cycles
-            idle, idle_grown, _ = _uncollected(chip, lambda: chip.run(_IDLE_NS))
+            idle, idle_grown, _ = _uncollected(chip, lambda: chip.run(_SETTLE_NS if reads else _IDLE_NS))
             if broker.received:
                 raise ChipError(f"{len(broker.received)} bytes when none were due")
             idle_ns = chip.now_ns - before_ns
             line_rate = (chip.line_cycles - line_before) / idle_ns
             busy, busy_grown, sample = _uncollected(chip, lambda: _next_values(chip, broker, whole, asks))
+            if chip.line.replies != replies:
+                raise ChipError("a meter was read meanwhile")
             share = sample.latency_ns / idle_ns
             if number >= _WARM_UP:
                 grown += busy_grown - idle_grown * share
@@ -296,6 +309,13 @@ def _publishes(bench: Bench, server: servers.Server, what: str, messages: int, a
         samples = [sample._replace(cycles=even) for sample in samples]
         bench.rows.append(measure.row(server.name, what, samples, chip.character_ns[0], round(grown / meters)))
         bench.profile(chip, server.name, what, lambda: _next_values(chip, broker, whole, asks))
+
+
+def _wait_read(chip: Chip, reads: int) -> None:
+    """Waits for so many reads of the meters, and until the chip is done with them."""
+    due = chip.line.replies + reads
+    chip.wait(lambda: chip.line.replies >= due, _POLLED_NS, "the reads of all meters")
+    chip.run(_SETTLE_NS)
 
 
 def _uncollected(chip: Chip, act: Callable[[], T]) -> tuple[int, int, T]:
