@@ -148,7 +148,7 @@ class Meter:
         begin = at - block.offset(block.first)  # where the first register in block.raw would be in the frame
         profile = self.profile
         if self.held:
-            counters = [(i, self._counted(i)) for i in profile.counters if self.block_of[i] == number]
+            counters = self._counters_of(number)
         else:
             # Most have not changed, and are not decoded.
             k = next_changed(profile, self.block_of, number, block.raw, frame, begin, 0)
@@ -159,6 +159,11 @@ class Meter:
                 k = next_changed(profile, self.block_of, number, block.raw, frame, begin, k + 1)
         block.store(frame, at, fresh_until_ms, now_s)
         return _NO_RESETS if counters is None else self._resets(counters)
+
+    def _counters_of(self, number):
+        """[(index of the point, its value)] of the counters in that block. Not in store(): a comprehension there would
+        make an object in the heap for each poll, for every name that it takes from outside."""
+        return [(i, self._counted(i)) for i in self.profile.counters if self.block_of[i] == number]
 
     def _hold_zeros(self, block):
         for i in self.profile.counters:
