@@ -23,6 +23,7 @@ RP2 = [name for name, board in image.BOARDS.items() if board.port == "rp2"]
 ESP32 = [name for name, board in image.BOARDS.items() if board.port == "esp32"]
 WIFI = [name for name in RP2 if "W5500" not in name]
 SDK = pathlib.Path("lib") / "pico-sdk"
+TITLE = "meterport, 16 sockets"  # of the Wi-Fi's boards
 FLASH = dict.fromkeys(RP2, 2048 * 1024) | {"METERPORT_PICO2_W": 4096 * 1024}
 DOCUMENT = (image.ROOT / "docs" / "images.md").read_text(encoding="utf-8")
 SOCKETS = 24  # MEMP_NUM_TCP_PCB
@@ -127,14 +128,19 @@ _Static_assert(PICO_FLASH_SIZE_BYTES == %(flash)d, "flash");
 #if !MICROPY_PY_NETWORK || !MICROPY_PY_LWIP || !MICROPY_PY_SSL || MICROPY_PY_BLUETOOTH
 #error "modules"
 #endif
-_Static_assert(sizeof(MICROPY_HW_BOARD_NAME) == sizeof("meterport, 16 sockets"), "name");
+_Static_assert(sizeof(MICROPY_HW_BOARD_NAME) == sizeof("%(title)s"), "name");
 _Static_assert(sizeof(MICROPY_HW_MCU_NAME) == 7, "RP2040 or RP2350");
 """
 
 
+def title(name):
+    """The name of the board that the firmware finds in os.uname()."""
+    return TITLE + (", W5500" if "W5500" in name else "")
+
+
 @pytest.mark.parametrize("name", RP2)
 def test_the_ports_configuration_has_what_the_header_says(configured, name):
-    values = {"sockets": SOCKETS, "flash": FLASH[name], "room": image.BOARDS[name].room}
+    values = {"sockets": SOCKETS, "flash": FLASH[name], "room": image.BOARDS[name].room, "title": title(name)}
     assert compile_text(configured(name), PROBE % values, "-fsyntax-only") == ""
 
 
@@ -202,7 +208,7 @@ def test_an_image_is_made(tree, tmp_path, monkeypatch, name):
     assert versions.has_firmware(program)
     assert versions.in_image(program) == image.firmware.VERSION
     flat = (plan.work / "firmware.bin").read_bytes()
-    assert b"meterport, 16 sockets with RP2" in flat
+    assert f"{title(name)} with RP2".encode() in flat
     assert b"firmware/app.py" in flat
     assert any("100 %" in text for text in said)
 
