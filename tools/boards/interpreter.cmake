@@ -8,6 +8,7 @@ list(APPEND MICROPY_DEF_BOARD MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE=512)
 # Compiled for speed, as the port compiles map.c and vm.c, where all else is for size: what each call of a function and
 # each turn of the loop goes through.
 set_source_files_properties(
+    ${MICROPY_DIR}/extmod/machine_uart.c
     ${MICROPY_DIR}/extmod/modlwip.c
     ${MICROPY_DIR}/extmod/modselect.c
     ${MICROPY_DIR}/py/argcheck.c
@@ -20,9 +21,12 @@ set_source_files_properties(
     ${MICROPY_DIR}/py/objgenerator.c
     ${MICROPY_DIR}/py/objlist.c
     ${MICROPY_DIR}/py/objtype.c
+    ${MICROPY_DIR}/py/pairheap.c
     ${MICROPY_DIR}/py/qstr.c
     ${MICROPY_DIR}/py/runtime.c
+    ${MICROPY_DIR}/py/scheduler.c
     ${MICROPY_DIR}/py/stream.c
+    ${MICROPY_DIR}/ports/rp2/mphalport.c
     ${MICROPY_DIR}/ports/rp2/pendsv.c
     ${PICO_SDK_PATH}/src/common/pico_sync/mutex.c
     PROPERTIES COMPILE_OPTIONS "-O2"
