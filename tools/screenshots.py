@@ -3,18 +3,25 @@
 In:  nothing. Out: docs/img/page-*.png; the names of the files on stdout, progress on stderr. Ends with 1 when the
      gateway does not start or a page does not come.
 Steps: a new device is opened on a phone and gets a password; the Status page is shown there and on a desk; then each
-page in the order of the tabs, with a search of the bus and the form of a meter.
+page in the order of the tabs, with a search of the bus and the form of a meter. The device finds records of some days
+on its flash (tools/past.py). What only hours would bring, the last hours of values, loads and sockets, is made up on
+the way to the browser. It takes two minutes: the load of a line is that of a minute.
 """
 
 import contextlib
+import json
+import math
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Browser, Error, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Error, Page, Route, ViewportSize, expect
 
-from tools import debian
+from tools import debian, past
 from tools.chromium import HOST, chromium
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,18 +31,55 @@ PHONE: ViewportSize = {"width": 390, "height": 760}
 _READY_S = 120
 _PASSWORD = "correct horse"
 _WAIT_MS = 20000
+_LOAD_MS = 90000  # until the load of a minute is known
+_SEARCH_MS = 60000
+_CONFIG = {
+    "name": "switch room 2",
+    "http": {"public_status": False},
+    "history": {"flash": True},
+    "ntp": {"enabled": False},  # the page sets the clock
+}
+_PAST_DAYS = 40
+
+
+def _wave(count: int, mean: float, swing: float) -> list[float]:
+    """`count` values of half a day, with a tide and some unrest."""
+    return [mean + swing * (math.sin(6 * k / count) + 0.2 * math.sin(k * k)) for k in range(count)]
+
+
+def _past_of_a_point(document: Any) -> None:
+    if "values" in document:  # of a power or of a voltage
+        document["values"] = _wave(len(document["values"]), 1400, 700)
+
+
+def _past_of_lines(document: Any) -> None:
+    for bus in document["buses"]:
+        bus["past"] = {"load_percent": [round(load) for load in _wave(72, 34, 6)], "step_s": 600, "age_s": 60}
+
+
+def _past_of_sockets(document: Any) -> None:
+    in_use = [round(count) for count in _wave(72, 9, 3)]
+    document["past"].update(in_use=in_use, closed=[max(0, count - 10) for count in in_use], age_s=60)
+
+
+MADE_UP: dict[str, Callable[[Any], None]] = {
+    "history?*": _past_of_a_point,
+    "bus": _past_of_lines,
+    "sockets": _past_of_sockets,
+}
 
 
 @contextlib.contextmanager
-def simulator() -> Iterator[int]:
-    """The HTTP port of a simulated gateway, which ends with the block."""
+def simulator(state: Path) -> Iterator[int]:
+    """The HTTP port of a simulated gateway, which ends with the block. `state`: the device's file system."""
     command = [sys.executable, "-m", "tools.sim", "--http-port", "0", "--modbus-port", "0", "--config", "/dev/stdin"]
+    command += ["--state", str(state), "--heap", "640K"]  # all services' modules as files, and records on flash
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write('{"name": "switch room 2", "http": {"public_status": false}}')
+    process.stdin.write(json.dumps(_CONFIG))
     process.stdin.close()
     try:
         ready = process.stdout.readline()  # `make sim` gives up by itself after a minute
@@ -58,7 +102,17 @@ class Camera:
     def __init__(self, browser: Browser, port: int, size: ViewportSize) -> None:
         self.page: Page = browser.new_context(viewport=size, color_scheme="light").new_page()
         self.page.set_default_timeout(_WAIT_MS)
+        for path, change in MADE_UP.items():
+            self._change(path, change)
         self.page.goto(f"http://{HOST}:{port}/#/status")
+
+    def _change(self, path: str, change: Callable[[Any], None]) -> None:
+        def answer(route: Route) -> None:
+            document = route.fetch().json()
+            change(document)
+            route.fulfill(json=document)
+
+        self.page.route("**/api/" + path, answer)
 
     def take(self, name: str, full: bool = True) -> None:
         """Write docs/img/page-NAME.png: the whole page, or what the window shows of it."""
@@ -93,31 +147,54 @@ def take_all(browser: Browser, port: int) -> None:
     page.get_by_label("The same once more").fill(_PASSWORD)
     phone.press("Set password")
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
-    page.wait_for_timeout(8000)  # the meters have been polled some times
+    phone.tab("System")
+    phone.press("Set it by this browser")
+    expect(page.locator("#notice")).to_contain_text("The clock is set")
     phone.tab("Status")
+    expect(page.locator(".spark")).to_have_count(3, timeout=_WAIT_MS)
+    expect(page.locator("td[data-name=load]")).to_contain_text("%", timeout=_LOAD_MS)
+    expect(page.locator("#notice")).to_be_empty()
     phone.take("status-phone", full=False)
+    page.unroute_all(behavior="wait")
+    page.close()
     desk = Camera(browser, port, DESK)
+    page = desk.page
     desk.log_in()
-    for name in ("Status", "Bus", "Meters", "Network", "Services", "Sockets", "Posting", "System"):
+    desk.tab("Status")
+    expect(page.locator(".spark")).to_have_count(3, timeout=_WAIT_MS)
+    expect(page.locator("td[data-name=load]")).to_contain_text("%")
+    desk.take("status", full=False)
+    page.get_by_role("link", name="main").click()
+    page.get_by_role("button", name="Past of Active power", exact=True).click()
+    desk.press("Week")
+    expect(page.locator("figure .plot")).to_be_visible()
+    expect(page.locator(".meter dl")).to_be_visible()
+    desk.take("values")
+    for name in ("Bus", "Network", "Services", "Sockets", "Posting", "System"):
         desk.tab(name)
-        desk.page.wait_for_timeout(1500)  # what the page asks for has come
-        if name != "Meters":  # with a search, below
-            desk.take(name.lower(), full=name != "Status")
+        if name in ("Bus", "Sockets"):
+            expect(page.locator("figure").nth(1)).to_be_visible()
+        page.wait_for_timeout(1500)  # what the page asks for has come
+        desk.take(name.lower())
     desk.tab("Meters")
-    desk.page.get_by_label("Last unit id").fill("4")
+    page.get_by_label("Last unit id").fill("4")
     desk.press("Search")
-    expect(desk.page.get_by_role("button", name="Search")).to_be_enabled(timeout=60000)
+    expect(page.get_by_role("main")).to_contain_text("3 meters found", timeout=_SEARCH_MS)
+    expect(page.get_by_role("button", name="Search")).to_be_enabled()
     desk.take("search")
-    desk.page.get_by_role("link", name="main").first.click()
-    desk.page.wait_for_timeout(1000)
+    page.get_by_role("main").get_by_role("link", name="main").click()
+    page.wait_for_timeout(1000)
     desk.take("meter")
+    page.unroute_all(behavior="wait")
 
 
 def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
     try:
-        with simulator() as port, chromium() as browser:
-            take_all(browser, port)
+        with tempfile.TemporaryDirectory() as state:
+            past.Past(1, _PAST_DAYS, int(time.time()) // past.DAY_S * past.DAY_S).write(Path(state))
+            with simulator(Path(state)) as port, chromium() as browser:
+                take_all(browser, port)
     except (RuntimeError, Error, AssertionError, subprocess.SubprocessError, debian.MissingPackages) as error:
         print(f"screenshots: {error}", file=sys.stderr)
         return 1

@@ -117,19 +117,21 @@ def test_lines_stay_where_they_are_while_pointer_or_focus_is_among_them(make_rig
     page.unroute_all(behavior="wait")
 
 
-def test_a_bar_of_power_that_flows_back_has_another_colour(make_rig, visit):
+def test_bars_tell_what_flows_back_and_show_nothing_of_a_value_that_failed(make_rig, visit):
     rig = make_rig()
     rig.wait_polled()
 
     def change(meters, points):
-        points[1][POWER]["value"] = -800
-        points[2][POWER]["value"] = 400
+        for one, watts in zip(points, (9000, -800, 400), strict=True):
+            one[POWER]["value"] = watts
+        points[0][POWER]["quality"] = "failed"
 
     page = changed(visit(rig), change).page
-    cells = page.locator("td.bar-cell")
-    expect(cells).to_have_count(3)
-    expect(page.locator("tr[data-slot='1'] td.bar-cell.negative")).to_have_text("-800.0 W")
-    colours = [one.evaluate("cell => getComputedStyle(cell).backgroundImage") for one in cells.all()]
+    bars = [page.locator(f"tr[data-slot='{slot}'] td.bar-cell") for slot in range(3)]
+    expect(bars[1]).to_have_text("-800.0 W")
+    parts = [bar.evaluate("cell => cell.style.getPropertyValue('--part')") for bar in bars]
+    assert parts == ["0.0%", "100.0%", "50.0%"]
+    colours = [bar.evaluate("cell => getComputedStyle(cell).backgroundImage") for bar in bars]
     assert colours[0] == colours[2] != colours[1]
     page.unroute_all(behavior="wait")
 

@@ -33,6 +33,12 @@ const stateText = meter => translated(meter.state) + (meter.reason ? ": " + reas
 const shapeOf = meters => JSON.stringify(meters.map(meter => [meter.slot, meter.name, meter.unit, meter.profile, meter.points.map(point => point.id)]));
 const pointOf = (meter, numbers) => numbers.map(number => meter.points.find(({ id }) => (id & 255) === number)).find(point => point);
 
+// What the bar of a meter shows, in W: nothing of a value that failed.
+function barOf(meter) {
+  const power = pointOf(meter, OVERVIEW.power);
+  return power && power.quality !== "failed" ? power.value ?? 0 : 0;
+}
+
 // One meter's line of the overview.
 function meterLine(meter) {
   const state = el("span"), spark = el("td"), cells = {};
@@ -68,7 +74,7 @@ function meterLine(meter) {
       const wh = line.today_wh();
       setText(cells.today, wh == null ? "" : quantity(wh, "Wh"));
       cells.today.classList.toggle("bad", cells.energy.classList.contains("bad"));
-      showBar(cells.power, line.value("power"), most);
+      showBar(cells.power, barOf(now), most);
       const trend = trends.known.get(line.point("power")?.id);
       if (trend && line.trend !== trend) spark.replaceChildren(sparkOf(line.trend = trend) || "–");
     },
@@ -118,7 +124,7 @@ function overview(meters) {
     el("div", { class: "scroll", tabindex: 0 }, el("table", null, el("thead", null, el("tr", null, heads)), body, el("tfoot", null, foot))));
   return { part, points: () => lines.map(line => line.point("power")?.id), energies: () => lines.map(line => line.point("energy")).filter(point => point),
     update(now) {
-      const most = Math.max(...now.map(meter => Math.abs(pointOf(meter, OVERVIEW.power)?.value ?? 0)));
+      const most = Math.max(...now.map(meter => Math.abs(barOf(meter))));
       now.forEach((meter, i) => lines[i].update(meter, most));
       arrange(true);
       part.classList.toggle("no-days", !lines.some(line => line.today_wh() != null));
