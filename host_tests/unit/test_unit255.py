@@ -198,7 +198,7 @@ def test_unit_255_and_readings_agree_on_every_kind_of_value(bench):
     meter = bench.meters[0]
     block = meter.blocks[0]
     readings = Readings(bench.uptime)
-    states = [(block.fail, ()), (block.refuse, (2,)), (lambda: None, ())]
+    states = [(block.purge, ()), (block.refuse, (2,)), (lambda: None, ())]
     for power in (1.5, float("nan"), 3.4028234e38):
         for age_s in (0, 16, 70000):
             for change, arguments in states:
