@@ -44,7 +44,7 @@ _BAD = ("no_memory", "failed")  # states of a service
 _HELD_S = const(10)
 _WARN_S = const(3)
 _SET_UP = const("data/set_up")  # its presence asks for set-up mode at the next start
-_ERASE = const("erase")  # its presence says that a factory reset has removed files (firmware.config.erase)
+_ERASE = const("erase")  # its presence says that a factory reset has removed files (firmware.erase)
 _SET_UP_S = const(600)  # that a device which knows a network stays in it
 _HEALTHY_S = const(60)  # of uptime, after which a start has not failed
 _SAFE_S = const(3600)  # of uptime in safe mode, after which the whole gateway is tried again
@@ -352,23 +352,11 @@ class App:
         if service.has_task:
             self.supervisor.keep_running(entry.name, service.run)
 
-    async def _erase(self):
-        """Erases what a factory reset has removed. No link is up: while the flash is full nothing can be saved."""
-        if self.board.has_flash:
-            from firmware.config import erase
-
-            self.events.add("app", "erases what was removed; the link opens then")
-            try:
-                for _ in erase.steps():
-                    await seam.sleep_ms(1)
-                self.events.add("app", "what was removed is erased")
-            except OSError as error:
-                self.events.add("app", "not all of what was removed is erased: %r" % error)
-        store.remove_file(_ERASE)
-
     async def _keep_link(self):
         if store.exists(_ERASE):
-            await self._erase()
+            from firmware import erase
+
+            await erase.run(self.events)
         network = self.config["network"]
         is_new = not (network["ssid"] or network["ssid_2"] or network["ssid_3"])
         is_asked = True

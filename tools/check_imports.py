@@ -114,6 +114,7 @@ LAYERS = (
             "firmware/supervisor.py",
             "firmware/device.py",
             "firmware/crash.py",
+            "firmware/erase.py",
             "firmware/trees.py",
             "firmware/update.py",
         ),

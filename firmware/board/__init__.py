@@ -22,7 +22,6 @@ if _TYPING:
         larger    name of a MicroPython build that offers more sockets than the one that runs, "" when none does
         image     name of our image for this board, "" where there is none
         has_wifi  whether it has Wi-Fi, and so access_point()
-        has_flash  whether the file system is a littlefs of its own, which firmware.config.erase may fill
         answers_mdns  whether the port answers for the host name by multicast DNS, and so holds port 5353
         """
 
@@ -33,7 +32,6 @@ if _TYPING:
         larger: str
         image: str
         has_wifi: bool
-        has_flash: bool
         answers_mdns: bool
 
         def heap(self) -> tuple[int, int]:
@@ -181,38 +179,6 @@ if _TYPING:
         def details(self) -> tuple:
             """(address, netmask, gateway, name server, MAC address, signal in dBm): texts and a number, None for what
             is not known."""
-
-
-class NoLink:
-    """A Link without an interface. With an `error` it stands for one that could not be opened: it is never up, and
-    connect() raises. Without one the network is brought up by something else (a boot script, the REPL): always up.
-
-    An interface that failed is not opened again before the next restart: the ESP32's drivers (network_lan.c,
-    network_wlan.c) would register a second time what the first attempt has left behind, which ends in an abort."""
-
-    ssid = ""
-
-    def __init__(self, error: "str | None" = None) -> None:
-        self._error = error
-
-    def up(self) -> bool:
-        return self._error is None
-
-    def address(self) -> str:
-        return "0.0.0.0"
-
-    def connect(self) -> None:
-        if self._error is not None:
-            raise OSError(self._error)
-
-    def details(self) -> tuple:
-        return (None,) * 6
-
-    def trouble(self) -> str:
-        return ""
-
-    def dns_servers(self) -> list:
-        return []
 
 
 def detect() -> "Board":

@@ -9,7 +9,7 @@ import network
 from machine import UART, Pin
 from micropython import const
 
-from firmware.board import NoLink, rp2
+from firmware.board import rp2
 
 _TYPING = const(0)
 if _TYPING:
@@ -76,4 +76,8 @@ class Board(rp2.Board):
         return False  # the emulator has no pins of the flash
 
     def open_link(self, config: dict) -> "Link":
-        return NoLink() if config["link"] == "none" else Ppp()
+        if config["link"] != "none":
+            return Ppp()
+        from firmware.board.no_link import NoLink
+
+        return NoLink()

@@ -128,7 +128,6 @@ class Board:
 
     name = "esp32"
     has_wifi = True
-    has_flash = True
     # Of Ethernet, once it has been opened: a technician at the REPL has a Board of his own and must respect them too.
     _ethernet_pins: "tuple[int, ...]" = ()
 

@@ -14,8 +14,6 @@ import network
 from machine import UART, Pin
 from micropython import const
 
-from firmware.board import NoLink
-
 _TYPING = const(0)
 if _TYPING:
     from collections.abc import Callable
@@ -145,12 +143,15 @@ def umodbus_master(config: dict, pins: tuple) -> "Any":
 def open_link(config: dict, wifi: "Callable", ethernet: "Callable") -> "Link":
     """The Link that the section "network" asks for: `wifi(config)`, `ethernet(config)`, or a NoLink."""
     link = config["link"]
-    if link == "none":
-        return NoLink()
+    wrong = None
     try:
-        return ethernet(config) if link == "ethernet" else wifi(config)
+        if link != "none":
+            return ethernet(config) if link == "ethernet" else wifi(config)
     except Exception as error:  # a constructor of the port raises OSError, ValueError, RuntimeError and MemoryError
-        return NoLink("cannot open %s: %r" % (link, error))
+        wrong = "cannot open %s: %r" % (link, error)
+    from firmware.board.no_link import NoLink
+
+    return NoLink(wrong)
 
 
 class _Interface:

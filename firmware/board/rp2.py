@@ -79,7 +79,6 @@ class Board:
     """The Board (firmware.board) of a Pico W, Pico 2 W or W5500-EVB-Pico."""
 
     name = "rp2"
-    has_flash = True
 
     def __init__(self) -> None:
         machine_name = os.uname().machine

@@ -15,7 +15,7 @@ import termios
 
 from micropython import const
 
-from firmware.board import NoLink
+from firmware.board.no_link import NoLink
 
 _HUNG_UP = select.POLLHUP | select.POLLERR
 
@@ -229,7 +229,6 @@ class Board:
     larger = ""
     image = ""
     has_wifi = False
-    has_flash = False
 
     def heap(self) -> tuple:
         return (gc.mem_free(), gc.mem_alloc()) if _MICROPYTHON else (0, 0)

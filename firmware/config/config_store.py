@@ -32,7 +32,7 @@ SECRETS = (
 _FOLDER = const("data")
 _IS_FOLDER = const(0x4000)  # in the mode that os.stat() gives
 _RESETTING = const("data/resetting")  # there until a factory reset has removed all
-_ERASE = const("erase")  # erase.MARK, after that
+_ERASE = const("erase")  # firmware.erase.MARK, after that
 _PROFILES = const("data/meters")
 _LOOK_EACH = const(12)
 

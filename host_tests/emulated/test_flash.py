@@ -56,7 +56,7 @@ def test_the_firmware_runs_with_the_configuration_that_came_in_the_same_file(uf2
         ) as device:
             assert device.session()["name"] == "flashed with it"
         found = versions.on_board(f"socket://{HOST}:{chip.repl_port}", print)
-        assert found == versions.OnBoard(firmware.VERSION, LABEL)
+        assert found == versions.OnBoard(firmware.VERSION, LABEL, "Emulated Pico, meterport with RP2040")
     kept = image.read(folder / "flash.bin")
     assert json.loads(kept["data/config.json"]) == config
     assert "data/crash" not in kept

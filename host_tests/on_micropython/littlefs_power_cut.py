@@ -9,8 +9,9 @@ import os
 
 import vfs
 
-from firmware.config import erase, store
+from firmware import erase
 from firmware.config import load as config
+from firmware.config import store
 from firmware.config.config_store import ConfigStore
 from host_tests.on_micropython.config_boot import Log, start
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from firmware.config import config_store, erase, store
+from firmware import erase
+from firmware.config import config_store, store
 from firmware.config import load as config
 from firmware.meters import catalog, profile_loader
 from host_tests.on_micropython.config_boot import Log, start
@@ -401,7 +402,7 @@ def live(boot, geometry, rng):
 
 
 def erased(device):
-    """Whether it was needed, and done: all of firmware.config.erase.steps()."""
+    """Whether it was needed, and done: all of firmware.erase.steps()."""
     is_needed = store.exists(erase.MARK)
     if is_needed:
         for _ in erase.steps():

@@ -55,7 +55,6 @@ class SimBoard:
         self.larger = "" if profile.sockets >= 16 and profile.tcp >= 16 else "a build for 16 sockets"
         self.image = ""
         self.has_wifi = False
-        self.has_flash = False
         self.answers_mdns = True  # the simulated network has no multicast
         self.link = SimLink(ip, dns)
         self.unix_s = None

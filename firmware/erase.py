@@ -11,9 +11,14 @@ import os
 
 from micropython import const
 
+from firmware.config import store
+from firmware.net import seam
+
 _TYPING = const(0)
 if _TYPING:
     from collections.abc import Iterator
+
+    from firmware.events import Events
 
 MARK = "erase"  # outside data/, which is empty after a reset
 _OWN = const(".erase")  # ending of what is written beside other files
@@ -25,7 +30,24 @@ _CACHE = const(128)
 _ENTRY = const(24)  # bytes of a file in a log, beside its name and content
 _PIECE = b"\xff" * 512
 _PIECES = const(8)  # to a step: a block of 4096 bytes
-_STEPS_MAX = const(8192)  # 32 MiB, the largest flash of a board
+_FLASH_MAX = const(33554432)  # bytes, the largest flash of a board: a larger file system is a development machine's
+_STEPS_MAX = const(8192)  # of that flash
+
+
+async def run(events: "Events") -> None:
+    """Erases, with turns of others in between, and says so. No link may be up: while the flash is full nothing can be
+    saved."""
+    status = os.statvfs(".")
+    if status[0] * status[2] <= _FLASH_MAX:
+        events.add("app", "erases what was removed; the link opens then")
+        text = "what was removed is erased"
+        try:
+            for _ in steps():
+                await seam.sleep_ms(1)
+        except OSError as error:
+            text = "not all of what was removed is erased: %r" % error
+        events.add("app", text)
+    store.remove_file(MARK)
 
 
 def steps() -> "Iterator[None]":
