@@ -76,3 +76,17 @@ def test_the_terminals_of_the_board_are_drawn_as_text(make_rig, visit):
     expect(card.locator("pre")).to_have_text("\n".join(lines), use_inner_text=True)
     assert_accessible(seen, "terminals")
     seen.page.unroute_all(behavior="wait")
+
+
+def test_the_system_page_is_there_although_one_of_its_questions_has_no_answer(make_rig, visit):
+    seen = visit(make_rig())
+    page = seen.page
+    page.route("**/api/board", lambda route: route.abort())
+    seen.open("system")
+    seen.set_up()
+    expect(page.get_by_label("Name of this device")).to_be_visible()
+    expect(page.locator("#link")).to_contain_text("no data")
+    expect(page.get_by_role("log")).to_contain_text("the password was set")  # asked again soon, without the board
+    expect(page.locator("#link")).to_be_empty()
+    seen.excuse("GET /api/board")
+    page.unroute_all(behavior="wait")

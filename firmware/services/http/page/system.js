@@ -15,7 +15,6 @@ const systemPage = {
     main.append(card("Device", el("div", { class: "fields" }, field("name"), field("board"), fieldsOf("sockets"), fieldsOf("system"), fieldsOf("history")), el("p", null, el("a", { href: "#/setup" }, "Set-up, step by step")), this.about, this.history), this.board,
       timeCard(this.clock), passwordCard(), backupCard(), updateCard(), restartCard(), this.crash, card("Log", el("div", { class: "field" }, el("label", { for: "log-filter" }, "Show only lines with"), this.logFilter), this.log));
     this.askedCrash = false;
-    return this.refresh();
   },
   async refresh() {
     if (!health) return;
