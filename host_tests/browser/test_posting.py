@@ -7,8 +7,11 @@ from playwright.sync_api import expect
 
 from host_tests.browser.visit import PASSWORD
 from host_tests.http_receiver import Receiver
-from host_tests.system.rig import HOST
+from host_tests.mosquitto import Mosquitto
+from host_tests.system.rig import HOST, wait_for
 from tools.device_api import Device
+
+CONNECTED_S = 60
 
 
 def test_post_now_shows_the_answer_and_what_was_refused(make_rig, visit):
@@ -54,6 +57,20 @@ def test_only_what_is_needed_is_asked_for_and_a_server_that_nobody_checks_is_mar
     desk.tab("Services")
     expect(main.get_by_label("Pass on writes")).to_be_visible()
     expect(main.get_by_label("Further servers")).to_be_visible()
+
+
+def test_services_say_whether_the_broker_takes_what_is_sent(make_rig, visit, tmp_path):
+    broker = Mosquitto(tmp_path / "mosquitto")
+    settings = {"enabled": True, "host": HOST, "port": broker.port, "history": True}
+    rig = make_rig(config={"mqtt": settings, "history": {"flash": True}})
+    wait_for(lambda: rig.status()["mqtt"]["state"] == "retrying", CONNECTED_S, "the first failure")
+    desk = visit(rig).open("services")
+    desk.set_up()
+    card = desk.page.locator("section", has=desk.page.get_by_role("heading", name="MQTT"))
+    expect(card.get_by_text("Trying again: refused")).to_have_class("bad")
+    with broker:
+        expect(card.get_by_text("Connected to the broker")).to_have_class("good", timeout=1000 * CONNECTED_S)
+        expect(card.get_by_text("Records waiting")).to_be_visible()
 
 
 def test_a_broker_that_nobody_checks_is_marked(make_rig, visit):

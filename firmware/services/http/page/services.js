@@ -12,6 +12,8 @@ const SERVICES = {
 };
 const STATES = { running: ["running", "good"], reserved: ["no address", "dim"], failed: ["failed", "bad"], no_room: ["no socket is left for it", "bad"], no_memory: ["this board has no memory for it", "bad"], off: ["off", "dim"] };
 
+const BROKER_STATES = { connected: ["Connected to the broker", "good"], connecting: ["Connecting to the broker", "due"], no_host: ["The primary host is offline", "due"], no_link: ["No network", "bad"], no_time: ["Time unknown", "due"], retrying: ["Trying again", "due"] };
+
 const stateOf = name => health?.services.find(service => service.name === name);
 
 // "Costs 1 socket. Switched off, ..."
@@ -20,6 +22,15 @@ function costOf(name) {
   if (isOn && wanted) return say("Holds {}: switched off it would make room for {}.", plural(slots, "socket"), plural(slots, "more connection"));
   if (isOn) return say("Holds {} until the restart; then it makes room for {}.", plural(slots, "socket"), plural(slots, "more connection"));
   return wanted ? say("From the restart on it takes {} from connections.", plural(slots, "socket")) : say("Switched on it would take {} from connections.", plural(slots, "socket"));
+}
+
+// Whether the broker takes what MQTT sends.
+function brokerNow() {
+  if (!health?.mqtt) return el("div");
+  const { state, error, refused, waiting } = health.mqtt, [text, kind] = BROKER_STATES[state] || [capital(words(state)), "dim"];
+  return el("div", null, el("p", { class: error || refused ? "bad" : kind }, translated(text) + (error ? ": " + error : "")),
+    refused ? el("p", { class: "bad" }, "It refuses the history: only values are sent.") : null,
+    waiting === null ? null : factList({ "Records waiting": waiting }));
 }
 
 function serviceCard(name, ...settings) {
@@ -31,6 +42,7 @@ function serviceCard(name, ...settings) {
   const { instance, objects } = health?.[name] || {};
   return el("section", null, el("h2", null, title, " ", el("span", { class: kind }, state, port && state === "running" ? say(", port {}", port) : null)),
     cost, instance == null ? null : el("p", null, say("Device {}, {}.", instance, plural(objects, "object"))),
+    name === "mqtt" ? servicesPage.broker = brokerNow() : null,
     el("div", { class: "fields" }, field(name + ".enabled", { onchange: tell }), settings.length ? null : fieldsOf(name, "enabled")), settings);
 }
 
@@ -50,6 +62,9 @@ const servicesPage = {
   title: "Services",
   config: true,
   every_ms: SELDOM_MS,
+  refresh() {
+    this.broker = replace(this.broker, brokerNow());
+  },
   show(main) {
     main.append(...Object.keys(SERVICES).filter(name => name !== "posting").map(name => serviceCard(name)));
     if (valueAt("mqtt.tls")) main.append(card("Certificate of the broker", valueAt("mqtt.trust") !== "none" ? authoritiesField("mqtt")
