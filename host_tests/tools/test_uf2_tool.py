@@ -266,6 +266,19 @@ def test_a_board_at_a_port_is_put_into_bootsel(image, drives, monkeypatch, capsy
     assert (drives / "a" / image.name).read_bytes() == image.read_bytes()
 
 
+def test_a_board_that_stays_in_bootsel_is_said(image, drives, monkeypatch, capsys, tmp_path):
+    """Nobody has mounted its drive."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # without picotool
+    monkeypatch.setattr(rp2, "_BOOTSEL_S", 0)
+    monkeypatch.setattr(rp2, "call", lambda command: None)
+    monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 0, 9)))
+    arguments = ["flash", "--image", str(image), "--yes", "--drive", str(drives / "b"), "--port", "socket://x:1"]
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert "no RP2040 in BOOTSEL" in said.err
+    assert "the board may wait in BOOTSEL now: mount its drive" in said.out
+
+
 def test_the_password_on_the_label_outlasts_a_new_file_system(image, drives, monkeypatch):
     monkeypatch.setattr(rp2, "call", lambda command: None)
     monkeypatch.setattr(versions, "on_board", lambda port, say: versions.OnBoard((0, 0, 9), b"abcdefgh2345"))

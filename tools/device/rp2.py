@@ -40,6 +40,10 @@ _BLOCK_DEVICE_OF_MICROPYTHON = b"\x07\0MP"  # BINARY_INFO_TYPE_BLOCK_DEVICE, BIN
 # In what `picotool info -d` shows of each board in BOOTSEL.
 _CHIP = re.compile(r"^ *type: +(RP\d+)", re.MULTILINE)
 _FLASH_SIZE = re.compile(r"^ *flash size: +(\d+)K", re.MULTILINE)
+_IN_BOOTSEL = (
+    "the board may wait in BOOTSEL now: mount its drive or install picotool, and run the same without PORT. Plugged in "
+    "anew it starts as before, unless writing had begun"
+)
 _BOOTSEL_S = 20  # from mpremote's command until the drive is mounted
 
 
@@ -283,13 +287,18 @@ def flash_uf2(image, files=None, port="", drives=(), is_agreed=confirmed, dry_ru
         say(show(into_bootsel))
         call(into_bootsel)
         _wait_for_bootsel(chip, roots)
-    check_flash_size(chip, end_of_use(flash), say)
-    found = find_drives(roots)
-    if chip not in found.values() and shutil.which("picotool"):
-        load_by_picotool(content, chip, say)
-        say("done and verified by picotool: the board starts")
-        return
-    say(f"done: {copy_uf2(content, path.name, chip, found)}; the board restarts by itself")
+    try:
+        check_flash_size(chip, end_of_use(flash), say)
+        found = find_drives(roots)
+        if chip not in found.values() and shutil.which("picotool"):
+            load_by_picotool(content, chip, say)
+            say("done and verified by picotool: the board starts")
+        else:
+            say(f"done: {copy_uf2(content, path.name, chip, found)}; the board restarts by itself")
+    except (UsageError, DeviceError, OSError):
+        if port:
+            say(_IN_BOOTSEL)
+        raise
 
 
 def _wait_for_bootsel(chip, roots):
