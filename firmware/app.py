@@ -45,7 +45,7 @@ _HELD_S = const(10)
 _WARN_S = const(3)
 _SET_UP = const("data/set_up")  # its presence asks for set-up mode at the next start
 _ERASE = const("erase")  # its presence says that a factory reset has removed files (firmware.erase)
-_SET_UP_S = const(600)  # that a device which knows a network stays in it
+_SET_UP_S = const(600)  # that a device which was asked stays in it
 _HEALTHY_S = const(60)  # of uptime, after which a start has not failed
 _SAFE_S = const(3600)  # of uptime in safe mode, after which the whole gateway is tried again
 _GC_PARTS = const(8)
@@ -184,6 +184,8 @@ class App:
                 board_files.apply(config)
             except ValueError as error:
                 events.add("app", "board file: %s" % error)
+        if store.exists(_SET_UP) and board.has_wifi:
+            config["network"]["link"] = "wifi"  # and no Ethernet: an ESP32 takes events of one for the other's
         self.link = board.open_link(config["network"])
         self.supervisor = Supervisor(board, events)
         enabled = [name for name in SERVICES if config[name]["enabled"]]
@@ -369,7 +371,7 @@ class App:
 
             self._set_up = SetUp(
                 network, self.board, self.budget, self.events, self.config_store, self.buses, self.device,
-                0 if is_new else _SET_UP_S,
+                0 if is_new and not is_asked else _SET_UP_S,
             )  # fmt: skip
             await self._set_up.run()
         await link.keep_up(self.link, self.events, self._close_connections)
@@ -426,11 +428,11 @@ class App:
 
     def _watch_button(self):
         """A factory reset when the board's button is held for _HELD_S: for a device whose password nobody knows. When
-        it is released before that, and after _WARN_S, a device on Wi-Fi restarts into set-up mode."""
+        it is released before that, and after _WARN_S, a device that has Wi-Fi restarts into set-up mode."""
         is_held = self.board.button(self.config["system"].get("button"))
         held_s = self._held_s
         self._held_s = held_s + 1 if is_held else 0
-        if not is_held and held_s >= _WARN_S and self.board.has_wifi and self.config["network"]["link"] == "wifi":
+        if not is_held and held_s >= _WARN_S and self.board.has_wifi and self.config["network"]["link"] != "none":
             self.events.add("app", "the button asks for set-up mode")
             with open(_SET_UP, "w"):
                 pass

@@ -78,6 +78,7 @@ def make_world(monkeypatch, tmp_path):
         port = fake_ports.install(monkeypatch, machine_name)
         config = {"network": {"link": "wifi", **network}, "bacnet": {"enabled": False}, "ntp": {"enabled": False}}
         world = World(tmp_path, seed, profile, config=config)
+        world.port = port
         world.air = radio.Air(world.timeline)
         station = radio.Cyw43Station if port.is_rp2 else radio.Esp32Station
         world.station = port.wifi = station(world.air)
@@ -354,6 +355,38 @@ def test_the_button_opens_the_access_point_of_a_configured_device(make_world, ma
 
     async def is_as_before(phone):
         await phone.world.until(lambda: phone.world.station.isconnected(), 20)
+        assert not phone.world.own.is_active
+
+    run(start(0), is_as_before)
+
+
+def test_the_button_opens_the_access_point_of_a_wired_device(make_world, tmp_path):
+    """With a wrong address, say. After ten minutes it runs by its cable again."""
+    restarts = []
+
+    def start(held_s):
+        world = make_world(fake_ports.CLASSIC, profiles.ESP32_16, link="ethernet")
+        world.board.reset = lambda: restarts.append(world.now_s)
+        world.board.button = lambda pin: 20 < world.now_s < 20 + held_s
+        return world
+
+    async def asks(phone):
+        await phone.world.until(lambda: restarts, 60)
+
+    run(start(5), asks)
+
+    async def is_open_for_ten_minutes(phone):
+        await open_portal(phone.world)
+        assert ("LAN",) not in phone.world.port.calls
+        await phone.world.until(lambda: len(restarts) == 2, 620)
+        assert phone.world.now_s > 590
+
+    run(start(0), is_open_for_ten_minutes)
+    assert json.loads((tmp_path / "data" / "config.json").read_text())["network"]["link"] == "ethernet"
+
+    async def is_as_before(phone):
+        await phone.world.sleep(20)
+        assert ("LAN",) in phone.world.port.calls
         assert not phone.world.own.is_active
 
     run(start(0), is_as_before)
