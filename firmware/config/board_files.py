@@ -20,6 +20,7 @@ if _TYPING:
 ADDED = "data/boards/"
 _BUILT_IN = "board/boards.json"  # of firmware.resources
 _FILE_MAX = const(4096)
+_OWN_MAX = const(16)
 _PORTS = ("esp32", "rp2")
 _CHIPS = ("any", "esp32", "esp32s2", "esp32s3", "esp32c3", "esp32c6", "rp2040", "rp2350")
 _LINE_PINS = ("tx", "rx", "direction")
@@ -61,8 +62,13 @@ KEYS = (
 
 
 def names() -> "list[str]":
-    """The names of the firmware's boards, sorted."""
-    return strict_json.loads(resources.read(_BUILT_IN), ("names",))["names"]
+    """The names of the firmware's boards and of the user's own, _OWN_MAX of these, sorted."""
+    found = strict_json.loads(resources.read(_BUILT_IN), ("names",))["names"]
+    try:
+        own = sorted([file[:-5] for file in os.listdir(ADDED[:-1]) if file.endswith(".json")])
+    except OSError:  # no such folder
+        own = []
+    return sorted(found + [name for name in own[:_OWN_MAX] if name not in found and rules.has_only(name, b"-_")])
 
 
 def load(name: str) -> dict:
@@ -73,7 +79,9 @@ def load(name: str) -> dict:
         document = _read(name)
     except KeyError:
         known = ", ".join(names())
-        raise ValueError("there is no %s%s.json and none of the firmware; it has %s" % (ADDED, name, known)) from None
+        raise ValueError(
+            "there is no %s%s.json and none of the firmware; there are %s" % (ADDED, name, known)
+        ) from None
     except ValueError as error:
         raise ValueError("%s: not JSON: %s" % (name, error)) from None
     errors: list = []

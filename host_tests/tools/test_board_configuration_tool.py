@@ -74,7 +74,10 @@ def test_a_board_of_the_users_own_may_name_its_chip(data):
         ('{"modbus": {"port": 70000}}', r"modbus\.port: 70000 is not 1 to 65535"),
         ('{"nmae": "x"}', "nmae: unknown key"),
         ('{"network": 5}', r"network: must be an object"),
-        ('{"board": "nothing"}', "board: there is no data/boards/nothing.json and none of the firmware; it has esp32"),
+        (
+            '{"board": "nothing"}',
+            "board: there is no data/boards/nothing.json and none of the firmware; there are esp32",
+        ),
         ('{"name": "%s"}' % ("x" * 70000), "bytes are more than"),
     ],
 )

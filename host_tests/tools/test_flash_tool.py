@@ -227,7 +227,7 @@ def test_an_image_without_a_file_system_or_firmware_takes_no_configuration(image
 
 
 def test_a_board_that_does_not_exist_or_has_another_chip_is_refused(image):
-    with pytest.raises(UsageError, match="none of the firmware; it has esp32-devkit, "):
+    with pytest.raises(UsageError, match="none of the firmware; there are esp32-devkit, "):
         flash("nowhere", image, b'{"board": "nothing"}')
     with pytest.raises(UsageError, match="pico-w is a board of rp2, and the image is for esp32"):
         flash("nowhere", image, b'{"board": "pico-w"}')

@@ -124,10 +124,24 @@ def test_a_users_file_goes_before_that_of_the_firmware(files):
     assert applied({"board": "pico-w", "buses": [{"uart": "rs485"}]})["buses"][0]["tx"] == 8
 
 
+def test_the_users_own_are_named_beside_the_firmwares(files, tmp_path):
+    files("mine", GOOD)
+    files("pico-w", GOOD)
+    files("no name", GOOD)
+    (tmp_path / "data" / "boards" / "notes.txt").touch()
+    assert board_files.names() == sorted([*NAMES, "mine"])
+    for number in range(20):
+        files(f"my-{number:02}", GOOD)
+    assert len(board_files.names()) <= len(NAMES) + 16
+
+
 @pytest.mark.parametrize(
     ("document", "error"),
     [
-        ({"board": "nothing"}, "board: there is no data/boards/nothing.json and none of the firmware; it has esp32-"),
+        (
+            {"board": "nothing"},
+            "board: there is no data/boards/nothing.json and none of the firmware; there are esp32-",
+        ),
         ({"board": "../x"}, 'board: "../x": letters, digits, - and _ only'),
         ({"board": "pico-w", "buses": [{"uart": "rs232"}]}, 'buses[0].uart: the board has no "rs232", but rs485, sec'),
         ({"board": "pico-w", "buses": [{"uart": 1, "tx": 24}]}, "buses[0].tx: the board needs pin 24 itself"),

@@ -177,7 +177,7 @@ def write_profiles(service: "HttpService", request: "Request") -> "Iterator[None
 
 
 def write_board(service: "HttpService", request: "Request") -> "Iterator[None]":
-    """Writes the names of the firmware's board files, and title and terminals of the one in use, null without one."""
+    """Writes the names of all board files, and title and terminals of the one in use, null without one."""
     from firmware.config import board_files  # on a device without a board file only this needs it
 
     out = service.out
