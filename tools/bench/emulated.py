@@ -47,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there as well")
     document.add_option(parser)
     parser.add_argument(
-        "--rounds", type=int, default=30, metavar="N", help="requests of a kind, pages a fifth; default %(default)s"
+        "--rounds", type=int, default=30, metavar="N", help="requests of a kind, pages a third; default %(default)s"
     )
     parser.add_argument(
         "--only",

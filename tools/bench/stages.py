@@ -36,7 +36,7 @@ _SETTLE_NS = 1e9  # the values of an interval come some three seconds after its 
 _MQTT_ROUNDS = 8  # intervals
 _SETTLING_NS, _POLLING_NS = 30e9, 20e9
 _PROPERTIES = 20  # of one ReadPropertyMultiple
-_FEWER = 5  # pages are asked for so many times less often than registers
+_FEWER = 3  # times less often than registers pages are asked for; the median of ten has no collection of the heap in it
 
 RAMP = [Ramp.register(address) for address in range(125)]
 

@@ -2,8 +2,8 @@
 # (tools/emulator).
 
 # The interpreter keeps, by a hash of each name, where it was found last. In the 128 places of a stock build, of which
-# names have every second, those of a request displace each other.
-list(APPEND MICROPY_DEF_BOARD MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE=512)
+# names have every second, those of a request displace each other. A place is a byte of RAM.
+list(APPEND MICROPY_DEF_BOARD MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE=1024)
 
 # Compiled for speed, as the port compiles map.c and vm.c, where all else is for size: what each call of a function and
 # each turn of the loop goes through.
