@@ -24,14 +24,13 @@ class Meters:
 
     def __init__(self, meters: "list[Meter]") -> None:
         self.meters = meters
-        is_looked_through = False
-        while not is_looked_through:  # again, when another has the name with the slot: as configured, so that it ends
-            is_looked_through = True
+        for _ in meters:  # again, when another is configured with the name and that slot
             keys = [_key(meter) for meter in meters]
-            for meter in meters:
-                if keys.count(_key(meter)) > 1:
-                    meter.name = "%s %d" % (meter.name, meter.slot)
-                    is_looked_through = False
+            alike = [meter for meter in meters if keys.count(_key(meter)) > 1]
+            if not alike:
+                break
+            for meter in alike:
+                meter.name = "%s %d" % (meter.name, meter.slot)
         self._by_slot = {meter.slot: meter for meter in meters}
 
     def __len__(self) -> int:

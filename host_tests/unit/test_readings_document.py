@@ -107,7 +107,7 @@ def test_how_a_number_is_written(value, text):
 
 @pytest.mark.parametrize("profile_name", profiles.available())
 def test_no_piece_of_the_document_goes_beyond_the_room_of_the_sink(profile_name):
-    given = defaults(METER, slot=63, name="m" * 32, unit=247, profile=profile_name)
+    given = defaults(METER, slot=63, name="m" * 32 + " 63", unit=247, profile=profile_name)
     meter = Meter(given, profile_loader.load(profile_name))
     for block in meter.blocks:
         block.store(bytes((0x4B, 0x12, 0x34, 0x56)) * 63, 0, 0, 0)
@@ -115,7 +115,9 @@ def test_no_piece_of_the_document_goes_beyond_the_room_of_the_sink(profile_name)
     out = seam.Sink(1000)
     uptime_s = Uptime(99_999_999)
     buses = [SimpleNamespace(fault_text=lambda meter: reason)]
-    made = ReadingsDocument(out, SimpleNamespace(uptime_s=uptime_s), Meters([meter] * 20), Readings(uptime_s), buses)
+    made = ReadingsDocument(
+        out, SimpleNamespace(uptime_s=uptime_s), SimpleNamespace(meters=[meter] * 20), Readings(uptime_s), buses
+    )
     pieces = longest = 0
     for full in made.get(WHOLE).body:  # emptied as response_writer does it
         pieces += 1
