@@ -47,7 +47,8 @@ FLAGS = (
 CONSOLE = re.compile(r"CONSOLE[:(].*")  # [...:INFO:CONSOLE:12] "text", source: http://... (12)
 SECTION = re.compile(r'<section class="meter"><h2>(.*?) <span.*?>(.*?)</span></h2>(.*?)</section>')
 ROW = re.compile(r'<tr[^>]*><th [^>]*scope="row"[^>]*>[^<]*<span class="dim">([^<]*)</span></th>(.*?)</tr>')
-CELL = re.compile(r'data-point="(\d+)"[^>]*><span class="value">([^<]*)</span>')
+# The first span, where there is one, says that it is a mean of the phases.
+CELL = re.compile(r'data-point="(\d+)"[^>]*>(?:<span class="dim"[^>]*>[^<]*</span>)?<span class="value">([^<]*)</span>')
 LINE = re.compile(r'<tr [^>]*data-slot="(\d+)"[^>]*>')
 KILO = {"kWh": "Wh", "kvarh": "varh", "kVAh": "VAh"}
 
