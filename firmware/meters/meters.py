@@ -13,9 +13,11 @@ if _TYPING:
 SLOTS = const(64)  # 64 x 256 points x 4 registers fill the 65536 addresses of unit 255
 
 
-def _key(meter):
-    """What is equal of names that are the same in a topic of MQTT."""
-    return meter.name.replace("/", "_").replace("+", "_").replace("#", "_")
+def topic_level(name: str) -> str:
+    """A name as one level of a topic of MQTT: without the characters that have a meaning there (3.1.1, 4.7)."""
+    for character in ("/", "+", "#", "\0"):
+        name = name.replace(character, "_")
+    return name
 
 
 class Meters:
@@ -25,8 +27,8 @@ class Meters:
     def __init__(self, meters: "list[Meter]") -> None:
         self.meters = meters
         for _ in meters:  # again, when another is configured with the name and that slot
-            keys = [_key(meter) for meter in meters]
-            alike = [meter for meter in meters if keys.count(_key(meter)) > 1]
+            levels = [topic_level(meter.name) for meter in meters]
+            alike = [meter for meter, level in zip(meters, levels) if levels.count(level) > 1]
             if not alike:
                 break
             for meter in alike:

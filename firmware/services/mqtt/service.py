@@ -24,6 +24,7 @@ from micropython import const
 
 from firmware.config import store
 from firmware.meters.meter import ONLINE
+from firmware.meters.meters import topic_level
 from firmware.net import seam
 from firmware.net.link import serial as serial_of
 from firmware.net.tcp_client import ConnectionFailed
@@ -65,7 +66,6 @@ _AROUND = const(16)  # of an object: a head, "/values", and braces
 _FIRST_ID = const(1)  # of a SUBSCRIBE; packets of the history have others
 _STATE_ID = const(2)  # of that for the primary host: Sparkplug has no such packets
 _REFUSED = const(0x80)  # in a SUBACK
-_NOT_IN_A_TOPIC = b"/+#\0"
 _BIRTH = b"homeassistant/status"
 _DISCOVERY = b"homeassistant/"
 _DESCRIBED = const("data/mqtt")  # kept by store.py: the entities that Home Assistant was told of (discovery.entities)
@@ -77,8 +77,8 @@ _MISSED = const(3)  # intervals without a value, after which Home Assistant show
 
 
 def level(name: str) -> bytes:
-    """A name as one level of a topic: without the characters that have a meaning there (4.7.1)."""
-    return bytes([95 if byte in _NOT_IN_A_TOPIC else byte for byte in name.encode()])
+    """A name as one level of a topic."""
+    return topic_level(name).encode()
 
 
 class Mqtt(Service):
